@@ -1,0 +1,56 @@
+# The same names as run.py has, and what a developer needs besides. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test containers faults chaos mutants fuzz check format lock bench bench-quick bench-chaos bench-venv
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Start everything; Ctrl-C stops it
+	python3 run.py
+
+demo: ## Place one order and show what became of each of its tasks
+	python3 run.py demo
+
+test: ## Run the whole suite; ARGS="-k checkout" goes to pytest
+	python3 run.py test $(ARGS)
+
+containers: ## Build the image, kill containers of the compose stack and of pytest-celery; needs a Docker engine
+	python3 run.py test -n 0 tests/containers $(ARGS)
+
+faults: ## Show every fault of docs/reference/faults.md; DATABASE_URL names a PostgreSQL, ARGS="-k F23" one fault
+	python3 run.py test -n 0 -s -m "(fault or slow_fault) and not chaos" $(ARGS)
+
+chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreSQL, named by DATABASE_URL
+	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
+
+mutants: ## Take guards away and see their tests fail; needs a PostgreSQL, named by DATABASE_URL
+	.venv/bin/python -m tests.mutants $(ARGS)
+
+fuzz: ## Hold the API to its OpenAPI document with 20,000 cases and more
+	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) .venv/bin/python -m pytest -q -s tests/fuzz
+
+check: ## Format, lint, types, import contracts, migrations, deployment checks
+	.ci/check
+
+format: ## Have ruff put all files into form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: bench-venv ## Measure this project and its peers side by side; ARGS="--rounds 3"; see bench/README.md
+	.venv-bench/bin/python -m bench $(ARGS)
+
+bench-quick: bench-venv ## Prove in a minute that the bench runs
+	.venv-bench/bin/python -m bench --quick
+
+bench-chaos: bench-venv ## Kill this project and its peers alike, and count what is left; ARGS="--seed 7"
+	.venv-bench/bin/python -m bench.chaos $(ARGS)
+
+bench-venv:
+	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
+	.venv-bench/bin/pip install -q --require-hashes -r requirements.txt
+	.venv-bench/bin/pip install -q -r bench/requirements.txt
+
+lock: ## Pin the requirements anew
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.txt requirements.in
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements.txt -o requirements-dev.txt requirements-dev.in

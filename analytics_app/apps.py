@@ -1,0 +1,22 @@
+"""What was sold, by day and product."""
+
+from django.apps import AppConfig
+
+
+class AnalyticsAppConfig(AppConfig):
+    """Says who is connected to what."""
+
+    name = "analytics_app"
+
+    def ready(self) -> None:
+        """Connect the receivers and register the promises."""
+        from analytics_app import audit, receivers
+        from store.signals import order_cancelled, order_created
+        from worker.audit import register
+
+        order_created.connect(receivers.enqueue_sale, dispatch_uid="analytics_app.enqueue_sale")
+        order_cancelled.connect(receivers.enqueue_sale_reversal, dispatch_uid="analytics_app.enqueue_sale_reversal")
+        register("Every order is recorded as one sale.", audit.orders_without_sale)
+        register("A sale is reversed exactly if its order is cancelled.", audit.sales_not_as_their_orders)
+        register("A sale has the units and the revenue of its order's lines.", audit.sales_unlike_their_lines)
+        register("Daily sales are the sums of the sales that stand.", audit.daily_sales_unlike_their_sales)

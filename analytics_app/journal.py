@@ -1,0 +1,131 @@
+"""
+Counts orders: a record for each, and sums by day and product. Called by tasks.py.
+
+Promises that an order counts exactly once while it stands and not at all once it is cancelled,
+whichever of :func:`record` and :func:`reverse` comes first and however often, and that the number of
+queries does not depend on the number of orders. Sale records are locked before daily sales, each
+kind in the order of its key, so two workers never wait for each other in a circle.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from analytics_app.models import SaleRecord
+from store.models import Order
+from worker.errors import PermanentError
+
+#: The UTC day of an order, and the present moment, in each database's words.
+UTC_DAY = {"postgresql": "(store_order.placed_at AT TIME ZONE 'UTC')::date", "sqlite": "date(store_order.placed_at)"}
+NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
+
+# An order that is cancelled before it is recorded gets a record that is reversed from the start.
+# The moment is returned, not whether there is one: SQLite 3.40 says IS NOT NULL of every row here.
+RECORD = """
+    INSERT INTO analytics_app_salerecord (order_id, day, country, units, revenue, currency, reversed_at)
+    SELECT store_order.id, {day}, store_customer.country,
+           coalesce(sum(quantity), 0), coalesce(round(sum(quantity * unit_price), 2), 0), store_order.currency,
+           CASE WHEN store_order.status = 'cancelled' THEN {now} END
+    FROM store_order
+    JOIN store_customer ON store_customer.id = store_order.customer_id
+    LEFT JOIN store_orderitem ON store_orderitem.order_id = store_order.id
+    WHERE store_order.id IN ({ids})
+    GROUP BY store_order.id, store_customer.id
+    ORDER BY store_order.id
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING order_id, reversed_at
+"""
+
+ADD = """
+    INSERT INTO analytics_app_dailysales AS daily (day, product_id, orders, units, revenue)
+    SELECT sale.day, line.product_id, {sign} * count(*), {sign} * sum(line.quantity),
+           {sign} * round(sum(line.quantity * line.unit_price), 2)
+    FROM analytics_app_salerecord AS sale
+    JOIN store_orderitem AS line ON line.order_id = sale.order_id
+    WHERE sale.order_id IN ({ids})
+    GROUP BY sale.day, line.product_id
+    ORDER BY sale.day, line.product_id
+    ON CONFLICT (day, product_id) DO UPDATE
+    SET orders = daily.orders + excluded.orders, units = daily.units + excluded.units,
+        revenue = round(daily.revenue + excluded.revenue, 2)
+"""
+
+# Only rows that ADD has locked already.
+DROP_EMPTY = """
+    DELETE FROM analytics_app_dailysales
+    WHERE orders = 0 AND (day, product_id) IN (
+        SELECT sale.day, line.product_id
+        FROM analytics_app_salerecord AS sale
+        JOIN store_orderitem AS line ON line.order_id = sale.order_id
+        WHERE sale.order_id IN ({ids})
+    )
+"""
+
+
+@transaction.atomic(savepoint=False)
+def record(order_ids: Iterable[int]) -> None:
+    """
+    Write a sale record for each order that has none, and add the orders that stand to the daily sales.
+
+    Raises:
+        PermanentError: an order does not exist; nothing is recorded.
+    """
+    _add([id for id, is_reversed in _write_records(set(order_ids)) if not is_reversed], sign=1)
+
+
+@transaction.atomic(savepoint=False)
+def reverse(order_ids: Iterable[int]) -> None:
+    """
+    Take the cancelled ones of these orders off the daily sales, each once.
+
+    One that was never recorded is recorded as reversed: it adds nothing now, and :func:`record`, when
+    it comes, finds it done. One that is not cancelled is recorded and stands. A day and product without
+    a sale that stands has no row.
+
+    Raises:
+        PermanentError: an order does not exist; nothing is reversed.
+    """
+    ids = set(order_ids)
+    _add([id for id, is_reversed in _write_records(ids) if not is_reversed], sign=1)
+    standing = SaleRecord.objects.filter(
+        order_id__in=ids, reversed_at=None, order__status=Order.Status.CANCELLED
+    ).order_by("order_id")
+    cancelled = list(standing.select_for_update(of=("self",)).values_list("order_id", flat=True))
+    SaleRecord.objects.filter(order_id__in=cancelled).update(reversed_at=Now())
+    _add(cancelled, sign=-1)
+    _drop_empty(cancelled)
+
+
+def _write_records(ids: Collection[int]) -> list[tuple[int, bool]]:
+    """Write the records that are missing; return their orders, each with whether it is reversed."""
+    if not ids:
+        return []
+    with connection.cursor() as cursor:
+        vendor = connection.vendor
+        cursor.execute(_about(ids, RECORD, day=UTC_DAY[vendor], now=NOW[vendor]), sorted(ids))
+        written = [(order_id, reversed_at is not None) for order_id, reversed_at in cursor.fetchall()]
+    if len(written) < len(ids):
+        gone = set(ids).difference(SaleRecord.objects.filter(order_id__in=ids).values_list("order_id", flat=True))
+        if gone:
+            raise PermanentError(f"Orders that no longer exist: {', '.join(map(str, sorted(gone)))}.")
+    return written
+
+
+def _add(ids: Sequence[int], *, sign: int) -> None:
+    """Add the recorded orders to the daily sales, or with ``sign`` -1 take them off."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(_about(ids, ADD, sign=str(sign)), ids)
+
+
+def _drop_empty(ids: Sequence[int]) -> None:
+    """Delete the daily sales of these orders that came down to nothing."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(_about(ids, DROP_EMPTY), ids)
+
+
+def _about(ids: Collection[int], sql: str, **fragments: str) -> str:
+    """Fill a statement of ours with a placeholder for each id."""
+    return sql.format(ids=", ".join(["%s"] * len(ids)), **fragments)

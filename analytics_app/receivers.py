@@ -1,0 +1,20 @@
+"""
+What analytics does about what happens. Connected in apps.py; each receiver enqueues one durable task.
+
+The task's ledger row is a part of the order's transaction: a sale is owed if and only if that commits.
+"""
+
+from typing import Any
+
+from analytics_app import tasks
+from store.models import Order
+
+
+def enqueue_sale(sender: object, order: Order, **kwargs: Any) -> None:
+    """Have a placed order counted."""
+    tasks.record_sale.delay(order.pk)
+
+
+def enqueue_sale_reversal(sender: object, order: Order, **kwargs: Any) -> None:
+    """Have a cancelled order taken off again."""
+    tasks.reverse_sale.delay(order.pk)

@@ -1,0 +1,99 @@
+"""
+One day's sales, as its managers read them: figures, a table for a spreadsheet, a picture of the weeks before.
+
+Cancelled orders do not count. Days are in UTC.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db.models import Count, Sum
+
+from analytics_app.models import DailySales, SaleRecord
+
+#: Days in the picture, the report's own included.
+DAYS_SHOWN: Final = 14
+#: Products that the mail names; the table has all.
+PRODUCTS_NAMED: Final = 10
+#: What a spreadsheet takes for a formula if a cell begins with it.
+FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    The sales of ``day``.
+
+    ``totals`` has a row of ``currency``, ``orders``, ``units`` and ``revenue`` for each currency, the one with
+    the highest revenue first; ``products`` a row of those and ``sku``, ``title`` for each product, the best
+    first; ``revenues`` the revenue of each day shown, oldest first, in the first currency.
+    """
+
+    day: date
+    totals: list[dict[str, Any]]
+    products: list[dict[str, Any]]
+    revenues: list[tuple[date, Decimal]]
+
+    @property
+    def currency(self) -> str:
+        """The currency of the picture, or an empty string where nothing was ever sold."""
+        return str(self.totals[0]["currency"]) if self.totals else ""
+
+
+def collect(day: date) -> Report:
+    """Read the report of ``day`` from the figures, in two queries."""
+    standing = SaleRecord.objects.filter(reversed_at=None, day__gt=day - timedelta(days=DAYS_SHOWN), day__lte=day)
+    by_day = list(
+        standing.values("day", "currency")
+        .annotate(orders_=Count("pk"), units_=Sum("units"), revenue_=Sum("revenue"))
+        .order_by("day", "-revenue_")
+    )
+    totals = [
+        {"currency": row["currency"], "orders": row["orders_"], "units": row["units_"], "revenue": row["revenue_"]}
+        for row in by_day
+        if row["day"] == day
+    ]
+    currency = totals[0]["currency"] if totals else (by_day[-1]["currency"] if by_day else "")
+    revenues = {row["day"]: row["revenue_"] for row in by_day if row["currency"] == currency}
+    days = [day - timedelta(days=ago) for ago in reversed(range(DAYS_SHOWN))]
+    return Report(
+        day=day,
+        totals=totals,
+        products=_products(day),
+        revenues=[(each, revenues.get(each, Decimal(0))) for each in days],
+    )
+
+
+def as_csv(report: Report) -> str:
+    """Return a table of all products sold, which no spreadsheet takes for formulas."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["day", "sku", "title", "orders", "units", "revenue", "currency"])
+    for row in report.products:
+        cells = [report.day.isoformat(), row["sku"], row["title"], row["orders"], row["units"]]
+        writer.writerow([harmless(str(cell)) for cell in (*cells, f"{row['revenue']:.2f}", row["currency"])])
+    return table.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """Return ``cell`` such that a spreadsheet shows it and computes nothing: with an apostrophe where it might."""
+    return f"'{cell}" if cell.startswith(FORMULA_SIGNS) else cell
+
+
+def _products(day: date) -> list[dict[str, Any]]:
+    rows = DailySales.objects.filter(day=day).select_related("product").order_by("-revenue", "product_id")
+    return [
+        {
+            "sku": row.product.sku,
+            "title": row.product.title,
+            "orders": row.orders,
+            "units": row.units,
+            "revenue": row.revenue,
+            "currency": row.product.currency,
+        }
+        for row in rows
+    ]

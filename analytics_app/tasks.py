@@ -1,0 +1,30 @@
+"""
+The journal's work, as durable tasks. Called by receivers.py.
+
+Both run in batches, inside the transaction that marks their ledger rows succeeded: a sale is counted
+exactly once. They may come in any order.
+"""
+
+from celery import shared_task
+
+from analytics_app import journal
+
+
+@shared_task(name="analytics_app.tasks.record_sale", batch_size=200)
+def record_sale(order_ids: list[int]) -> None:
+    """
+    Count orders: one sale record each, added to the daily sales. Callers give one id each.
+
+    An order that is recorded is passed over. Permanent errors: an order is gone.
+    """
+    journal.record(order_ids)
+
+
+@shared_task(name="analytics_app.tasks.reverse_sale", batch_size=200)
+def reverse_sale(order_ids: list[int]) -> None:
+    """
+    Take cancelled orders off the daily sales and mark their records. Callers give one id each.
+
+    An order that is reversed, or not cancelled, is passed over. Permanent errors: an order is gone.
+    """
+    journal.reverse(order_ids)

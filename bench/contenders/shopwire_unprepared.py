@@ -1,0 +1,12 @@
+"""As shopwire, with PREPARED_STATEMENTS=0: the client binds, as Django has it by itself and the peers do."""
+
+from dataclasses import replace
+
+from bench.contenders.shopwire import CONTENDER as SHOPWIRE
+
+CONTENDER = replace(
+    SHOPWIRE,
+    name="shopwire_unprepared",
+    title="Shopwire, PREPARED_STATEMENTS=0",
+    prepared=False,
+)

@@ -1,0 +1,107 @@
+"""What no contender can beat: the same statements by the bare driver, and Redis by itself."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from bench.carts import RESERVE, carts
+from bench.database import Database
+from bench.redis_server import RedisServer
+from bench.size import EFFECTS_AN_ORDER, LINES, Size
+from bench.stages import quantile
+from worker.sql import POSTGRESQL
+from worker.uuid7 import uuid7
+
+ENQUEUE = POSTGRESQL.enqueue.format(rows=",".join([POSTGRESQL.enqueue_row] * EFFECTS_AN_ORDER))
+ORDER = "INSERT INTO bench_order (total) VALUES (%s) RETURNING id"
+ORDER_LINES = "INSERT INTO bench_orderline (order_id, product_id, quantity, unit_price) VALUES " + ",".join(
+    ["(%s, %s, %s, %s)"] * LINES
+)
+EFFECT_AND_RECEIPT = """
+    WITH done AS (
+        INSERT INTO bench_receipt (id) SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING RETURNING id
+    )
+    INSERT INTO bench_effect (order_id, kind)
+    SELECT task.order_id, 'stock' FROM unnest(%s::uuid[], %s::bigint[]) AS task(id, order_id) JOIN done USING (id)
+"""
+MESSAGE = b"x" * 800
+
+
+def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dict[str, float]]:
+    """Measure each floor by one process."""
+    database.empty(["worker_durabletask"])
+    database.run("DROP TABLE IF EXISTS bench_receipt")
+    database.run("CREATE TABLE bench_receipt (id uuid PRIMARY KEY)")
+    found = {}
+    for title, binding in (("prepared", psycopg.Cursor), ("bound by the client, as Django does", psycopg.ClientCursor)):
+        with psycopg.connect(database.url, cursor_factory=binding, prepare_threshold=2) as connection:
+            found[f"order and three ledger rows, {title}"] = _timed(_order(connection), size.floor_turns)
+    with psycopg.connect(database.url, prepare_threshold=2) as connection:
+        for batch in (1, 50, 200):
+            figures = _timed(_effects(connection, batch), max(20, size.floor_turns // batch))
+            figures["effects_per_s"] = figures["per_s"] * batch
+            found[f"effect and receipt, {batch} in one statement"] = figures
+    for title, command in (("LPUSH", _push), ("BRPOP", _pop)):
+        found[f"Redis {title}, 800 bytes"] = _timed(command(broker), size.floor_turns)
+    database.run("DROP TABLE bench_receipt")
+    return found
+
+
+def _timed(step: Callable[[], Any], turns: int) -> dict[str, float]:
+    for _ in range(10):
+        step()
+    times = []
+    cpu, began = time.process_time(), time.perf_counter()
+    for _ in range(turns):
+        start = time.perf_counter()
+        step()
+        times.append(1000 * (time.perf_counter() - start))
+    seconds = time.perf_counter() - began
+    return {
+        "per_s": turns / seconds,
+        "p50_ms": statistics.median(times),
+        "p99_ms": quantile(times, 0.99),
+        "cpu_ms": 1000 * (time.process_time() - cpu) / turns,
+    }
+
+
+def _order(connection: psycopg.Connection[Any]) -> Callable[[], None]:
+    cart = carts(seed=5)
+
+    def step() -> None:
+        lines = next(cart)
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(RESERVE, [list(lines), list(lines.values())])
+            cursor.fetchall()
+            order = cursor.execute(ORDER, ["9.99"]).fetchone()[0]
+            cursor.execute(ORDER_LINES, [value for id, n in lines.items() for value in (order, id, n, "9.99")])
+            rows: list[Any] = []
+            for kind in ("confirmation", "stock", "sale"):
+                args = json.dumps([order])
+                rows += (uuid7(), f"bench.{kind}", "default", 5, args, "{}", f"bench.order:{order}", "", None, None, 0)
+            cursor.execute(ENQUEUE, rows)
+
+    return step
+
+
+def _effects(connection: psycopg.Connection[Any], batch: int) -> Callable[[], None]:
+    order = connection.execute("SELECT max(id) FROM bench_order").fetchone()[0]
+
+    def step() -> None:
+        ids = [uuid7() for _ in range(batch)]
+        with connection.transaction():
+            connection.execute(EFFECT_AND_RECEIPT, [ids, ids, [order] * batch])
+
+    return step
+
+
+def _push(broker: RedisServer) -> Callable[[], Any]:
+    return lambda: broker.client.lpush("bench", MESSAGE)
+
+
+def _pop(broker: RedisServer) -> Callable[[], Any]:
+    return lambda: broker.client.brpop("bench", timeout=1)

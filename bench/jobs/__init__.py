@@ -1,0 +1,11 @@
+"""
+What runs in a contender's processes: its three tasks, and ``enqueue(order)``, which hands them over.
+
+Workers import these modules first of all, so Django is set up here.
+"""
+
+import django
+from django.apps import apps
+
+if not apps.ready and not apps.loading:
+    django.setup()

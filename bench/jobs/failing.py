@@ -1,0 +1,18 @@
+"""A receiver with a mistake in it: every so often its query fails."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from bench.models import Order
+
+#: Of so many orders, one.
+EVERY = 50
+
+
+def count_points(sender: object, order: Order, **_: Any) -> None:
+    """Ask a table that is not there, in the process that places orders: the mistake of one release."""
+    if settings.BENCH_PLACES_ORDERS and order.pk % EVERY == 0:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT points FROM there_is_no_such_table")

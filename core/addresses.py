@@ -1,0 +1,16 @@
+"""What happens to an address that lacks its last slash."""
+
+from django.http import HttpRequest
+from django.middleware.common import CommonMiddleware
+
+
+class AddressMiddleware(CommonMiddleware):
+    """
+    Django's, but that only reading is redirected to the address with a slash.
+
+    A redirected POST would come back as a GET; Django raises an error about it in development. Here it
+    is a plain 404, which names nothing and loses nothing.
+    """
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in {"GET", "HEAD"} and super().should_redirect_with_slash(request)

@@ -1,0 +1,298 @@
+"""What the OpenAPI document shows of every call: one made-up shop, the same people and things throughout."""
+
+from typing import Any, Final
+
+CART: Final = "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11"
+TASK: Final = "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade"
+PLACED_AT: Final = "2026-11-21T12:00:00.250000Z"
+ITEM: Final = {"product": 7, "sku": "DEMO-07", "title": "Enamel saucepan", "quantity": 2, "unit_price": "24.50"}
+CART_ITEM: Final = {"id": 31, **ITEM, "total_price": "49.00"}
+PERSON: Final = {
+    "email": "ada@shop.example",
+    "first_name": "Ada",
+    "last_name": "King",
+    "phone": "+44 20 7946 0958",
+    "birth_date": "1990-12-10",
+}
+
+#: A body of each kind, by the name of its component.
+EXAMPLES: Final[dict[str, Any]] = {
+    "RegistrationRequest": {"username": "ada", "email": "ada@shop.example", "password": "correct horse battery"},
+    "Registration": {"id": 42, "username": "ada", "email": "ada@shop.example"},
+    "TokenObtainRequest": {"username": "ada", "password": "correct horse battery"},
+    "Tokens": {"access": "eyJhbGciOi...", "refresh": "eyJ0eXAiOi..."},
+    "TokenRefreshRequest": {"refresh": "eyJ0eXAiOi..."},
+    "AccessToken": {"access": "eyJhbGciOi..."},
+    "Customer": {"id": 40, "username": "ada", **PERSON},
+    "PatchedCustomerRequest": {"first_name": "Ada", "phone": "+44 20 7946 0958"},
+    "Phone": {"phone": "+44 20 7946 0958", "verified": False},
+    "CodeRequest": {"code": "123456"},
+    "NothingRequest": {},
+    "Product": {
+        "id": 7,
+        "sku": "DEMO-07",
+        "title": "Enamel saucepan",
+        "slug": "enamel-saucepan",
+        "unit_price": "24.50",
+        "currency": "GBP",
+        "collection": 3,
+        "available": 18,
+    },
+    "Collection": {"id": 3, "title": "Kitchen", "products_count": 12},
+    "Cart": {"id": CART, "items": [CART_ITEM], "total_price": "49.00", "currency": "GBP"},
+    "AddItemRequest": {"product_id": 7, "quantity": 2},
+    "PatchedChangeItemRequest": {"quantity": 2},
+    "CartItem": CART_ITEM,
+    "CreateOrderRequest": {"cart_id": CART},
+    "Order": {
+        "id": 1001,
+        "status": "placed",
+        "customer": 40,
+        "items": [ITEM],
+        "total": "49.00",
+        "currency": "GBP",
+        "placed_at": PLACED_AT,
+        "duplicate": False,
+    },
+    "Queue": {
+        "queue": "email",
+        "pending": 12,
+        "published": 40,
+        "running": 2,
+        "dead": 3,
+        "oldest_pending_seconds": 4.2,
+        "completed_per_minute": 1800,
+        "paused": False,
+        "per_second": None,
+        "concurrency": 8,
+    },
+    "LimitsRequest": {"per_second": 10, "concurrency": 8},
+    "Series": {
+        "step_seconds": 30,
+        "queues": [
+            {
+                "queue": "email",
+                "points": [
+                    {
+                        "at": PLACED_AT,
+                        "pending": 12,
+                        "published": 40,
+                        "running": 2,
+                        "dead": 3,
+                        "oldest_pending_seconds": 4.2,
+                        "messages": 9,
+                        "completed_per_minute": 1800.0,
+                        "failed_per_minute": 2.0,
+                        "lag_seconds": 0.041,
+                    }
+                ],
+            }
+        ],
+    },
+    "MachineryProblem": {"part": "workers", "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC"},
+    "DeadTask": {
+        "id": TASK,
+        "task": "email_app.tasks.send_order_confirmation",
+        "queue": "email",
+        "status": "dead",
+        "attempts": 8,
+        "subject": "store.order:1001",
+        "args": [1001],
+        "kwargs": {},
+        "enqueued_at": PLACED_AT,
+        "published_at": "2026-11-21T12:10:00.010000Z",
+        "completed_at": "2026-11-21T12:10:04.020000Z",
+        "last_error": "ConnectionRefusedError: [Errno 111] Connection refused",
+        "fingerprint": "9f2b7c01d4e8a655",
+    },
+    "Group": {
+        "fingerprint": "9f2b7c01d4e8a655",
+        "task": "email_app.tasks.send_order_confirmation",
+        "error": "ConnectionRefusedError: [Errno …] Connection refused",
+        "example": "ConnectionRefusedError: [Errno 111] Connection refused",
+        "count": 240,
+        "first_at": PLACED_AT,
+        "last_at": "2026-11-21T12:10:04.020000Z",
+    },
+    "EditRequest": {"args": [1002]},
+    "ReasonRequest": {"reason": "The customer was told by phone."},
+    "ReplayManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "per_second": 50},
+    "DiscardManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "reason": "Orders of a load test."},
+    "Count": {"count": 240},
+    "OrderTasks": {
+        "results": [
+            {
+                "id": TASK,
+                "task": "email_app.tasks.send_order_confirmation",
+                "queue": "email",
+                "status": "succeeded",
+                "attempts": 1,
+                "enqueued_at": PLACED_AT,
+                "published_at": "2026-11-21T12:00:00.261000Z",
+                "completed_at": "2026-11-21T12:00:00.340000Z",
+                "last_error": "",
+            }
+        ]
+    },
+    "LoginRequest": {"username": "ada", "password": "correct horse battery"},
+    "Session": {"user": {"id": 42, "username": "ada", "is_staff": False}, "flower_url": None},
+    "Notification": {
+        "id": 311,
+        "kind": "order_placed",
+        "message": "Your order 1001 of 49.00 GBP is placed.",
+        "data": {"order": 1001},
+        "created": PLACED_AT,
+        "read": False,
+    },
+    "ReadAll": {"read": 3},
+    "Preferences": {
+        "kinds": {"order_placed": {"in_app": True, "email": True, "push": False, "sms": False}},
+        "quiet_hours": None,
+    },
+    "Message": {
+        "id": 77,
+        "sender": "ada",
+        "receiver": "grace",
+        "content": "Is the saucepan blue?",
+        "timestamp": PLACED_AT,
+        "read_at": None,
+    },
+    "NewBlockRequest": {"username": "mallory"},
+    "Block": {"id": 5, "username": "mallory", "created_at": PLACED_AT},
+    "PublicKey": {
+        "public_key": "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U"
+    },
+    "Endpoint": {"endpoint": "https://updates.push.services.mozilla.com/wpush/v2/gAAAAABk..."},
+    "Sales": {"day": "2026-11-20", "orders": 3, "units": 12, "revenue": "168.40", "currency": "GBP"},
+    "ReportRequestRequest": {"day": "2026-11-20"},
+    "Report": {"id": TASK, "status": "running", "progress": {"done": 2, "of": 4, "step": "table"}},
+}
+
+#: What stands in the way, by status: a word about it, and a problem document or several.
+PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
+    400: (
+        "The request is malformed, or has fields that are missing or wrong: `errors` says which.",
+        {
+            "wrong-field": {
+                "type": "about:blank",
+                "title": "Bad Request",
+                "status": 400,
+                "detail": "The request has fields that are missing or wrong.",
+                "errors": [{"pointer": "/quantity", "detail": "This field is required."}],
+            }
+        },
+    ),
+    401: (
+        "Nobody is signed in, or not with this.",
+        {
+            "not-signed-in": {
+                "type": "about:blank",
+                "title": "Unauthorized",
+                "status": 401,
+                "detail": "Authentication credentials were not provided.",
+            }
+        },
+    ),
+    403: (
+        "Whoever is signed in may not do this.",
+        {
+            "not-allowed": {
+                "type": "about:blank",
+                "title": "Forbidden",
+                "status": 403,
+                "detail": "You do not have permission to perform this action.",
+            }
+        },
+    ),
+    404: (
+        "There is no such thing, or it is somebody else's: no difference.",
+        {"not-found": {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not found."}},
+    ),
+    429: (
+        "Too much for now; `Retry-After` says for how many seconds.",
+        {
+            "too-much": {
+                "type": "about:blank",
+                "title": "Too Many Requests",
+                "status": 429,
+                "detail": "Request was throttled. Expected available in 50 seconds.",
+            }
+        },
+    ),
+}
+
+OUT_OF_STOCK: Final = {
+    "type": "urn:shopwire:problem:out-of-stock",
+    "title": "Out of stock",
+    "status": 409,
+    "detail": "There is not enough stock for this order. Nothing was ordered.",
+    "errors": [
+        {
+            "pointer": "/cart_id",
+            "detail": "Product 7: 2 asked for, 1 available.",
+            "product": 7,
+            "requested": 2,
+            "available": 1,
+        }
+    ],
+}
+KEY_IN_USE: Final = {
+    "type": "urn:shopwire:problem:idempotency-key-in-use",
+    "title": "Idempotency key in use",
+    "status": 409,
+    "detail": "A request with this Idempotency-Key is still running. Ask again in a moment.",
+}
+KEY_REUSED: Final = {
+    "type": "urn:shopwire:problem:idempotency-key-reused",
+    "title": "Idempotency key reused",
+    "status": 422,
+    "detail": "This Idempotency-Key was used with another body. Send a new key with a new request.",
+}
+NOT_CANCELLABLE: Final = {
+    "type": "urn:shopwire:problem:not-cancellable",
+    "title": "Not cancellable",
+    "status": 409,
+    "detail": "This order is shipped and can no longer be cancelled.",
+}
+NOTHING_TO_VERIFY: Final = {
+    "type": "urn:shopwire:problem:nothing-to-verify",
+    "title": "Nothing to verify",
+    "status": 409,
+    "detail": "There is no telephone number to verify. Set one in your profile first.",
+}
+NO_CODE: Final = {
+    "type": "urn:shopwire:problem:no-code",
+    "title": "No code",
+    "status": 409,
+    "detail": "There is no code to check: it was used, or is too old, or was tried too often. Ask for another.",
+}
+
+#: Problems of single calls, by operation and status.
+OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]] = {
+    "orders_create": {
+        404: PROBLEMS[404],
+        409: (
+            "There is too little of a product, or a request with the same key is still running. Nothing was ordered.",
+            {"out-of-stock": OUT_OF_STOCK, "idempotency-key-in-use": KEY_IN_USE},
+        ),
+        422: ("The key was used with another body.", {"idempotency-key-reused": KEY_REUSED}),
+        429: PROBLEMS[429],
+    },
+    "orders_cancel_create": {
+        409: ("It is shipped, or was cancelled before.", {"not-cancellable": NOT_CANCELLABLE}),
+    },
+    "customers_me_phone_code_create": {
+        409: ("There is no number, or it is verified.", {"nothing-to-verify": NOTHING_TO_VERIFY}),
+        429: PROBLEMS[429],
+    },
+    "customers_me_phone_verify_create": {
+        409: ("No code could be right.", {"no-code": NO_CODE}),
+    },
+    "session_create": {401: PROBLEMS[401], 403: PROBLEMS[403], 429: PROBLEMS[429]},
+    "token_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
+    "token_refresh_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
+    "users_create": {429: PROBLEMS[429]},
+    "analytics_sales_list": {403: PROBLEMS[403]},
+    "analytics_reports_create": {403: PROBLEMS[403]},
+    "analytics_reports_retrieve": {403: PROBLEMS[403]},
+}

@@ -1,0 +1,87 @@
+"""
+What django-axes is told about failed logins, and what somebody who is locked out is answered.
+
+Axes counts failures in the database, for all processes, by name and address together: whoever fails too
+often under a name is locked out under that name, from that address, until the cool-off has passed. Each failure
+after that locks out again, for twice as long, until somebody signs in or a day has gone by.
+Nobody can lock another out from elsewhere, and attempts while it is locked do not make it longer.
+"""
+
+import json
+import math
+from datetime import timedelta
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any, Final
+
+from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_client_username
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.db.models import Max, Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from rest_framework.throttling import BaseThrottle
+
+from core.problems import API_PREFIX, CONTENT_TYPE, problem
+
+#: Longer than any name: what is typed beyond that is not kept.
+MAX_NAME: Final = 150
+#: No lock lasts longer, and nothing is remembered for longer.
+LONGEST: Final = timedelta(days=1)
+
+
+class LockoutHandler(AxesDatabaseHandler):
+    """Axes's own, but for when failures are forgotten: a lock that has grown must not end with another's."""
+
+    def clean_expired_user_attempts(self, request: Any = None, credentials: Any = None) -> int:
+        return forget_old_failures()
+
+
+def name_of(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
+    """Return the name under which a failure is counted, whatever its case."""
+    typed = (credentials or {}).get("username") or request.POST.get("username") or getattr(request, "login_name", "")
+    return str(typed).casefold()[:MAX_NAME]
+
+
+def address_of(request: HttpRequest) -> str | None:
+    """Return the address from which somebody signs in, as the throttles have it; None if it is none."""
+    try:
+        return str(ip_address(BaseThrottle().get_ident(request) or ""))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
+def cool_off(request: HttpRequest) -> timedelta:
+    """Return for how long the failures under this name from this address count, and lock out if they are too many."""
+    failures = _failures(request).aggregate(number=Sum("failures_since_start"))["number"] or 0
+    doublings = max(0, failures - settings.AXES_FAILURE_LIMIT)
+    longest: timedelta = settings.LOGIN_COOLOFF * 2 ** min(doublings, 20)
+    return min(longest, LONGEST)
+
+
+def refuse(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
+    """Answer somebody who is locked out, instead of ``response``: 429, and when to come back."""
+    last = _failures(request).aggregate(at=Max("attempt_time"))["at"]
+    left: timedelta = (last or timezone.now()) + cool_off(request) - timezone.now()
+    wait = max(1, math.ceil(left.total_seconds()))
+    detail = f"Too many failed logins under this name. Try again in {wait} seconds."
+    headers = {"Retry-After": str(wait)}
+    if request.path_info.startswith(API_PREFIX):
+        document = problem(HTTPStatus.TOO_MANY_REQUESTS, detail)
+        return HttpResponse(json.dumps(document), status=429, content_type=CONTENT_TYPE, headers=headers)
+    return HttpResponse(detail, status=429, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def forget_old_failures() -> int:
+    """Delete the failed logins that no longer count, and return how many."""
+    now = timezone.now()
+    few = Q(failures_since_start__lt=settings.AXES_FAILURE_LIMIT, attempt_time__lt=now - settings.LOGIN_COOLOFF)
+    old = AccessAttempt.objects.filter(few | Q(attempt_time__lt=now - LONGEST))
+    return int(old.delete()[0])
+
+
+def _failures(request: HttpRequest) -> QuerySet[AccessAttempt]:
+    name, address = get_client_username(request), address_of(request)
+    failures: QuerySet[AccessAttempt] = AccessAttempt.objects.filter(username=name, ip_address=address)
+    return failures

@@ -1,0 +1,27 @@
+"""``manage.py make_second_factor``: what an authenticator app takes, for one member of staff."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from core.models import User
+
+
+class Command(BaseCommand):
+    help = "Give a member of staff a new second factor for the admin, in place of the old one, and print its address."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username", help="who signs in with it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.filter(username=options["username"], is_staff=True).first()
+        if user is None:
+            raise CommandError(f"There is no member of staff named {options['username']}.")
+        with transaction.atomic():
+            TOTPDevice.objects.filter(user=user).delete()
+            device = TOTPDevice.objects.create(user=user, name="authenticator")
+        self.stdout.write(device.config_url)
+        self.stderr.write("Give this to an authenticator app, as text or as a QR code, and to nobody else.")

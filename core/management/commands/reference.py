@@ -1,0 +1,22 @@
+"""``manage.py reference``: the pages of the documentation that the code writes."""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from core import reference
+from worker.celery import app
+
+FOLDER = Path("docs") / "reference"
+
+
+class Command(BaseCommand):
+    help = "Write the pages of docs/reference/ that the code knows best: settings, commands, metrics, HTTP, signals."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        app.loader.import_default_modules()
+        for name, page in reference.PAGES.items():
+            (settings.BASE_DIR / FOLDER / name).write_text(page())
+            self.stdout.write(f"{FOLDER / name} is written.")

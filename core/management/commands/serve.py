@@ -1,0 +1,52 @@
+"""``manage.py serve``: the web process."""
+
+import atexit
+import os
+import shutil
+from argparse import ArgumentParser
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+
+
+class Command(BaseCommand):
+    help = "Serve the API, the admin and the front end. Run any number. It needs the database, and no broker."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="default: PORT")
+        parser.add_argument(
+            "--workers", type=int, default=settings.WEB_CONCURRENCY, help="default: WEB_CONCURRENCY, or 1"
+        )
+        parser.add_argument("--access-log", action="store_true", help="log every request")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.check_database()
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
+        atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+        uvicorn.run(
+            "core.asgi:application",
+            host=options["host"],
+            port=options["port"],
+            workers=options["workers"],
+            lifespan="on",
+            timeout_graceful_shutdown=3,  # Streams end by themselves (notifications/feed.py); this is for the rest.
+            access_log=options["access_log"],
+            proxy_headers=False,  # The settings say whether a proxy is to be believed: BEHIND_PROXY.
+            server_header=False,
+            log_config=None,  # Django's logging is configured already.
+            ws_max_size=4096,  # bytes; nobody has anything to say there.
+        )
+
+    def check_database(self) -> None:
+        """Raise CommandError unless the database answers."""
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"The database that DATABASE_URL names cannot be reached: {reason}") from None
+        finally:
+            connection.close()

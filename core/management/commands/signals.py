@@ -1,0 +1,24 @@
+"""``manage.py signals``: who is connected to what."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from core import wiring
+from worker.celery import app
+
+
+class Command(BaseCommand):
+    help = "Every signal with the receivers that are connected to it, and the task and queue of each."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        app.loader.import_default_modules()
+        rows = [
+            (each.signal + (f" of {each.sender}" if each.sender else ""), each.dispatch_uid, each.task, each.queue)
+            for each in wiring.connections()
+        ]
+        heading = ("signal", "receiver", "task", "queue")
+        widths = [max(len(row[column]) for row in (heading, *rows)) + 2 for column in range(len(heading))]
+        for row in (heading, *rows):
+            line = "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write(line.rstrip())

@@ -1,0 +1,37 @@
+"""Lists in pages: ``{count, next, previous, results}``."""
+
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+
+
+class Pages(PageNumberPagination):
+    """
+    ``?page=``, and ``?page_size=``: 20 where it is not named, and never more than 100.
+
+    A page that is not there is a 404, a size that is none a 400.
+    """
+
+    page_size = 20
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+    def get_page_size(self, request: Request) -> int:
+        text = request.query_params.get("page_size")
+        if text is None:
+            return self.page_size
+        if not text.isascii() or not text.isdigit() or not text.strip("0"):
+            raise ValidationError({"page_size": ["A page has one row at least."]})
+        return int(text) if len(text) <= 3 and int(text) < self.max_page_size else self.max_page_size
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            parameter["schema"]["minimum"] = 1
+        return parameters
+
+    def get_page_number(self, request: Request, paginator: Any) -> Any:
+        """Return the page that is asked for; an empty one is asked for and is not there."""
+        return request.query_params.get(self.page_query_param, 1)

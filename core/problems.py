@@ -1,0 +1,137 @@
+"""
+Errors as RFC 9457 problem documents, for everything under ``/api/``.
+
+REST framework's errors come through :func:`answer_problem`; what fails outside of it (no such address, a
+wrong host, a crash) is turned into a problem document by :class:`ProblemMiddleware`, so that a client
+meets one kind of error, with DEBUG or without.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import PermissionDenied as Forbidden
+from rest_framework.response import Response
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+API_PREFIX = "/api/"
+#: After how many seconds a client may try again when the database did not answer.
+RETRY_AFTER = 2
+
+
+class DatabaseAway(APIException):
+    """The database did not answer in time, or refused: nothing was done."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "The shop cannot reach its database. Nothing was done; try again."
+    wait = RETRY_AFTER
+
+
+def problem(
+    status: int, detail: str = "", *, name: str | None = None, errors: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """
+    Return a problem document.
+
+    ``name`` is set where a client may act on more than the status: it ends the document's type.
+    """
+    document: dict[str, Any] = {
+        "type": f"urn:shopwire:problem:{name}" if name else "about:blank",
+        "title": name.replace("-", " ").capitalize() if name else HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail or HTTPStatus(status).description,
+    }
+    if errors:
+        document["errors"] = errors
+    return document
+
+
+def answer_problem(exception: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the problem document for what a view of REST framework raised; None for what is a bug of ours."""
+    if isinstance(exception, Http404):
+        exception = NotFound()
+    elif isinstance(exception, PermissionDenied):
+        exception = Forbidden()
+    elif isinstance(exception, OperationalError | InterfaceError):
+        logger.error("The database failed a request: %s", exception, exc_info=exception)
+        exception = DatabaseAway()
+    if not isinstance(exception, APIException):
+        return None
+    headers = {}
+    if challenge := getattr(exception, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if (wait := getattr(exception, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
+    if isinstance(exception, ValidationError):
+        detail, errors = "The request has fields that are missing or wrong.", list(field_errors(exception.detail))
+    else:
+        told: Any = exception.detail
+        detail = str(told.get("detail", "")) if isinstance(told, dict) else str(told)
+        errors = getattr(exception, "errors", [])
+    document = problem(exception.status_code, detail, name=getattr(exception, "problem", None), errors=errors)
+    return Response(document, status=exception.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def field_errors(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:
+    """Yield ``{pointer, detail}`` for each error, the pointer after RFC 6901 into the request's body."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            step = "" if name == "non_field_errors" else "/" + str(name).replace("~", "~0").replace("/", "~1")
+            yield from field_errors(inner, pointer + step)
+    elif isinstance(detail, list):
+        for index, inner in enumerate(detail):
+            yield from field_errors(inner, f"{pointer}/{index}" if isinstance(inner, dict | list) else pointer)
+    else:
+        yield {"pointer": pointer, "detail": str(detail)}
+
+
+class ProblemMiddleware:
+    """Turn every error under ``/api/`` that is not a problem document into one."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith(API_PREFIX):
+            return self.get_response(request)
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            return problem_response(HTTPStatus.BAD_REQUEST, "The query has a NUL character in it.")
+        response = self.get_response(request)
+        if response.status_code >= HTTPStatus.BAD_REQUEST and not response.get("Content-Type", "").startswith(
+            CONTENT_TYPE
+        ):
+            replace_with_problem(response)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A view outside REST framework lost the database: say so, instead of a crash."""
+        if not request.path_info.startswith(API_PREFIX) or not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        logger.error("The database failed a request: %s", exception, exc_info=exception)
+        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, DatabaseAway.default_detail, wait=RETRY_AFTER)
+
+
+def problem_response(status: int, detail: str = "", *, wait: int | None = None) -> HttpResponse:
+    """Return a problem document as a response of plain Django."""
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return HttpResponse(json.dumps(problem(status, detail)), status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def replace_with_problem(response: HttpResponseBase) -> None:
+    """Put a problem document in the place of ``response``'s body; its other headers stay."""
+    if not isinstance(response, HttpResponse):
+        return
+    response.content = json.dumps(problem(response.status_code)).encode()
+    response["Content-Type"] = CONTENT_TYPE
+    if response.has_header("Content-Length"):
+        response["Content-Length"] = str(len(response.content))

@@ -1,0 +1,43 @@
+"""
+What the audit trail promises, as ``manage.py outbox verify`` checks it: no order goes unrecorded, none twice.
+
+The number of queries does not grow with the orders.
+"""
+
+from collections.abc import Iterator
+
+from django.db.models import CharField, Count, Exists, OuterRef, QuerySet
+from django.db.models.functions import Cast
+
+from core.models import AuditEntry
+from store.models import Order
+from worker.audit import is_owed
+
+What = AuditEntry.What
+
+
+def unrecorded_orders() -> Iterator[str]:
+    """Yield a line for each order that the trail does not say is placed."""
+    return _unrecorded(Order.objects.all(), What.PLACED, "core.enqueue_placed_entry")
+
+
+def unrecorded_cancellations() -> Iterator[str]:
+    """Yield a line for each cancelled order that the trail does not say is cancelled."""
+    cancelled = Order.objects.filter(status=Order.Status.CANCELLED)
+    return _unrecorded(cancelled, What.CANCELLED, "core.enqueue_cancelled_entry")
+
+
+def doubly_recorded_orders() -> Iterator[str]:
+    """Yield a line for each order that is on record twice for the same thing."""
+    entries = AuditEntry.objects.filter(model="store.order", what__in=[What.PLACED, What.CANCELLED]).order_by()
+    twice = entries.values("object_id", "what").annotate(times=Count("id")).filter(times__gt=1)
+    for entry in twice.order_by("object_id", "what").iterator():
+        yield f"order {entry['object_id']} is on record as {entry['what']} {entry['times']} times"
+
+
+def _unrecorded(orders: QuerySet[Order], what: AuditEntry.What, receiver: str) -> Iterator[str]:
+    entry = AuditEntry.objects.filter(model="store.order", object_id=Cast(OuterRef("pk"), CharField()), what=what)
+    owed = is_owed("core.tasks.record_order_event", receiver=receiver)
+    missing = orders.exclude(Exists(entry)).exclude(owed)
+    for order_id in missing.order_by("pk").values_list("pk", flat=True).iterator():
+        yield f"order {order_id} is not on record as {what}, and no task would put it there"

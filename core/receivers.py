@@ -1,0 +1,162 @@
+"""
+What the composition root does about what happens: the audit trail. Connected in apps.py.
+
+Entries about the catalogue are written at once, in the transaction of the change; what they raise undoes
+it. Orders are put on record by a durable batched task, so that a checkout stays as short as it is.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.db.models import Model
+from django.utils import timezone
+
+from core import audit, tasks
+from core.models import AuditEntry
+from store.models import Order
+from worker.context import current_actor, current_request_id
+
+What = AuditEntry.What
+
+
+def notice_old_values(
+    sender: type[Model], instance: Model, raw: bool, update_fields: Collection[str] | None = None, **kwargs: Any
+) -> None:
+    """Something of the catalogue is about to be saved: keep in mind how it was."""
+    if raw or instance._state.adding:
+        return
+    old = sender._base_manager.filter(pk=instance.pk).first()
+    vars(instance)["_audited"] = audit.describe(old, update_fields) if old else {}
+
+
+def record_save(
+    sender: type[Model],
+    instance: Model,
+    created: bool,
+    raw: bool,
+    update_fields: Collection[str] | None = None,
+    **kwargs: Any,
+) -> None:
+    """Something of the catalogue was saved: put on record what is new about it, if anything is."""
+    old = vars(instance).pop("_audited", {})
+    if raw:
+        return
+    if created:
+        audit.write(What.CREATED, instance, after=audit.describe(instance))
+        return
+    before, after = audit.differences(old, audit.read_back(instance, update_fields))
+    if after:
+        audit.write(What.CHANGED, instance, before=before, after=after)
+
+
+def record_bulk_changes(
+    sender: object, model: str, changes: list[tuple[Any, dict[str, Any], dict[str, Any]]], **kwargs: Any
+) -> None:
+    """Many things of the catalogue were written at once: put each on record."""
+    audit.write_in_bulk(model, changes)
+
+
+def notice_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None:
+    """Something of the catalogue is about to be deleted: keep in mind how it was, as the database has it."""
+    old = sender._base_manager.filter(pk=instance.pk).first()
+    vars(instance)["_audited"] = audit.describe(old or instance)
+
+
+def record_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None:
+    """Something of the catalogue, or somebody, was deleted: put on record what it was, or that it was."""
+    audit.write(What.DELETED, instance, before=vars(instance).pop("_audited", {}))
+
+
+def record_links(
+    sender: type[Model], instance: Model, action: str, model: type[Model], pk_set: set[Any] | None, **kwargs: Any
+) -> None:
+    """Many-to-many relations of something changed: put on record which."""
+    if not isinstance(instance, audit.LINKS_AUDITED):
+        return
+    if action == "pre_clear":
+        vars(instance)["_cleared"] = _linked(sender, instance)
+    elif action == "post_clear":
+        cleared = vars(instance).pop("_cleared", [])
+        audit.write(What.UNLINKED, instance, before={model._meta.label_lower: cleared})
+    elif pk_set and action in {"post_add", "post_remove"}:
+        linked = {model._meta.label_lower: sorted(pk_set)}
+        if action == "post_add":
+            audit.write(What.LINKED, instance, after=linked)
+        else:
+            audit.write(What.UNLINKED, instance, before=linked)
+
+
+def enqueue_placed_entry(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order is placed: have it put on record."""
+    tasks.record_order_event.delay(_event(What.PLACED, order))
+
+
+def enqueue_cancelled_entry(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order is cancelled: have it put on record."""
+    tasks.record_order_event.delay(_event(What.CANCELLED, order))
+
+
+def record_login(sender: object, user: Any, **kwargs: Any) -> None:
+    """Somebody signed in: put it on record."""
+    audit.write(What.LOGGED_IN, user, who=user.pk)
+
+
+def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
+    """
+    Somebody could not sign in: put it on record with the account's id if there is such an account.
+
+    Never with what was typed: people type passwords into the wrong field.
+    """
+    model = get_user_model()
+    name = credentials.get(model.USERNAME_FIELD)
+    user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first() if isinstance(name, str) else None
+    audit.write(What.LOGIN_FAILED, user or model())
+
+
+def record_replay(
+    sender: object, ids: list[str], who: int | None, edited: dict[str, Any] | None = None, **kwargs: Any
+) -> None:
+    """Dead tasks are replayed: put on record by whom, and which arguments were changed."""
+    changes = edited or {"before": {}, "after": {}}
+    before = {"status": "dead"} | changes["before"]
+    after = {"status": "pending"} | changes["after"]
+    audit.write_in_bulk("worker.durabletask", ((id, before, after) for id in ids), who=who)
+
+
+def record_discard(sender: object, ids: list[str], reason: str, who: int | None, **kwargs: Any) -> None:
+    """Dead tasks are discarded: put on record by whom and why."""
+    after = {"status": "cancelled", "reason": reason}
+    audit.write_in_bulk("worker.durabletask", ((id, {"status": "dead"}, after) for id in ids), who=who)
+
+
+def record_queue_change(
+    sender: object, queue: str, before: dict[str, Any], after: dict[str, Any], who: int | None, **kwargs: Any
+) -> None:
+    """A queue is paused, resumed or limited: put on record by whom."""
+    audit.write_in_bulk("worker.queueswitch", [(queue, before, after)], who=who)
+
+
+def record_admin_action(sender: object, instance: LogEntry, created: bool, raw: bool, **kwargs: Any) -> None:
+    """The admin logged what somebody of the staff did: put it on record."""
+    if created and not raw:
+        audit.write_admin_action(instance)
+
+
+def _event(what: AuditEntry.What, order: Order) -> list[Any]:
+    return [str(what), order.pk, current_actor(), current_request_id(), timezone.now().isoformat()]
+
+
+def _linked(through: type[Model], instance: Model) -> list[Any]:
+    """Return the ids of what is linked to ``instance`` by ``through``'s rows."""
+    own, other = None, None
+    for field in through._meta.concrete_fields:
+        if field.is_relation and field.related_model is type(instance) and own is None:
+            own = field
+        elif field.is_relation:
+            other = field
+    if own is None or other is None:
+        return []
+    rows = through._base_manager.filter(**{own.attname: instance.pk})
+    return sorted(rows.values_list(other.attname, flat=True))

@@ -1,0 +1,184 @@
+"""
+The pages of ``docs/reference/`` that are written by the code itself: settings, commands, metrics, HTTP, signals.
+
+Each function returns a page. ``manage.py reference`` writes them, and a test compares.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management import BaseCommand, get_commands, load_command_class
+from drf_spectacular.generators import SchemaGenerator
+
+from core import wiring
+from operations import http_counts, metrics
+from worker.signals import durable_signals
+
+#: What every command of Django's takes.
+COMMON_OPTIONS: Final = {action.dest for action in BaseCommand().create_parser("", "")._actions}
+METHODS: Final = ("get", "post", "put", "patch", "delete")
+
+
+def settings_page() -> str:
+    """Return the page about environment variables, from ``.env.example``, which names all that are read."""
+    sections = re.split(r"^# --- (.+)$", (settings.BASE_DIR / ".env.example").read_text(), flags=re.MULTILINE)
+    parts = [
+        "# Settings\n",
+        f"{written_by()} Each is an environment variable, or a line of `.env`, which `.env.example` is to be copied "
+        "to. `NAME_FILE` names a file that holds the value of `NAME`. A value that cannot be understood ends the "
+        "start with a line that names it.\n",
+    ]
+    for title, text in zip(sections[1::2], sections[2::2], strict=True):
+        parts.append(f"## {title}\n")
+        told = [
+            (f"`{name}`", f"`{value}`" if value else "", _joined(comment))
+            for comment, lines in re.findall(r"((?:^# .*\n)+)((?:^#\w+=.*\n?)+)", text, flags=re.MULTILINE)
+            for name, value in re.findall(r"^#(\w+)=(.*)$", lines, flags=re.MULTILINE)
+        ]
+        parts.append(_table(("variable", "default", "meaning"), told))
+    return "\n".join(parts)
+
+
+def commands_page() -> str:
+    """Return the page about ``manage.py``'s commands that are ours."""
+    parts = ["# Commands\n", f"{written_by()} `python manage.py NAME --help` says the same.\n"]
+    ours = sorted(name for name, app in get_commands().items() if app in wiring.our_apps())
+    for name in ours:
+        command = load_command_class(get_commands()[name], name)
+        parts += list(_command(name, command.create_parser("manage.py", name)))
+    return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return the page about what ``/metrics`` says. It asks the database."""
+    endings = {"counter": "_total", "histogram": "_bucket", "summary": "_count"}
+    rows = [
+        (f"`{family.name}{endings.get(family.type, '')}`", family.type, family.documentation)
+        for family in chain(metrics.ledger(), http_counts.own.collect())
+    ]
+    return "\n".join(
+        [
+            "# Metrics\n",
+            f"{written_by()} `/metrics` answers in Prometheus's format, to this machine or to who sends "
+            "`METRICS_TOKEN`. Alerts on them, and a dashboard, are in [deploy/](../../deploy/README.md).\n",
+            _table(("metric", "type", "meaning"), sorted(rows)),
+        ]
+    )
+
+
+def http_page() -> str:
+    """Return the page about the HTTP API: a line for each call."""
+    document: Any = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    calls: dict[str, list[tuple[str, str, str]]] = {}
+    for path, operations in sorted(document["paths"].items()):
+        for method in (method for method in METHODS if method in operations):
+            says = operations[method].get("summary") or operations[method].get("description", "")
+            line = (f"`{method.upper()}`", f"`{path}`", says.partition("\n\n")[0].replace("\n", " "))
+            calls.setdefault(path.split("/")[2] or "api", []).append(line)
+    parts = [
+        "# HTTP\n",
+        f"{written_by()} `/api/docs/` shows each call with its fields and answers, `/api/schema/` is the OpenAPI "
+        "document, and the [guide](../guide/api.md) walks through them with `curl`.\n",
+    ]
+    for room, rows in sorted(calls.items()):
+        parts += [f"## {room}\n", _table(("method", "path", "what it does"), rows)]
+    return "\n".join(parts)
+
+
+def signals_page() -> str:
+    """Return the page about signals and who listens to them."""
+    rows = wiring.connections()
+    parts = [
+        "# Signals and who listens\n",
+        f"{written_by()} To add a line, see [how to add a reaction](../howto/add-a-reaction.md).\n",
+        "## The shop's own\n",
+        "Each is sent inside the transaction that it is about. A receiver that fails is rolled back alone and sent "
+        "the signal again.\n",
+    ]
+    for signal in durable_signals():
+        listeners = [row for row in rows if row.signal == signal.name]
+        if signal.name.partition(".")[0] not in wiring.our_apps():
+            continue
+        parts += [f"### `{signal.name}`\n", _plain(wiring.description(signal)) + "\n"]
+        parts.append(_listeners(listeners) if listeners else "Nobody listens.\n")
+    parts += ["## Django's\n", "Their receivers are part of what they accompany: what they raise undoes it.\n"]
+    parts.append(_listeners([row for row in rows if row.signal in wiring.OF_DJANGO], with_signal=True))
+    return "\n".join(parts)
+
+
+#: Each page's name in ``docs/reference/``, and what returns it.
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "commands.md": commands_page,
+    "http.md": http_page,
+    "metrics.md": metrics_page,
+    "settings.md": settings_page,
+    "signals.md": signals_page,
+}
+
+
+def written_by() -> str:
+    return "Written by `python manage.py reference`, which reads the running code; a test compares."
+
+
+def _command(name: str, parser: argparse.ArgumentParser, level: int = 2) -> Iterator[str]:
+    yield f"{'#' * level} `{name}`\n"
+    if parser.description:
+        yield _sentence(parser.description) + "\n"
+    options = [action for action in parser._actions if action.dest not in COMMON_OPTIONS]
+    subcommands = [action for action in options if isinstance(action, argparse._SubParsersAction)]
+    rows = [(_shape(action), _help_of(action)) for action in options if action not in subcommands]
+    if rows:
+        yield _table(("argument", "meaning"), rows)
+    for action in subcommands:
+        helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for subcommand, subparser in action.choices.items():
+            subparser.description = subparser.description or helps.get(subcommand)
+            yield from _command(f"{name} {subcommand}", subparser, level + 1)
+
+
+def _shape(action: argparse.Action) -> str:
+    value = action.metavar if isinstance(action.metavar, str) else (action.dest if action.nargs != 0 else "")
+    if not action.option_strings:
+        return f"`{value}`"
+    value = "" if action.nargs == 0 else f" {value.upper()}"
+    return ", ".join(f"`{option}{value}`" for option in action.option_strings)
+
+
+def _help_of(action: argparse.Action) -> str:
+    text = (action.help or "") % {**vars(action), "prog": "manage.py"}
+    return f"{text}; one of {', '.join(map(str, action.choices))}".lstrip("; ") if action.choices else text
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _joined(comment: str) -> str:
+    return " ".join(line.removeprefix("# ") for line in comment.splitlines())
+
+
+def _plain(text: str) -> str:
+    """Return reStructuredText as Markdown has it: as far as our docstrings go."""
+    for role in (":class:", ":func:", ":mod:"):
+        text = text.replace(role, "")
+    return text.replace("``", "`")
+
+
+def _listeners(rows: list[wiring.Connection], *, with_signal: bool = False) -> str:
+    heading = ["signal", "of"] if with_signal else []
+    heading += ["receiver (`dispatch_uid`)", "what it does", "task", "queue"]
+    cells = []
+    for row in rows:
+        told = [f"`{row.signal}`", row.sender] if with_signal else []
+        cells.append([*told, f"`{row.dispatch_uid}`", _plain(row.says), f"`{row.task}`" if row.task else "", row.queue])
+    return _table(heading, cells)
+
+
+def _table(heading: Any, rows: Any) -> str:
+    lines = [f"| {' | '.join(heading)} |", "|" + "---|" * len(heading)]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"

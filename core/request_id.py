@@ -1,0 +1,58 @@
+"""Every response names its request, by the client's own id where it sent a well-formed one, and is counted."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+
+from core.request_counts import counts
+from operations import http_counts
+from worker.context import working_on
+
+logger = logging.getLogger("core.requests")
+WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class RequestIDMiddleware:
+    """Set ``X-Request-ID`` on the response, and name the request and its user in all that it sets in motion."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        offered = request.headers.get("X-Request-ID", "")
+        request_id = offered if WELL_FORMED.fullmatch(offered) else str(uuid.uuid4())
+        tally = counts.of_this_thread()
+        tally.started += 1
+        began = time.perf_counter()
+        try:
+            with working_on(request_id=request_id, actor=lambda: user_of(request)):
+                response = self.get_response(request)
+                duration = time.perf_counter() - began
+                self._log(request, response.status_code, duration)
+            tally.failed += response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        finally:
+            tally.finished += 1
+        http_counts.count(request, response.status_code, duration)
+        response["X-Request-ID"] = request_id
+        return response
+
+    def _log(self, request: HttpRequest, status: int, duration: float) -> None:
+        """Say what was answered; the address without its query, which may hold anything."""
+        if logger.isEnabledFor(logging.INFO):
+            data = {"method": request.method, "path": request.path, "status": status, "ms": round(duration * 1000, 1)}
+            logger.info("request answered", extra={"data": data})
+
+
+def user_of(request: HttpRequest) -> int | None:
+    """
+    Return the id of the user who is signed in, as far as is known by now.
+
+    REST framework recognises bearers of tokens later than Django does sessions, and says so here too.
+    """
+    user = getattr(request, "user", None)
+    return None if user is None else user.pk

@@ -1,0 +1,211 @@
+"""What the OpenAPI document says beyond the views: how every call answers an error, links and examples."""
+
+from typing import Any
+
+from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
+from drf_spectacular.extensions import OpenApiSerializerExtension
+
+from core.examples import EXAMPLES, OWN_PROBLEMS, PROBLEMS
+
+PROBLEM = {
+    "type": "object",
+    "description": "An error, after RFC 9457.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "description": "`about:blank`, or `urn:shopwire:problem:` and a name that a client may act on.",
+            "example": "urn:shopwire:problem:out-of-stock",
+        },
+        "title": {"type": "string", "example": "Out of stock"},
+        "status": {"type": "integer", "example": 409},
+        "detail": {"type": "string", "example": "There is not enough stock for this order. Nothing was ordered."},
+        "errors": {
+            "type": "array",
+            "description": "What is wrong with which part of the request.",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {
+                        "type": "string",
+                        "description": "A JSON pointer into the body.",
+                        "example": "/cart_id",
+                    },
+                    "detail": {"type": "string"},
+                    "product": {"type": "integer", "description": "Out of stock: the product,"},
+                    "requested": {"type": "integer", "description": "how much of it the cart asks for,"},
+                    "available": {"type": "integer", "description": "and how much there is."},
+                },
+            },
+        },
+    },
+}
+
+
+def describe_problems(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Add the problem document as the answer of every call to everything that is not a success, with examples."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    answer = {
+        "description": "Whatever stands in the way, as a problem document.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            for status, (description, documents) in sorted(_problems_of(path, operation).items()):
+                examples = {name: {"value": document} for name, document in documents.items()}
+                schema = {"$ref": "#/components/schemas/Problem"}
+                content = {"application/problem+json": {"schema": schema, "examples": examples}}
+                operation["responses"].setdefault(str(status), {"description": description, "content": content})
+            operation["responses"].setdefault("default", answer)
+    return result
+
+
+def _problems_of(path: str, operation: dict[str, Any]) -> dict[int, Any]:
+    """Return the problems that a call may answer, by status: what its form brings with it, and its own."""
+    found: dict[int, Any] = {}
+    if "requestBody" in operation or any(each["in"] == "query" for each in operation.get("parameters", [])):
+        found[400] = PROBLEMS[400]
+    if {} not in operation.get("security", [{}]):
+        found[401] = PROBLEMS[401]
+    if "{" in path:
+        found[404] = PROBLEMS[404]
+    return found | OWN_PROBLEMS.get(operation["operationId"], {})
+
+
+def add_examples(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Show a body of each request and each answer, where the view itself shows none."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+                for media in part.get("content", {}).values():
+                    name = media["schema"].get("$ref", "").rpartition("/")[2]
+                    example = _example_of(name)
+                    if example is not None and not media.keys() & {"example", "examples"}:
+                        media["example"] = example
+    return result
+
+
+def _example_of(name: str) -> Any:
+    if name.startswith("Paginated") and name.endswith("List"):
+        item = EXAMPLES.get(name.removeprefix("Paginated").removesuffix("List"))
+        return item and {"count": 1, "next": None, "previous": None, "results": [item]}
+    return EXAMPLES.get(name)
+
+
+CART = {"cart_id": "$response.body#/id"}
+SAME_CART = {"cart_id": "$request.path.cart_id"}
+LINE = SAME_CART | {"item_id": "$response.body#/id"}
+ORDER = {"id": "$response.body#/id"}
+FIRST = {"id": "$response.body#/results/0/id"}
+#: Where an answer's values may be used next: by operation and status, ``parameter: expression`` for operations.
+#: ``body`` is the cart that the other operation's body names.
+LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
+    ("carts_create", "201"): {
+        "carts_retrieve": CART,
+        "carts_destroy": CART,
+        "carts_items_create": CART,
+        "orders_create": {"body": "$response.body#/id"},
+    },
+    ("carts_items_create", "201"): {
+        "carts_items_partial_update": LINE,
+        "carts_items_destroy": LINE,
+        "carts_retrieve": SAME_CART,
+        "orders_create": {"body": "$request.path.cart_id"},
+    },
+    ("orders_create", "201"): {
+        "orders_retrieve": ORDER,
+        "orders_tasks_retrieve": ORDER,
+        "orders_cancel_create": ORDER,
+    },
+    ("orders_list", "200"): {
+        "orders_retrieve": FIRST,
+        "orders_tasks_retrieve": FIRST,
+        "orders_cancel_create": FIRST,
+    },
+    ("products_list", "200"): {"products_retrieve": FIRST},
+    ("collections_list", "200"): {"collections_retrieve": FIRST},
+}
+
+
+def allow_blanks_once(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Drop the second mention of an empty text that a pattern allows already: it would fit twice, which is none."""
+    for component in result["components"]["schemas"].values():
+        for field in component.get("properties", {}).values():
+            if {"type": "string", "maxLength": 0} in field.get("oneOf", []):
+                field.update(field.pop("oneOf")[0])
+    return result
+
+
+def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Say of every text in a query that it has no NUL, which :class:`core.problems.ProblemMiddleware` refuses."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                schema = parameter.get("schema", {})
+                if (
+                    parameter["in"] == "query"
+                    and schema.get("type") == "string"
+                    and not schema.keys() & {"pattern", "format", "enum"}
+                ):
+                    schema["pattern"] = NO_NUL
+    return result
+
+
+def fill_lists_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Say of every list in a query that it names something: none at all and one empty text are written alike."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "query" and parameter.get("schema", {}).get("type") == "array":
+                    parameter["schema"]["minItems"] = 1
+    return result
+
+
+def add_links(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Say which answer names the objects that other calls are about."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            for (source, status), targets in LINKS.items():
+                if operation["operationId"] == source:
+                    operation["responses"][status]["links"] = {
+                        target: _link(target, dict(values)) for target, values in targets.items()
+                    }
+    return result
+
+
+def _link(operation_id: str, parameters: dict[str, str]) -> dict[str, Any]:
+    link: dict[str, Any] = {"operationId": operation_id}
+    if cart := parameters.pop("body", None):
+        link["requestBody"] = {"cart_id": cart}
+    if parameters:
+        link["parameters"] = parameters
+    return link
+
+
+class BearerScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
+    """Tells the document about :class:`core.authentication.BearerAuthentication`."""
+
+    target_class = "core.authentication.BearerAuthentication"
+    name = "bearer"
+
+
+#: Every text that comes in is held to it, by core/parsing.py.
+NO_NUL = r"^[^\x00]*$"
+
+
+class StrictSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Tells the document that a request has the named fields and no others."""
+
+    target_class = "store.fields.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        if direction == "response":
+            return schema
+        for field in schema.get("properties", {}).values():
+            if field.get("type") == "string" and not field.keys() & {"pattern", "format", "enum"}:
+                field["pattern"] = NO_NUL
+        needed = [*schema.get("required", []), *getattr(self.target, "needed_in_patch", ())]
+        return {**schema, **({"required": sorted(set(needed))} if needed else {}), "additionalProperties": False}

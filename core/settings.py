@@ -1,0 +1,547 @@
+"""
+All settings of Shopwire, from typed environment variables.
+
+Values come from the environment first, then from ``.env`` beside this project, then from
+``var/run.env``, which ``run.py`` writes so that a command typed in another terminal meets
+the same database and broker. A value that cannot be parsed stops the start and names its
+variable. ``.env.example`` lists every variable.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from datetime import timedelta
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any, NoReturn
+
+import environ
+from kombu import Exchange, Queue
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+VAR_DIR.mkdir(exist_ok=True)
+
+env = environ.FileAwareEnv()  # NAME_FILE names a file that holds NAME, such as a container's secret.
+for env_file in (BASE_DIR / ".env", VAR_DIR / "run.env"):
+    if env_file.exists():
+        env.read_env(env_file)
+
+
+def stop(message: str) -> NoReturn:
+    """End the start of whatever process this is with one clear line."""
+    raise SystemExit(f"Shopwire cannot start: {message}")
+
+
+def read(parse: Any, name: str, default: Any) -> Any:
+    """Return variable ``name`` parsed, or stop the start with a line that names it."""
+    try:
+        return parse(name, default=default)
+    except Exception as error:  # noqa: BLE001 - each parser has its own
+        stop(f"the environment variable {name} cannot be read: {error}")
+
+
+def read_bool(name: str, default: bool) -> bool:
+    """Return variable ``name`` as a boolean: 1/0, true/false, yes/no, on/off."""
+    value = env.str(name, default="1" if default else "0").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off", ""}:
+        return False
+    stop(f"the environment variable {name} must be 1 or 0, got {value!r}.")
+
+
+def read_positive(name: str, default: int) -> int:
+    """Return variable ``name`` as a whole number above zero."""
+    value = read(env.int, name, default)
+    if value < 1:
+        stop(f"the environment variable {name} must be a whole number above zero, got {value}.")
+    return int(value)
+
+
+def read_rate(name: str, default: str) -> tuple[int, int] | None:
+    """Return variable ``name``, such as ``600/min`` (or s, hour, day), as requests and seconds; ``off`` is None."""
+    value = env.str(name, default=default).strip().lower()
+    if value == "off":
+        return None
+    rate = re.fullmatch(r"([1-9][0-9]{0,8})/(s|sec|min|hour|day)", value)
+    if rate is None:
+        stop(f"the environment variable {name} must look like 600/min (s, min, hour, day) or be off, got {value!r}.")
+    return int(rate[1]), {"s": 1, "sec": 1, "min": 60, "hour": 3600, "day": 86_400}[rate[2]]
+
+
+# --- What kind of start this is -------------------------------------------------------
+
+DEBUG = read_bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="development-only-" * 3 if DEBUG else "")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+for name, value in (("SECRET_KEY", SECRET_KEY), ("ALLOWED_HOSTS", ALLOWED_HOSTS)):
+    if not value:
+        stop(
+            f"the environment variable {name} is not set. Set it (see .env.example), "
+            f"or set DEBUG=1 for development; `python3 run.py` does so for you."
+        )
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}").rstrip("/")
+PORT = read_positive("PORT", 8000)
+#: Requests come through one proxy that sets X-Forwarded-For and X-Forwarded-Proto.
+BEHIND_PROXY = read_bool("BEHIND_PROXY", default=False)
+#: Whether the admin asks for a code besides the password; see core/second_factor.py.
+ADMIN_TWO_FACTOR = read_bool("ADMIN_TWO_FACTOR", default=False)
+OTP_TOTP_ISSUER = "Shopwire"
+WEB_CONCURRENCY = read_positive("WEB_CONCURRENCY", 1)
+#: Requests that a web process works on at once, each with a database connection.
+WEB_THREADS = read_positive("WEB_THREADS", 10)
+
+# --- Django ---------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "core",
+    "store",
+    "email_app",
+    "analytics_app",
+    "operations",
+    "notifications",
+    "messaging",
+    "phones",
+    "worker",
+    "core.second_factor.AdminConfig" if ADMIN_TWO_FACTOR else "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "axes",
+    "corsheaders",
+    "csp",
+    "django_celery_beat",
+    "django_celery_results",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rest_framework",
+]
+if sys.argv[1:2] == ["health"]:  # A probe, every few seconds in each container: with all apps it takes twice as much.
+    INSTALLED_APPS = ["worker", "django_celery_beat"]
+MIDDLEWARE = [
+    "core.request_id.RequestIDMiddleware",
+    "core.problems.ProblemMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "core.addresses.AddressMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    *(["django_otp.middleware.OTPMiddleware"] if ADMIN_TWO_FACTOR else []),
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "core.urls"
+ASGI_APPLICATION = "core.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_USER_MODEL = "core.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns where there is none.
+WHITENOISE_USE_FINDERS = True  # The admin's files are served without a collectstatic step.
+#: The front end as Vite built it; see frontend/README.md.
+FRONTEND_DIR = BASE_DIR / "frontend" / "dist"
+STATICFILES_DIRS = [("ui", FRONTEND_DIR)]
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/ui/assets/"  # Vite puts a hash into their names.
+
+#: Seconds after which a task is stopped for good; a quarter before, it is asked to end.
+TASK_TIME_LIMIT = read_positive("TASK_TIME_LIMIT", 60)
+TASK_SOFT_TIME_LIMIT = max(1, TASK_TIME_LIMIT * 3 // 4)
+
+# --- Database -------------------------------------------------------------------------
+
+SERVES_HTTP = sys.argv[1:2] == ["serve"]
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'shopwire.sqlite3'}")
+if not re.match(r"(sqlite|postgres|postgresql)://", DATABASE_URL):
+    stop("the environment variable DATABASE_URL must begin with sqlite:/// or postgres://.")
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
+database = DATABASES["default"]
+if database["ENGINE"] == "django.db.backends.sqlite3":
+    database["OPTIONS"] = {
+        # A transaction that begins as a reader and then writes fails at once with "database is
+        # locked"; one that begins as a writer waits its turn.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # FULL: an order that was answered 201 survives a power cut.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+    database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}  # A file: tests have several connections.
+else:
+    # A stopped process holds its rows no longer than a task may take; then they are free for another worker.
+    limits = f"-c idle_in_transaction_session_timeout={TASK_SOFT_TIME_LIMIT}s"
+    # Among a million rows the planner would compile each short statement: 11 ms for a claim that takes 12.
+    limits += " -c jit=off"
+    if SERVES_HTTP:
+        limits += " -c statement_timeout=10s -c lock_timeout=5s"
+    database["OPTIONS"] = {
+        "connect_timeout": 5,
+        # A network that is cut says nothing: without these, a connection waits for hours.
+        "keepalives_idle": 5,  # seconds
+        "keepalives_interval": 2,  # seconds
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,  # milliseconds
+        "options": limits,
+    }
+    if read_bool("PREPARED_STATEMENTS", default=True):  # What a connection runs again and again is planned once.
+        database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}
+#: Seconds after which the web process gives up a database that has fallen silent: longer than a statement may take.
+DATABASE_PATIENCE = 11
+database["CONN_MAX_AGE"] = None  # Each worker, relay and thread of the web process keeps its connection.
+
+# Throttles count here. In memory on purpose: orders are taken with Redis away.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+# --- Celery ---------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
+broker_scheme = CELERY_BROKER_URL.partition("://")[0]
+if broker_scheme not in {"redis", "rediss", "redis+socket", "amqp", "amqps"}:
+    stop(
+        "the environment variable CELERY_BROKER_URL (or REDIS_URL) must begin with redis://, rediss://, amqp:// or amqps://."
+    )
+
+#: Every queue there is. A task names one of them, in the routes or its decorator, and no other.
+CELERY_TASK_QUEUES = [
+    Queue(
+        name,
+        Exchange("shopwire"),
+        routing_key=name,
+        queue_arguments={"x-queue-type": "quorum"} if broker_scheme.startswith("amqp") else None,
+    )
+    for name in ("default", "email", "inventory", "analytics", "notifications", "scheduled")
+]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {
+    "store.tasks.*": {"queue": "inventory"},
+    "email_app.tasks.*": {"queue": "email"},
+    "analytics_app.tasks.*": {"queue": "analytics"},
+    "notifications.tasks.*": {"queue": "notifications"},
+    "phones.tasks.*": {"queue": "notifications"},
+    "worker.tasks.prune*": {"queue": "scheduled"},
+    "celery.backend_cleanup": {"queue": "scheduled"},
+}
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = TIME_ZONE
+
+# The ledger writes results with the effects; Celery itself must write none.
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # seconds
+
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = False  # The ledger counts the attempt and brings the task back.
+CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT
+CELERY_TASK_SOFT_TIME_LIMIT = TASK_SOFT_TIME_LIMIT
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_POOL = "worker.prefork:TaskPool"
+CELERY_WORKER_CONSUMER = "worker.receiving:Consumer"
+CELERY_WORKER_LOST_WAIT = 0.5  # seconds until a dead child counts as dead; Celery waits 10
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5  # seconds
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
+#: A worker's process that has grown beyond this is replaced after its task.
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = read_positive("WORKER_MEMORY_MB", 400) * 1024  # KiB
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = 4  # seconds
+if broker_scheme.startswith("amqp"):
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"confirm_publish": True}
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 300,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "priority_steps": [0],  # Priorities are kept in the ledger, so a queue is one list.
+        "global_keyprefix": "shopwire:",
+    }
+CELERY_BEAT_SCHEDULER = "worker.schedule:LedgerScheduler"
+CELERY_BEAT_SYNC_EVERY = 1
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
+# Without this, Celery closes the database connection before and after every task.
+CELERY_DB_REUSE_MAX = 1_000_000_000
+DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
+
+# --- Live streams ---------------------------------------------------------------------
+
+#: Where web processes hear that there is something new; they also look by themselves.
+CHANNELS_URL = env.str("CHANNELS_URL", default=REDIS_URL)
+if not re.match(r"(redis|rediss|unix|redis\+socket)://", CHANNELS_URL):
+    stop("the environment variable CHANNELS_URL (or REDIS_URL) must begin with redis://, rediss:// or unix://.")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [
+                {
+                    "address": CHANNELS_URL.replace("redis+socket://", "unix://"),
+                    "socket_connect_timeout": 2,
+                    "health_check_interval": 10,
+                }
+            ],
+            "prefix": "shopwire.",
+        },
+    }
+}
+#: Streams that one user may have open at one web process.
+STREAMS_PER_USER = read_positive("STREAMS_PER_USER", 5)
+
+# --- Flower ---------------------------------------------------------------------------
+
+#: ``user:password``, several with commas. Flower does not start without; see flowerconfig.py.
+FLOWER_BASIC_AUTH = env.list("FLOWER_BASIC_AUTH", default=[])
+FLOWER_PORT = read_positive("FLOWER_PORT", 5555)
+#: Where staff find Flower.
+FLOWER_URL = env.str("FLOWER_URL", default=f"http://127.0.0.1:{FLOWER_PORT}/")
+if not FLOWER_URL.startswith(("http://", "https://")):
+    stop("the environment variable FLOWER_URL must begin with http:// or https://.")
+
+# --- The ledger -----------------------------------------------------------------------
+
+#: How long a published task may go unheard of before it is published again, in seconds.
+LEDGER_PUBLISHED_LEASE = read_positive("LEDGER_PUBLISHED_LEASE", 60)
+#: How long a worker's claim on a task with outside effects holds; it is renewed while it runs.
+LEDGER_RUNNING_LEASE = read_positive("LEDGER_RUNNING_LEASE", 8)
+#: Messages that may wait in one broker queue; the rest of a backlog waits in the database.
+LEDGER_QUEUE_WINDOW = read_positive("LEDGER_QUEUE_WINDOW", 100)
+#: Days that succeeded and cancelled tasks are kept.
+LEDGER_RETENTION_DAYS = read_positive("LEDGER_RETENTION_DAYS", 7)
+
+# --- Mail -----------------------------------------------------------------------------
+
+env.EMAIL_SCHEMES["filemail"] = "email_app.mail_files.EmailBackend"
+try:
+    vars().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'mail'}"))
+except Exception as error:  # noqa: BLE001 - the parser has its own
+    stop(f"the environment variable EMAIL_URL cannot be read: {error}")
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Shopwire <shop@shopwire.example>")
+
+# --- SMS ------------------------------------------------------------------------------
+
+#: By the scheme of SMS_URL, what sends.
+SMS_SENDERS = {
+    "console": "phones.sms.ConsoleSender",
+    "file": "phones.sms.FileSender",
+    "http": "phones.sms.HttpSender",
+    "https": "phones.sms.HttpSender",
+}
+SMS_URL = env.str("SMS_URL", default=f"file://{VAR_DIR / 'sms'}")
+if SMS_URL.partition(":")[0] not in SMS_SENDERS:
+    stop("the environment variable SMS_URL must begin with console:, file:/// or https://.")
+#: Minutes for which a code that was sent to a number is good.
+PHONE_CODE_MINUTES = read_positive("PHONE_CODE_MINUTES", 10)
+
+# --- Web Push -------------------------------------------------------------------------
+
+#: 32 bytes in base64url. In development, where it is not set, notifications/vapid.py makes one and keeps it.
+VAPID_PRIVATE_KEY = env.str("VAPID_PRIVATE_KEY", default="")
+#: Follows from the private key; where it is set, it is compared.
+VAPID_PUBLIC_KEY = env.str("VAPID_PUBLIC_KEY", default="")
+#: Where push services reach the operator: mailto: or https:.
+VAPID_SUBJECT = env.str("VAPID_SUBJECT", default=f"mailto:{parseaddr(DEFAULT_FROM_EMAIL)[1]}")
+
+# --- The shop -------------------------------------------------------------------------
+
+SHOP_CURRENCY = env.str("SHOP_CURRENCY", default="GBP")
+#: Minutes within which a second order of the same lines by the same customer is flagged.
+DUPLICATE_ORDER_WINDOW = read_positive("DUPLICATE_ORDER_WINDOW", 10)
+#: Days after which a cart that nobody ordered is dropped.
+CART_LIFETIME_DAYS = read_positive("CART_LIFETIME_DAYS", 30)
+#: Days that records of mails are kept, but for those to customers about their orders, which stay.
+MAIL_RETENTION_DAYS = read_positive("MAIL_RETENTION_DAYS", 90)
+#: Days that notifications are kept once they are read.
+NOTIFICATION_RETENTION_DAYS = read_positive("NOTIFICATION_RETENTION_DAYS", 90)
+#: Days that notifications are kept at the most, read or not.
+NOTIFICATION_UNREAD_RETENTION_DAYS = read_positive("NOTIFICATION_UNREAD_RETENTION_DAYS", 365)
+
+# --- The API --------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "core.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["core.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.negotiation.LenientNegotiation",
+    "DEFAULT_PAGINATION_CLASS": "core.pagination.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["core.throttling.ScopedThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "core.problems.answer_problem",
+    "URL_FORMAT_OVERRIDE": None,
+    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+#: Requests and seconds by scope, for each user or, where nobody is signed in, each address. Counted by
+#: each web process for itself, in memory: see core/throttling.py.
+THROTTLE_RATES = {
+    "login": read_rate("THROTTLE_LOGIN", "300/min"),
+    "registration": read_rate("THROTTLE_REGISTRATION", "300/min"),
+    "checkout": read_rate("THROTTLE_CHECKOUT", "6000/min"),
+    "subscriptions": read_rate("THROTTLE_SUBSCRIPTIONS", "30/min"),
+    "messages": read_rate("THROTTLE_MESSAGES", "60/min"),
+}
+# --- Failed logins; see core/lockout.py -----------------------------------------------
+
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+#: Failed logins under one name from one address until it is locked out.
+AXES_FAILURE_LIMIT = read_positive("LOGIN_FAILURE_LIMIT", 10)
+#: For how long the first time, from the last failure that counted.
+LOGIN_COOLOFF = timedelta(minutes=read_positive("LOGIN_COOLOFF_MINUTES", 15))
+AXES_COOLOFF_TIME = "core.lockout.cool_off"
+AXES_HANDLER = "core.lockout.LockoutHandler"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or somebody could keep a shared address locked for ever.
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True  # The audit trail is that.
+AXES_VERBOSE = False
+AXES_USERNAME_CALLABLE = "core.lockout.name_of"
+AXES_CLIENT_IP_CALLABLE = "core.lockout.address_of"
+AXES_LOCKOUT_CALLABLE = "core.lockout.refuse"
+
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=read_positive("ACCESS_TOKEN_MINUTES", 60)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=read_positive("REFRESH_TOKEN_DAYS", 7)),
+    "TOKEN_REFRESH_SERIALIZER": "core.serializers.TokenRefreshSerializer",
+    "TOKEN_OBTAIN_SERIALIZER": "core.serializers.TokenObtainSerializer",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Shopwire",
+    "DESCRIPTION": "A shop whose orders set things in motion, durably.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/api",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "core.schema.describe_problems",
+        "core.schema.forbid_nul_in_queries",
+        "core.schema.fill_lists_in_queries",
+        "core.schema.add_links",
+        "core.schema.add_examples",
+        "core.schema.allow_blanks_once",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatus": "store.models.Order.Status",
+        "TaskStatus": "worker.models.DurableTask.Status",
+    },
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# --- Metrics --------------------------------------------------------------------------
+
+#: Who sends it as a bearer token may read /metrics; from this machine, and through no proxy, anybody may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+if SERVES_HTTP and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # Read by prometheus_client when it is imported. The web processes of one start share the folder.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="shopwire-metrics-")
+
+# --- Safety ---------------------------------------------------------------------------
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+HTTPS = read_bool("HTTPS", default=not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # bytes
+MAX_BODY_BYTES = 10 * 1024 * 1024  #: Declared to be longer, a body is refused unread; the admin uploads files.
+
+#: Everything comes from here. The documentation's page has a script and styles written into it, the admin none.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# --- Logging --------------------------------------------------------------------------
+
+LOG_FORMAT = env.str("LOG_FORMAT", default="line")
+if LOG_FORMAT not in {"line", "json"}:
+    stop("the environment variable LOG_FORMAT must be line or json.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"()": "worker.logs.LineFormatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "worker.logs.JSONFormatter"},
+    },
+    "filters": {"no_canaries": {"()": "worker.logs.NoCanaries"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["no_canaries"]}},
+    "loggers": {
+        # A line for every request and every task is for machines.
+        "core.requests": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+        "worker.done": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+        "axes": {"level": "WARNING"},  # It counts aloud.
+        "django": {"handlers": [], "level": "INFO"},  # Django's own would say everything twice.
+        # A traceback a second while Redis is away; what it means for whom, notifications.wakeup says once.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
+    },
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+}

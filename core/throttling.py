@@ -1,0 +1,53 @@
+"""
+How often one client may do what is dear: log in, register, check out.
+
+Counted in the default cache, which is this process's memory: the shop takes orders with every other
+service away. With several web processes each counts for itself, so the whole allows that many times
+as much.
+"""
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.cache import cache
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # It reads the settings that name this module.
+
+
+class ScopedThrottle(BaseThrottle):
+    """
+    Allow a view that names a ``throttle_scope`` so many requests in a window of time, per user or address.
+
+    Rates are ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. One atomic
+    addition a request, so that requests at once are counted each.
+    """
+
+    def __init__(self) -> None:
+        self.seconds_left = 0.0
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        """Count the request and say whether it is still within the rate."""
+        scope = getattr(view, "throttle_scope", None)
+        rate = settings.THROTTLE_RATES[scope] if scope else None
+        if rate is None:
+            return True
+        limit, seconds = rate
+        window, passed = divmod(time.time(), seconds)
+        self.seconds_left = seconds - passed
+        client = f"user {request.user.pk}" if request.user.is_authenticated else f"address {self.get_ident(request)}"
+        key = hashlib.sha256(f"{scope} {window} {client}".encode()).hexdigest()
+        if cache.add(key, 1, timeout=seconds):
+            return True
+        try:
+            return bool(cache.incr(key) <= limit)
+        except ValueError:  # It was dropped between the two calls: the window is over, or the cache was full.
+            return True
+
+    def wait(self) -> float:
+        """Return the seconds until the next window begins."""
+        return self.seconds_left

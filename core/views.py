@@ -1,0 +1,139 @@
+"""Registration, signing in, and sales reports on demand."""
+
+from typing import Any
+from uuid import UUID
+
+from celery.result import AsyncResult
+from csp.decorators import csp_update
+from django.conf import settings
+from django.contrib.auth import logout
+from django.middleware.csrf import get_token
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
+from rest_framework import status
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import CreateAPIView
+from rest_framework.permissions import AllowAny, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+
+from core import tasks
+from core.serializers import (
+    AccessTokenSerializer,
+    LoginSerializer,
+    RegistrationSerializer,
+    ReportRequestSerializer,
+    ReportSerializer,
+    SessionSerializer,
+    TokensSerializer,
+)
+from worker.models import DurableTask
+
+
+@extend_schema(summary="Register", tags=["users"])
+class RegistrationView(CreateAPIView):
+    """Register. A customer profile is made with the user, and a welcome mail goes out."""
+
+    serializer_class = RegistrationSerializer
+    permission_classes = [AllowAny]
+    throttle_scope = "registration"
+
+
+@extend_schema(summary="Sign in", tags=["users"], responses=TokensSerializer)
+class TokenView(TokenObtainPairView):
+    """Exchange a username and a password for an access token and a refresh token."""
+
+    throttle_scope = "login"
+
+
+@extend_schema(summary="Stay signed in", tags=["users"], responses=AccessTokenSerializer)
+class RefreshView(TokenRefreshView):
+    """Exchange a refresh token for a new access token."""
+
+    throttle_scope = "login"
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class SessionView(APIView):
+    """
+    Sign in and out with a cookie that scripts cannot read, as the browser pages do.
+
+    Whatever is sent with it has to carry the value of the cookie ``csrftoken`` as ``X-CSRFToken``.
+    """
+
+    permission_classes = [AllowAny]
+
+    def get_throttles(self) -> list[Any]:
+        self.throttle_scope = "login" if self.request.method == "POST" else None
+        return super().get_throttles()
+
+    @extend_schema(tags=["users"], summary="Who is signed in", responses=SessionSerializer)
+    def get(self, request: Request) -> Response:
+        """Say who is signed in, and set the cookie ``csrftoken``."""
+        get_token(request._request)
+        return self.answer(request.user)
+
+    @extend_schema(
+        tags=["users"], summary="Sign in with a cookie", request=LoginSerializer, responses=SessionSerializer
+    )
+    def post(self, request: Request) -> Response:
+        """Exchange a username and a password for a session."""
+        wish = LoginSerializer(data=request.data, context={"request": request})
+        wish.is_valid(raise_exception=True)
+        return self.answer(wish.save())
+
+    @extend_schema(tags=["users"], summary="Sign out", responses={204: None})
+    def delete(self, request: Request) -> Response:
+        """End the session."""
+        logout(request._request)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def answer(self, user: Any) -> Response:
+        known = user if user.is_authenticated else None
+        flower = settings.FLOWER_URL if known and known.is_staff else None
+        return Response(SessionSerializer({"user": known, "flower_url": flower}).data)
+
+
+class ReportsView(APIView):
+    permission_classes = [IsAdminUser]
+
+    @extend_schema(
+        tags=["analytics"],
+        summary="Have a sales report sent",
+        request=ReportRequestSerializer,
+        responses={202: ReportSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Have the sales report of a day, by default yesterday's, sent to oneself by mail."""
+        wish = ReportRequestSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        day = wish.validated_data.get("day")
+        handle = tasks.send_report.delay(request.user.pk, day.isoformat() if day else None)
+        answer = {"id": handle.id, "status": DurableTask.Status.PENDING, "progress": None}
+        return Response(ReportSerializer(answer).data, status=status.HTTP_202_ACCEPTED)
+
+
+class ReportView(APIView):
+    permission_classes = [IsAdminUser]
+
+    @extend_schema(tags=["analytics"], summary="How far a sales report is", responses=ReportSerializer)
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """How far a report is that one asked for oneself."""
+        task = DurableTask.objects.filter(pk=task_id, name=tasks.send_report.name).first()
+        if task is None or task.args[:1] != [request.user.pk]:
+            raise NotFound("There is no such report.")
+        result = AsyncResult(str(task.pk))
+        progress = result.info if result.state == "PROGRESS" else None
+        return Response(ReportSerializer({"id": task.pk, "status": task.status, "progress": progress}).data)
+
+
+@method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")  # Its styles are inline.
+class DocsView(SpectacularSwaggerSplitView):
+    """The page of the OpenAPI document. It is read, and has no OPTIONS: REST framework finds no template for them."""
+
+    http_method_names = ["get", "head"]

@@ -1,0 +1,47 @@
+"""
+Makes a stack's secrets and the addresses that hold them, once: ``python deploy/keys.py FOLDER``.
+
+For ``docker-compose.yml``: every container reads its own from a volume, such as
+``SECRET_KEY_FILE=/run/keys/secret_key``. A file that is there already is left alone, so that a stack keeps
+its secrets, or brings its own. Standard library only.
+"""
+
+import secrets
+import sys
+from pathlib import Path
+
+
+def make(folder: Path) -> list[str]:
+    """Write what ``folder`` lacks and return the names of the files written."""
+    passwords = {}
+    written = []
+    for name in ("postgres_password", "redis_password", "rabbitmq_password", "secret_key", "flower_password"):
+        if write(folder / name, secrets.token_urlsafe(48 if name == "secret_key" else 24)):
+            written.append(name)
+        passwords[name] = (folder / name).read_text()
+    addresses = {
+        "database_url": f"postgres://shopwire:{passwords['postgres_password']}@postgres:5432/shopwire",
+        "redis_url": f"redis://:{passwords['redis_password']}@redis:6379/0",
+        "rabbitmq_url": f"amqp://shopwire:{passwords['rabbitmq_password']}@rabbitmq:5672//",
+        "flower_basic_auth": f"flower:{passwords['flower_password']}",
+        "redis.conf": f"requirepass {passwords['redis_password']}\n",
+        "rabbitmq.conf": f"default_user = shopwire\ndefault_pass = {passwords['rabbitmq_password']}\n"
+        "loopback_users = none\n",
+    }
+    return written + [name for name, text in addresses.items() if write(folder / name, text)]
+
+
+def write(path: Path, text: str) -> bool:
+    """Write a file that is not there yet. Containers of several users read it: the volume is what keeps it private."""
+    if path.exists():
+        return False
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text)
+    draft.chmod(0o444)
+    draft.replace(path)
+    return True
+
+
+if __name__ == "__main__":
+    made = make(Path(sys.argv[1]))
+    sys.stdout.write(f"Made: {', '.join(made)}.\n" if made else "All secrets are there already.\n")

@@ -1,0 +1,29 @@
+"""The mails, to look at: what became of one is the machine's to say."""
+
+from django.contrib import admin
+
+from email_app.models import EmailDelivery
+from store.admin import OrderAdmin
+from store.read_only import ReadOnly
+
+
+class OrderMailInline(ReadOnly, admin.TabularInline):
+    """The mails about an order, on its page, each linked to its own."""
+
+    model = EmailDelivery
+    fields = ("kind", "recipient", "status", "created_at", "sent_at", "error")
+    readonly_fields = ("created_at",)
+    verbose_name_plural = "mails"
+    show_change_link = True
+
+
+OrderAdmin.inlines.append(OrderMailInline)
+
+
+@admin.register(EmailDelivery)
+class EmailDeliveryAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("id", "kind", "order_id", "recipient", "status", "created_at", "sent_at", "error")
+    list_filter = ("kind", "status")
+    search_fields = ("=order__id", "^recipient")
+    search_help_text = "An order's number, or how an address begins."
+    show_full_result_count = False

@@ -1,0 +1,39 @@
+"""Mails to customers, each a row with a life of its own."""
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.db.models.signals import post_save
+
+
+class EmailAppConfig(AppConfig):
+    """Says who is connected to what."""
+
+    name = "email_app"
+
+    def ready(self) -> None:
+        """Connect the receivers and register the promises."""
+        from email_app import audit, receivers
+        from notifications.signals import deliveries_arranged
+        from store.models import Order
+        from store.signals import order_cancelled, order_created
+        from worker.audit import register
+
+        order_created.connect(receivers.enqueue_order_confirmation, dispatch_uid="email_app.enqueue_order_confirmation")
+        order_cancelled.connect(
+            receivers.enqueue_order_cancellation, dispatch_uid="email_app.enqueue_order_cancellation"
+        )
+        post_save.connect(
+            receivers.enqueue_welcome_mail,
+            sender=settings.AUTH_USER_MODEL,
+            dispatch_uid="email_app.enqueue_welcome_mail",
+        )
+        post_save.connect(
+            receivers.enqueue_duplicate_alert, sender=Order, dispatch_uid="email_app.enqueue_duplicate_alert"
+        )
+        deliveries_arranged.connect(
+            receivers.enqueue_notification_mails, dispatch_uid="email_app.enqueue_notification_mails"
+        )
+        register("Every order has its confirmation mail, once.", audit.orders_without_confirmation)
+        register("Every cancelled order has its cancellation mail, once.", audit.cancelled_orders_without_mail)
+        register("Every order mail belongs to an order.", audit.mails_without_order)
+        register("A mail is marked sent exactly if it has a time of sending.", audit.mails_with_a_wrong_time)

@@ -1,0 +1,77 @@
+"""A mail is a row with a life: it is there before the first attempt and says what became of it."""
+
+from django.conf import settings
+from django.db import models
+
+from store.models import Order
+
+
+class EmailDelivery(models.Model):
+    """
+    One mail to one person.
+
+    ``message_id`` is made once and kept, so that a second copy of the same mail, which a lost SMTP
+    reply can cause, is recognisable as one. No status change but through :mod:`email_app.delivery`.
+    """
+
+    class Kind(models.TextChoices):
+        """What a mail is about; also the name of its templates."""
+
+        ORDER_CONFIRMATION = "order_confirmation"
+        ORDER_CANCELLATION = "order_cancellation"
+        WELCOME = "welcome"
+        #: To managers: a customer placed the same lines twice.
+        DUPLICATE_ORDER = "duplicate_order"
+        #: To managers, and to whom of the staff asks for one.
+        SALES_REPORT = "sales_report"
+        #: A notification, to who wants it by mail.
+        NOTIFICATION = "notification"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        SENT = "sent"
+        FAILED = "failed", "failed: the server refused it for good"
+
+    kind = models.CharField(max_length=32, choices=Kind)
+    recipient = models.EmailField()
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, blank=True, related_name="emails")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Whom it is written to, where that is not the customer of its order.",
+    )
+    reference = models.CharField(
+        max_length=64, blank=True, help_text="What tells it from others of its kind, such as the day of a report."
+    )
+    status = models.CharField(max_length=7, choices=Status, default=Status.PENDING)
+    message_id = models.CharField(max_length=255, unique=True)
+    error = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "email deliveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "order"],
+                condition=models.Q(order__isnull=False, user__isnull=True),
+                name="one_mail_a_kind_and_order",
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "user", "reference"],
+                condition=models.Q(user__isnull=False, order__isnull=True),
+                name="one_mail_a_kind_and_user",
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "order", "user"],
+                condition=models.Q(user__isnull=False, order__isnull=False),
+                name="one_mail_a_kind_order_and_user",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} mail {self.pk}"

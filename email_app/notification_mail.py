@@ -1,0 +1,36 @@
+"""A notification as a mail, to whoever wants its kind by mail, with a way out that needs no login."""
+
+from email_app import delivery
+from email_app.models import EmailDelivery
+from notifications.deliveries import Status, open_delivery, settle
+from notifications.unsubscribe import address_for
+from worker.errors import PermanentError
+
+
+def send(delivery_id: int) -> None:
+    """
+    Send a notification by mail, unless it was sent, and record what became of it.
+
+    Raises:
+        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
+    """
+    wanted = open_delivery(delivery_id)
+    if wanted is None:
+        return
+    notification = wanted.notification
+    user = notification.user
+    way_out = address_for(user.pk, notification.kind)
+    try:
+        delivery.deliver(
+            EmailDelivery.Kind.NOTIFICATION,
+            recipient=user.email,
+            user_id=user.pk,
+            reference=f"notification {notification.pk}",
+            context={"user": user, "notification": notification, "unsubscribe_url": way_out},
+            # One click, after RFC 8058: mail programs show a button, and post what the second header says.
+            headers={"List-Unsubscribe": f"<{way_out}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"},
+        )
+    except PermanentError as error:
+        settle(wanted, Status.FAILED, str(error))
+        raise
+    settle(wanted, Status.SENT)

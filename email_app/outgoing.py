@@ -1,0 +1,117 @@
+"""
+The connection to the mail server, kept open between mails; called by delivery.py.
+
+One for each thread of each process, so that it is never shared. Promises that a mail that raised
+nothing was accepted by the server, that every call ends (``EMAIL_TIMEOUT`` bounds each step of the
+dialogue), and that no error's text carries an address or a server's words, which may quote one.
+"""
+
+import smtplib
+import threading
+import time
+from contextlib import suppress
+
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+
+from worker.errors import PermanentError
+
+#: A connection that rested longer is asked whether it is still there, in seconds.
+PROBE_AFTER = 1.0
+#: A connection that rested longer is not used again, in seconds.
+MAX_REST = 60.0
+#: SMTP answers from here on say that the same mail will never be taken (RFC 5321, 4.2.1).
+FIRST_PERMANENT_CODE = 500
+
+
+class MailDeferredError(Exception):
+    """The mail server did not take the mail and may take it later."""
+
+
+class MailRefusedError(PermanentError):
+    """The mail server will never take this mail as it is."""
+
+
+class _Kept(threading.local):
+    backend: BaseEmailBackend | None = None
+    used_at: float = 0.0
+
+
+_kept = _Kept()
+
+
+def send(message: EmailMessage) -> None:
+    """
+    Hand one mail to the server, over the connection that is there or a new one.
+
+    Raises:
+        MailRefusedError: never again as it is: a 5xx answer to this mail, or a header that cannot be written.
+        MailDeferredError: a 4xx answer, or a server that refuses us rather than the mail.
+        OSError: no connection, a timeout, or the server broke off.
+    """
+    try:
+        _connected().send_messages([message])
+    except BaseException as error:
+        # Whatever it was, a timeout or a task's time limit: nobody knows where the dialogue stands.
+        hang_up()
+        if isinstance(error, smtplib.SMTPException):
+            raise _without_names(error) from None
+        if isinstance(error, ValueError):  # BadHeaderError, and addresses that cannot be encoded.
+            raise MailRefusedError(f"The mail cannot be written: {type(error).__name__}.") from None
+        raise
+    _kept.used_at = time.monotonic()
+
+
+def hang_up() -> None:
+    """Close this thread's connection, if there is one."""
+    backend, _kept.backend = _kept.backend, None
+    if backend is not None:
+        with suppress(OSError):
+            backend.close()
+
+
+def _connected() -> BaseEmailBackend:
+    if _kept.backend is not None:
+        rest = time.monotonic() - _kept.used_at
+        if rest > MAX_REST or (rest > PROBE_AFTER and not _answers(_kept.backend)):
+            hang_up()
+    if _kept.backend is None:
+        _kept.backend = get_connection()
+        _kept.backend.open()
+    return _kept.backend
+
+
+def _answers(backend: BaseEmailBackend) -> bool:
+    """Whether the server at the other end is still there; backends without a server always are."""
+    connection = getattr(backend, "connection", None)
+    if not isinstance(connection, smtplib.SMTP):
+        return True
+    try:
+        return connection.noop()[0] == 250
+    except OSError:
+        return False
+
+
+def _without_names(error: smtplib.SMTPException) -> Exception:
+    """Return what shall be raised for an answer of the server: its codes, and none of its words."""
+    words: bytes | str
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        what, (code, words) = "the recipient", next(iter(error.recipients.values()))
+    elif isinstance(error, smtplib.SMTPSenderRefused):
+        what, code, words = "the sender", error.smtp_code, error.smtp_error
+    elif isinstance(error, smtplib.SMTPDataError):
+        what, code, words = "the mail", error.smtp_code, error.smtp_error
+    elif isinstance(error, smtplib.SMTPResponseException):
+        # Greeting or login: it says nothing about this mail, and all others would die with it.
+        return MailDeferredError(f"The mail server refused the connection: {error.smtp_code}.")
+    else:
+        return error
+    line = f"The mail server refused {what}: {code}{_enhanced_code(words)}."
+    return MailRefusedError(line) if code >= FIRST_PERMANENT_CODE else MailDeferredError(line)
+
+
+def _enhanced_code(words: bytes | str) -> str:
+    """Return the code that says why, such as `` 5.1.1`` (RFC 3463), or an empty string."""
+    first = (words.decode("ascii", "replace") if isinstance(words, bytes) else words).partition(" ")[0]
+    numbers = first.split(".")
+    return f" {first}" if len(numbers) == 3 and all(part.isdecimal() for part in numbers) else ""

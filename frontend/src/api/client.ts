@@ -1,0 +1,99 @@
+/** The shop's API as this page's own client: typed by the OpenAPI document, signed in by the session's cookie. */
+import createClient, { type Middleware } from "openapi-fetch";
+
+import type { components, paths } from "./schema";
+
+type Schemas = components["schemas"];
+export type Cart = Schemas["Cart"];
+export type Order = Schemas["Order"];
+export type OrderTask = Schemas["OrderTask"];
+export type Problem = Schemas["Problem"];
+export type Product = Schemas["Product"];
+export type Collection = Schemas["Collection"];
+export type Notification = Schemas["Notification"];
+export type Preferences = Schemas["Preferences"];
+export type Kinds = Required<Schemas["Kinds"]>;
+export type Channel = keyof Schemas["Channels"];
+export type QuietHours = Schemas["QuietHours"];
+export type Queue = Schemas["Queue"];
+export type QueueSeries = Schemas["QueueSeries"];
+export type DeadGroup = Schemas["Group"];
+export type DeadTask = Schemas["DeadTask"];
+export type Message = Schemas["Message"];
+export type Phone = Schemas["Phone"];
+export type Block = Schemas["Block"];
+export type MachineryProblem = Schemas["MachineryProblem"];
+export type Session = Schemas["Session"];
+
+/** An answer that is no success, as RFC 9457 has it. */
+export class ProblemError extends Error {
+  constructor(
+    readonly problem: Problem,
+    readonly retryAfter: number | null = null,
+  ) {
+    super(problem.detail || problem.title);
+  }
+
+  get status(): number {
+    return this.problem.status;
+  }
+
+  /** What is wrong with a field of the request, by its name; all of it with the name "". */
+  of(field: string): string {
+    const pointer = field ? `/${field}` : "";
+    const found = (this.problem.errors ?? []).filter((each) => each.pointer === pointer);
+    return found.map((each) => each.detail).join(" ");
+  }
+}
+
+/** Said on the window when the shop does not know who asks: the session is over, perhaps ended in another window. */
+export const NOT_SIGNED_IN = "shopwire:not-signed-in";
+
+/** There was no answer: no network, or no shop. Whether the request arrived is not known. */
+export class NoAnswerError extends Error {}
+
+function cookie(name: string): string {
+  const found = document.cookie.split("; ").find((each) => each.startsWith(`${name}=`));
+  return found ? decodeURIComponent(found.slice(name.length + 1)) : "";
+}
+
+const carriesToken: Middleware = {
+  onRequest({ request }) {
+    if (!["GET", "HEAD"].includes(request.method)) request.headers.set("X-CSRFToken", cookie("csrftoken"));
+    return request;
+  },
+};
+
+export const api = createClient<paths>({ baseUrl: location.origin, credentials: "same-origin", fetch: (request) => fetch(request) });
+api.use(carriesToken);
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/**
+ * Return what a call of {@link api} answered.
+ *
+ * Throws ProblemError where the shop refused, NoAnswerError where nothing was heard from it.
+ */
+export async function ask<T>(call: Promise<Answer<T>>): Promise<T> {
+  let answer: Answer<T>;
+  try {
+    answer = await call;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new NoAnswerError(String(error), { cause: error });
+  }
+  const { data, error, response } = answer;
+  if (response.ok) return data as T;
+  if (response.status === 401) window.dispatchEvent(new Event(NOT_SIGNED_IN));
+  const seconds = Number(response.headers.get("Retry-After"));
+  throw new ProblemError(problemOf(error, response), seconds > 0 ? seconds : null);
+}
+
+function problemOf(error: unknown, response: Response): Problem {
+  if (typeof error === "object" && error !== null && "title" in error) return error as Problem;
+  return { type: "about:blank", title: response.statusText, status: response.status, detail: "" };
+}

@@ -1,0 +1,80 @@
+/**
+ * Checkout: one idempotency key for each attempt.
+ *
+ * An attempt begins with the first press of the button and ends when the shop has answered, with an order or a refusal.
+ * Until then its key is kept, over reloads too: whatever is pressed or lost, the same attempt is asked for again,
+ * and the shop places it once.
+ */
+import { api, ask, NoAnswerError, type Order, ProblemError } from "./api/client";
+
+const KEPT = "shopwire.checkout";
+/** Milliseconds before each further try, where no answer was heard. */
+export const PATIENCE = [1000, 3000];
+
+interface Attempt {
+  cart: string;
+  key: string;
+}
+
+/** Return the attempt to order `cart` that has had no answer yet, if there is one. */
+export function openAttempt(cart: string | null): Attempt | null {
+  const kept = sessionStorage.getItem(KEPT);
+  const attempt = kept ? (JSON.parse(kept) as Attempt) : null;
+  return attempt && attempt.cart === cart ? attempt : null;
+}
+
+function begin(cart: string): Attempt {
+  const attempt = openAttempt(cart) ?? { cart, key: crypto.randomUUID() };
+  sessionStorage.setItem(KEPT, JSON.stringify(attempt));
+  return attempt;
+}
+
+const underWay = new Map<string, Promise<Order>>();
+
+/**
+ * Order `cart`; called again while that is under way, return the same promise.
+ *
+ * Throws ProblemError where the shop refuses, NoAnswerError where it was not heard after several tries.
+ */
+export function placeOrder(cart: string): Promise<Order> {
+  const same = underWay.get(cart);
+  if (same) return same;
+  const attempt = begin(cart);
+  const promise = send(attempt).finally(() => underWay.delete(cart));
+  underWay.set(cart, promise);
+  return promise;
+}
+
+async function send(attempt: Attempt): Promise<Order> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const order = await ask(
+        api.POST("/api/orders/", {
+          body: { cart_id: attempt.cart },
+          params: { header: { "Idempotency-Key": attempt.key } },
+        }),
+      );
+      sessionStorage.removeItem(KEPT);
+      return order;
+    } catch (error) {
+      const wait = PATIENCE[tries];
+      if (settles(error)) sessionStorage.removeItem(KEPT);
+      if (!mayPass(error) || wait === undefined) throw error;
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
+/** Whether the shop has looked at the cart and said no: another press is another attempt. */
+function settles(error: unknown): boolean {
+  return error instanceof ProblemError && [400, 404, 409, 422].includes(error.status) && !isRunning(error);
+}
+
+/** Whether the same request may well be answered in a moment. */
+function mayPass(error: unknown): boolean {
+  return error instanceof NoAnswerError || (error instanceof ProblemError && (error.status >= 500 || isRunning(error)));
+}
+
+function isRunning(error: ProblemError): boolean {
+  return error.problem.type.endsWith(":idempotency-key-in-use");
+}

@@ -1,0 +1,166 @@
+/**
+ * One live connection to the shop: WebSocket, else event stream, else a question every ten seconds.
+ *
+ * What it promises: every event of the reader that has an id once and in order, across every change of transport,
+ * because each transport begins after the last one that was heard. Whatever transport it fell back from is tried again later.
+ */
+
+export interface LiveEvent {
+  /** Grows from event to event; null for news that are told once and not kept, whoever misses them. */
+  id: number | null;
+}
+
+export type Kind = "websocket" | "sse" | "polling";
+export type State = "off" | "connecting" | Kind | "offline";
+
+export interface Ears<E extends LiveEvent> {
+  /** It works, or still does; what happened before may have been missed where nothing had been heard yet. */
+  opened: () => void;
+  heard: (event: E) => void;
+  /** It does not work, or no longer. Said once at most; nothing comes after it. */
+  closed: () => void;
+}
+
+/** Opens one way of hearing what comes after the event `after` (null: from now on); returns what closes it. */
+export type Transport<E extends LiveEvent> = (after: number | null, ears: Ears<E>) => () => void;
+
+/** In the order in which they are tried. */
+export const ORDER: readonly Kind[] = ["websocket", "sse", "polling"];
+/** Failures in a row of one transport before the next is tried. */
+export const PATIENCE = 2;
+/** Milliseconds between two tries of the same transport: so many for each failure in a row, up to the second number. */
+export const PAUSE = 1000;
+export const LONGEST_PAUSE = 10_000;
+/** Milliseconds that a transport may take to open. */
+export const OPENING = 5000;
+/** Milliseconds on a lesser transport before the best is tried again: twice as long each time, up to the second number. */
+export const BETTER = 60_000;
+export const LONGEST_BETTER = 15 * 60_000;
+
+interface Listener<E extends LiveEvent> {
+  changed: (state: State) => void;
+  heard: (event: E) => void;
+  /** Something may have been missed: read again what you show. */
+  opened: () => void;
+}
+
+export class LiveConnection<E extends LiveEvent> {
+  state: State = "off";
+  private last: number | null = null;
+  private choice = 0;
+  private failures = 0;
+  private better = BETTER;
+  /** Goes up with every transport that is opened, so that the words of earlier ones are not heeded. */
+  private turn = 0;
+  private shut: () => void = () => undefined;
+  private timers = new Set<ReturnType<typeof setTimeout>>();
+
+  constructor(
+    private readonly transports: Record<Kind, Transport<E>>,
+    private readonly listener: Listener<E>,
+  ) {}
+
+  /** Connect, by the best way first. */
+  start(): void {
+    this.choice = 0;
+    this.failures = 0;
+    this.open();
+  }
+
+  /** Hear nothing more. */
+  stop(): void {
+    this.end();
+    this.enter("off");
+  }
+
+  /** The network is gone, or back. */
+  network(online: boolean): void {
+    if (this.state === "off" || online === (this.state !== "offline")) return;
+    if (online) {
+      this.better = BETTER;
+      this.start();
+      return;
+    }
+    this.end();
+    this.enter("offline");
+  }
+
+  private open(): void {
+    this.end();
+    const turn = this.turn;
+    const kind = ORDER[this.choice] as Kind;
+    this.enter("connecting");
+    this.after(OPENING, () => this.lost());
+    const mine = (act: () => void) => () => turn === this.turn && act();
+    const close = this.transports[kind](this.last, {
+      opened: mine(() => this.opened(kind)),
+      heard: (event) => turn === this.turn && this.hear(event),
+      closed: mine(() => this.lost()),
+    });
+    // It may have closed already, and another be open in its place.
+    if (turn === this.turn) this.shut = close;
+    else close();
+  }
+
+  private opened(kind: Kind): void {
+    this.failures = 0;
+    if (this.state !== kind) {
+      this.clearTimers();
+      this.enter(kind);
+      if (this.choice === 0) this.better = BETTER;
+      else {
+        this.after(this.better, () => this.start());
+        this.better = Math.min(LONGEST_BETTER, 2 * this.better);
+      }
+    }
+    this.listener.opened();
+  }
+
+  private hear(event: E): void {
+    if (event.id !== null) {
+      if (this.last !== null && event.id <= this.last) return;
+      this.last = event.id;
+    }
+    this.listener.heard(event);
+  }
+
+  private lost(): void {
+    this.end();
+    this.enter("connecting");
+    this.failures += 1;
+    if (this.failures >= PATIENCE && this.choice < ORDER.length - 1) {
+      this.failures = 0;
+      this.choice += 1;
+      this.open();
+    } else {
+      this.after(Math.min(LONGEST_PAUSE, PAUSE * this.failures), () => this.open());
+    }
+  }
+
+  private end(): void {
+    this.turn += 1;
+    this.clearTimers();
+    const shut = this.shut;
+    this.shut = () => undefined;
+    shut();
+  }
+
+  private enter(state: State): void {
+    if (state === this.state) return;
+    this.state = state;
+    this.listener.changed(state);
+  }
+
+  private after(milliseconds: number, act: () => void): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      act();
+    }, milliseconds);
+    this.timers.add(timer);
+  }
+
+  private clearTimers(): void {
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+  }
+}

@@ -1,0 +1,68 @@
+import { text } from "../text";
+
+export interface Point {
+  /** Milliseconds since 1970. */
+  at: number;
+  value: number;
+}
+
+interface Props {
+  what: string;
+  /** Oldest first. */
+  points: Point[];
+  say: (value: number) => string;
+  tall?: boolean;
+}
+
+const WIDTH = 300;
+const HOUR = 3_600_000;
+/** Milliseconds without a figure after which the line is broken. */
+const GAP = 180_000;
+
+/** Return the stretches of points between which figures are missing. */
+export function stretchesOf(points: Point[]): Point[][] {
+  const stretches: Point[][] = [];
+  for (const point of points) {
+    const before = stretches.at(-1)?.at(-1);
+    if (before && point.at - before.at <= GAP) stretches.at(-1)!.push(point);
+    else stretches.push([point]);
+  }
+  return stretches;
+}
+
+/** The last hour of one figure. The picture is for eyes; whoever listens is told the figure now and the highest. */
+export function Chart({ what, points, say, tall = false }: Props) {
+  const height = tall ? 90 : 34;
+  const most = highest(points);
+  const now = Date.now();
+  const x = (at: number) => (WIDTH - (Math.max(0, now - at) / HOUR) * WIDTH).toFixed(1);
+  const y = (value: number) => (height - 1.5 - (value / (most || 1)) * (height - 4)).toFixed(1);
+  const lines = stretchesOf(points).map((stretch) => ({
+    key: stretch[0]!.at,
+    // A single point stands on the ground.
+    line: `M${x(stretch[0]!.at)} ${stretch.length > 1 ? y(stretch[0]!.value) : height}${stretch.map(({ at, value }) => `L${x(at)} ${y(value)}`).join("")}`,
+    foot: `L${x(stretch.at(-1)!.at)} ${height}L${x(stretch[0]!.at)} ${height}Z`,
+  }));
+  return (
+    <svg
+      className={tall ? "chart tall" : "chart"}
+      viewBox={`0 0 ${WIDTH} ${height}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={text.operations.chartSays(what, say(points.at(-1)?.value ?? 0), say(most))}
+    >
+      <path className="chart-ground" d={`M0 ${height - 0.5}H${WIDTH}`} vectorEffect="non-scaling-stroke" />
+      {lines.map(({ key, line, foot }) => (
+        <g key={key}>
+          <path className="chart-area" d={line + foot} />
+          <path className="chart-line" d={line} vectorEffect="non-scaling-stroke" />
+        </g>
+      ))}
+    </svg>
+  );
+}
+
+/** Return the highest of some points, where the picture ends above. */
+export function highest(points: Point[]): number {
+  return Math.max(0, ...points.map(({ value }) => value));
+}

@@ -1,0 +1,63 @@
+import { render, screen } from "@testing-library/react";
+import { expect, it } from "vitest";
+
+import type { OrderTask } from "../api/client";
+import { isSettled, Timeline } from "./Timeline";
+
+function task(changes: Partial<OrderTask> = {}): OrderTask {
+  return {
+    id: "01a1fcec-0000-7000-8000-000000000001",
+    task: "store.tasks.update_inventory",
+    queue: "inventory",
+    status: "succeeded",
+    attempts: 1,
+    enqueued_at: "2026-11-21T07:00:00.000Z",
+    published_at: "2026-11-21T07:00:00.050Z",
+    completed_at: "2026-11-21T07:00:00.200Z",
+    last_error: "",
+    ...changes,
+  };
+}
+
+const waiting = { status: "pending" as const, published_at: null, completed_at: null };
+
+it("says what was done and how long it took", () => {
+  render(<Timeline tasks={[task()]} />);
+
+  expect(screen.getByText("Bring the shelf up to date")).toBeTruthy();
+  expect(screen.getByText("Done")).toBeTruthy();
+  expect(screen.getByText("after 200 ms")).toBeTruthy();
+});
+
+it("tells a task that failed and comes again from one that waits for the first time", () => {
+  render(
+    <Timeline
+      tasks={[
+        task({ ...waiting, attempts: 0 }),
+        task({ ...waiting, id: "2", attempts: 1, last_error: "MailDeferredError: 451" }),
+      ]}
+    />,
+  );
+
+  expect(screen.getByText("Waiting")).toBeTruthy();
+  expect(screen.getByText("Trying again")).toBeTruthy();
+  expect(screen.getByText("MailDeferredError: 451")).toBeTruthy();
+});
+
+it("shows why a task is dead", () => {
+  render(<Timeline tasks={[task({ status: "dead", last_error: "550 no such mailbox" })]} />);
+
+  expect(screen.getByText("Needs a person")).toBeTruthy();
+  expect(screen.getByText("550 no such mailbox")).toBeTruthy();
+});
+
+it("names a task that it does not know as the shop does", () => {
+  render(<Timeline tasks={[task({ task: "loyalty.tasks.add_points" })]} />);
+
+  expect(screen.getByRole("heading", { name: "loyalty.tasks.add_points" })).toBeTruthy();
+});
+
+it("is settled once nothing changes by itself any more", () => {
+  expect(isSettled([task(), task({ status: "dead" }), task({ status: "cancelled" })])).toBe(true);
+  expect(isSettled([task(), task(waiting)])).toBe(false);
+});

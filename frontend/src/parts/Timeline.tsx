@@ -1,0 +1,95 @@
+import type { OrderTask } from "../api/client";
+import { between, duration } from "../format";
+import { text } from "../text";
+
+/** Statuses that a task does not leave by itself. */
+const FINAL = new Set<OrderTask["status"]>(["succeeded", "dead", "cancelled"]);
+
+/** Whether there is nothing more to wait for. */
+export function isSettled(tasks: OrderTask[]): boolean {
+  return tasks.every((task) => FINAL.has(task.status));
+}
+
+/** Whether a task failed and waits for its next attempt. */
+function isRetrying(task: OrderTask): boolean {
+  return !FINAL.has(task.status) && (Boolean(task.last_error) || task.attempts > 1);
+}
+
+function nameOf(task: OrderTask): string {
+  return text.timeline.tasks[task.task] ?? task.task;
+}
+
+/** What became of each task of an order, as it happens. */
+export function Timeline({ tasks }: { tasks: OrderTask[] }) {
+  const longest = Math.max(0.001, ...tasks.map(total));
+  return (
+    <>
+      <ol className="timeline">
+        {tasks.map((task) => (
+          <Step key={task.id} task={task} longest={longest} />
+        ))}
+      </ol>
+      <p className="legend hint">
+        <span className="waited">{text.timeline.legend.waited}</span>
+        <span className="worked">{text.timeline.legend.worked}</span>
+      </p>
+    </>
+  );
+}
+
+function total(task: OrderTask): number {
+  return task.completed_at ? between(task.enqueued_at, task.completed_at) : 0;
+}
+
+function Step({ task, longest }: { task: OrderTask; longest: number }) {
+  const words = text.timeline;
+  const retrying = isRetrying(task);
+  const state = retrying ? "retrying" : task.status;
+  const took = total(task);
+  return (
+    <li className={`step ${state}`} data-task={task.task} data-status={task.status}>
+      <Dot state={state} />
+      <div className="step-body">
+        <div className="step-head">
+          <h3>{nameOf(task)}</h3>
+          <span className={`state ${state}`}>{retrying ? words.retrying : words.statuses[task.status]}</span>
+        </div>
+        <p className="step-facts">
+          <code>{task.task}</code>
+          <span>{words.queue(task.queue)}</span>
+          {task.attempts > 0 && <span>{words.attempts(task.attempts)}</span>}
+          {task.status === "succeeded" && <span>{words.after(duration(took))}</span>}
+        </p>
+        {task.status === "succeeded" && <Bar task={task} longest={longest} />}
+        {task.last_error && task.status !== "succeeded" && <pre className="step-error">{task.last_error}</pre>}
+      </div>
+    </li>
+  );
+}
+
+/** How long a task waited for the relay, and how long it was with a worker, against the slowest of the order. */
+function Bar({ task, longest }: { task: OrderTask; longest: number }) {
+  if (!task.completed_at) return null;
+  const published = task.published_at ?? task.completed_at;
+  const waited = (Math.max(0, between(task.enqueued_at, published)) / longest) * 100;
+  const worked = (Math.max(0, between(published, task.completed_at)) / longest) * 100;
+  return (
+    <svg className="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
+      <rect className="bar-ground" width="100" height="4" />
+      <rect className="bar-waited" width={waited} height="4" />
+      <rect className="bar-worked" x={waited} width={Math.max(0.5, worked)} height="4" />
+    </svg>
+  );
+}
+
+function Dot({ state }: { state: string }) {
+  return (
+    <svg className="dot" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true">
+      <circle cx="12" cy="12" r="10" />
+      {state === "succeeded" && <path d="M7.5 12.5l3 3 6-6.5" />}
+      {state === "dead" && <path d="M12 6.5v7M12 17v.5" />}
+      {state === "cancelled" && <path d="M8 12h8" />}
+      {state === "retrying" && <path d="M8 9.5a5 5 0 1 1-1 4.5M7.5 6v4h4" />}
+    </svg>
+  );
+}

@@ -1,0 +1,62 @@
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
+
+import { api, ask, NOT_SIGNED_IN, type Session } from "./api/client";
+import { turnOff } from "./push";
+
+type User = Session["user"];
+
+interface Known {
+  /** Undefined until the shop has said. */
+  user: User | undefined;
+  flowerUrl: string | null;
+  /** Why the shop has not said, if it has not. */
+  error: Error | undefined;
+  ask: () => Promise<void>;
+  signIn: (username: string, password: string) => Promise<void>;
+  signOut: () => Promise<void>;
+}
+
+const Context = createContext<Known | null>(null);
+
+export function SessionProvider({ children }: { children: ReactNode }) {
+  const [session, setSession] = useState<Session>();
+  const [error, setError] = useState<Error>();
+
+  const known = useCallback(async () => {
+    try {
+      setSession(await ask(api.GET("/api/session/")));
+      setError(undefined);
+    } catch (reason) {
+      setError(reason as Error);
+    }
+  }, []);
+  const signIn = useCallback(async (username: string, password: string) => {
+    setSession(await ask(api.POST("/api/session/", { body: { username, password } })));
+  }, []);
+  const signOut = useCallback(async () => {
+    // Whoever uses this browser next is not shown what this person is told.
+    await turnOff().catch(() => undefined);
+    await ask(api.DELETE("/api/session/"));
+    setSession({ user: null, flower_url: null });
+  }, []);
+  useEffect(() => void known(), [known]);
+  const isSignedIn = Boolean(session?.user);
+  useEffect(() => {
+    if (!isSignedIn) return undefined;
+    const look = () => void known();
+    addEventListener(NOT_SIGNED_IN, look);
+    return () => removeEventListener(NOT_SIGNED_IN, look);
+  }, [isSignedIn, known]);
+
+  const value = useMemo(
+    () => ({ user: session?.user, flowerUrl: session?.flower_url ?? null, error, ask: known, signIn, signOut }),
+    [session, error, known, signIn, signOut],
+  );
+  return <Context value={value}>{children}</Context>;
+}
+
+export function useSession(): Known {
+  const session = useContext(Context);
+  if (!session) throw new Error("There is no SessionProvider above.");
+  return session;
+}

@@ -1,0 +1,128 @@
+"""
+The virtual environment ``.venv``: made once, and filled again only when the requirements change.
+
+What was installed is known by a stamp inside it, the hash of the requirements file.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from launcher.console import MovingLine, say
+from launcher.places import LOGS, PYTHON, ROOT, VENV
+
+PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-r")
+
+
+def ensure(requirements: str) -> None:
+    """
+    Have ``.venv`` hold what the file ``requirements`` names; does nothing if it does already.
+
+    Raises:
+        SystemExit: it cannot be made or filled; the sentence says what to do.
+    """
+    wanted = hashlib.sha256((ROOT / requirements).read_bytes()).hexdigest()
+    stamp = VENV / f"{requirements}.sha256"
+    if is_stamped(stamp, wanted):
+        return
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Another one may be at it: then it is done when we get here.
+        if is_stamped(stamp, wanted):
+            return
+        if not has_pip():
+            create()
+        install(requirements)
+        stamp.write_text(wanted)
+
+
+def is_stamped(stamp: Path, wanted: str) -> bool:
+    return PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted
+
+
+def has_pip() -> bool:
+    """Whether there is a working Python with pip; a start that was interrupted leaves one without."""
+    if not PYTHON.exists():
+        return False
+    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+
+
+def create() -> None:
+    if VENV.is_symlink():
+        sys.exit(f"{VENV} is a link to a place without a working Python: remove the link, then start again.")
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        sys.exit(
+            "This Python lacks its venv and ensurepip modules: install them "
+            "(on Debian and Ubuntu: `sudo apt install python3-venv`), then start again."
+        )
+    say(f"Making {VENV.name} with Python {sys.version.split()[0]} ...")
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        sys.exit(f"{VENV} could not be made:\n{made.stdout}{made.stderr}")
+
+
+def install(requirements: str) -> None:
+    """Run pip, and show how far it is; its own words go to ``var/log/install.log``."""
+    log = LOGS / "install.log"
+    started = time.monotonic()
+    line = MovingLine()
+    with (
+        log.open("wb", buffering=0) as record,
+        subprocess.Popen(
+            [PYTHON, *PIP_INSTALL, ROOT / requirements], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as pip,
+    ):
+        assert pip.stdout
+        progress = Progress(requirements)
+        try:
+            while True:
+                if select.select([pip.stdout], [], [], 0.5)[0]:
+                    said = os.read(pip.stdout.fileno(), 65536)
+                    if not said:
+                        break
+                    record.write(said)
+                    progress.heard(said.decode(errors="replace"))
+                line.show(progress.text())
+        finally:
+            if pip.poll() is None and sys.exc_info()[0]:
+                pip.terminate()
+    if pip.returncode != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        sys.exit(f"\n{tail}\nInstalling {requirements} failed; all that pip said is in {log.relative_to(ROOT)}.")
+    line.finish(f"Installed {requirements} in {time.monotonic() - started:.0f} s.")
+
+
+class Progress:
+    """How far pip is: told by its words while it fetches, and by what has arrived while it unpacks."""
+
+    def __init__(self, requirements: str) -> None:
+        pins = (ROOT / requirements).read_text().splitlines()
+        self.total = sum(1 for pin in pins if re.match(r"\w\S*==", pin))
+        self.present = self.installed()
+        self.fetched = 0
+        self.package = ""
+        self.unpacking = False
+
+    def heard(self, words: str) -> None:
+        self.total -= len(re.findall(r"^Ignoring ", words, re.MULTILINE))
+        for name in re.findall(r"^(?:Collecting|Processing|Requirement already satisfied:) (\S+)", words, re.MULTILINE):
+            self.fetched += 1
+            self.package = re.split(r"[=-]", name.rpartition("/")[2])[0]
+        if "Installing collected packages" in words:
+            self.unpacking = True
+
+    def text(self) -> str:
+        if self.unpacking:
+            return f"Installing {min(self.installed() - self.present, self.total)}/{self.total} packages ..."
+        return f"Fetching {min(self.fetched, self.total)}/{self.total} {self.package} ..."
+
+    @staticmethod
+    def installed() -> int:
+        return sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))

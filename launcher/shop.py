@@ -1,0 +1,157 @@
+"""The shop's processes: how each is started, how one knows that it answers, and all of them together."""
+
+import http.client
+import time
+from contextlib import closing, suppress
+from typing import Final, Self, TextIO
+
+from launcher import configuration, environment
+from launcher.console import MovingLine, say
+from launcher.places import LOGS, PYTHON, VAR
+from launcher.supervisor import Program, Supervisor
+from launcher.valkey import Valkey
+
+#: Seconds after which a start that is not complete is called slow, or by the demo, failed.
+SLOW_START: Final = 120
+#: What ``manage.py seed_demo`` makes: name, password, what for.
+ACCOUNTS: Final = (
+    ("demo", "shopwire-demo", "a customer"),
+    ("manager", "shopwire-manager", "staff, in the group managers"),
+    ("admin", "shopwire-admin", "superuser"),
+)
+CELERY: Final = (str(PYTHON), "-m", "celery", "-A", "worker")
+
+
+class Shop:
+    """The one running copy of the shop in this folder; as a context manager, it leaves nothing running."""
+
+    def __init__(self, lock: TextIO) -> None:
+        self.supervisor = Supervisor(LOGS, held_open=[lock.fileno()])
+        self.values: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        say("Stopping ...")
+        started = time.monotonic()
+        self.supervisor.stop()
+        say(f"Stopped in {time.monotonic() - started:.1f} s.")
+
+    @property
+    def port(self) -> int:
+        return int(self.values["PORT"])
+
+    def start(self) -> bool:
+        """Start everything, and return True once all of it answers; False if told to stop or the database refuses."""
+        started = time.monotonic()
+        environment.ensure("requirements.txt")
+        if not self._start_broker():
+            return False
+        self.supervisor.start(self._flower())  # It needs no database, and takes its time.
+        if not self._prepare_database():
+            return False
+        for program in self._programs():
+            self.supervisor.start(program)
+        line = MovingLine()
+        slow = False
+        while missing := self.supervisor.unanswered():
+            if self.supervisor.stop_asked:
+                return False
+            waited = time.monotonic() - started
+            line.show(f"Waiting for {', '.join(missing)} ... {waited:.0f} s")
+            if waited > SLOW_START and not slow:
+                slow = True
+                say(f"Still waiting for {', '.join(missing)}; var/log/ may say why.")
+            self.supervisor.tick()
+        line.finish(f"Ready in {time.monotonic() - started:.0f} s.")
+        return True
+
+    def introduce(self) -> None:
+        """Say where everything is, and who may sign in."""
+        base = f"http://127.0.0.1:{self.port}"
+        say()
+        for what, address in (
+            ("shop", f"{base}/"),
+            ("API", f"{base}/api/docs/"),
+            ("admin", f"{base}/admin/"),
+            ("Flower", f"http://127.0.0.1:{self.values['FLOWER_PORT']}/ as {self.values['FLOWER_BASIC_AUTH']}"),
+        ):
+            say(f"  {what:<8}{address}")
+        if self.values["DEBUG"] == "1":
+            say()
+            for name, password, what in ACCOUNTS:
+                say(f"  {name:<9}{password:<18}{what}")
+        say("\nLogs are in var/log/. Ctrl-C stops everything.\n")
+
+    def _start_broker(self) -> bool:
+        """Have a Redis: the one that was named, or one of our own. False if told to stop."""
+        named = configuration.given("REDIS_URL")
+        broker = configuration.given("CELERY_BROKER_URL")
+        if not named and broker.startswith(("redis://", "rediss://")):
+            named = broker
+        if named:
+            self._configure(named)
+            return True
+        valkey = Valkey(VAR / "valkey")
+        self._configure(valkey.url)
+        child = self.supervisor.start(Program("valkey", valkey.command, lambda _: valkey.answers(), ends_last=True))
+        while not child.answers() and not self.supervisor.stop_asked:
+            if child.deaths > 1 and valkey.put_data_aside():
+                say("What Valkey had kept cannot be read: it begins empty, and the ledger brings back what was due.")
+            self.supervisor.tick(0.05)
+        return child.answers()
+
+    def _configure(self, redis_url: str) -> None:
+        self.values = configuration.compose(redis_url)
+        # Whatever project the shell was last used for, these are the shop's processes.
+        self.supervisor.environment |= {**self.values, "DJANGO_SETTINGS_MODULE": "core.settings"}
+
+    def _prepare_database(self) -> bool:
+        """Migrate and load the sample data where needed. False if told to stop or it failed."""
+        line = MovingLine()
+        started = time.monotonic()
+        code, said = self.supervisor.run_once(
+            "prepare",
+            [str(PYTHON), "manage.py", "seed_demo", "--migrate"],
+            meanwhile=lambda: line.show(f"Preparing the database ... {time.monotonic() - started:.0f} s"),
+        )
+        if self.supervisor.stop_asked:
+            return False
+        line.finish(f"Prepared the database in {time.monotonic() - started:.0f} s.")
+        if code:
+            say("\n".join(said.splitlines()[-10:]))
+            say("The database could not be prepared; var/log/prepare.log has all of it.")
+        return code == 0
+
+    def _programs(self) -> list[Program]:
+        # A relay that was told to log warnings only does not say that it is ready.
+        relay_speaks = (configuration.given("LOG_LEVEL") or "INFO").upper() in {"INFO", "DEBUG"}
+        return [
+            Program("web", (str(PYTHON), "manage.py", "serve"), lambda _: answers(self.port, "/health/ready/")),
+            Program(
+                "relay",
+                (str(PYTHON), "manage.py", "relay"),
+                lambda said: "The relay is ready" in said or not relay_speaks,
+            ),
+            Program(
+                "worker",
+                (*CELERY, "worker", "-l", "INFO", "--without-gossip", "--without-mingle", "-c", "2"),
+                lambda said: " ready." in said,
+            ),
+            Program("beat", (*CELERY, "beat", "-l", "INFO", "--pidfile="), lambda said: "beat: Starting" in said),
+        ]
+
+    def _flower(self) -> Program:
+        port = int(self.values["FLOWER_PORT"])
+        command = (*CELERY, "flower", "--address=127.0.0.1", f"--port={port}")
+        return Program("flower", command, lambda _: answers(port, "/healthcheck"))
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a web process on this machine answers a request, and not with an error of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    with suppress(OSError, http.client.HTTPException), closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    return False

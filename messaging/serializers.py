@@ -1,0 +1,67 @@
+"""What goes in and out where people write to each other."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from rest_framework import serializers
+
+from messaging.models import MAX_CONTENT_LENGTH, Block, Message
+from store.fields import StrictSerializer, TextField
+
+
+class PersonField(TextField):
+    """Another person who can sign in, by username."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=150, trim_whitespace=False, help_text="A username.", **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        """
+        Return the user.
+
+        Raises:
+            ValidationError: there is no such person, or it is oneself.
+        """
+        name = super().to_internal_value(data)
+        self.run_validators(name)
+        person = get_user_model()._default_manager.filter(username=name, is_active=True).first()
+        if person is None:
+            raise serializers.ValidationError("There is nobody of this name.")
+        if person == self.context["request"].user:
+            raise serializers.ValidationError("This is yourself.")
+        return person
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """As any field's, but that the validators look at the name, not at the person."""
+        is_empty, data = self.validate_empty_values(data)
+        if not is_empty and data == "":
+            self.fail("blank")
+        return data if is_empty else self.to_internal_value(data)
+
+
+class NewMessageSerializer(StrictSerializer):
+    receiver = PersonField()
+    content = TextField(max_length=MAX_CONTENT_LENGTH)
+
+
+class MessageSerializer(serializers.ModelSerializer[Message]):
+    sender = serializers.CharField(source="sender.username", help_text="A username.")
+    receiver = serializers.CharField(source="receiver.username", help_text="A username.")
+
+    class Meta:
+        model = Message
+        fields = ["id", "sender", "receiver", "content", "timestamp", "read_at"]
+        read_only_fields = fields
+
+
+class NewBlockSerializer(StrictSerializer):
+    username = PersonField()
+
+
+class BlockSerializer(serializers.ModelSerializer[Block]):
+    username = serializers.CharField(source="blocked.username")
+
+    class Meta:
+        model = Block
+        fields = ["id", "username", "created_at"]
+        read_only_fields = fields

@@ -1,0 +1,127 @@
+"""Messages over HTTP: one's inbox, what one sent, and whom one blocks."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import mixins, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from messaging import writing
+from messaging.models import Block, Message
+from messaging.serializers import BlockSerializer, MessageSerializer, NewBlockSerializer, NewMessageSerializer
+from store.refusals import Refusal
+from store.serializers import NothingSerializer
+
+BOX = OpenApiParameter(
+    "box", str, enum=["inbox", "sent"], description="What was written to one (the default), or what one wrote."
+)
+MESSAGE = OpenApiExample(
+    "A message that was read",
+    response_only=True,
+    value={
+        "id": 7,
+        "sender": "grace",
+        "receiver": "alan",
+        "content": "Is the parcel there?",
+        "timestamp": "2026-11-21T09:30:00Z",
+        "read_at": "2026-11-21T09:31:12Z",
+    },
+)
+
+
+class Blocked(Refusal):
+    """One of the two wants no messages from the other."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    problem = "blocked"
+    default_detail = "No messages are taken between you and this person."
+
+
+@extend_schema_view(
+    list=extend_schema(
+        tags=["messages"], summary="One's messages", parameters=[BOX], examples=[MESSAGE], responses=MessageSerializer
+    )
+)
+class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
+    """One's own messages, newest first."""
+
+    serializer_class = MessageSerializer
+    queryset = Message.objects.none()
+    lookup_value_regex = "[0-9]{1,18}"
+
+    @property
+    def throttle_scope(self) -> str | None:
+        """Only writing is counted."""
+        return "messages" if self.action == "create" else None
+
+    def get_queryset(self) -> QuerySet[Message]:
+        messages = Message.objects.select_related("sender", "receiver")
+        box = self.request.query_params.get("box", "inbox") if self.action == "list" else "inbox"
+        if box == "inbox":
+            return messages.inbox_of(self.request.user)
+        if box == "sent":
+            return messages.sent_by(self.request.user)
+        raise ValidationError({"box": ["This is inbox or sent."]})
+
+    @extend_schema(
+        tags=["messages"],
+        summary="Write to somebody",
+        request=NewMessageSerializer,
+        responses={201: MessageSerializer},
+        examples=[
+            OpenApiExample(
+                "To somebody", request_only=True, value={"receiver": "alan", "content": "Is the parcel there?"}
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Write to another person, who is notified of it. 403 where one of the two blocks the other."""
+        wish = NewMessageSerializer(data=request.data, context=self.get_serializer_context())
+        wish.is_valid(raise_exception=True)
+        try:
+            message = writing.write(request.user, **wish.validated_data)
+        except writing.BlockedError:
+            raise Blocked from None
+        return Response(MessageSerializer(message).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        tags=["messages"], summary="Say that one has read it", request=NothingSerializer, responses=MessageSerializer
+    )
+    @action(detail=True, methods=["post"])
+    def read(self, request: Request, pk: str) -> Response:
+        """Set the read receipt of a message to oneself, which its sender sees. A second time changes nothing."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        message = self.get_object()
+        message.mark_as_read()
+        return Response(MessageSerializer(message).data)
+
+
+@extend_schema_view(
+    list=extend_schema(tags=["messages"], summary="Whom one blocks"),
+    destroy=extend_schema(tags=["messages"], summary="Take messages again"),
+)
+class BlockViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Block]):
+    """The people between whom and oneself no messages are taken."""
+
+    serializer_class = BlockSerializer
+    queryset = Block.objects.none()
+    lookup_value_regex = "[0-9]{1,18}"
+
+    def get_queryset(self) -> QuerySet[Block]:
+        user: Any = self.request.user
+        return Block.objects.filter(user=user).select_related("blocked")
+
+    @extend_schema(
+        tags=["messages"], summary="Block somebody", request=NewBlockSerializer, responses={201: BlockSerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """Take no more messages from somebody, nor send any. Who is blocked already stays so."""
+        wish = NewBlockSerializer(data=request.data, context=self.get_serializer_context())
+        wish.is_valid(raise_exception=True)
+        user: Any = request.user
+        block, _ = Block.objects.get_or_create(user=user, blocked=wish.validated_data["username"])
+        return Response(BlockSerializer(block).data, status=status.HTTP_201_CREATED)

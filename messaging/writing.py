@@ -1,0 +1,31 @@
+"""Writing to somebody. Called by views.py."""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from messaging.models import Block, Message
+
+
+class BlockedError(Exception):
+    """One of the two wants no messages from the other."""
+
+
+def may_write(sender: Any, receiver: Any) -> bool:
+    """Say whether neither of the two blocks the other."""
+    pair = Q(user=sender, blocked=receiver) | Q(user=receiver, blocked=sender)
+    return not Block.objects.filter(pair).exists()
+
+
+def write(sender: Any, receiver: Any, content: str) -> Message:
+    """
+    Write a message. That it came is told by a durable task, enqueued in the same transaction.
+
+    Raises:
+        BlockedError: one of the two blocks the other.
+    """
+    with transaction.atomic():
+        if not may_write(sender, receiver):
+            raise BlockedError
+        return Message.objects.create(sender=sender, receiver=receiver, content=content)

@@ -1,0 +1,88 @@
+"""
+Telling people: a row for each, all of them in one statement. Called by tasks, in their transaction.
+
+Promises that a notification with a key is written once for each reader, however often it is announced, and
+that ids grow in the order of the commits, whoever writes: a stream that goes on after an id misses nothing.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from notifications import deliveries
+from notifications.models import Channel, Kind, Notification
+from notifications.preferences import Wishes
+from notifications.wakeup import ring_after_commit
+
+#: Rows that are deleted in one transaction.
+BATCH: Final = 500
+#: PostgreSQL's advisory lock of whoever writes notifications, until the end of its transaction.
+TURN_LOCK: Final = 4_915_011
+
+
+def notify(
+    user_ids: Iterable[int],
+    *,
+    kind: Kind,
+    message: str,
+    data: dict[str, Any] | None = None,
+    key: str | None = None,
+    sender_id: int | None = None,
+) -> None:
+    """Tell every user the same. ``key`` names what is told, such as ``stock_low:42:2030-01-31``."""
+    write(
+        Notification(user_id=id, kind=kind, message=message, data=data or {}, key=key, sender_id=sender_id)
+        for id in user_ids
+    )
+
+
+def write(notifications: Iterable[Notification]) -> None:
+    """Write notifications in one statement, but for those whose reader has one with the same key."""
+    rows = list(notifications)
+    if not rows:
+        return
+    wishes = Wishes((row.user_id for row in rows), (row.kind for row in rows))
+    for row in rows:
+        row.in_app = wishes.wants(row.user_id, row.kind, Channel.IN_APP)
+    ways = deliveries.ways_of(rows, wishes)
+    with transaction.atomic():
+        wait_for_turn()
+        before = newest_id() if ways else 0
+        Notification.objects.bulk_create(rows, ignore_conflicts=True)
+        if ways:  # Nobody else writes now, so whatever is newer was written here.
+            deliveries.arrange(Notification.objects.filter(pk__gt=before), ways)
+    ring_after_commit()
+
+
+def newest_id() -> int:
+    """Return the highest id that there is: everything up to it is committed, or written here."""
+    return Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+
+def wait_for_turn() -> None:
+    """
+    Wait until every other transaction that writes notifications has ended; hold up later ones until this ends.
+
+    An id is drawn when a row is written and seen when it is committed. Without this, a row could be committed
+    after one of a higher id was read, and a reader that goes on from there would never see it. SQLite has one
+    writer at a time as it is.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURN_LOCK])
+
+
+def prune(*, older_than: timedelta, unread_older_than: timedelta) -> int:
+    """Delete notifications that are older, whether read or unread, in small transactions; return how many."""
+    now = timezone.now()
+    read = Notification.objects.filter(read=True, created__lt=now - older_than)
+    unread = Notification.objects.filter(created__lt=now - unread_older_than)
+    pruned = 0
+    for old in (read.order_by("pk"), unread.order_by("pk")):
+        while ids := list(old.values_list("pk", flat=True)[:BATCH]):
+            pruned += Notification.objects.filter(pk__in=ids).delete()[0]
+    return pruned

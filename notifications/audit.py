@@ -1,0 +1,43 @@
+"""
+What notifications promise, as ``manage.py outbox verify`` checks it: no customer is left untold.
+
+Those who want no such notice, and orders older than notifications are kept, are passed over. The number
+of queries does not grow with the orders.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import CharField, Exists, OuterRef, QuerySet, Value
+from django.db.models.functions import Cast, Concat
+from django.utils import timezone
+
+from notifications.models import Channel, Kind, Notification, NotificationPreference
+from store.models import Order
+from worker.audit import is_owed
+
+
+def untold_of_placed_orders() -> Iterator[str]:
+    """Yield a line for each order whose customer was not told that it is placed."""
+    return _untold(Order.objects.all(), Kind.ORDER_PLACED, "announce_placed_order", "enqueue_placed_notice")
+
+
+def untold_of_cancelled_orders() -> Iterator[str]:
+    """Yield a line for each cancelled order whose customer was not told."""
+    cancelled = Order.objects.filter(status=Order.Status.CANCELLED)
+    return _untold(cancelled, Kind.ORDER_CANCELLED, "announce_cancelled_order", "enqueue_cancelled_notice")
+
+
+def _untold(orders: QuerySet[Order], kind: Kind, task: str, receiver: str) -> Iterator[str]:
+    told = Notification.objects.filter(
+        user=OuterRef("customer__user"), key=Concat(Value(f"{kind}:"), Cast(OuterRef("pk"), CharField()))
+    )
+    unwanted = NotificationPreference.objects.filter(
+        user=OuterRef("customer__user"), kind=kind, channel=Channel.IN_APP, enabled=False
+    )
+    kept_since = timezone.now() - timedelta(days=settings.NOTIFICATION_RETENTION_DAYS)
+    untold = orders.filter(placed_at__gt=kept_since).exclude(Exists(told)).exclude(Exists(unwanted))
+    owed = is_owed(f"notifications.tasks.{task}", receiver=f"notifications.{receiver}")
+    for order_id in untold.exclude(owed).order_by("pk").values_list("pk", flat=True).iterator():
+        yield f"order {order_id}: its customer has no {kind} notification, and no task would write one"

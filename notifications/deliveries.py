@@ -1,0 +1,91 @@
+"""
+Which notifications leave the shop, by which channel and when, and what became of each.
+
+A row for each notification and channel, written with the notification; a durable task for each row, which
+each channel's own receiver enqueues. ``sent`` is final.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from notifications.models import Channel, Notification, NotificationDelivery, PushSubscription, QuietHours
+from notifications.preferences import Wishes, end_of_quiet
+from notifications.signals import deliveries_arranged
+
+Status = NotificationDelivery.Status
+#: Channels that leave the shop.
+OUTWARD: Final = (Channel.EMAIL, Channel.PUSH, Channel.SMS)
+#: By reader and kind, the channels that are wanted.
+Ways = Mapping[tuple[int, str], Sequence[Channel]]
+
+
+def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
+    """Return by which channels these are to leave the shop. A push goes to who has a browser that takes it."""
+    user_ids = {row.user_id for row in notifications}
+    subscribed = set(PushSubscription.objects.filter(user_id__in=user_ids).values_list("user_id", flat=True))
+    ways = {}
+    for user_id, kind in {(row.user_id, row.kind) for row in notifications}:
+        channels = [
+            channel
+            for channel in OUTWARD
+            if wishes.wants(user_id, kind, channel) and (channel != Channel.PUSH or user_id in subscribed)
+        ]
+        if channels:
+            ways[user_id, kind] = channels
+    return ways
+
+
+def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
+    """Write the deliveries of notifications and have each channel enqueue its own, in the current transaction."""
+    told = {pk: (user_id, kind) for pk, user_id, kind in notifications.values_list("pk", "user_id", "kind")}
+    rows = NotificationDelivery.objects.bulk_create(
+        NotificationDelivery(notification_id=pk, channel=channel)
+        for pk, reader in told.items()
+        for channel in ways.get(reader, ())
+    )
+    now = timezone.now()
+    quiet = {
+        hours.user_id: end_of_quiet(hours, now)
+        for hours in QuietHours.objects.filter(user_id__in={user_id for user_id, _ in ways})
+    }
+    due: defaultdict[tuple[str, datetime | None], list[int]] = defaultdict(list)
+    for row in rows:
+        user_id, _ = told[row.notification_id]
+        due[row.channel, quiet.get(user_id)].append(row.pk)
+    for (channel, end), ids in due.items():
+        deliveries_arranged.send_robust(
+            sender=NotificationDelivery, channel=channel, deliveries=ids, due_at=end.isoformat() if end else None
+        )
+
+
+def open_delivery(delivery_id: int) -> NotificationDelivery | None:
+    """
+    Return a delivery that is still to be made, with its notification and its reader, or None.
+
+    One whose notification was read meanwhile is skipped; one that is gone was pruned with its notification.
+    """
+    rows = NotificationDelivery.objects.select_related("notification__user", "notification__sender")
+    delivery = rows.filter(pk=delivery_id, status=Status.PENDING).first()
+    if delivery is not None and delivery.notification.read:
+        settle(delivery, Status.SKIPPED, "It was read meanwhile.")
+        return None
+    return delivery
+
+
+def settle(delivery: NotificationDelivery, status: str, error: str = "") -> None:
+    """Record what became of a delivery; what is sent stays sent."""
+    settled_at = None if status == Status.PENDING else timezone.now()
+    NotificationDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.SENT).update(
+        status=status, error=error[:200], settled_at=settled_at
+    )
+
+
+def note_reached(delivery: NotificationDelivery, subscription_id: int) -> None:
+    """Record that a browser took a push, so that another attempt passes it over."""
+    delivery.reached = [*delivery.reached, subscription_id]
+    NotificationDelivery.objects.filter(pk=delivery.pk).update(reached=delivery.reached)

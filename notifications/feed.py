@@ -1,0 +1,319 @@
+"""
+What the open streams of one web process carry, whichever way they go out: SSE or WebSocket.
+
+Promises that a stream yields every notification of its reader after its cursor once and in order, for as long
+as it lasts, and that one which goes on after the last id it saw has missed none. All of it is read from the
+table; a hint over the channel layer (wakeup.py) only says when to look, and without one the feed looks by
+itself every :data:`PACE` seconds. One query answers for all streams of the process, on one of two threads
+with a connection each; an open stream holds neither a thread nor a connection.
+
+This rests on ids that grow in the order of the commits (announce.py): what is read up to an id is complete.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db.models import QuerySet
+from rest_framework.renderers import JSONRenderer
+
+from notifications.announce import newest_id
+from notifications.models import Notification
+from notifications.serializers import NotificationSerializer
+from notifications.wakeup import GROUP
+from store.models import Order
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: How often the table is looked at where nothing was heard, in seconds.
+PACE: Final = 2.0
+#: The table is looked at no more often, however much is heard, in seconds.
+SHORTEST_PAUSE: Final = 0.02
+#: Notifications that one query reads at the most.
+PAGE: Final = 500
+#: Notifications that wait in memory for one stream; of a slower one the rest waits in the table.
+MOST_WAITING: Final = 500
+#: After so long without anything a stream yields None, so that its connection shows that it lives; in seconds.
+HEARTBEAT: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a stream carries: a notification with its id, or news of another type. ``text`` is JSON."""
+
+    id: int | None
+    text: str
+    type: str = "notification"
+
+
+class Reader:
+    """One open stream."""
+
+    def __init__(self, cursor: int | None) -> None:
+        self.cursor = cursor or 0
+        self.waiting: deque[Event] = deque()
+        #: More came than may wait: it is to be read from the table.
+        self.is_behind = False
+        self.rung = asyncio.Event()
+
+    def hand(self, event: Event) -> None:
+        """Give it an event to carry."""
+        if len(self.waiting) >= MOST_WAITING:
+            self.is_behind = True
+        else:
+            self.waiting.append(event)
+        self.rung.set()
+
+
+class Feed:
+    """The streams of this process. It lives in one event loop."""
+
+    def __init__(self) -> None:
+        self._readers: dict[int, set[Reader]] = {}
+        self._open: Counter[int] = Counter()
+        #: Everything up to this id has been handed to the readers that it is for.
+        self._position = 0
+        #: Held while the position moves, and while a reader comes in.
+        self._turn = asyncio.Lock()
+        self._rung = asyncio.Event()
+        self._orders: set[int] = set()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="feed")
+        self._tasks: list[asyncio.Task[None]] = []
+        self.is_closing = False
+
+    def streams_of(self, user_id: int) -> int:
+        """Return how many streams a user has open here."""
+        return self._open[user_id]
+
+    async def follow(self, user_id: int, after: int | None) -> AsyncIterator[Event | None]:
+        """
+        Yield a user's notifications of a higher id than ``after``, and then those that come.
+
+        With None it begins now, and the first event has no text: its id is where it begins. Yields None
+        where nothing came for :data:`HEARTBEAT` seconds. Ends when the feed is closed.
+        """
+        reader = Reader(after)
+        self._open[user_id] += 1
+        try:
+            await self._let_in(user_id, reader)
+            if after is None:
+                reader.cursor = self._position
+                yield Event(self._position, "")
+            while not self.is_closing:
+                async for event in self._catch_up(user_id, reader):
+                    yield event
+                async for live in self._carry(reader):
+                    yield live
+        finally:
+            self._let_out(user_id, reader)
+
+    async def in_thread(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        """Have a thread of the feed run what speaks to the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _with_connection, function, *args)
+
+    def close(self) -> None:
+        """End all streams: the server stops."""
+        self.is_closing = True
+        for task in self._tasks:
+            task.cancel()
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.rung.set()
+
+    def close_with_the_process(self) -> None:
+        """
+        End all streams at SIGTERM and SIGINT, before the server does what it does then.
+
+        It waits for its connections to end. To be called in its event loop, before there is a stream.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = signal.getsignal(number)
+
+            def close_first(number: int, frame: FrameType | None, server: Any = server) -> None:
+                loop.call_soon_threadsafe(self.close)
+                server(number, frame)
+
+            if callable(server):
+                signal.signal(number, close_first)
+
+    # --- One stream -----------------------------------------------------------------------
+
+    async def _let_in(self, user_id: int, reader: Reader) -> None:
+        async with self._turn:
+            if not self._readers:  # Nobody missed what came meanwhile.
+                self._position = await self.in_thread(newest_id)
+            self._readers.setdefault(user_id, set()).add(reader)
+        if not self._tasks and not self.is_closing:
+            self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look())]
+
+    def _let_out(self, user_id: int, reader: Reader) -> None:
+        self._open[user_id] -= 1
+        if not self._open[user_id]:
+            del self._open[user_id]
+        readers = self._readers.get(user_id, set())
+        readers.discard(reader)
+        if not readers:
+            self._readers.pop(user_id, None)
+
+    async def _catch_up(self, user_id: int, reader: Reader) -> AsyncIterator[Event]:
+        """Yield from the table what is there after the reader's cursor. What comes meanwhile waits, or is here too."""
+        reader.waiting.clear()
+        reader.is_behind = False
+        while not self.is_closing:
+            try:
+                page = await self.in_thread(read_page, user_id, reader.cursor)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("A stream waits for the database: %s", error)
+                await asyncio.sleep(PACE)
+                continue
+            for event in page:
+                reader.cursor = event.id or reader.cursor
+                yield event
+            if len(page) < PAGE:
+                return
+
+    async def _carry(self, reader: Reader) -> AsyncIterator[Event | None]:
+        """Yield what is handed to the reader, until there is more than may wait."""
+        while not (self.is_closing or reader.is_behind):
+            reader.rung.clear()
+            while reader.waiting:
+                event = reader.waiting.popleft()
+                if event.id is None:
+                    yield event
+                elif event.id > reader.cursor:
+                    reader.cursor = event.id
+                    yield event
+            # Not by wait_for: until Python 3.12 it forgets that it was cancelled if the bell rings in the same moment,
+            # and the stream of a client that is gone would go on for ever.
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await reader.rung.wait()
+            except TimeoutError:
+                yield None
+
+    # --- All streams ----------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Look for what is new when something was heard, or after a while, for as long as there is a stream."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PACE):
+                    await self._rung.wait()
+            self._rung.clear()
+            if not self._readers:
+                self._orders.clear()
+                continue
+            began = loop.time()
+            try:
+                await self._advance()
+                await self._tell_of_orders()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("What is new could not be read; it is tried again: %s", error)
+                await asyncio.sleep(PACE)
+            await asyncio.sleep(max(0.0, began + SHORTEST_PAUSE - loop.time()))
+
+    async def _advance(self) -> None:
+        """Hand to every reader what is new for it."""
+        is_more = True
+        while is_more:
+            async with self._turn:
+                news, position, is_more = await self.in_thread(read_news, set(self._readers), self._position)
+                for user_id, event in news:
+                    for reader in self._readers.get(user_id, ()):
+                        reader.hand(event)
+                self._position = position
+
+    async def _tell_of_orders(self) -> None:
+        """Tell whoever has a stream open that tasks of an order of theirs came to an end."""
+        if not self._orders:
+            return
+        orders, self._orders = self._orders, set()
+        for order_id, user_id in await self.in_thread(owners_of, orders, set(self._readers)):
+            for reader in self._readers.get(user_id, ()):
+                reader.hand(Event(None, f'{{"order":{order_id}}}', type="order-tasks"))
+
+    async def _listen(self) -> None:
+        """Hear the hints of the channel layer, for as long as it is there, and try again when it is not."""
+        layer: Any = get_channel_layer()
+        was_there = True
+        while True:
+            try:
+                channel = await layer.new_channel(f"web.{uuid4().hex}")
+                await layer.group_add(GROUP, channel)
+                if not was_there:
+                    logger.info("The channel layer is back.")
+                was_there = True
+                while True:
+                    message = await layer.receive(channel)
+                    self._orders.update(message.get("orders", ()))
+                    self._rung.set()
+            except Exception as error:  # noqa: BLE001 - each channel layer has its own
+                if was_there:
+                    logger.warning("No channel layer (%r): streams look every %.0f s.", error, PACE)
+                was_there = False
+                await layer.flush()
+                await asyncio.sleep(PACE)
+
+
+def read_page(user_id: int, after: int) -> list[Event]:
+    """Return the first notifications of a user after an id."""
+    rows = Notification.objects.filter(user_id=user_id, in_app=True, pk__gt=after)
+    return _events(rows.order_by("pk")[:PAGE])
+
+
+def read_news(user_ids: Set[int], position: int) -> tuple[list[tuple[int, Event]], int, bool]:
+    """
+    Return what is new for some users after ``position``, with whom it is for, in order.
+
+    Also how far this goes, and whether there is more. Ids that a later commit might still fill lie beyond.
+    """
+    newest = newest_id()
+    if newest <= position:
+        return [], position, False
+    rows = Notification.objects.filter(in_app=True, pk__gt=position, pk__lte=newest)
+    if newest - position > PAGE:  # To read a few rows of others costs less than to name all readers.
+        rows = rows.filter(user_id__in=user_ids)
+    page = list(rows.order_by("pk")[:PAGE])
+    is_more = len(page) == PAGE
+    wanted = [row for row in page if row.user_id in user_ids]
+    news = zip((row.user_id for row in wanted), _events(wanted), strict=True)
+    return list(news), page[-1].pk if is_more else newest, is_more
+
+
+def owners_of(order_ids: Set[int], user_ids: Set[int]) -> list[tuple[int, int]]:
+    """Return those of some orders that belong to some users, each with its user."""
+    orders = Order.objects.filter(pk__in=order_ids, customer__user_id__in=user_ids)
+    return list(orders.order_by("pk").values_list("pk", "customer__user_id"))
+
+
+def _events(rows: Sequence[Notification] | QuerySet[Notification]) -> list[Event]:
+    told = NotificationSerializer(rows, many=True).data
+    return [Event(row["id"], JSONRenderer().render(row).decode()) for row in told]
+
+
+def _with_connection(function: Callable[..., Answer], *args: Any) -> Answer:
+    close_old_connections()
+    try:
+        return function(*args)
+    finally:
+        close_old_connections()
+
+
+feed = Feed()

@@ -1,0 +1,226 @@
+"""What people were told, and by which ways they want to be told."""
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+#: Longest text of a notification, in characters.
+MAX_MESSAGE_LENGTH: Final = 500
+MAX_ENDPOINT_LENGTH: Final = 500  # characters
+
+
+class Kind(models.TextChoices):
+    """What a notification is about."""
+
+    ORDER_PLACED = "order_placed"
+    ORDER_CANCELLED = "order_cancelled"
+    #: To managers: a customer placed the same lines twice.
+    DUPLICATE_ORDER = "duplicate_order"
+    #: To managers: less than a product's threshold is left.
+    STOCK_LOW = "stock_low"
+    #: To managers: a schedule ran long after its time.
+    SCHEDULE_LATE = "schedule_late"
+    #: To managers: ``outbox verify`` found something.
+    PROMISE_BROKEN = "promise_broken"
+    #: Somebody wrote to them.
+    MESSAGE = "message"
+    #: To everybody, or to many, from the shop.
+    ANNOUNCEMENT = "announcement"
+
+
+class Channel(models.TextChoices):
+    """A way by which a notification reaches somebody."""
+
+    #: The list of the page that is open, and its live stream.
+    IN_APP = "in_app"
+    EMAIL = "email"
+    PUSH = "push"
+    SMS = "sms"
+
+
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    """Notifications as their reader sees them."""
+
+    def shown_to(self, user: Any) -> "NotificationQuerySet":
+        """What ``user`` was told and wants to see in the shop."""
+        return self.filter(user=user, in_app=True)
+
+    def unread(self) -> "NotificationQuerySet":
+        return self.filter(read=False)
+
+
+class Notification(models.Model):
+    """
+    One thing that one person is told.
+
+    Written by :mod:`notifications.announce` alone, which sees to it that ids grow in the order of the
+    commits: who has seen one has seen, or can see, every lower one.
+    """
+
+    # The indexes begin with it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications", db_index=False
+    )
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="Who is behind it, where that is a person.",
+    )
+    kind = models.CharField(max_length=32, choices=Kind)
+    message = models.CharField(max_length=MAX_MESSAGE_LENGTH)
+    data = models.JSONField(default=dict, blank=True, help_text="Ids of what it is about, for programs.")
+    key = models.CharField(  # noqa: DJ001 - null is not a key
+        max_length=100, null=True, blank=True, help_text="What it tells: a second one of the same key is not written."
+    )
+    created = models.DateTimeField(auto_now_add=True)
+    read = models.BooleanField(default=False)
+    in_app = models.BooleanField(
+        default=True, help_text="Whether its reader sees it in the shop; by preference, when it was written."
+    )
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["user", "-id"], name="notifications_of_a_user"),
+            models.Index(fields=["user", "-id"], condition=Q(read=False, in_app=True), name="unread_shown"),
+            # Deleting a user looks for what that user sent.
+            models.Index(fields=["sender"], condition=Q(sender__isnull=False), name="notifications_by_a_person"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "key"], condition=Q(key__isnull=False), name="one_notification_a_user_and_key"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} notification {self.pk}"
+
+    def mark_as_read(self) -> None:
+        """Note that its reader has read it."""
+        self.read = True
+        self.save(update_fields=["read"])
+
+
+class NotificationPreference(models.Model):
+    """Whether somebody wants to hear of one kind of thing by one way. What has no row is as the shop has it."""
+
+    # The unique constraint's index begins with it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notification_preferences", db_index=False
+    )
+    kind = models.CharField(max_length=32, choices=Kind)
+    channel = models.CharField(max_length=6, choices=Channel)
+    enabled = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "kind", "channel"], name="one_preference_a_kind_and_channel"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.channel} for user {self.user_id}: {'on' if self.enabled else 'off'}"
+
+
+class QuietHours(models.Model):
+    """
+    When somebody wants nothing but what the open page shows: mails, pushes and SMS wait until the end.
+
+    From ``start`` to ``end`` on the clock of ``time_zone``, over midnight if ``end`` is the earlier one.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="quiet_hours"
+    )
+    start = models.TimeField()
+    end = models.TimeField()
+    time_zone = models.CharField(max_length=64, default="UTC", help_text="Such as Europe/London.")
+
+    class Meta:
+        verbose_name_plural = "quiet hours"
+        constraints = [models.CheckConstraint(condition=~Q(start=F("end")), name="quiet_hours_have_a_length")]
+
+    def __str__(self) -> str:
+        return f"quiet hours of user {self.user_id}"
+
+
+class NotificationDelivery(models.Model):
+    """
+    What became of one notification on one channel that leaves the shop: mail, push or SMS.
+
+    In the shop itself the notification is its own record: it is there, and it says whether it was read. No
+    status change but through :mod:`notifications.deliveries`.
+    """
+
+    class Status(models.TextChoices):
+        #: A durable task is to send it, at once or when quiet hours are over; ``error`` says what went wrong so far.
+        PENDING = "pending"
+        SENT = "sent"
+        #: There was no need or no way: it was read meanwhile, or no browser or verified number was left.
+        SKIPPED = "skipped"
+        #: It was refused for good.
+        FAILED = "failed"
+
+    # The unique constraint's index begins with it.
+    notification = models.ForeignKey(Notification, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    channel = models.CharField(max_length=6, choices=Channel)
+    status = models.CharField(max_length=7, choices=Status, default=Status.PENDING)
+    error = models.CharField(max_length=200, blank=True)
+    reached = models.JSONField(default=list, blank=True, help_text="A push's browsers that took it, by their ids.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "notification deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["notification", "channel"], name="one_delivery_a_channel"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} of notification {self.notification_id}"
+
+
+class PushSubscription(models.Model):
+    """A browser that takes pushes for somebody, as its Push API gave it."""
+
+    # The unique constraint's index begins with it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="push_subscriptions", db_index=False
+    )
+    endpoint = models.CharField(max_length=MAX_ENDPOINT_LENGTH)
+    p256dh = models.CharField(max_length=100)
+    auth = models.CharField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "endpoint"], name="one_subscription_a_browser")]
+        # A browser that somebody else signs in on is looked for by its endpoint.
+        indexes = [models.Index(fields=["endpoint"], name="subscriptions_by_endpoint")]
+
+    def __str__(self) -> str:
+        return f"push subscription {self.pk}"
+
+
+class Announcement(models.Model):
+    """What the shop tells everybody. Saving a new one has all users who may sign in told, a thousand at a time."""
+
+    message = models.CharField(max_length=MAX_MESSAGE_LENGTH)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    told_at = models.DateTimeField(null=True, editable=False, help_text="When the last was told.")
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"announcement {self.pk}"

@@ -1,0 +1,78 @@
+"""
+By which channels somebody is told of what, and when not.
+
+Promises that what was never said is as :data:`DEFAULTS` has it, for kinds that are to come as well.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+
+from notifications.models import Channel, Kind, NotificationPreference, QuietHours
+
+#: How it is where somebody said nothing. A push reaches browsers that subscribed, and nobody else.
+DEFAULTS: Final[dict[str, bool]] = {Channel.IN_APP: True, Channel.EMAIL: False, Channel.PUSH: True, Channel.SMS: False}
+
+
+def preferences_of(user_id: int) -> dict[str, dict[str, bool]]:
+    """Return whether a user wants to hear of each kind by each channel."""
+    said = NotificationPreference.objects.filter(user_id=user_id)
+    answer = {kind: dict(DEFAULTS) for kind in Kind.values}
+    for kind, channel, enabled in said.values_list("kind", "channel", "enabled"):
+        if kind in answer:
+            answer[kind][channel] = enabled
+    return answer
+
+
+def save_preferences(user_id: int, wishes: Mapping[str, Mapping[str, bool]]) -> None:
+    """Store what a user wants by kind and channel, in one statement; what is not named stays as it is."""
+    NotificationPreference.objects.bulk_create(
+        (
+            NotificationPreference(user_id=user_id, kind=kind, channel=channel, enabled=enabled)
+            for kind, channels in wishes.items()
+            for channel, enabled in channels.items()
+        ),
+        update_conflicts=True,
+        unique_fields=["user", "kind", "channel"],
+        update_fields=["enabled"],
+    )
+
+
+def save_quiet_hours(user_id: int, wish: Mapping[str, Any] | None) -> None:
+    """Store a user's quiet hours; None: there are none."""
+    with transaction.atomic():
+        if wish is None:
+            QuietHours.objects.filter(user_id=user_id).delete()
+        else:
+            QuietHours.objects.update_or_create(user_id=user_id, defaults=dict(wish))
+
+
+class Wishes:
+    """What some users want, of some kinds; read in one query."""
+
+    def __init__(self, user_ids: Iterable[int], kinds: Iterable[str]) -> None:
+        self._said: defaultdict[tuple[int, str], dict[str, bool]] = defaultdict(dict)
+        said = NotificationPreference.objects.filter(user_id__in=set(user_ids), kind__in=set(kinds))
+        for user_id, kind, channel, enabled in said.values_list("user_id", "kind", "channel", "enabled"):
+            self._said[user_id, kind][channel] = enabled
+
+    def wants(self, user_id: int, kind: str, channel: Channel) -> bool:
+        """Whether a user wants to hear of a kind by a channel."""
+        return self._said.get((user_id, kind), {}).get(channel, DEFAULTS[channel])
+
+
+def end_of_quiet(hours: QuietHours, now: datetime) -> datetime | None:
+    """Return when the quiet hours that ``now`` falls into are over, or None if it falls into none."""
+    there = now.astimezone(ZoneInfo(hours.time_zone))
+    if not _within(hours.start, hours.end, there.time()):
+        return None
+    end = datetime.combine(there.date(), hours.end, tzinfo=there.tzinfo)
+    return end if end > there else end + timedelta(days=1)
+
+
+def _within(start: time, end: time, moment: time) -> bool:
+    return start <= moment < end if start < end else moment >= start or moment < end

@@ -1,0 +1,119 @@
+"""
+Speaking to the push services of browsers. Their addresses come from clients: each is treated as an attack.
+
+Promises that nothing but a known push service is spoken to: over https at port 443, at a public address that
+the name has at that moment and that the connection is made to, with its certificate checked; no redirect is
+followed, no proxy asked, no answer's body read, and every step ends after :data:`TIMEOUT` seconds.
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+#: Hosts, or with a dot before them, what hosts end with: Chrome and others, Firefox, Safari, Edge.
+KNOWN: Final = (
+    "fcm.googleapis.com",
+    "updates.push.services.mozilla.com",
+    ".push.services.mozilla.com",
+    ".push.apple.com",
+    ".notify.windows.com",
+)
+TIMEOUT: Final = 5.0  # seconds
+MAX_RETRY_AFTER: Final = 3_600.0  # seconds
+
+
+class NoPushServiceError(ValueError):
+    """This is not the address of a push service that may be spoken to."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a push service said. ``retry_after`` is in seconds."""
+
+    status: int
+    retry_after: float | None = None
+
+
+def check_endpoint(endpoint: str) -> str:
+    """
+    Return the host of an endpoint.
+
+    Raises:
+        NoPushServiceError: it is not one of a known push service over https.
+    """
+    if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint or "\\" in endpoint:
+        raise NoPushServiceError("An endpoint is a plain address.")
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port
+    except ValueError:
+        raise NoPushServiceError("An endpoint is an address.") from None
+    host = parts.hostname or ""
+    is_plain = parts.username is None and parts.password is None and port in {None, 443} and not parts.fragment
+    if parts.scheme != "https" or not is_plain or parts.netloc.lower() not in {host, f"{host}:443"}:
+        raise NoPushServiceError("An endpoint is an address over https, without a port or a name.")
+    if not any(host.endswith(known) if known.startswith(".") else host == known for known in KNOWN):
+        raise NoPushServiceError("This is no push service that is known here.")
+    return host
+
+
+def post(endpoint: str, body: bytes, headers: dict[str, str]) -> Answer:
+    """
+    Post to an endpoint.
+
+    Raises:
+        NoPushServiceError: it is none, or its name leads to a place that is not public.
+        OSError, http.client.HTTPException: it did not answer, or not in time.
+    """
+    host = check_endpoint(endpoint)
+    parts = urlsplit(endpoint)
+    connection = http.client.HTTPSConnection(host, timeout=TIMEOUT)
+    try:
+        connection.sock = connect(host)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", target, body, headers)
+        response = connection.getresponse()
+        return Answer(response.status, _seconds(response.getheader("Retry-After")))
+    finally:
+        connection.close()
+
+
+def connect(host: str) -> socket.socket:
+    """
+    Return an encrypted connection to ``host``, at an address that was looked at first.
+
+    Raises:
+        NoPushServiceError: one of its addresses is not public.
+        OSError: it cannot be reached.
+    """
+    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
+    if not addresses or not all(is_public(address) for address in addresses):
+        raise NoPushServiceError("The name of this push service leads to a place that is not public.")
+    bare = socket.create_connection((addresses[0], 443), timeout=TIMEOUT)
+    try:
+        return ssl.create_default_context().wrap_socket(bare, server_hostname=host)
+    except BaseException:
+        bare.close()
+        raise
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the Internet at large, and no way round to one that is not."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if ip.sixtofour is not None or ip.teredo is not None or ip in ipaddress.ip_network("64:ff9b::/96"):
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return a ``Retry-After`` in seconds; one that is a date is left to the backoff."""
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
+        return None
+    return min(float(text), MAX_RETRY_AFTER)

@@ -1,0 +1,175 @@
+"""
+The two ways on which the feed goes out: an SSE response and a WebSocket.
+
+Both begin after a cursor, both go on only for as long as whoever opened them may: every
+:data:`RECHECK` seconds the session or token is looked at again. Nobody chooses whose notifications they get.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, parse_cookie
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+
+from notifications.feed import Event, feed
+
+#: How often it is looked at whether a stream may go on, in seconds.
+RECHECK: Final = 45.0
+#: After how many milliseconds a browser comes back when its stream ended.
+RETRY: Final = 2_000
+#: No id has more digits; see BigAutoField.
+MOST_DIGITS: Final = 18
+
+#: What a socket is closed with when its session or token is over, and when the server stops (RFC 6455, 7.4).
+NOT_SIGNED_IN: Final = 4401
+STOPPING: Final = 1012
+
+
+def parse_cursor(text: str | None) -> int | None:
+    """
+    Return the id after which a stream is to begin; None: now.
+
+    Raises:
+        ValueError: it is no id.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS:
+        raise ValueError("A stream begins after an id.")
+    return int(text)
+
+
+def has_room(user_id: int) -> bool:
+    """Whether a user may open another stream here."""
+    return feed.streams_of(user_id) < settings.STREAMS_PER_USER
+
+
+def user_behind(cookies: str, authorization: str) -> Any:
+    """Return the user whom these headers sign in, or None. As the API does it, and in one place for all streams."""
+    http: Any = HttpRequest()
+    http.method = "GET"
+    http.COOKIES = parse_cookie(cookies)
+    if authorization:
+        http.META["HTTP_AUTHORIZATION"] = authorization
+    engine: Any = import_module(settings.SESSION_ENGINE)
+    http.session = engine.SessionStore(http.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    http.user = get_user(http)
+    ways: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    request = Request(http, authenticators=[way() for way in ways])
+    try:
+        return request.user if request.user.is_authenticated else None
+    except APIException:
+        return None
+
+
+async def while_allowed(
+    user_id: int, after: int | None, *, is_allowed: Callable[[], bool]
+) -> AsyncIterator[Event | None]:
+    """Yield a user's events for as long as ``is_allowed``, which speaks to the database, says so."""
+    checked = time.monotonic()
+    async with aclosing(feed.follow(user_id, after)) as events:  # type: ignore[type-var]  # It is a generator.
+        async for event in events:
+            if time.monotonic() - checked > RECHECK:
+                if not await feed.in_thread(is_allowed):
+                    return
+                checked = time.monotonic()
+            yield event
+
+
+async def as_sse(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    """Yield events as the lines of an event stream, after the HTML standard, section 9.2."""
+    yield f"retry: {RETRY}\n\n".encode()
+    async with aclosing(events) as stream:  # type: ignore[type-var]  # It is a generator.
+        async for event in stream:
+            if event is None:
+                yield b":\n\n"
+            elif not event.text:  # A browser takes note of the id, and dispatches nothing.
+                yield f"id: {event.id}\n\n".encode()
+            elif event.id is None:
+                yield f"event: {event.type}\ndata: {event.text}\n\n".encode()
+            else:
+                yield f"id: {event.id}\ndata: {event.text}\n\n".encode()
+
+
+class NotificationSocket(AsyncWebsocketConsumer):
+    """``/ws/notifications/``: a frame for each event. What a client sends is passed over."""
+
+    channel_layer_alias = ""  # The feed listens, once for all sockets of the process.
+
+    async def connect(self) -> None:
+        """Open, if it comes from a page of ours and somebody is signed in; otherwise refuse before it opens."""
+        headers = {name.decode("latin1"): value.decode("latin1") for name, value in self.scope["headers"]}
+        token = _token_of(self.scope.get("subprotocols", []))
+        cookies, authorization = ("", f"Bearer {token}") if token else (headers.get("cookie", ""), "")
+        try:
+            query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
+            after = parse_cursor(query["after"][-1] if "after" in query else None)
+        except ValueError:
+            await self.close()
+            return
+        # A browser sends a cookie for any page, but says which: no cookie counts without a page of ours.
+        is_welcome = is_own_origin(headers.get("origin"), headers.get("host", ""), may_be_missing=token is not None)
+        user = await feed.in_thread(user_behind, cookies, authorization) if is_welcome else None
+        if user is None or not has_room(user.pk):
+            await self.close()
+            return
+        await self.accept(subprotocol="bearer" if token else None)
+        events = while_allowed(user.pk, after, is_allowed=lambda: user_behind(cookies, authorization) == user)
+        self.sending = asyncio.create_task(self._send_all(events))
+
+    async def disconnect(self, code: int) -> None:
+        """The client is gone, or the server stops."""
+        if sending := getattr(self, "sending", None):
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Nothing that a client says changes anything."""
+
+    async def _send_all(self, events: AsyncIterator[Event | None]) -> None:
+        async with aclosing(events) as stream:  # type: ignore[type-var]  # It is a generator.
+            async for event in stream:
+                if event is None or not event.text:
+                    continue
+                if event.id is None:
+                    await self.send(f'{{"type":"{event.type}",{event.text[1:]}')
+                else:
+                    await self.send(event.text)
+        await self.close(STOPPING if feed.is_closing else NOT_SIGNED_IN)
+
+
+async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse a WebSocket at an address where there is none."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+def is_own_origin(origin: str | None, host: str, *, may_be_missing: bool) -> bool:
+    """Whether a page of ``origin`` may open sockets: one of this host, or one that the settings let call the API."""
+    if origin is None:
+        return may_be_missing
+    if origin in settings.CORS_ALLOWED_ORIGINS or origin in settings.CSRF_TRUSTED_ORIGINS:
+        return True
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = host
+    try:
+        return urlsplit(origin).scheme in {"http", "https"} and urlsplit(origin).netloc == request.get_host()
+    except (DisallowedHost, ValueError):
+        return False
+
+
+def _token_of(subprotocols: list[str]) -> str | None:
+    """Return the token of ``Sec-WebSocket-Protocol: bearer, <access>``: a browser can set no other header."""
+    return subprotocols[1] if len(subprotocols) == 2 and subprotocols[0] == "bearer" else None

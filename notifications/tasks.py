@@ -1,0 +1,218 @@
+"""
+Telling people, as durable tasks. Called by receivers.py and by schedules.
+
+Each that tells runs in the transaction that marks its ledger row succeeded, so each notification is
+written exactly once; a key keeps a signal that is sent again from telling twice.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db.models import F
+from django.utils import timezone
+
+from messaging.models import Message
+from notifications import push, texts
+from notifications.announce import notify, prune, write
+from notifications.models import Announcement, Kind, Notification
+from store.managers import managers
+from store.models import Order, Product
+
+#: Products that one notification names.
+MOST_NAMED = 20
+#: People whom one transaction tells what is announced.
+FAN_OUT = 1_000
+
+
+@shared_task(name="notifications.tasks.announce_placed_order", batch_size=200)
+def announce_placed_order(order_ids: list[int]) -> None:
+    """Tell customers that their orders are placed, each once. Callers give one id each."""
+    _tell_customers(order_ids, Kind.ORDER_PLACED, "is placed")
+
+
+@shared_task(name="notifications.tasks.announce_cancelled_order", batch_size=200)
+def announce_cancelled_order(order_ids: list[int]) -> None:
+    """Tell customers that their orders are cancelled, each once. Callers give one id each."""
+    _tell_customers(order_ids, Kind.ORDER_CANCELLED, "is cancelled")
+
+
+@shared_task(name="notifications.tasks.alert_duplicate_order")
+def alert_duplicate_order(order_id: int) -> None:
+    """Tell every manager, once, that an order repeats another one of the same customer."""
+    _tell_managers(
+        Kind.DUPLICATE_ORDER,
+        f"Order {order_id} has the same lines as one that its customer placed just before.",
+        data={"order": order_id},
+        key=f"{Kind.DUPLICATE_ORDER}:{order_id}",
+    )
+
+
+@shared_task(name="notifications.tasks.alert_low_stock", batch_size=200)
+def alert_low_stock(product_ids: list[int]) -> None:
+    """
+    Tell every manager that there is little left of products, once for each call. Callers give one id each.
+
+    A product that is gone is passed over.
+    """
+    products: dict[int, Any] = Product.objects.with_available().in_bulk(product_ids)
+    readers = _manager_ids()
+    write(
+        Notification(
+            user_id=user_id,
+            kind=Kind.STOCK_LOW,
+            message=(
+                f"{products[id].sku} {products[id].title}: {products[id].available} left, "
+                f"fewer than {products[id].low_stock_threshold}."
+            ),
+            data={"product": id},
+        )
+        for id in product_ids
+        if id in products
+        for user_id in readers
+    )
+
+
+@shared_task(name="notifications.tasks.alert_late_schedule")
+def alert_late_schedule(name: str, due_at: str) -> None:
+    """Tell every manager, once, that a schedule did not run when it was due."""
+    _tell_managers(
+        Kind.SCHEDULE_LATE,
+        f"The schedule {name!r} was due at {due_at} and did not run then: beat was away, or late."[:500],
+        data={"schedule": name, "due_at": due_at},
+        key=f"{Kind.SCHEDULE_LATE}:{sha256(f'{name} {due_at}'.encode()).hexdigest()}",
+    )
+
+
+@shared_task(name="notifications.tasks.announce_message", batch_size=200)
+def announce_message(message_ids: list[int]) -> None:
+    """
+    Tell people that somebody wrote to them, once for each message. Callers give one id each.
+
+    A message that is gone is passed over.
+    """
+    messages = Message.objects.filter(pk__in=message_ids).select_related("sender").order_by("pk")
+    write(
+        Notification(
+            user_id=message.receiver_id,
+            sender_id=message.sender_id,
+            kind=Kind.MESSAGE,
+            message=f"{message.sender.username} wrote: {message.preview}",
+            data={"message": message.pk},
+            key=f"{Kind.MESSAGE}:{message.pk}",
+        )
+        for message in messages
+    )
+
+
+@shared_task(name="notifications.tasks.fan_out_announcement")
+def fan_out_announcement(announcement_id: int, after: int = 0) -> int:
+    """
+    Tell the next thousand users, after the id ``after``, what is announced; return how many.
+
+    What they are told and the task that tells the next are one transaction, so each is told once. Who signs up
+    meanwhile is told too. An announcement that is gone ends it.
+    """
+    announcement = Announcement.objects.filter(pk=announcement_id).first()
+    if announcement is None:
+        return 0
+    users = get_user_model()._default_manager.filter(is_active=True, pk__gt=after).order_by("pk")
+    user_ids = list(users.values_list("pk", flat=True)[:FAN_OUT])
+    notify(
+        user_ids,
+        kind=Kind.ANNOUNCEMENT,
+        message=announcement.message,
+        data={"announcement": announcement.pk},
+        key=f"{Kind.ANNOUNCEMENT}:{announcement.pk}",
+        sender_id=announcement.author_id,
+    )
+    if len(user_ids) == FAN_OUT:
+        fan_out_announcement.delay(announcement_id, user_ids[-1])
+    else:
+        Announcement.objects.filter(pk=announcement_id).update(told_at=timezone.now())
+    return len(user_ids)
+
+
+@shared_task(name="notifications.tasks.push_notification", bind=True, transactional=False)
+def push_notification(self: Any, delivery_id: int) -> None:
+    """
+    Push a notification to its reader's browsers; a second run passes over those that took it.
+
+    Later, when a push service asks for it. A subscription that is over is forgotten.
+    """
+    try:
+        push.deliver(delivery_id)
+    except push.PushDeferredError as error:
+        if error.wait is not None:
+            raise self.retry(countdown=error.wait, exc=error) from None
+        raise
+
+
+@shared_task(name="notifications.tasks.text_notification", transactional=False)
+def text_notification(delivery_id: int) -> None:
+    """
+    Send a notification by SMS to a verified number; a second run finds it sent.
+
+    Permanent errors: the gateway refuses it.
+    """
+    texts.deliver(delivery_id)
+
+
+@shared_task(name="notifications.tasks.sweep_low_stock", queue="scheduled")
+def sweep_low_stock() -> int:
+    """
+    Tell every manager, once a day, which products are below their thresholds, whatever took them there.
+
+    Returns how many those are.
+    """
+    with_available: Any = Product.objects.with_available()
+    low = with_available.filter(low_stock_threshold__gt=0, available__lt=F("low_stock_threshold"))
+    skus = list(low.order_by("sku").values_list("sku", flat=True))
+    if skus:
+        named = ", ".join(skus[:MOST_NAMED]) + (", ..." if len(skus) > MOST_NAMED else "")
+        _tell_managers(
+            Kind.STOCK_LOW,
+            f"{len(skus)} products are below their thresholds: {named}"[:500],
+            data={"count": len(skus)},
+            key=f"{Kind.STOCK_LOW}:{timezone.now().date()}",
+        )
+    return len(skus)
+
+
+@shared_task(name="notifications.tasks.prune_notifications", queue="scheduled", transactional=False)
+def prune_notifications() -> int:
+    """
+    Delete old notifications and return how many: those that were read after ``NOTIFICATION_RETENTION_DAYS``.
+
+    Those that nobody read go after ``NOTIFICATION_UNREAD_RETENTION_DAYS``. Repeatable.
+    """
+    return prune(
+        older_than=timedelta(days=settings.NOTIFICATION_RETENTION_DAYS),
+        unread_older_than=timedelta(days=settings.NOTIFICATION_UNREAD_RETENTION_DAYS),
+    )
+
+
+def _tell_customers(order_ids: Iterable[int], kind: Kind, what: str) -> None:
+    orders = Order.objects.filter(pk__in=order_ids).order_by("pk")
+    write(
+        Notification(
+            user_id=user_id,
+            kind=kind,
+            message=f"Your order {id} of {total:.2f} {currency} {what}.",
+            data={"order": id},
+            key=f"{kind}:{id}",
+        )
+        for id, user_id, total, currency in orders.values_list("pk", "customer__user_id", "total", "currency")
+    )
+
+
+def _tell_managers(kind: Kind, message: str, *, data: dict[str, object], key: str) -> None:
+    notify(_manager_ids(), kind=kind, message=message, data=data, key=key)
+
+
+def _manager_ids() -> list[int]:
+    return list(managers().values_list("pk", flat=True))

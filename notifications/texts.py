@@ -1,0 +1,38 @@
+"""A notification as an SMS, to a number that was verified."""
+
+from typing import Final
+
+from notifications.deliveries import Status, open_delivery, settle
+from phones import sms
+from phones.verification import dialled, is_verified
+from store.customers import customer_of
+
+#: Two messages of the old alphabet; gateways cut or charge for more.
+MAX_LENGTH: Final = 300  # characters
+
+
+def deliver(delivery_id: int) -> None:
+    """
+    Send a notification by SMS, unless it was sent.
+
+    Raises:
+        sms.SmsRefusedError: the gateway will never take it; the delivery says so.
+        sms.SmsDeferredError, OSError: not now.
+    """
+    delivery = open_delivery(delivery_id)
+    if delivery is None:
+        return
+    customer = customer_of(delivery.notification.user)
+    if not customer.phone or not is_verified(customer):
+        settle(delivery, Status.SKIPPED, "There is no verified number.")
+        return
+    text = f"Shopwire: {delivery.notification.message}"[:MAX_LENGTH]
+    try:
+        sms.send(dialled(customer.phone), text, reference=f"notification:{delivery.notification_id}")
+    except sms.SmsRefusedError as error:
+        settle(delivery, Status.FAILED, str(error))
+        raise
+    except (sms.SmsDeferredError, OSError) as error:
+        settle(delivery, Status.PENDING, str(error))
+        raise
+    settle(delivery, Status.SENT)

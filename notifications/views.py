@@ -1,0 +1,281 @@
+"""What one was told, over HTTP, and how one wants to be told."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Max, Q, Sum
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.cache import patch_cache_control
+from django.utils.http import parse_etags
+from django.views.decorators.http import require_safe
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import mixins, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, Throttled, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from notifications import push, vapid
+from notifications.models import Notification, NotificationQuerySet, PushSubscription, QuietHours
+from notifications.preferences import preferences_of, save_preferences, save_quiet_hours
+from notifications.serializers import (
+    EndpointSerializer,
+    NotificationSerializer,
+    PreferencesSerializer,
+    PublicKeySerializer,
+    ReadAllSerializer,
+    SubscriptionSerializer,
+)
+from notifications.streams import as_sse, has_room, parse_cursor, user_behind, while_allowed
+from store.serializers import NothingSerializer
+
+ALL = OpenApiParameter("all", str, enum=["0", "1"], description="1: those that were read as well.")
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier answer to the same request."
+)
+ETAG = OpenApiParameter(
+    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Names the state of this list."
+)
+CURSOR = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID", CURSOR, OpenApiParameter.HEADER, description="The id of the last event that was seen."
+)
+AFTER = OpenApiParameter("after", CURSOR, description="As `Last-Event-ID`, for who cannot set headers.")
+NOTIFICATION = OpenApiExample(
+    "An order was placed",
+    response_only=True,
+    value={
+        "id": 42,
+        "kind": "order_placed",
+        "message": "Your order 7 of 75.25 GBP is placed.",
+        "data": {"order": 7},
+        "created": "2026-11-21T09:30:00Z",
+        "read": False,
+    },
+)
+SUBSCRIPTION = OpenApiExample(
+    "A browser",
+    request_only=True,
+    value={
+        "endpoint": "https://updates.push.services.mozilla.com/wpush/v2/gAAAA",
+        "keys": {
+            "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+            "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+        },
+    },
+)
+PREFERENCES = OpenApiExample(
+    "Mails about cancelled orders, and quiet nights",
+    value={
+        "kinds": {"order_cancelled": {"email": True, "push": False}},
+        "quiet_hours": {"start": "22:00", "end": "07:00", "time_zone": "Europe/London"},
+    },
+    request_only=True,
+)
+
+
+@extend_schema_view(
+    list=extend_schema(
+        tags=["notifications"],
+        summary="What one was told",
+        parameters=[ALL, IF_NONE_MATCH, ETAG],
+        responses={200: NotificationSerializer, 304: OpenApiResponse(description="The list is as it was.")},
+        examples=[NOTIFICATION],
+    )
+)
+class NotificationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Notification]):
+    """One's own notifications, newest first."""
+
+    serializer_class = NotificationSerializer
+    queryset = Notification.objects.none()
+    lookup_value_regex = "[0-9]{1,18}"
+
+    def get_queryset(self) -> NotificationQuerySet:
+        shown = Notification.objects.shown_to(self.request.user)
+        if self.action != "list":
+            return shown
+        wish = self.request.query_params.get("all", "0")
+        if wish not in {"0", "1"}:
+            raise ValidationError({"all": ["This is 0 or 1."]})
+        return shown if wish == "1" else shown.unread()
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """
+        Those that are unread, or with `all=1` all of them.
+
+        To poll, send the `ETag` of the last answer as `If-None-Match`: it is a 304 without a body, and costs
+        one small query, for as long as nothing changed.
+        """
+        tag = state_tag(self.get_queryset(), user_id=_reader(request))
+        offered = parse_etags(request.headers.get("If-None-Match", ""))
+        if "*" in offered or tag in offered:
+            response = Response(status=status.HTTP_304_NOT_MODIFIED)
+        else:
+            response = super().list(request, *args, **kwargs)
+        response["ETag"] = tag
+        patch_cache_control(response, private=True, no_cache=True)
+        return response
+
+    @extend_schema(
+        tags=["notifications"], summary="Mark one as read", request=NothingSerializer, responses=NotificationSerializer
+    )
+    @action(detail=True, methods=["post"])
+    def read(self, request: Request, pk: str) -> Response:
+        """Mark one as read. A second time changes nothing."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        notification = self.get_object()
+        notification.mark_as_read()
+        return Response(NotificationSerializer(notification).data)
+
+    @extend_schema(
+        tags=["notifications"], summary="Mark all as read", request=NothingSerializer, responses=ReadAllSerializer
+    )
+    @action(detail=False, methods=["post"], url_path="read-all", pagination_class=None)
+    def read_all(self, request: Request) -> Response:
+        """Mark all that one was told until now as read."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        return Response({"read": self.get_queryset().unread().update(read=True)})
+
+
+def state_tag(notifications: NotificationQuerySet, *, user_id: int) -> str:
+    """
+    Return an entity tag that changes whenever one of a user's lists does; one query, of one index.
+
+    A notification that comes has the highest id of all; one that is read or pruned makes a count smaller.
+    """
+    unread = Q(read=False)
+    state = notifications.order_by().aggregate(
+        newest=Max("pk"), count=Count("pk"), unread=Count("pk", filter=unread), which=Sum("pk", filter=unread)
+    )
+    text = " ".join(str(value) for value in (user_id, *state.values()))
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+class StreamView(APIView):
+    http_method_names = ["get", "options"]
+
+    @extend_schema(
+        tags=["notifications"],
+        summary="What one is told, live",
+        parameters=[LAST_EVENT_ID, AFTER],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """
+        Server-Sent Events, each with a notification's id as `id` and its JSON as `data`.
+
+        After `Last-Event-ID`, or `after`, the stream goes on without a gap; without either it begins now. An event
+        of the type `order-tasks`, `{"order": 7}`, says that there is news at `/api/orders/7/tasks/`. 429 where one
+        has enough streams open.
+        """
+        text = request.headers.get("Last-Event-ID") or request.query_params.get("after")
+        try:
+            after = parse_cursor(text)
+        except ValueError as error:
+            raise ValidationError({"after": [str(error)]}) from None
+        reader = _reader(request)
+        if not has_room(reader):
+            raise Throttled(wait=5, detail=f"At most {settings.STREAMS_PER_USER} streams at a time.")
+        cookies, authorization = request.headers.get("Cookie", ""), request.headers.get("Authorization", "")
+        events = while_allowed(reader, after, is_allowed=lambda: _is_still(reader, cookies, authorization))
+        response = StreamingHttpResponse(as_sse(events), content_type="text/event-stream")
+        response["X-Accel-Buffering"] = "no"  # nginx would hold events back.
+        patch_cache_control(response, no_cache=True, private=True)
+        return response
+
+
+def _is_still(reader: int, cookies: str, authorization: str) -> bool:
+    user = user_behind(cookies, authorization)
+    return user is not None and user.pk == reader
+
+
+class PreferencesView(APIView):
+    @extend_schema(tags=["notifications"], summary="How one wants to be told", responses=PreferencesSerializer)
+    def get(self, request: Request) -> Response:
+        """Whether one wants to hear of each kind of thing by each channel, and when one wants quiet."""
+        return Response(_preferences(_reader(request)))
+
+    @extend_schema(
+        tags=["notifications"],
+        summary="Say how one wants to be told",
+        request=PreferencesSerializer,
+        responses=PreferencesSerializer,
+        examples=[PREFERENCES],
+    )
+    def put(self, request: Request) -> Response:
+        """Switch channels on or off, kind by kind, and set quiet hours. What is not named stays as it is."""
+        wish = PreferencesSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        user_id = _reader(request)
+        save_preferences(user_id, wish.validated_data.get("kinds", {}))
+        if "quiet_hours" in wish.validated_data:
+            save_quiet_hours(user_id, wish.validated_data["quiet_hours"])
+        return Response(_preferences(user_id))
+
+
+def _reader(request: Request) -> int:
+    reader: int | None = request.user.pk
+    assert reader is not None, "The permissions let nobody in who is not signed in."
+    return reader
+
+
+class PublicKeyView(APIView):
+    @extend_schema(tags=["notifications"], summary="The key to subscribe with", responses=PublicKeySerializer)
+    def get(self, request: Request) -> Response:
+        """The `applicationServerKey` of the shop. 404 where it sends no pushes."""
+        key = vapid.public_key()
+        if key is None:
+            raise NotFound("This shop sends no pushes.")
+        return Response({"public_key": key})
+
+
+class SubscriptionView(APIView):
+    throttle_scope = "subscriptions"
+
+    @extend_schema(
+        tags=["notifications"],
+        summary="Have this browser take pushes",
+        request=SubscriptionSerializer,
+        responses={201: EndpointSerializer},
+        examples=[SUBSCRIPTION],
+    )
+    def post(self, request: Request) -> Response:
+        """Store the subscription of a browser. The endpoint is one of a known push service over https."""
+        wish = SubscriptionSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        endpoint = wish.validated_data["endpoint"]
+        with transaction.atomic():
+            push.subscribe(request.user, endpoint=endpoint, **wish.validated_data["keys"])
+        return Response({"endpoint": endpoint}, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        tags=["notifications"],
+        summary="Have this browser take no more pushes",
+        request=EndpointSerializer,
+        responses={204: None},
+    )
+    def delete(self, request: Request) -> Response:
+        """Forget the subscription of a browser of one's own."""
+        wish = EndpointSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        mine: Any = PushSubscription.objects.filter(user_id=_reader(request))
+        if not mine.filter(endpoint=wish.validated_data["endpoint"]).delete()[0]:
+            raise NotFound("There is no such subscription.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@require_safe
+def service_worker(request: HttpRequest) -> HttpResponse:
+    """``/sw.js``: what shows pushes in a browser. It stands at the root, for it minds the whole site from there."""
+    script = (Path(__file__).parent / "service_worker.js").read_text()
+    return HttpResponse(script, content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
+
+
+def _preferences(user_id: int) -> dict[str, Any]:
+    hours = QuietHours.objects.filter(pk=user_id).first()
+    return dict(PreferencesSerializer({"kinds": preferences_of(user_id), "quiet_hours": hours}).data)

@@ -1,0 +1,95 @@
+"""
+How web processes learn at once that there is something new; called by whoever wrote it, after its commit.
+
+Only a hint, over the channel layer: what is new, streams read from the table. It is sent by a thread of its
+own, so that nobody who works waits for Redis, and what was rung several times meanwhile goes out once. A
+hint that is lost costs streams a moment: they look by themselves every other second.
+"""
+
+import asyncio
+import atexit
+import logging
+import threading
+import time
+from typing import Any, Final
+
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+logger = logging.getLogger(__name__)
+
+#: The group of the channel layer in which every web process is.
+GROUP: Final = "live"
+#: Seconds that the channel layer is given to take a hint.
+PATIENCE: Final = 3.0
+#: Hints of one process come no closer, in seconds; what is rung meanwhile shares one.
+SHORTEST_PAUSE: Final = 0.02
+#: Orders that one hint names at the most; of more, pages learn when they next ask.
+MOST_ORDERS: Final = 500
+
+
+class Bell:
+    """The one who rings, in each process that writes."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+        self._orders: set[int] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+
+    def ring(self, orders: set[int] | None = None) -> None:
+        """Have every web process look for what is new; ``orders`` have tasks that came to an end. Never waits."""
+        with self._lock:
+            if orders and len(self._orders) < MOST_ORDERS:
+                self._orders |= orders
+            if self._thread is None or not self._thread.is_alive():  # A forked child has no thread yet.
+                self._is_closing = False
+                self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+                self._thread.start()
+        self._rung.set()
+
+    def close(self) -> None:
+        """End the thread and its connection: the process ends."""
+        if self._thread is not None:
+            self._is_closing = True
+            self._rung.set()
+            self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        heard = True
+        with asyncio.Runner() as runner:
+            while True:
+                self._rung.wait()
+                self._rung.clear()
+                if self._is_closing:
+                    return
+                with self._lock:
+                    orders, self._orders = self._orders, set()
+                try:
+                    runner.run(_send({"type": "news", "orders": sorted(orders)[:MOST_ORDERS]}))
+                except Exception as error:  # noqa: BLE001 - each channel layer has its own; the hint is lost
+                    if heard:
+                        logger.warning("Open pages learn what is new a moment later: no channel layer (%r).", error)
+                    heard = False
+                else:
+                    heard = True
+                time.sleep(SHORTEST_PAUSE)
+
+
+async def _send(message: dict[str, Any]) -> None:
+    layer: Any = get_channel_layer()
+    try:
+        await asyncio.wait_for(layer.group_send(GROUP, message), PATIENCE)
+    except Exception:
+        await layer.flush()  # A connection that broke is not used again.
+        raise
+
+
+bell = Bell()
+atexit.register(bell.close)
+
+
+def ring_after_commit() -> None:
+    """Ring when the current transaction has committed."""
+    transaction.on_commit(bell.ring, robust=True)

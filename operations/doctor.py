@@ -1,0 +1,193 @@
+"""
+What a live installation lacks, and what to do about it. Called by ``manage.py doctor``.
+
+Each examination yields findings; one that cannot be made, because the database or the broker is away, says so.
+"""
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import celery
+import django
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
+from django_celery_beat.models import PeriodicTask
+
+from worker import samples, stuck, watchdog
+from worker.broker import Broker, UnsafeBrokerError
+from worker.celery import app
+from worker.models import DurableTask
+
+#: Seconds after which an open transaction keeps the database from tidying up.
+OLD_TRANSACTION: Final = 300
+#: What of the database's connections may be taken.
+FULL: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, and how it is; ``advice`` says what to do and is empty if all is well."""
+
+    what: str
+    how: str
+    advice: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        return not self.advice
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what there is to say about this installation."""
+    for examination in EXAMINATIONS:
+        try:
+            yield from examination()
+        except DatabaseError as error:
+            reason = " ".join(str(error).split())
+            yield Finding(examination.__name__, f"the database is away: {reason}", "Start it, or mend DATABASE_URL.")
+
+
+def versions() -> Iterator[Finding]:
+    """Look at what the shop runs on."""
+    yield Finding("versions", f"Python {platform.python_version()}, Django {django.__version__}, {connection.vendor}")
+    known = celery.VERSION[:2] == (5, 6)
+    yield Finding(
+        "celery",
+        f"Celery {celery.__version__}",
+        "" if known else "Install the release that requirements.txt names: 5.7's workers die with the broker.",
+    )
+
+
+def checked_settings() -> Iterator[Finding]:
+    """Look at what Django's and our own checks say of the settings."""
+    messages = checks.run_checks(include_deployment_checks=not settings.DEBUG, databases=["default"])
+    for message in messages:
+        if message.level >= checks.WARNING and not message.is_silenced():
+            yield Finding("settings", f"{message.id}: {message.msg}", message.hint or "See the message.")
+    if not messages:
+        yield Finding("settings", "the checks find nothing")
+
+
+def migrations() -> Iterator[Finding]:
+    """Look whether the database is of this release."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    advice = "Run `python manage.py migrate`." if plan else ""
+    yield Finding("migrations", f"{len(plan)} have not been applied", advice)
+
+
+def database() -> Iterator[Finding]:
+    """Look at PostgreSQL's connections and its oldest transaction."""
+    if connection.vendor != "postgresql":
+        yield Finding("database", "SQLite: for one machine and one user")
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity")
+        used, most = cursor.fetchone()
+        yield Finding(
+            "connections",
+            f"{used} of {most} are taken",
+            "Raise max_connections, or lower WEB_THREADS and the workers' concurrency." if used > FULL * most else "",
+        )
+        cursor.execute(
+            "SELECT coalesce(max(extract(epoch FROM now() - xact_start)), 0)::int FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        (age,) = cursor.fetchone()
+        yield Finding(
+            "transactions",
+            f"the oldest has been open for {age} s",
+            "End it (pg_stat_activity): the ledger slows down while it lasts." if age > OLD_TRANSACTION else "",
+        )
+        cursor.execute("SHOW synchronous_commit")
+        (mode,) = cursor.fetchone()
+        yield Finding(
+            "synchronous_commit", mode, "Set it to on: an order could be lost in a power cut." if mode == "off" else ""
+        )
+
+
+def broker() -> Iterator[Finding]:
+    """Look whether the broker answers and keeps what it is given, and for queues that nobody knows."""
+    with Broker(app) as link:
+        try:
+            link.check_policy()
+            depths = {queue: link.depth(queue) for queue in samples.queue_names()}
+        except UnsafeBrokerError as error:
+            yield Finding("broker", str(error), "Set maxmemory-policy noeviction.")
+            return
+        except link.errors as error:
+            how = f"it does not answer: {type(error).__name__}"
+            yield Finding("broker", how, "Start it, or mend CELERY_BROKER_URL; tasks wait in the ledger meanwhile.")
+            return
+    yield Finding("broker", f"it answers; {sum(depths.values())} messages wait")
+    crowded = [queue for queue, depth in depths.items() if depth > 2 * settings.LEDGER_QUEUE_WINDOW]
+    if crowded:
+        yield Finding(
+            "broker", f"over twice the window waits in {', '.join(crowded)}", "Are all relays of this release?"
+        )
+
+
+def machinery() -> Iterator[Finding]:
+    """Look at what the watchdog finds."""
+    advice = {
+        "relay": "Start `python manage.py relay`, or start it again.",
+        "workers": "Start the worker again: SIGTERM, then SIGKILL. Its work is done elsewhere meanwhile.",
+        "queues": "Start a worker with this queue in its -Q.",
+        "schedules": "Start `celery -A worker beat`.",
+        "clock": "Have this machine's clock set by NTP.",
+    }
+    found = watchdog.problems()
+    for problem in found:
+        yield Finding(problem.part, problem.text, advice[problem.part])
+    if not found:
+        yield Finding("machinery", "relays, workers, queues, schedules and clock are well")
+
+
+def orphans() -> Iterator[Finding]:
+    """Look for tasks and schedules that no process of this release will run."""
+    app.loader.import_default_modules()
+    waiting = DurableTask.objects.filter(status=DurableTask.Status.PENDING).order_by()
+    lost = waiting.exclude(queue__in=samples.queue_names()).values_list("queue").annotate(Count("id"))
+    for queue, count in lost:
+        yield Finding(
+            "queues",
+            f"{count} tasks wait in {queue!r}, which the settings do not know",
+            "Add it to CELERY_TASK_QUEUES again, or move them: UPDATE worker_durabletask SET queue = ...",
+        )
+    unknown = waiting.exclude(name__in=app.tasks).values_list("name").annotate(Count("id"))
+    for name, count in unknown:
+        yield Finding(
+            "tasks",
+            f"{count} tasks named {name!r}, which this release does not have",
+            "Finish the deploy, or roll back.",
+        )
+    for name in PeriodicTask.objects.enabled().exclude(task__in=app.tasks).values_list("name", flat=True):
+        yield Finding("schedules", f"{name!r} names a task that does not exist", "Mend or delete it in the admin.")
+    if not lost and not unknown:
+        yield Finding("orphans", "every waiting task has a queue and a body")
+
+
+def ledger() -> Iterator[Finding]:
+    """Look for what is stuck or dead."""
+    overdue = sum(1 for _ in stuck.stuck_tasks())
+    yield Finding("stuck tasks", str(overdue), "Is a relay at work? `outbox verify` names each." if overdue else "")
+    dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).count()
+    advice = "Look at /admin/worker/durabletask/dead/: mend the cause, then replay or discard." if dead else ""
+    yield Finding("dead letters", str(dead), advice)
+
+
+EXAMINATIONS: Final[tuple[Callable[[], Iterator[Finding]], ...]] = (
+    versions,
+    checked_settings,
+    migrations,
+    database,
+    broker,
+    machinery,
+    orphans,
+    ledger,
+)

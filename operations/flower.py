@@ -1,0 +1,65 @@
+"""
+What Flower leaves open, closed: used by ``flowerconfig.py``.
+
+Flower answers ``/metrics`` and ``/healthcheck`` without a password, whatever else needs one.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Any, Final
+
+from django.conf import settings
+from flower.views import monitor
+from flower.views.tasks import TaskView
+from tornado.web import authenticated
+
+#: The row that a message's arguments name, the first of several; see ``worker.broker``. A canary names none.
+ROW: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+
+
+def close_doors() -> None:
+    """Have ``/metrics`` and ``/healthcheck`` ask for the password, but on this machine and through no proxy."""
+    for handler in (monitor.Metrics, monitor.Healthcheck):
+        handler.get = _guarded(handler.get)
+
+
+def format_task(task: Any) -> Any:
+    """Show where the ledger has a task, in place of keyword arguments, which its message never has."""
+    if task.kwargs in {"{}", None, ""} and task.name and not str(task.name).startswith("celery."):
+        row = ROW.search(str(task.args or ""))
+        if row:
+            task.kwargs = _address(row[0])
+    return task
+
+
+def link_to_ledger() -> None:
+    """Have that address on a task's page be a link; Flower shows arguments as text."""
+    address = re.compile(re.escape(_address("ID")).replace("ID", ROW.pattern))
+
+    def render_string(handler: Any, template: str, **values: Any) -> str:
+        page = super(TaskView, handler).render_string(template, **values).decode()
+        return address.sub(r'<a href="\g<0>">\g<0></a>', page)
+
+    TaskView.render_string = render_string
+
+
+def _address(id: str) -> str:
+    return f"{settings.SITE_URL}/admin/worker/durabletask/{id}/change/"
+
+
+def _guarded(get: Any) -> Any:
+    behind_password: Any = authenticated(get)
+
+    async def guarded(handler: Any) -> None:
+        await (get if _is_near(handler.request) else behind_password)(handler)
+
+    return guarded
+
+
+def _is_near(request: Any) -> bool:
+    if settings.BEHIND_PROXY or any(name in request.headers for name in ("X-Forwarded-For", "Forwarded")):
+        return False
+    try:
+        return ip_address(request.remote_ip).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,33 @@
+"""``manage.py doctor``: what this installation lacks, and what to do."""
+
+import dataclasses
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from operations import doctor
+
+
+class Command(BaseCommand):
+    help = "Look at a live installation: versions, settings, connections, policies, clocks, orphans. Exit 1 if it ails."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="answer in JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = list(doctor.examine())
+        ailing = [finding for finding in found if not finding.is_well]
+        if options["json"]:
+            self.stdout.write(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        else:
+            for finding in found:
+                self.stdout.write(f"{'ok ' if finding.is_well else 'BAD'}  {finding.what}: {finding.how}")
+                if finding.advice:
+                    self.stdout.write(f"     -> {finding.advice}")
+        if ailing:
+            raise CommandError(
+                "One thing needs somebody." if len(ailing) == 1 else f"{len(ailing)} things need somebody."
+            )

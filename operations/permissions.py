@@ -1,0 +1,26 @@
+"""Who may look, and who may decide."""
+
+from rest_framework.permissions import SAFE_METHODS, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+REPLAY = "worker.replay_durabletask"
+DISCARD = "worker.discard_durabletask"
+EDIT = "worker.change_durabletask"
+STEER = "worker.change_queueswitch"
+
+
+class MayOperate(IsAdminUser):
+    """
+    Staff may look; to change something they need the permission that the view names in ``needs``.
+
+    What a view does not do at all is let through, to be answered with a 405.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        needed = getattr(view, "needs", None)
+        if request.method in SAFE_METHODS or (needed is None and not hasattr(view, str(request.method).lower())):
+            return True
+        return needed is not None and request.user.has_perm(needed)

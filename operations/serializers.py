@@ -1,0 +1,178 @@
+"""What goes in and out below ``/api/ops/``."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
+from worker import dead_letters, queues
+from worker.models import DurableTask
+
+#: Tasks that one call decides about by their ids.
+MOST_IDS = 1_000
+MAX_REASON_LENGTH = 300
+
+
+class QueueSerializer(serializers.Serializer[Any]):
+    """A queue as it is now."""
+
+    queue = serializers.CharField()
+    pending = serializers.IntegerField(help_text="In the ledger: due, or due later.")
+    published = serializers.IntegerField(help_text="At the broker, or in a worker's hands.")
+    running = serializers.IntegerField(help_text="Claimed by a worker; only tasks with effects outside the database.")
+    dead = serializers.IntegerField()
+    oldest_pending_seconds = serializers.FloatField(
+        allow_null=True, help_text="For how long the longest due task has been due; null: none is."
+    )
+    completed_per_minute = serializers.IntegerField()
+    paused = serializers.BooleanField()
+    per_second = serializers.FloatField(allow_null=True, help_text="Tasks that may begin a second; null: no limit.")
+    concurrency = serializers.IntegerField(allow_null=True, help_text="Tasks under way at once; null: no limit.")
+
+
+class LimitsSerializer(StrictSerializer):
+    """The limits of a queue, in the whole cluster; null or left out: none."""
+
+    per_second = NumberField(allow_null=True, default=None, min_value=0.001, max_value=queues.MOST_PER_SECOND)
+    concurrency = WholeNumberField(allow_null=True, default=None, min_value=1, max_value=queues.MOST_AT_ONCE)
+
+
+class DeadTaskSerializer(serializers.ModelSerializer[DurableTask]):
+    """A dead letter."""
+
+    task = serializers.CharField(source="name")
+    args = serializers.JSONField()
+    kwargs = serializers.JSONField()
+    enqueued_at = serializers.DateTimeField(source="created_at")
+    fingerprint = serializers.SerializerMethodField(help_text="The group of errors it belongs to.")
+
+    class Meta:
+        model = DurableTask
+        fields = [
+            "id",
+            "task",
+            "queue",
+            "status",
+            "attempts",
+            "subject",
+            "args",
+            "kwargs",
+            "enqueued_at",
+            "published_at",
+            "completed_at",
+            "last_error",
+            "fingerprint",
+        ]
+        read_only_fields = fields
+
+    def get_fingerprint(self, task: DurableTask) -> str:
+        return dead_letters.fingerprint(task.name, task.last_error)
+
+
+class GroupSerializer(serializers.Serializer[Any]):
+    """Dead letters of one task whose errors differ in nothing but ids, numbers and quoted names."""
+
+    fingerprint = serializers.CharField()
+    task = serializers.CharField()
+    error = serializers.CharField(help_text="What the errors have in common.")
+    example = serializers.CharField(help_text="One of the errors.")
+    count = serializers.IntegerField()
+    first_at = serializers.DateTimeField(help_text="When the first of them died.")
+    last_at = serializers.DateTimeField()
+
+
+class EditSerializer(StrictSerializer):
+    """Other arguments for a replay; what is left out stays as it is."""
+
+    args = serializers.ListField(required=False, help_text="Positional arguments, in JSON.")
+    kwargs = serializers.DictField(required=False, help_text="Keyword arguments, in JSON.")
+
+
+class ReasonSerializer(StrictSerializer):
+    reason = TextField(
+        required=False, max_length=MAX_REASON_LENGTH, help_text="Why, kept with the task and in the audit trail."
+    )
+
+
+class SelectionSerializer(StrictSerializer):
+    """Which dead letters: exactly one of these."""
+
+    ids = serializers.ListField(child=StrictUUIDField(), required=False, min_length=1, max_length=MOST_IDS)
+    fingerprint = TextField(required=False, max_length=64, help_text="A group's.")
+    task = TextField(required=False, max_length=255, help_text="All of one task.")
+    all = serializers.BooleanField(required=False, help_text="true: every dead letter.")
+
+    def validate_all(self, everything: bool) -> bool:
+        if everything is not True:
+            raise serializers.ValidationError("This can only be true.")
+        return everything
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs.keys() & {"ids", "fingerprint", "task", "all"}) != 1:
+            raise serializers.ValidationError("Name exactly one of ids, fingerprint, task and all.")
+        return attrs
+
+    def selected(self) -> list[Any]:
+        """Return the ids of the dead letters that were named, longest dead first."""
+        wish = self.validated_data
+        if "ids" in wish:
+            return list(wish["ids"])
+        if "fingerprint" in wish:
+            return dead_letters.ids_of({wish["fingerprint"]})
+        return list(dead_letters.dead_tasks(name=wish.get("task")).values_list("id", flat=True))
+
+
+class ReplayManySerializer(SelectionSerializer):
+    per_second = NumberField(
+        required=False,
+        min_value=dead_letters.SLOWEST,
+        max_value=dead_letters.FASTEST,
+        help_text="Replay so many a second, longest dead first; by default all at once.",
+    )
+
+
+class DiscardManySerializer(SelectionSerializer):
+    reason = TextField(max_length=MAX_REASON_LENGTH, help_text="Why, kept with the tasks and in the audit trail.")
+
+
+class CountSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField(help_text="How many dead letters it was; those that were no longer dead are not.")
+
+
+class PointSerializer(serializers.Serializer[Any]):
+    """A queue at one moment, and what was done since the moment before."""
+
+    at = serializers.DateTimeField()
+    pending = serializers.IntegerField()
+    published = serializers.IntegerField()
+    running = serializers.IntegerField()
+    dead = serializers.IntegerField()
+    oldest_pending_seconds = serializers.FloatField(allow_null=True)
+    messages = serializers.IntegerField(allow_null=True, help_text="Waiting at the broker; null: it was away.")
+    completed_per_minute = serializers.FloatField(help_text="Since the point before.")
+    failed_per_minute = serializers.FloatField(help_text="Attempts that failed, since the point before.")
+    lag_seconds = serializers.FloatField(
+        allow_null=True, help_text="Mean time from due to done of what was done since; null: nothing was."
+    )
+
+
+class QueueSeriesSerializer(serializers.Serializer[Any]):
+    queue = serializers.CharField()
+    points = PointSerializer(many=True, help_text="Oldest first. A gap: no relay ran.")
+
+
+class SeriesSerializer(serializers.Serializer[Any]):
+    step_seconds = serializers.IntegerField()
+    queues = QueueSeriesSerializer(many=True)
+
+
+class SeriesQuery(serializers.Serializer[Any]):
+    minutes = serializers.IntegerField(default=60, min_value=1, max_value=1_440, help_text="How far back.")
+    step = serializers.ChoiceField(choices=[10, 30, 60, 300], default=30, help_text="Seconds between points.")
+
+
+class MachineryProblemSerializer(serializers.Serializer[Any]):
+    """Something that a person should look at."""
+
+    part = serializers.CharField(help_text="relay, workers, queues, schedules or clock.")
+    text = serializers.CharField()

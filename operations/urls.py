@@ -1,0 +1,20 @@
+"""The addresses for operators, below ``/api/ops/``."""
+
+from django.urls import path
+
+from operations import views
+
+urlpatterns = [
+    path("queues/", views.QueuesView.as_view()),
+    path("queues/<str:queue>/pause/", views.PauseView.as_view()),
+    path("queues/<str:queue>/resume/", views.ResumeView.as_view()),
+    path("queues/<str:queue>/limits/", views.LimitsView.as_view()),
+    path("series/", views.SeriesView.as_view()),
+    path("problems/", views.ProblemsView.as_view()),
+    path("dead/", views.DeadView.as_view()),
+    path("dead/groups/", views.GroupsView.as_view()),
+    path("dead/replay/", views.ReplayManyView.as_view()),
+    path("dead/discard/", views.DiscardManyView.as_view()),
+    path("dead/<uuid:task_id>/replay/", views.ReplayView.as_view()),
+    path("dead/<uuid:task_id>/discard/", views.DiscardView.as_view()),
+]

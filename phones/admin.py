@@ -1,0 +1,16 @@
+"""The codes that went out, without the codes."""
+
+from django.contrib import admin
+
+from phones.models import PhoneVerification
+from store.read_only import ReadOnly
+
+
+@admin.register(PhoneVerification)
+class PhoneVerificationAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("id", "customer", "created_at", "sent_at", "tries", "verified_at")
+    list_select_related = ("customer",)
+    search_fields = ("=customer__user__username",)
+    search_help_text = "A user's name."
+    exclude = ("nonce",)
+    show_full_result_count = False

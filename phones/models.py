@@ -1,0 +1,54 @@
+"""What is known of customers' telephone numbers."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from store.models import Customer
+
+CODE_DIGITS = 6
+
+
+def make_nonce() -> str:
+    """Return what makes this row's code another than any other's."""
+    return secrets.token_hex(16)
+
+
+def code_expiry() -> datetime:
+    """Return until when a code of now is good."""
+    return timezone.now() + timedelta(minutes=settings.PHONE_CODE_MINUTES)
+
+
+class PhoneVerification(models.Model):
+    """
+    One code for one number of one customer.
+
+    The code is not stored, in clear or otherwise: it is computed of the row and ``SECRET_KEY``. So a task
+    that tries again sends the same code, and who reads the database learns none.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="phone_verifications")
+    phone = models.CharField(max_length=32, help_text="As it is dialled: digits, perhaps with a plus before them.")
+    nonce = models.CharField(max_length=32, default=make_nonce, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(default=code_expiry)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveSmallIntegerField(default=0, help_text="Codes that were typed in.")
+    verified_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["phone", "created_at"], name="codes_to_a_number")]
+
+    def __str__(self) -> str:
+        return f"phone verification {self.pk}"
+
+    @property
+    def code(self) -> str:
+        """The code, as it is sent and typed in."""
+        digest = salted_hmac("phones.code", f"{self.pk} {self.nonce} {self.phone}", algorithm="sha256").digest()
+        return str(int.from_bytes(digest) % 10**CODE_DIGITS).zfill(CODE_DIGITS)

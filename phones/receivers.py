@@ -1,0 +1,38 @@
+"""What happens when a customer's number is set. Connected in apps.py; part of the save that it accompanies."""
+
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from django.db import transaction
+
+from phones import tasks, verification
+from store.models import Customer
+from worker.models import Priority
+
+logger = logging.getLogger(__name__)
+
+
+def notice_old_phone(
+    sender: object, instance: Customer, raw: bool, update_fields: Collection[str] | None, **kwargs: Any
+) -> None:
+    """A profile is about to be saved: keep in mind which number it had, if that may change."""
+    if raw or (update_fields is not None and "phone" not in update_fields):
+        return
+    old = None if instance._state.adding else Customer.objects.filter(pk=instance.pk).values_list("phone", flat=True)
+    vars(instance)["_old_phone"] = (old.first() or "") if old is not None else ""
+
+
+def enqueue_code(sender: object, instance: Customer, **kwargs: Any) -> None:
+    """A profile was saved: have a code sent to its number, if that is another."""
+    old = vars(instance).pop("_old_phone", None)
+    if old is None or not instance.phone or verification.dialled(old) == verification.dialled(instance.phone):
+        return
+    with transaction.atomic(), suppress(verification.NoPhone):
+        try:
+            code = verification.make_code(instance)
+        except verification.TooManyCodes:
+            logger.warning("Customer %d set another number, and had enough codes for now.", instance.pk)
+        else:
+            tasks.send_code.apply_async((code.pk,), priority=Priority.HIGH)

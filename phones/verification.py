@@ -1,0 +1,129 @@
+"""
+One-time codes: who gets one, and whether it was typed in right.
+
+Promises that a code is good once, for ``PHONE_CODE_MINUTES`` and ``TRIES`` attempts, counted before they
+are looked at; and that no more codes go out than :data:`CODES_AN_HOUR`, to a customer or to a number.
+"""
+
+import secrets
+from datetime import timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from phones import sms
+from phones.models import PhoneVerification
+from store.models import Customer
+from worker.errors import PermanentError
+
+TRIES: Final = 5
+CODES_AN_HOUR: Final = 5
+#: Seconds that have to lie between two codes.
+PAUSE: Final = 30
+
+
+class NoPhone(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """The customer has no number, or its number is verified."""
+
+
+class TooManyCodes(Exception):  # noqa: N818 - As above.
+    """There were enough codes for now; ``wait`` says for how many seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("Too many codes.")
+        self.wait = wait
+
+
+class NoCode(Exception):  # noqa: N818 - As above.
+    """There is no code that could be typed in: none was sent, or it is used up, or it has expired."""
+
+
+class WrongCode(Exception):  # noqa: N818 - As above.
+    """That was not the code; ``left`` says how many tries are left."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__("Wrong code.")
+        self.left = left
+
+
+def dialled(phone: str) -> str:
+    """Return a number as it is dialled: its digits, with a plus before them if it has one."""
+    return ("+" if phone.startswith("+") else "") + "".join(filter(str.isdecimal, phone))
+
+
+def is_verified(customer: Customer) -> bool:
+    """Say whether the customer's present number was shown to be the customer's."""
+    return customer.phone_verifications.filter(phone=dialled(customer.phone), verified_at__isnull=False).exists()
+
+
+def make_code(customer: Customer) -> PhoneVerification:
+    """
+    Return a new code for the customer's number, which has still to be sent.
+
+    Raises:
+        NoPhone: there is no number, or it is verified.
+        TooManyCodes: the customer, or the number, had enough of them.
+    """
+    phone = dialled(customer.phone)
+    with transaction.atomic():
+        Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+        if not phone or is_verified(customer):
+            raise NoPhone
+        now = timezone.now()
+        recent = PhoneVerification.objects.filter(
+            Q(customer=customer) | Q(phone=phone), created_at__gt=now - timedelta(hours=1)
+        )
+        times = list(recent.order_by("-created_at").values_list("created_at", flat=True)[:CODES_AN_HOUR])
+        if len(times) == CODES_AN_HOUR:
+            raise TooManyCodes((times[-1] + timedelta(hours=1) - now).total_seconds())
+        if times and now - times[0] < timedelta(seconds=PAUSE):
+            raise TooManyCodes((times[0] + timedelta(seconds=PAUSE) - now).total_seconds())
+        return PhoneVerification.objects.create(customer=customer, phone=phone)
+
+
+def send(verification_id: int) -> None:
+    """
+    Send a code by SMS, unless it was sent, is no longer good, or another one was asked for since.
+
+    Raises:
+        PermanentError: the customer is gone, or the gateway refuses.
+        sms.SmsDeferredError, OSError: not now.
+    """
+    row = PhoneVerification.objects.filter(pk=verification_id).first()
+    if row is None:
+        raise PermanentError(f"Phone verification {verification_id} no longer exists.")
+    if row.sent_at or row.expires_at <= timezone.now() or _latest(row.customer_id) != row:
+        return
+    minutes = round((row.expires_at - row.created_at).total_seconds() / 60)
+    sms.send(
+        row.phone, f"{row.code} is your Shopwire code, good for {minutes} minutes.", reference=f"{row.pk}-{row.nonce}"
+    )
+    PhoneVerification.objects.filter(pk=row.pk).update(sent_at=timezone.now())
+
+
+def check(customer: Customer, code: str) -> None:
+    """
+    Take the customer's number as verified, if ``code`` is the latest that was sent to it.
+
+    Not inside a transaction that an error would undo: a failed try has to stay counted.
+
+    Raises:
+        NoCode: there is none.
+        WrongCode: that is not it.
+    """
+    row = _latest(customer.pk)
+    if row is None or row.phone != dialled(customer.phone):
+        raise NoCode
+    good = PhoneVerification.objects.filter(pk=row.pk, tries__lt=TRIES, expires_at__gt=timezone.now(), verified_at=None)
+    if not good.update(tries=F("tries") + 1):
+        raise NoCode
+    if not secrets.compare_digest(row.code, code):
+        row.refresh_from_db(fields=["tries"])
+        raise WrongCode(TRIES - row.tries)
+    PhoneVerification.objects.filter(pk=row.pk).update(verified_at=timezone.now())
+
+
+def _latest(customer_id: int) -> PhoneVerification | None:
+    return PhoneVerification.objects.filter(customer_id=customer_id).order_by("-pk").first()

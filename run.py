@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""
+Start Shopwire from nothing but Python: ``python3 run.py``; ``python3 run.py --help`` lists the verbs.
+
+This file keeps to the grammar of old Pythons, so that they can read it and say what is missing.
+All else is in ``launcher/``.
+"""
+
+import os
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("Shopwire needs Python 3.11 or newer, and this is %d.%d: start it as `python3.11 run.py`, "
+             "or install a newer Python first." % sys.version_info[:2])  # fmt: skip
+if os.name != "posix":
+    sys.exit("Shopwire's launcher runs on Linux and macOS; on Windows, start it inside WSL.")
+
+from launcher.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,271 @@
+"""
+The shop in the admin: catalogue and stock are edited here, what happened is only read.
+
+Orders, movements and keys have no add, change or delete. What staff may do to orders are actions, which go
+the same way as the API, with all that follows. A listener that has something to show on an order's page
+adds an inline of its own to ``OrderAdmin.inlines``.
+"""
+
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.db.models import Count, Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+
+from store import prices
+from store.cancellation import cancel_order
+from store.contention import persist
+from store.models import (
+    Cart,
+    CartItem,
+    Collection,
+    Customer,
+    IdempotencyKey,
+    Order,
+    OrderItem,
+    PriceChange,
+    Product,
+    Stock,
+    StockMovement,
+)
+from store.read_only import ReadOnly
+from store.refusals import NotCancellable
+from store.shipping import ship_orders
+from worker.models import DurableTask
+
+
+@admin.register(Customer)
+class CustomerAdmin(admin.ModelAdmin):
+    list_display = ["id", "username", "email", "country", "phone"]
+    list_filter = ["country"]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "user__email", "phone"]
+    autocomplete_fields = ["user"]
+
+    @admin.display(ordering="user__username")
+    def username(self, customer: Customer) -> str:
+        return str(customer.user.get_username())
+
+    @admin.display(ordering="user__email")
+    def email(self, customer: Customer) -> str:
+        return str(customer.user.email)
+
+
+@admin.register(Collection)
+class CollectionAdmin(admin.ModelAdmin):
+    list_display = ["title", "products_count"]
+    search_fields = ["title"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Collection]:
+        collections: QuerySet[Collection] = super().get_queryset(request)
+        return collections.annotate(products_count=Count("products"))
+
+    @admin.display(ordering="products_count", description="products")
+    def products_count(self, collection: Any) -> int:
+        return int(collection.products_count)
+
+
+class StockInline(admin.StackedInline):
+    """``reserved`` belongs to the orders and is not edited."""
+
+    model = Stock
+    readonly_fields = ["reserved"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Stock]:
+        """Hold the row from reading to saving: a save writes ``reserved`` too, as it was read."""
+        rows: QuerySet[Stock] = super().get_queryset(request)
+        return rows.select_for_update() if request.method == "POST" else rows
+
+
+class PriceActionForm(ActionForm):
+    """What the action on prices is told beside the products."""
+
+    percent = forms.DecimalField(
+        required=False, min_value=Decimal(-99), max_value=Decimal(1000), decimal_places=2, label="Prices by % "
+    )
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):
+    list_display = [
+        "sku",
+        "title",
+        "unit_price",
+        "currency",
+        "collection",
+        "on_hand",
+        "reserved",
+        "low_stock_threshold",
+    ]
+    list_filter = ["collection", "currency"]
+    list_select_related = ["collection", "stock"]
+    search_fields = ["sku", "title"]
+    autocomplete_fields = ["collection"]
+    prepopulated_fields = {"slug": ["title"]}
+    inlines = [StockInline]
+    actions = ["change_prices"]
+    action_form = PriceActionForm
+
+    @admin.action(description="Move prices by so many percent", permissions=["change"])
+    def change_prices(self, request: HttpRequest, queryset: QuerySet[Product]) -> None:
+        """Move the prices of the chosen products, each on record as after an edit."""
+        # Django has checked the form by now.
+        percent = PriceActionForm.base_fields["percent"].clean(request.POST.get("percent"))
+        if percent is None:
+            self.message_user(request, "Say by how many percent.", messages.ERROR)
+            return
+        changed = persist(partial(prices.change_prices, queryset, percent=percent))
+        self.message_user(request, f"{changed} prices changed.", messages.SUCCESS)
+
+    @admin.display(ordering="stock__on_hand")
+    def on_hand(self, product: Product) -> int | None:
+        return product.stock.on_hand if hasattr(product, "stock") else None
+
+    @admin.display(ordering="stock__reserved")
+    def reserved(self, product: Product) -> int | None:
+        return product.stock.reserved if hasattr(product, "stock") else None
+
+
+@admin.register(PriceChange)
+class PriceChangeAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "product", "old", "new", "who", "at"]
+    list_filter = ["at"]
+    list_select_related = ["product", "who"]
+    search_fields = ["product__sku"]
+    search_help_text = "A part of the SKU."
+
+
+class CartItemInline(ReadOnly, admin.TabularInline):
+    model = CartItem
+    fields = ["product", "quantity"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CartItem]:
+        return super().get_queryset(request).select_related("product")
+
+
+@admin.register(Cart)
+class CartAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "customer", "created_at"]
+    list_filter = ["created_at"]
+    list_select_related = ["customer"]
+    search_fields = ["id__exact", "customer__user__username"]
+    search_help_text = "A whole cart id, or a part of the customer's name."
+    inlines = [CartItemInline]
+
+
+class OrderItemInline(ReadOnly, admin.TabularInline):
+    model = OrderItem
+    fields = ["product", "quantity", "unit_price"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderItem]:
+        return super().get_queryset(request).select_related("product")
+
+
+class StockMovementInline(ReadOnly, admin.TabularInline):
+    model = StockMovement
+    fields = ["product", "quantity", "reason", "created_at"]
+    readonly_fields = ["created_at"]
+    verbose_name_plural = "what became of its stock"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StockMovement]:
+        return super().get_queryset(request).select_related("product")
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "username", "status", "total", "currency", "placed_at", "duplicate"]
+    list_filter = ["status", "duplicate", "placed_at"]
+    list_select_related = ["customer__user"]
+    date_hierarchy = "placed_at"
+    search_fields = ["=id", "customer__user__username", "customer__user__email"]
+    search_help_text = "An order's number, or a part of the customer's name or address."
+    fields = ["customer", "status", "total", "currency", "placed_at", "duplicate", "cart_id", "tasks"]
+    inlines = [OrderItemInline, StockMovementInline]
+    actions = ["ship", "cancel"]
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may ship and cancel: the model's change permission."""
+        return bool(request.user.has_perm("store.change_order"))
+
+    @admin.action(description="Mark as shipped", permissions=["decide"])
+    def ship(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """Mark the chosen orders that stand as shipped: they can no longer be cancelled."""
+        shipped = persist(partial(ship_orders, list(queryset.values_list("pk", flat=True))))
+        for order in shipped:
+            self.log_change(request, order, [{"changed": {"fields": ["Status"]}}])
+        self._tell(request, len(shipped), queryset.count(), "marked as shipped")
+
+    @admin.action(description="Cancel, with all that follows", permissions=["decide"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """Cancel the chosen orders that stand, each in a transaction of its own, as the API does."""
+        cancelled = 0
+        for order_id in queryset.values_list("pk", flat=True):
+            try:
+                persist(partial(cancel_order, order_id, among=Order.objects.all()))
+            except NotCancellable:
+                continue
+            cancelled += 1
+        self._tell(request, cancelled, queryset.count(), "cancelled")
+
+    def _tell(self, request: HttpRequest, done: int, chosen: int, what: str) -> None:
+        """Say how many orders an action was for, and how many stay as they were."""
+        level = messages.SUCCESS if done == chosen else messages.WARNING
+        self.message_user(request, f"{done} orders {what}, {chosen - done} left as they were.", level)
+
+    @admin.display(ordering="customer__user__username", description="customer")
+    def username(self, order: Order) -> str:
+        return str(order.customer.user.get_username())
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Order | None = None) -> list[str]:
+        return ["tasks"]
+
+    @admin.display(description="durable tasks")
+    def tasks(self, order: Order) -> str:
+        """Every task that the order set in motion: one line each, linked to its page where there is one."""
+        rows = DurableTask.objects.filter(subject=order.subject).order_by("id")
+        lines = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (_linked(task, task.name), task.status, task.attempts, task.completed_at or "", task.last_error)
+                for task in rows
+            ),
+        )
+        if not lines:
+            return "none in the ledger any more"
+        head = "<tr><th>task</th><th>status</th><th>attempts</th><th>completed</th><th>last error</th></tr>"
+        table = format_html("<table>" + head + "{}</table>", lines)
+        if not admin.site.is_registered(DurableTask):
+            return table
+        address = f"{reverse('admin:worker_durabletask_changelist')}?{urlencode({'subject': order.subject})}"
+        return format_html('{}<p><a href="{}">in the ledger</a></p>', table, address)
+
+
+@admin.register(StockMovement)
+class StockMovementAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "order", "product", "quantity", "reason", "created_at"]
+    list_filter = ["reason", "created_at"]
+    list_select_related = ["order", "product"]
+    search_fields = ["=order__id", "product__sku"]
+    search_help_text = "An order's number, or a part of the SKU."
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "user", "key", "status_code", "created_at"]
+    list_filter = ["status_code", "created_at"]
+    list_select_related = ["user"]
+    search_fields = ["key", "user__username"]
+
+
+def _linked(row: Model, text: str) -> str:
+    if not admin.site.is_registered(type(row)):
+        return text
+    return format_html('<a href="{}">{}</a>', reverse("admin:worker_durabletask_change", args=[row.pk]), text)

@@ -1,0 +1,36 @@
+"""The shop: catalogue, carts, orders, stock. It announces what happened and knows no listener."""
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.db.models.signals import post_save, pre_save
+
+
+class StoreConfig(AppConfig):
+    name = "store"
+
+    def ready(self) -> None:
+        """Connect the shop's own receivers and have its promises checked."""
+        from store import audit, receivers
+        from store.models import Customer, Order, Product, Stock
+        from store.signals import order_created, product_price_changed
+        from worker.audit import register
+
+        post_save.connect(
+            receivers.create_customer_profile,
+            sender=settings.AUTH_USER_MODEL,
+            dispatch_uid="store.create_customer_profile",
+        )
+        pre_save.connect(receivers.create_user_of_profile, sender=Customer, dispatch_uid="store.create_user_of_profile")
+        pre_save.connect(receivers.flag_duplicate, sender=Order, dispatch_uid="store.flag_duplicate")
+        pre_save.connect(receivers.notice_old_price, sender=Product, dispatch_uid="store.notice_old_price")
+        post_save.connect(receivers.record_new_price, sender=Product, dispatch_uid="store.record_new_price")
+        pre_save.connect(receivers.notice_old_stock, sender=Stock, dispatch_uid="store.notice_old_stock")
+        post_save.connect(receivers.announce_low_stock, sender=Stock, dispatch_uid="store.announce_low_stock")
+        product_price_changed.connect(receivers.log_price_change, dispatch_uid="store.log_price_change")
+        order_created.connect(receivers.enqueue_inventory_update, dispatch_uid="store.enqueue_inventory_update")
+
+        register("Of every product, as much is on hand as is reserved, or more.", audit.uncovered_stock)
+        register("As much of every product is reserved as unsettled orders ask for.", audit.stray_reservations)
+        register("Every placed order has its stock settled, once.", audit.unsettled_lines)
+        register("Every cancelled order has its stock back, once.", audit.unreturned_lines)
+        register("The total of every order is the sum of its lines.", audit.wrong_totals)

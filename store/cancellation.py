@@ -1,0 +1,31 @@
+"""Taking an order back: its stock is there again, and everybody hears of it, in one transaction."""
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from store import inventory
+from store.models import Order
+from store.refusals import NotCancellable
+from store.signals import order_cancelled
+
+
+def cancel_order(order_id: int, *, among: QuerySet[Order]) -> Order:
+    """
+    Cancel an order of ``among`` and give its stock back.
+
+    The order's row is locked first, as ``update_inventory`` does: whichever comes second sees what the
+    first has done, so stock comes back once, settled or not.
+
+    Raises:
+        Order.DoesNotExist: it is not among them.
+        NotCancellable: it is shipped, or was cancelled before.
+    """
+    with transaction.atomic():
+        order = among.select_for_update(of=("self",), no_key=True).get(pk=order_id)
+        if order.status != Order.Status.PLACED:
+            raise NotCancellable(f"This order is {order.status} and can no longer be cancelled.")
+        inventory.give_back(order.pk)
+        order.status = Order.Status.CANCELLED
+        order.save(update_fields=["status"])
+        order_cancelled.send_robust(sender=Order, order=order)
+    return order

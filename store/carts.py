@@ -1,0 +1,105 @@
+"""
+What goes into a cart and comes out of it.
+
+Whoever changes a cart holds its row until the change is committed. So does the checkout, by removing
+it: a line is in the order or its change is refused, never lost between the two.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from store.models import MAX_CART_LINES, MAX_LINE_QUANTITY, Cart, CartItem, Product
+
+#: Carts that are dropped in one transaction.
+BATCH = 500
+
+
+class LineRefused(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """The cart cannot take this; the message says why."""
+
+
+def add_to_cart(cart_id: UUID, product_id: int, quantity: int, *, among: QuerySet[Cart]) -> CartItem:
+    """
+    Put ``quantity`` of a product into a cart of ``among``, on top of what it has of it.
+
+    Raises:
+        Cart.DoesNotExist, Product.DoesNotExist: there is no such thing.
+        LineRefused: the line would be larger than one may be, or the cart full.
+    """
+    with transaction.atomic():
+        cart = _hold(cart_id, among)
+        product = Product.objects.get(pk=product_id)
+        item = cart.items.filter(product=product).first()
+        if item is None:
+            if cart.items.count() >= MAX_CART_LINES:
+                raise LineRefused(f"A cart has at most {MAX_CART_LINES} lines.")
+            return CartItem.objects.create(cart=cart, product=product, quantity=quantity)
+        if item.quantity + quantity > MAX_LINE_QUANTITY:
+            raise LineRefused(
+                f"A line has at most {MAX_LINE_QUANTITY} of a product, and {item.quantity} are in the cart already."
+            )
+        item.product = product
+        item.quantity += quantity
+        item.save(update_fields=["quantity"])
+        return item
+
+
+def change_line(cart_id: UUID, item_id: int, quantity: int, *, among: QuerySet[Cart]) -> CartItem:
+    """
+    Set how many of its product a line asks for.
+
+    Raises:
+        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
+    """
+    with transaction.atomic():
+        item = _hold(cart_id, among).items.select_related("product").get(pk=item_id)
+        item.quantity = quantity
+        item.save(update_fields=["quantity"])
+        return item
+
+
+def remove_line(cart_id: UUID, item_id: int, *, among: QuerySet[Cart]) -> None:
+    """
+    Take a line out.
+
+    Raises:
+        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
+    """
+    with transaction.atomic():
+        _hold(cart_id, among).items.get(pk=item_id).delete()
+
+
+def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
+    """
+    Throw a cart away with all that is in it.
+
+    Raises:
+        Cart.DoesNotExist: there is no such cart.
+    """
+    with transaction.atomic():
+        _hold(cart_id, among).delete()
+
+
+def drop_abandoned(*, older_than: timedelta) -> int:
+    """
+    Throw away the carts that were made longer ago, in small transactions, and return how many.
+
+    One that somebody holds at this moment is in use and stays.
+    """
+    dropped = 0
+    old = Cart.objects.filter(created_at__lt=timezone.now() - older_than).order_by("created_at")
+    while True:
+        with transaction.atomic():
+            ids = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+            Cart.objects.filter(pk__in=ids).delete()
+        if not ids:
+            return dropped
+        dropped += len(ids)
+
+
+def _hold(cart_id: UUID, among: QuerySet[Cart]) -> Cart:
+    return among.select_for_update(no_key=True).get(pk=cart_id)

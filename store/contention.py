@@ -1,0 +1,34 @@
+"""Trying again what the database gave up because of somebody else's transaction."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from django.db import OperationalError
+
+Result = TypeVar("Result")
+
+#: Deadlock victim and serialization failure: SQLSTATEs that ask for the transaction to be run again.
+WORTH_RETRYING: Final = frozenset({"40P01", "40001"})
+#: How often a transaction is begun at the most.
+ATTEMPTS: Final = 3
+
+
+class LostRace(OperationalError):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """Somebody committed first what this transaction was about to write; a new try will see it."""
+
+
+def persist(transaction: Callable[[], Result]) -> Result:
+    """
+    Run ``transaction``, which opens its own, and run it again if it lost against another one.
+
+    Raises:
+        OperationalError: it lost every time, or failed for another reason.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return transaction()
+        except OperationalError as error:
+            has_lost = isinstance(error, LostRace) or getattr(error.__cause__, "sqlstate", None) in WORTH_RETRYING
+            if not has_lost or attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")

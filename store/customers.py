@@ -1,0 +1,48 @@
+"""Who buys: every user has one profile, made when the user is."""
+
+from typing import Any, Final
+from uuid import uuid4
+
+from django.contrib.auth import get_user_model
+
+from store.models import Customer
+
+#: The domain of addresses that are none; RFC 2606 keeps it free.
+NO_DOMAIN: Final = "customers.invalid"
+
+
+def customer_of(user: Any) -> Customer:
+    """
+    Return the profile of a signed-in user.
+
+    It is made here for a user who came in without one, such as from a fixture.
+    """
+    try:
+        profile: Customer = user.customer
+    except Customer.DoesNotExist:
+        profile, _ = Customer.objects.get_or_create(user=user)
+    return profile
+
+
+def customer_or_none(user: Any) -> Customer | None:
+    """Return the profile of ``user``, or None for somebody who is not signed in."""
+    return customer_of(user) if user.is_authenticated else None
+
+
+def has_profile_in_memory(user: Any) -> bool:
+    """Say, without a query, whether a profile was assigned to ``user`` and will be saved after it."""
+    return Customer._meta.get_field("user").remote_field.is_cached(user)
+
+
+def make_user_of(profile: Customer) -> Any:
+    """
+    Save a user for a profile that comes before its user, such as in an import, and return it.
+
+    With an unusable password, and a name and an address that are nobody's, until somebody gives it others.
+    """
+    name = f"customer-{uuid4().hex[:16]}"
+    user = get_user_model()(username=name, email=f"{name}@{NO_DOMAIN}")
+    user.set_unusable_password()
+    profile.user = user  # So that saving it makes no second profile.
+    user.save()
+    return user

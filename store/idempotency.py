@@ -1,0 +1,130 @@
+"""
+One answer for each idempotency key of a user, within 24 hours.
+
+Called by the checkout inside its transaction: :func:`recall` first, :func:`remember` last. The key's
+row commits with the order or not at all, so a request that failed leaves its key free.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import IntegrityError, connection
+from django.utils import timezone
+
+from store.contention import LostRace
+from store.models import IdempotencyKey
+from store.refusals import KeyInUse, KeyReused
+
+#: How long a key is remembered.
+LIFETIME: Final = timedelta(hours=24)
+#: Rows that are deleted in one transaction.
+BATCH: Final = 500
+WELL_FORMED: Final = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client is told. ``replayed``: it was told so before, and nothing new has happened."""
+
+    status_code: int
+    body: Any
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class NamedRequest:
+    """A request that its user named with a key. ``fingerprint`` is the SHA-256 of its body."""
+
+    user_id: int
+    key: str
+    fingerprint: str
+
+
+def fingerprint(body: object) -> str:
+    """Return the SHA-256 of a JSON value; white space and the order of keys make no difference."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def recall(request: NamedRequest) -> Answer | None:
+    """
+    Return the answer that was given under this key, or None and hold the key until the transaction ends.
+
+    Raises:
+        KeyReused: the key was used with another body.
+        KeyInUse: a request under this key is running in another transaction.
+    """
+    is_known, is_ours = _look_up(request)
+    if is_known:
+        row = IdempotencyKey.objects.filter(user_id=request.user_id, key=request.key).first()
+        if row and row.created_at > timezone.now() - LIFETIME:
+            if row.fingerprint != request.fingerprint:
+                raise KeyReused
+            return Answer(row.status_code, row.body, replayed=True)
+        if row and is_ours:
+            row.delete()
+    if not is_ours:
+        raise KeyInUse
+    return None
+
+
+def remember(request: NamedRequest, answer: Answer) -> None:
+    """
+    Keep ``answer`` under the key, as part of the current transaction.
+
+    Raises:
+        LostRace: another request under this key was answered meanwhile.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO store_idempotencykey (user_id, key, fingerprint, status_code, body, created_at)
+                VALUES (%s, %s, %s, %s, %s, %s)
+                """,
+                [
+                    request.user_id,
+                    request.key,
+                    request.fingerprint,
+                    answer.status_code,
+                    json.dumps(answer.body),
+                    connection.ops.adapt_datetimefield_value(timezone.now()),
+                ],
+            )
+    except IntegrityError as error:
+        raise LostRace from error
+
+
+def prune() -> int:
+    """Delete the keys past their lifetime, in small transactions, and return how many."""
+    pruned = 0
+    old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - LIFETIME).order_by("created_at")
+    while ids := list(old.values_list("pk", flat=True)[:BATCH]):
+        pruned += IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
+    return pruned
+
+
+def _look_up(request: NamedRequest) -> tuple[bool, bool]:
+    """
+    Return whether the key has a row, and whether this transaction holds the key from now on.
+
+    PostgreSQL: a lock that is tried, not waited for. It is let go after the commit is visible, but the
+    row is looked up in the same statement, a moment earlier; what slips between the two is stopped by
+    the unique constraint. SQLite: one transaction writes at a time, so the key is always ours.
+    """
+    if connection.vendor != "postgresql":
+        return True, True
+    name = hashlib.sha256(f"idempotency {request.user_id} {request.key}".encode()).digest()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT EXISTS (SELECT 1 FROM store_idempotencykey WHERE user_id = %s AND key = %s),
+                   pg_try_advisory_xact_lock(%s)
+            """,
+            [request.user_id, request.key, int.from_bytes(name[:8], signed=True)],
+        )
+        is_known, is_ours = cursor.fetchone()
+    return is_known, is_ours

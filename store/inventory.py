@@ -1,0 +1,192 @@
+"""
+The rules of stock: what is on hand, what of it is promised, and how each changes.
+
+Called by the checkout, by cancellation and by ``store.tasks.update_inventory``, inside their
+transactions. Each change is one statement for all products, and rows are locked in product order, so
+that orders of the same products wait for each other instead of deadlocking.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import connection
+from django.utils import timezone
+
+from store.models import Product, Stock
+from store.signals import stock_low
+from worker.outbox import collecting
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A product of which there is less to promise than was asked for."""
+
+    product_id: int
+    asked: int
+    available: int
+
+
+class NotEnoughStock(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """There is too little of one product or more. The transaction has to be rolled back."""
+
+    def __init__(self, shortages: list[Shortage]) -> None:
+        super().__init__(f"not enough stock of products {[shortage.product_id for shortage in shortages]}")
+        self.shortages = shortages
+
+
+class StockOutOfStep(Exception):  # noqa: N818 - As above.
+    """Products of an order have no stock row; a person must look."""
+
+
+def reserve(quantities: Mapping[int, int]) -> dict[int, int]:
+    """
+    Promise ``quantities`` (product id to number) to an order: all of them, or none.
+
+    Returns how many of each product can still be promised to others.
+
+    Raises:
+        NotEnoughStock: names every product that falls short, with what is available.
+    """
+    reserved = _change_stock("reserved = reserved + wanted.n", "on_hand - reserved >= wanted.n", quantities)
+    if len(reserved) < len(quantities):
+        short = {product_id: asked for product_id, asked in quantities.items() if product_id not in reserved}
+        stock = Stock.objects.in_bulk(short)
+        raise NotEnoughStock(
+            [Shortage(id, asked, stock[id].available if id in stock else 0) for id, asked in sorted(short.items())]
+        )
+    return reserved
+
+
+def fell_below(threshold: int, *, before: int, after: int) -> bool:
+    """
+    Say whether this change took what is available below ``threshold``, which 0 turns off.
+
+    A product's changes happen one after the other, as its row is locked: each crossing is one change's.
+    """
+    return after < threshold <= before
+
+
+def announce_low(product_ids: Collection[int]) -> None:
+    """Send ``stock_low`` for each product, in this transaction."""
+    with collecting():
+        for product in Product.objects.filter(pk__in=product_ids).order_by("pk"):
+            stock_low.send_robust(sender=Product, product=product)
+
+
+def release(quantities: Mapping[int, int]) -> None:
+    """Take back a promise that was not settled yet."""
+    _change_all("reserved = reserved - wanted.n", quantities)
+
+
+def settle(order_ids: list[int]) -> int:
+    """
+    Turn the promises made to these orders into goods that have left; return the number of lines.
+
+    Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
+    are passed over, so settling twice is settling once. Lock the orders first.
+    """
+    if not order_ids:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO store_stockmovement (product_id, order_id, quantity, reason, created_at)
+            SELECT line.product_id, line.order_id, -line.quantity, 'sale', %s
+            FROM store_orderitem AS line
+            JOIN store_order AS placed ON placed.id = line.order_id
+            WHERE line.order_id IN ({_places(order_ids)}) AND placed.status <> 'cancelled'
+            ORDER BY line.id
+            ON CONFLICT (order_id, product_id, reason) DO NOTHING
+            RETURNING product_id, -quantity
+            """,  # noqa: S608 - Only %s marks are put in.
+            [_now(), *order_ids],
+        )
+        lines = cursor.fetchall()
+    _change_all("on_hand = on_hand - wanted.n, reserved = reserved - wanted.n", _sums(lines))
+    return len(lines)
+
+
+def give_back(order_id: int) -> None:
+    """
+    Undo what a cancelled order did to the stock, whether it was settled or only promised.
+
+    Goods that had left come back with one ``cancel`` movement a line. Lock the order first, and call
+    this once for it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO store_stockmovement (product_id, order_id, quantity, reason, created_at)
+            SELECT product_id, order_id, -quantity, 'cancel', %s
+            FROM store_stockmovement WHERE order_id = %s AND reason = 'sale'
+            ORDER BY id
+            RETURNING product_id, quantity
+            """,
+            [_now(), order_id],
+        )
+        returned = cursor.fetchall()
+        if returned:
+            _change_all("on_hand = on_hand + wanted.n", _sums(returned))
+            return
+        cursor.execute("SELECT product_id, quantity FROM store_orderitem WHERE order_id = %s", [order_id])
+        promised = cursor.fetchall()
+    release(_sums(promised))
+
+
+# Both databases evaluate the condition on the newest version of a row: PostgreSQL because ``locked``
+# waits for it, SQLite because it has one writer.
+_STATEMENTS: Final = {
+    "postgresql": """
+        WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS pair(product_id, n)),
+        locked AS (
+            SELECT stock.product_id FROM store_stock AS stock JOIN wanted USING (product_id)
+            ORDER BY stock.product_id FOR NO KEY UPDATE OF stock
+        )
+        UPDATE store_stock SET {change} FROM wanted JOIN locked USING (product_id)
+        WHERE store_stock.product_id = wanted.product_id AND {condition}
+        RETURNING store_stock.product_id, store_stock.on_hand - store_stock.reserved
+    """,
+    "sqlite": """
+        WITH wanted AS (SELECT value ->> 0 AS product_id, value ->> 1 AS n FROM json_each(%s))
+        UPDATE store_stock SET {change} FROM wanted
+        WHERE store_stock.product_id = wanted.product_id AND {condition}
+        RETURNING store_stock.product_id, store_stock.on_hand - store_stock.reserved
+    """,
+}
+
+
+def _change_stock(change: str, condition: str, quantities: Mapping[int, int]) -> dict[int, int]:
+    """Change the rows that meet ``condition``; return what is available of each of their products."""
+    parameters: list[Any] = (
+        [list(quantities), list(quantities.values())]
+        if connection.vendor == "postgresql"
+        else [json.dumps(list(quantities.items()))]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_STATEMENTS[connection.vendor].format(change=change, condition=condition), parameters)
+        return dict(cursor.fetchall())
+
+
+def _change_all(change: str, quantities: Mapping[int, int]) -> None:
+    if not quantities:
+        return
+    changed = _change_stock(change, "true", quantities)
+    if missing := quantities.keys() - changed.keys():
+        raise StockOutOfStep(f"The products {sorted(missing)} have no stock row.")
+
+
+def _sums(lines: list[tuple[int, int]]) -> dict[int, int]:
+    sums: dict[int, int] = {}
+    for product_id, quantity in lines:
+        sums[product_id] = sums.get(product_id, 0) + quantity
+    return sums
+
+
+def _places(values: list[int]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _now() -> Any:
+    return connection.ops.adapt_datetimefield_value(timezone.now())

@@ -1,0 +1,14 @@
+"""Who minds the shop: the users in the group ``managers``."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+
+#: The name of their group.
+MANAGERS = "managers"
+
+
+def managers() -> QuerySet[Any]:
+    """Return the users who are told what needs a person."""
+    return get_user_model()._default_manager.filter(groups__name=MANAGERS, is_active=True).order_by("pk")

@@ -1,0 +1,329 @@
+"""What the shop keeps: customers, catalogue, stock, carts and orders."""
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+
+#: The most of one product that one line may ask for: a wholesale line.
+MAX_LINE_QUANTITY = 10_000
+#: The most lines that one cart may have.
+MAX_CART_LINES = 1_000
+
+
+def default_currency() -> str:
+    """Return the currency of the shop, an ISO 4217 code."""
+    return str(settings.SHOP_CURRENCY)
+
+
+class Customer(models.Model):
+    """The shop's profile of a user; made in the transaction that registers the user."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="customer")
+    phone = models.CharField(max_length=32, blank=True)
+    birth_date = models.DateField(null=True, blank=True)
+    country = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"customer {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, in one transaction with what its receivers write about it: a user, where it has none."""
+        with transaction.atomic(savepoint=False):
+            super().save(*args, **kwargs)
+
+
+class Collection(models.Model):
+    """A shelf of the catalogue."""
+
+    title = models.CharField(max_length=255, unique=True)
+
+    class Meta:
+        ordering = ["title"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class ProductQuerySet(models.QuerySet["Product"]):
+    """Products."""
+
+    def with_available(self) -> "ProductQuerySet":
+        """Say of each product, as ``available``, how many can still be promised: none where there is no stock."""
+        return self.annotate(available=Coalesce(F("stock__on_hand") - F("stock__reserved"), 0))
+
+
+class Product(models.Model):
+    """A thing that the shop sells at a price."""
+
+    sku = models.CharField(max_length=64, unique=True)
+    title = models.CharField(max_length=255)
+    slug = models.SlugField(max_length=255)
+    unit_price = models.DecimalField(max_digits=12, decimal_places=2, validators=[MinValueValidator(Decimal("0.01"))])
+    currency = models.CharField(max_length=3, default=default_currency)
+    collection = models.ForeignKey(
+        Collection, on_delete=models.SET_NULL, null=True, blank=True, related_name="products"
+    )
+    low_stock_threshold = models.PositiveIntegerField(
+        default=0, help_text="The managers hear of it when fewer than this many can still be promised. 0: never."
+    )
+
+    objects = ProductQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(unit_price__gt=0), name="product_price_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku} {self.title}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, in one transaction with what its receivers write about it."""
+        with transaction.atomic(savepoint=False):
+            super().save(*args, **kwargs)
+
+
+class PriceChange(models.Model):
+    """A product that cost ``old`` until somebody had it cost ``new``. Written with the change itself."""
+
+    # The index begins with it.
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="price_changes", db_index=False)
+    old = models.DecimalField(max_digits=12, decimal_places=2)
+    new = models.DecimalField(max_digits=12, decimal_places=2)
+    who = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty where no person is known, such as in a command.",
+    )
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["product", "-id"], name="price_changes_of_a_product")]
+
+    def __str__(self) -> str:
+        return f"product {self.product_id}: {self.old} -> {self.new}"
+
+
+class Stock(models.Model):
+    """
+    What is there of a product, and how much of that is promised to orders.
+
+    ``on_hand >= reserved >= 0`` holds at every moment; the database checks it.
+    """
+
+    product = models.OneToOneField(Product, on_delete=models.CASCADE, primary_key=True, related_name="stock")
+    on_hand = models.BigIntegerField(default=0)
+    reserved = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "stock"
+        constraints = [
+            models.CheckConstraint(condition=Q(reserved__gte=0), name="stock_reserved_is_not_negative"),
+            models.CheckConstraint(condition=Q(on_hand__gte=F("reserved")), name="stock_covers_reservations"),
+        ]
+
+    def __str__(self) -> str:
+        return f"stock of product {self.product_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, in one transaction with what its receivers write about it."""
+        with transaction.atomic(savepoint=False):
+            super().save(*args, **kwargs)
+
+    @property
+    def available(self) -> int:
+        """How many can still be promised."""
+        return self.on_hand - self.reserved
+
+
+class CartQuerySet(models.QuerySet["Cart"]):
+    """Carts."""
+
+    def reachable_by(self, customer: Customer | None) -> "CartQuerySet":
+        """Return the carts that somebody who knows their id may use: nobody's, and the customer's own."""
+        return self.filter(Q(customer=None) | Q(customer=customer) if customer else Q(customer=None))
+
+    def with_lines(self) -> "CartQuerySet":
+        """Have the lines and their products read too, in one query for all carts."""
+        return self.prefetch_related(models.Prefetch("items", CartItem.objects.select_related("product")))
+
+
+class Cart(models.Model):
+    """What somebody means to buy. It is gone once an order has been made of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, null=True, blank=True, related_name="carts")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CartQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"cart {self.pk}"
+
+    @property
+    def total_price(self) -> Decimal:
+        """What its lines cost at the catalogue's prices now."""
+        return sum((item.total_price for item in self.items.all()), start=Decimal(0))
+
+    @property
+    def currency(self) -> str:
+        """The currency of its lines, or the shop's while it has none."""
+        return next((item.product.currency for item in self.items.all()), default_currency())
+
+
+class CartItem(models.Model):
+    """One product in a cart."""
+
+    # The unique constraint's index begins with it.
+    cart = models.ForeignKey(Cart, on_delete=models.CASCADE, related_name="items", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="+")
+    quantity = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["cart", "product"], name="one_line_a_product_in_a_cart"),
+            models.CheckConstraint(
+                condition=Q(quantity__gte=1, quantity__lte=MAX_LINE_QUANTITY), name="cart_quantity_in_range"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of product {self.product_id} in cart {self.cart_id}"
+
+    @property
+    def total_price(self) -> Decimal:
+        """What the line costs at the catalogue's price now."""
+        return self.quantity * self.product.unit_price
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    """Orders."""
+
+    def visible_to(self, user: Any) -> "OrderQuerySet":
+        """Return the orders that a signed-in user may see: all for staff, else the user's own."""
+        return self if user.is_staff else self.filter(customer__user=user)
+
+    def with_lines(self) -> "OrderQuerySet":
+        """Have the lines and their products read too, in one query for all orders."""
+        return self.prefetch_related(models.Prefetch("items", OrderItem.objects.select_related("product")))
+
+
+class Order(models.Model):
+    """
+    A customer's purchase, written in one transaction with everything that must follow from it.
+
+    ``cart_id`` is the cart it was made of, which no longer exists: one order a cart, for ever.
+    """
+
+    class Status(models.TextChoices):
+        PLACED = "placed"
+        SHIPPED = "shipped"
+        CANCELLED = "cancelled"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orders", db_index=False)
+    cart_id = models.UUIDField(unique=True, editable=False)
+    fingerprint = models.CharField(
+        max_length=64,
+        editable=False,
+        help_text="SHA-256 of its lines: products and quantities.",
+    )
+    status = models.CharField(max_length=9, choices=Status, default=Status.PLACED)
+    placed_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    duplicate = models.BooleanField(default=False)
+    total = models.DecimalField(max_digits=18, decimal_places=2)
+    currency = models.CharField(max_length=3, default=default_currency)
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # Finds a customer's orders, and among them the latest with the same lines.
+            models.Index(fields=["customer", "fingerprint", "placed_at"], name="order_of_the_same_lines"),
+        ]
+
+    def __str__(self) -> str:
+        return f"order {self.pk}"
+
+    @property
+    def subject(self) -> str:
+        """The name under which the ledger keeps this order's tasks."""
+        return f"{self._meta.label_lower}:{self.pk}"
+
+
+class OrderItem(models.Model):
+    """One line of an order, at the price of the moment of checkout."""
+
+    # The unique constraint's index begins with it.
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
+    quantity = models.PositiveIntegerField()
+    unit_price = models.DecimalField(max_digits=12, decimal_places=2)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "product"], name="one_line_a_product_in_an_order"),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="order_quantity_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of product {self.product_id} in order {self.order_id}"
+
+
+class StockMovement(models.Model):
+    """Goods that left (negative quantity) or came back (positive), once per order, product and reason."""
+
+    class Reason(models.TextChoices):
+        SALE = "sale"
+        CANCEL = "cancel"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="movements")
+    # The unique constraint's index begins with it.
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="movements", db_index=False)
+    quantity = models.BigIntegerField()
+    reason = models.CharField(max_length=6, choices=Reason)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "product", "reason"], name="one_movement_a_line_and_reason"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason} of {self.quantity} of product {self.product_id} for order {self.order_id}"
+
+
+class IdempotencyKey(models.Model):
+    """
+    A checkout that a client named, and the answer it got.
+
+    Written in the order's own transaction, as its last statement: it exists if and only if the answer
+    does. The unique constraint makes two answers under one key impossible.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request's body.")
+    status_code = models.PositiveSmallIntegerField()
+    body = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_answer_a_key_and_user")]
+
+    def __str__(self) -> str:
+        return f"idempotency key {self.pk}"

@@ -1,0 +1,18 @@
+"""Admin pages of what is a fact: it is looked at."""
+
+from typing import Any
+
+from django.http import HttpRequest
+
+
+class ReadOnly:
+    """For an admin or an inline of any app: nobody adds, changes or deletes here what happened."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,90 @@
+"""
+What the shop itself arranges when something happens in it. Connected in ``apps.py``.
+
+Receivers of durable signals enqueue and return; those of Django's own are part of the save that
+they accompany, and what they raise undoes it.
+"""
+
+import logging
+from collections.abc import Collection
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from store import inventory, prices, tasks
+from store.checkout import was_ordered_since
+from store.customers import has_profile_in_memory, make_user_of
+from store.models import Customer, Order, Product, Stock
+
+logger = logging.getLogger(__name__)
+
+
+def enqueue_inventory_update(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order is placed: have its stock settled."""
+    tasks.update_inventory.delay(order.pk)
+
+
+def create_customer_profile(sender: object, instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
+    """A user is new: make the profile that goes with it."""
+    if created and not raw and not has_profile_in_memory(instance):
+        Customer.objects.create(user=instance)
+
+
+def create_user_of_profile(sender: object, instance: Customer, raw: bool, **kwargs: Any) -> None:
+    """A profile that has no user is about to be saved: make the user that it belongs to, who cannot sign in yet."""
+    if not raw and instance._state.adding and not instance.user_id:
+        instance.user = make_user_of(instance)
+
+
+def flag_duplicate(sender: object, instance: Order, raw: bool, **kwargs: Any) -> None:
+    """
+    An order is about to be saved: flag it if the customer just placed one with the same lines.
+
+    The checkout saves an order after reserving its stock. Two orders of the same lines wait for each
+    other there, so the second sees the first.
+    """
+    if not raw and instance._state.adding and instance.fingerprint:
+        window_start = timezone.now() - timedelta(minutes=settings.DUPLICATE_ORDER_WINDOW)
+        instance.duplicate = was_ordered_since(window_start, instance)
+
+
+def notice_old_price(
+    sender: object, instance: Product, raw: bool, update_fields: Collection[str] | None, **kwargs: Any
+) -> None:
+    """A product is about to be saved: keep in mind what it costs until now."""
+    may_change = update_fields is None or "unit_price" in update_fields
+    if may_change and not raw and not instance._state.adding:
+        vars(instance)["_old_price"] = prices.lock_price(instance.pk)
+
+
+def record_new_price(sender: object, instance: Product, **kwargs: Any) -> None:
+    """A product was saved: record and announce its price, if that is another."""
+    old: Decimal | None = vars(instance).pop("_old_price", None)
+    if old is None:
+        return
+    instance.unit_price = Product._meta.get_field("unit_price").to_python(instance.unit_price)
+    if old != instance.unit_price:
+        prices.record_changes([(instance, old)])
+
+
+def log_price_change(sender: object, product: Product, old: Decimal, new: Decimal, **kwargs: Any) -> None:
+    """A price changed: say so in the log."""
+    logger.info("The price of product %d changes: %s -> %s %s.", product.pk, old, new, product.currency)
+
+
+def notice_old_stock(sender: object, instance: Stock, raw: bool, **kwargs: Any) -> None:
+    """Stock is about to be edited: keep in mind how much was available."""
+    if not raw and not instance._state.adding:
+        vars(instance)["_old_stock"] = Stock.objects.select_for_update(no_key=True).filter(pk=instance.pk).first()
+
+
+def announce_low_stock(sender: object, instance: Stock, **kwargs: Any) -> None:
+    """Stock was edited: announce it, if that took it below its product's threshold."""
+    old: Stock | None = vars(instance).pop("_old_stock", None)
+    if old and inventory.fell_below(
+        instance.product.low_stock_threshold, before=old.available, after=instance.available
+    ):
+        inventory.announce_low([instance.product_id])

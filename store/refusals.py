@@ -1,0 +1,68 @@
+"""
+What the shop refuses, as a client hears it.
+
+``problem`` is the last word of the problem document's type: a client may act on it. ``errors`` names
+the parts of the request that stand in the way.
+"""
+
+from typing import Any
+
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+from store.inventory import NotEnoughStock
+
+
+class Refusal(APIException):
+    """The request is well-formed, and the state of the shop does not allow it."""
+
+    status_code: int = status.HTTP_409_CONFLICT
+    problem: str
+    errors: list[dict[str, Any]]
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.errors = []
+
+
+class OutOfStock(Refusal):
+    """There is less of some products than the cart asks for."""
+
+    problem = "out-of-stock"
+    default_detail = "There is not enough stock for this order. Nothing was ordered."
+
+    def __init__(self, shortage: NotEnoughStock) -> None:
+        super().__init__()
+        self.errors = [
+            {
+                "pointer": "/cart_id",
+                "detail": f"Product {short.product_id}: {short.asked} asked for, {short.available} available.",
+                "product": short.product_id,
+                "requested": short.asked,
+                "available": short.available,
+            }
+            for short in shortage.shortages
+        ]
+
+
+class KeyInUse(Refusal):
+    """A request under this idempotency key is being answered at this moment."""
+
+    problem = "idempotency-key-in-use"
+    default_detail = "A request with this Idempotency-Key is still running. Ask again in a moment."
+    wait = 1  # seconds
+
+
+class KeyReused(Refusal):
+    """This idempotency key belongs to another request of the same user."""
+
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    problem = "idempotency-key-reused"
+    default_detail = "This Idempotency-Key was used with another body. Send a new key with a new request."
+
+
+class NotCancellable(Refusal):
+    """The order has been shipped or cancelled before."""
+
+    problem = "not-cancellable"
+    default_detail = "This order can no longer be cancelled."

@@ -1,0 +1,298 @@
+"""What goes in and out of the shop's API, and the order's transaction."""
+
+from collections.abc import Iterable
+from datetime import UTC, date
+from typing import Any
+from unicodedata import category
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.core.validators import RegexValidator
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.exceptions import NotFound, ParseError
+
+from store import checkout, idempotency, inventory
+from store.checkout import Line
+from store.customers import customer_of
+from store.fields import IdField, QuantityField, StrictSerializer, StrictUUIDField, TextField
+from store.idempotency import Answer, NamedRequest
+from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product
+from store.refusals import OutOfStock
+from store.signals import order_created
+from worker.faults import crash_point
+from worker.models import DurableTask
+
+#: Empty, or what a telephone can dial.
+PHONE = r"^(\+?[0-9][0-9 ()./-]{4,30})?\Z"
+
+
+def one_line(text: str) -> None:
+    """Refuse line breaks and other control characters: a name goes into the headers of mails."""
+    if any(category(character) in {"Cc", "Zl", "Zp"} for character in text):
+        raise serializers.ValidationError("This has to be one line of text.")
+
+
+def of_a_person_alive(day: date) -> None:
+    """Refuse days that nobody who shops here was born on."""
+    if not date(1900, 1, 1) <= day <= timezone.now().date():
+        raise serializers.ValidationError("This is no birth date of a customer.")
+
+
+@extend_schema_field({"type": "string", "maxLength": 150, "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"})
+class NameField(TextField):
+    """A name of a person: one line, or nothing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=150, allow_blank=True, validators=[one_line], **kwargs)
+
+
+@extend_schema_field({"type": "string", "pattern": r"^(\+?[0-9][0-9 ()./-]{4,30})?$"})
+class PhoneField(TextField):
+    """Empty, or the digits as they are dialled."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, validators=[RegexValidator(PHONE)], **kwargs)
+
+
+class CustomerSerializer(StrictSerializer):
+    """One's own profile, with what the user has of it."""
+
+    id = serializers.IntegerField(read_only=True)
+    username = serializers.CharField(source="user.username", read_only=True)
+    email = serializers.EmailField(source="user.email", max_length=254)
+    first_name = NameField(source="user.first_name")
+    last_name = NameField(source="user.last_name")
+    phone = PhoneField(help_text="Empty, or digits, as they are dialled.")
+    birth_date = serializers.DateField(allow_null=True, validators=[of_a_person_alive])
+
+    def validate_email(self, email: str) -> str:
+        assert self.instance is not None
+        others = get_user_model().objects.exclude(pk=self.instance.user_id)
+        if others.filter(email__iexact=email).exists():
+            raise serializers.ValidationError("This address is taken.")
+        return email
+
+    def update(self, instance: Customer, validated_data: dict[str, Any]) -> Customer:
+        """
+        Save what was changed.
+
+        Raises:
+            ValidationError: somebody took the address a moment ago.
+        """
+        of_user = validated_data.pop("user", {})
+        try:
+            with transaction.atomic():
+                for thing, fields in ((instance.user, of_user), (instance, validated_data)):
+                    for name, value in fields.items():
+                        setattr(thing, name, value)
+                    if fields:
+                        thing.save(update_fields=list(fields))
+        except IntegrityError as error:
+            raise serializers.ValidationError({"email": ["This address is taken."]}) from error
+        return instance
+
+
+class CollectionSerializer(serializers.ModelSerializer[Collection]):
+    products_count = serializers.IntegerField()
+
+    class Meta:
+        model = Collection
+        fields = ["id", "title", "products_count"]
+        read_only_fields = fields
+
+
+class ProductSerializer(serializers.ModelSerializer[Product]):
+    collection = serializers.IntegerField(source="collection_id", allow_null=True, help_text="Its collection's id.")
+    available = serializers.IntegerField(help_text="How many can be ordered now.")
+
+    class Meta:
+        model = Product
+        fields = ["id", "sku", "title", "slug", "unit_price", "currency", "collection", "available"]
+        read_only_fields = fields
+
+
+class CartItemSerializer(serializers.ModelSerializer[CartItem]):
+    product = serializers.IntegerField(source="product_id")
+    sku = serializers.CharField(source="product.sku")
+    title = serializers.CharField(source="product.title")
+    unit_price = serializers.DecimalField(source="product.unit_price", max_digits=12, decimal_places=2)
+    total_price = serializers.DecimalField(max_digits=18, decimal_places=2)
+
+    class Meta:
+        model = CartItem
+        fields = ["id", "product", "sku", "title", "quantity", "unit_price", "total_price"]
+        read_only_fields = fields
+
+
+class CartSerializer(serializers.ModelSerializer[Cart]):
+    items = CartItemSerializer(many=True)
+    total_price = serializers.DecimalField(max_digits=20, decimal_places=2)
+    currency = serializers.CharField()
+
+    class Meta:
+        model = Cart
+        fields = ["id", "items", "total_price", "currency"]
+        read_only_fields = fields
+
+
+class NothingSerializer(StrictSerializer):
+    """A request that has nothing to say beyond its address."""
+
+
+class AddItemSerializer(StrictSerializer):
+    """So many of a product."""
+
+    product_id = IdField()
+    quantity = QuantityField()
+
+
+class ChangeItemSerializer(StrictSerializer):
+    """How many a line asks for."""
+
+    quantity = QuantityField()
+
+    #: Said in the OpenAPI document, which takes every field of a PATCH for optional.
+    needed_in_patch = ("quantity",)
+
+
+class OrderTaskSerializer(serializers.ModelSerializer[DurableTask]):
+    task = serializers.CharField(source="name")
+    enqueued_at = serializers.DateTimeField(source="created_at")
+
+    class Meta:
+        model = DurableTask
+        fields = [
+            "id",
+            "task",
+            "queue",
+            "status",
+            "attempts",
+            "enqueued_at",
+            "published_at",
+            "completed_at",
+            "last_error",
+        ]
+        read_only_fields = fields
+
+
+class OrderTasksSerializer(serializers.Serializer[Any]):
+    results = OrderTaskSerializer(many=True)
+
+
+class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
+    product = serializers.IntegerField(source="product_id")
+    sku = serializers.CharField(source="product.sku")
+    title = serializers.CharField(source="product.title")
+
+    class Meta:
+        model = OrderItem
+        fields = ["product", "sku", "title", "quantity", "unit_price"]
+        read_only_fields = fields
+
+
+class OrderSerializer(serializers.ModelSerializer[Order]):
+    """An order."""
+
+    # The fields describe it; represent() writes it, in a tenth of the time.
+
+    customer = serializers.IntegerField(source="customer_id")
+    items = OrderItemSerializer(many=True)
+
+    class Meta:
+        model = Order
+        fields = ["id", "status", "customer", "items", "total", "currency", "placed_at", "duplicate"]
+        read_only_fields = fields
+
+    def to_representation(self, instance: Order) -> dict[str, Any]:
+        lines = (
+            Line(i.product_id, i.product.sku, i.product.title, i.quantity, i.unit_price, instance.currency)
+            for i in instance.items.all()
+        )
+        return represent(instance, lines)
+
+
+def represent(order: Order, lines: Iterable[Line]) -> dict[str, Any]:
+    """Return an order as a client is told of it."""
+    return {
+        "id": order.pk,
+        "status": str(order.status),
+        "customer": order.customer_id,
+        "items": [
+            {
+                "product": line.product_id,
+                "sku": line.sku,
+                "title": line.title,
+                "quantity": line.quantity,
+                "unit_price": f"{line.unit_price:.2f}",
+            }
+            for line in lines
+        ],
+        "total": f"{order.total:.2f}",
+        "currency": order.currency,
+        "placed_at": order.placed_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "duplicate": order.duplicate,
+    }
+
+
+class CreateOrderSerializer(StrictSerializer):
+    """The cart to order."""
+
+    # ``context`` gives the ``request``, which may carry an ``Idempotency-Key``.
+    cart_id = StrictUUIDField(help_text="The cart to order. It is gone afterwards.")
+
+    def save(self, **kwargs: Any) -> Answer:
+        """
+        Place the order in one transaction with everything that must follow from it.
+
+        Raises:
+            NotFound: there is no such cart for this customer.
+            ValidationError: the cart is empty, or cannot be one order.
+            OutOfStock: names each product that falls short.
+            ParseError: the idempotency key is malformed.
+            KeyInUse, KeyReused: what the idempotency key says.
+        """
+        named = self._named_request()
+        customer = customer_of(self.context["request"].user)
+        with transaction.atomic():
+            answer = idempotency.recall(named) if named else None
+            if answer is None:
+                answer = self._place_order(self.validated_data["cart_id"], customer)
+                if named:
+                    idempotency.remember(named, answer)
+            crash_point("checkout.before_commit")
+        crash_point("checkout.after_commit")
+        return answer
+
+    def _place_order(self, cart_id: UUID, customer: Customer) -> Answer:
+        try:
+            lines = checkout.take_cart(cart_id, customer)
+            order = checkout.write_order(lines, cart_id=cart_id, customer=customer)
+        except checkout.CartNotFound:
+            return self._answer_again(cart_id, customer)
+        except checkout.CartNotOrderable as error:
+            raise serializers.ValidationError({"cart_id": [str(error)]}) from error
+        except inventory.NotEnoughStock as error:
+            raise OutOfStock(error) from error
+        order_created.send_robust(sender=Order, order=order)
+        if transaction.get_rollback():
+            raise transaction.TransactionManagementError("A receiver of order_created spoiled the transaction.")
+        return Answer(status.HTTP_201_CREATED, represent(order, lines))
+
+    def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:
+        """Return the order that this customer made of the cart before."""
+        order = Order.objects.with_lines().filter(cart_id=cart_id, customer=customer).first()
+        if order is None:
+            raise NotFound("There is no such cart.")
+        return Answer(status.HTTP_200_OK, OrderSerializer(order).data, replayed=True)
+
+    def _named_request(self) -> NamedRequest | None:
+        request = self.context["request"]
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        if not idempotency.WELL_FORMED.fullmatch(key):
+            raise ParseError("Idempotency-Key has to be 1 to 255 printable ASCII characters.")
+        return NamedRequest(request.user.pk, key, idempotency.fingerprint(self.initial_data))

@@ -1,0 +1,62 @@
+"""What happens in the shop. Listeners connect in their own ``apps.py``; the shop does not know them."""
+
+from worker.signals import DurableSignal
+
+order_created = DurableSignal("store.order_created")
+"""
+Sent once for every order that is placed, inside the transaction that stores it.
+
+Arguments: ``order``, a :class:`store.models.Order` with its lines already saved.
+
+Not sent when an order is edited, imported or loaded from a fixture. A receiver that failed is sent
+it again, alone, by a durable task, so receivers must be repeatable.
+
+A receiver enqueues and returns. It must not call the broker, the mail server or the network.
+"""
+
+order_cancelled = DurableSignal("store.order_cancelled")
+"""
+Sent once for every order that is cancelled, inside the transaction that cancels it.
+
+Arguments: ``order``, a :class:`store.models.Order` whose status is already ``cancelled`` and whose
+stock is already given back.
+
+Not sent for an order that was cancelled before. Receivers must be repeatable, as for ``order_created``.
+"""
+
+product_price_changed = DurableSignal("store.product_price_changed")
+"""
+Sent once for every product whose price changes, inside the transaction that changes it.
+
+Arguments: ``product``, a :class:`store.models.Product` that has its new price already; ``old`` and
+``new``, decimals. The :class:`store.models.PriceChange`, which says who, is already written.
+
+Sent for a save, wherever it is made, and by ``manage.py import_retail`` and the admin's bulk change of
+prices, for thousands at once: a task that a receiver enqueues is best a batched one. Not sent for a new
+product, for ``QuerySet.update``, nor while fixtures are loaded. Receivers must be repeatable, as for
+``order_created``.
+"""
+
+catalogue_changed = DurableSignal("store.catalogue_changed")
+"""
+Sent for products and stock that are written in bulk, of which Django's ``post_save`` says nothing, inside
+the transaction that writes them: some hundreds at a time.
+
+Arguments: ``model``, such as ``store.product``; ``changes``, a list of ``[id, before, after]``, each with
+the columns that are new as JSON has them. ``before`` is empty for what was made.
+
+Not sent for a save or a deletion of one thing, nor for the stock that orders move. Receivers must be
+repeatable, as for ``order_created``.
+"""
+
+stock_low = DurableSignal("store.stock_low")
+"""
+Sent once whenever a product's available stock falls below its ``low_stock_threshold``, inside the
+transaction that takes the stock: a checkout, or an edit of the stock.
+
+Arguments: ``product``, a :class:`store.models.Product`.
+
+Not sent again until there was as much as the threshold in between; not for a threshold of 0; and not by
+imports, nor when the threshold itself is raised: the daily sweep reports what is low whatever the reason.
+Receivers must be repeatable, as for ``order_created``.
+"""

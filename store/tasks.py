@@ -1,0 +1,43 @@
+"""
+What the shop does after an order and at its hours, as durable tasks.
+
+What concerns stock is run by the workers of the queue ``inventory``, in the transaction that records its
+success. What tidies up is enqueued by beat, and run in small transactions of its own.
+"""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.conf import settings
+
+from store import carts, idempotency, inventory
+from store.models import Order
+
+
+@shared_task(name="store.tasks.update_inventory", queue="inventory", batch_size=200)
+def update_inventory(order_ids: list[int]) -> None:
+    """
+    Settle the stock that these orders reserved: the goods have left.
+
+    Effect: ``on_hand`` and ``reserved`` go down, one ``sale`` movement a line; the key is order and
+    product. A second delivery finds the movements and changes nothing; so it does with cancelled
+    orders, whose rows are locked first, because a cancellation may be under way.
+    """
+    locked = Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id")
+    inventory.settle(list(locked.values_list("id", flat=True)))
+
+
+@shared_task(name="store.tasks.drop_abandoned_carts", queue="scheduled", transactional=False)
+def drop_abandoned_carts() -> int:
+    """
+    Delete the carts that were made over ``CART_LIFETIME_DAYS`` ago, and return how many.
+
+    Repeatable: what is gone stays gone.
+    """
+    return carts.drop_abandoned(older_than=timedelta(days=settings.CART_LIFETIME_DAYS))
+
+
+@shared_task(name="store.tasks.prune_idempotency_keys", queue="scheduled", transactional=False)
+def prune_idempotency_keys() -> int:
+    """Delete the idempotency keys that nobody may use any more, and return how many. Repeatable."""
+    return idempotency.prune()

@@ -1,0 +1,150 @@
+"""What goes wrong behind an order, as its customer and the operator see it, and what the operator does about it."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.processes
+
+CONFIRMATION = "email_app.tasks.send_order_confirmation"
+
+
+def mail_to(server, name) -> int:
+    return sum(f"{name}@" in str(mail["To"]) for mail in server.received)
+
+
+@pytest.fixture
+def customer(visitor, mail_server):
+    """Somebody whom the welcome mail has reached, so that the next mail is about an order."""
+    visitor.name = visitor.register()
+    wait_until("the welcome mail is there", lambda: mail_to(mail_server, visitor.name) == 1)
+    return visitor
+
+
+def confirmation(page):
+    return page.locator(f"[data-task='{CONFIRMATION}']")
+
+
+def test_a_mail_server_that_is_busy_is_tried_again_before_the_customers_eyes(customer, page, mail_server):
+    mail_server.answers.append("451 busy")
+    customer.fill_cart("Paper lantern")
+    customer.place_order()
+
+    expect(confirmation(page)).to_contain_text("Trying again")
+    expect(confirmation(page)).to_contain_text("451")
+    customer.expect_settled_timeline()
+
+    expect(confirmation(page)).to_contain_text("2 attempts")
+    assert mail_to(mail_server, customer.name) == 2
+
+
+def test_a_worker_is_killed_and_the_customer_sees_its_task_tried_again(shop, customer, page, mail_server):
+    mail_server.answers.append("stall")
+    customer.fill_cart("Beeswax candle")
+    customer.place_order()
+    expect(confirmation(page)).to_have_attribute("data-status", "running")
+
+    shop.worker.kill()
+    assert not shop.worker.is_alive
+    shop.worker = shop.start_worker(concurrency=1)
+
+    customer.expect_settled_timeline()
+    expect(confirmation(page)).to_have_attribute("data-status", "succeeded")
+    expect(confirmation(page)).to_contain_text(re.compile(r"[2-9] attempts"))
+    assert mail_to(mail_server, customer.name) == 2
+
+
+@pytest.mark.usefixtures("no_dead_letters")
+def test_a_dead_letter_is_replayed_by_the_operator_and_the_customer_sees_it_done(customer, page, visit, mail_server):
+    address = f"{customer.name}@shop.example"
+    mail_server.refused[address] = "550 no such mailbox"
+    customer.fill_cart("Wall sconce")
+    order = customer.place_order()
+    expect(confirmation(page)).to_have_attribute("data-status", "dead")
+    expect(page.get_by_text("1 task needs a person")).to_be_visible()
+
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.get_by_role("link", name="Operations").click()
+    group = wall.locator(f".dead-group[data-task='{CONFIRMATION}']")
+    expect(group).to_contain_text("550")
+    group.get_by_role("button", name="Show them").click()
+    expect(group).to_contain_text(f"store.order:{order}")
+    del mail_server.refused[address]
+    group.get_by_role("button", name="Replay").first.click()
+    question = wall.get_by_role("dialog", name="Replay 1 dead letter?")
+    expect(question).to_contain_text("under the same id")
+    question.get_by_role("button", name="Replay").click()
+
+    expect(wall.get_by_text("1 dead letter is on the way again.")).to_be_visible()
+    expect(group).to_be_hidden()
+    customer.expect_settled_timeline()
+    expect(confirmation(page)).to_have_attribute("data-status", "succeeded")
+    assert mail_to(mail_server, customer.name) == 2
+
+
+@pytest.mark.usefixtures("no_dead_letters")
+def test_a_dead_letter_is_discarded_with_a_reason(customer, page, visit, mail_server):
+    mail_server.refused[f"{customer.name}@shop.example"] = "550 no such mailbox"
+    customer.fill_cart("Box of matches")
+    customer.place_order()
+    expect(confirmation(page)).to_have_attribute("data-status", "dead")
+
+    operator = visit()
+    operator.sign_in("admin")
+    operator.page.goto("/operations")
+    group = operator.page.locator(".dead-group")
+    group.get_by_role("button", name="Discard").click()
+    question = operator.page.get_by_role("dialog", name="Discard 1 dead letter?")
+    expect(question.get_by_role("button", name="Discard")).to_be_disabled()
+    question.get_by_label("Reason").fill("told by telephone")
+    question.get_by_role("button", name="Discard").click()
+
+    expect(operator.page.get_by_text("1 dead letter is discarded.")).to_be_visible()
+    expect(confirmation(page)).to_have_attribute("data-status", "cancelled")
+    expect(confirmation(page)).to_contain_text("told by telephone")
+
+
+@pytest.fixture
+def resumed(shop):
+    """Leave no queue paused to the next test."""
+    yield
+    shop.run_command("outbox", "resume", "email")
+
+
+@pytest.mark.usefixtures("resumed")
+def test_a_queue_is_paused_and_resumed_and_what_waited_goes(customer, page, visit):
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations")
+    row = wall.locator("tr[data-queue=email]")
+    row.get_by_role("button", name="Pause email").click()
+    wall.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(row).to_contain_text("Paused")
+    wall.wait_for_timeout(3_000)  # The relay heeds it within a second, and says nothing of it.
+
+    customer.fill_cart("Spinning top")
+    customer.place_order()
+    expect(page.locator("[data-task][data-status=succeeded]")).to_have_count(4)
+    expect(confirmation(page)).to_contain_text("Waiting")
+    expect(row.locator("td").first).to_have_text("1")
+    row.get_by_role("button", name="Resume email").click()
+    question = wall.get_by_role("dialog", name="Resume email?")
+    expect(question).to_contain_text("1 task goes to the workers")
+    question.get_by_role("button", name="Resume").click()
+
+    expect(wall.get_by_text("email is resumed.")).to_be_visible()
+    customer.expect_settled_timeline()
+
+
+def test_the_wall_is_for_staff(visitor, page):
+    visitor.register()
+    expect(page.get_by_role("link", name="Operations")).to_be_hidden()
+    page.goto("/operations")
+
+    expect(page.get_by_role("heading", name="Nothing is here")).to_be_visible()

@@ -1,0 +1,66 @@
+"""What every test may use."""
+
+import logging
+import re
+
+import pytest
+
+from tests import processes
+from worker.celery import app
+
+# Threads that tests start would otherwise meet the app of the pytest-celery plugin, which comes first.
+app.set_default()
+# A line for each of a thousand requests would bury what a failed test has to say.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def pytest_collection_modifyitems(config, items):
+    from django.conf import settings
+
+    if settings.CELERY_BROKER_URL.startswith("amqp") and hasattr(config, "workerinput"):
+        # A Valkey each test starts for itself, but this broker is one for the whole run.
+        raise pytest.UsageError("On RabbitMQ tests would take one another's messages: run them one by one, with -n 0.")
+    for item in items:
+        for mark in item.iter_markers("fault"):
+            item.extra_keyword_matches.update(mark.args)  # So that -k F23 finds it, wherever it stands.
+    on_postgresql = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
+    if not asks_for_faults(config):
+        leave_out(config, items, "slow_fault")
+        if not on_postgresql and not any("faults" in path for path in config.args):
+            leave_out(config, items, "once")
+    if not on_postgresql:
+        for item in items:
+            if item.get_closest_marker("postgresql"):
+                item.add_marker(pytest.mark.skip(reason="needs PostgreSQL: set DATABASE_URL"))
+
+
+def leave_out(config, items, marker):
+    left_out = [item for item in items if item.get_closest_marker(marker)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def asks_for_faults(config):
+    """Whether somebody wants faults by marker or by name, also those that take minutes."""
+    return (
+        re.search("fault|chaos", config.option.markexpr) is not None
+        or re.search(r"\bF\d\d\b", config.option.keyword) is not None
+    )
+
+
+@pytest.fixture(autouse=True)
+def fresh_probe():
+    """Let no test see what another's tasks did."""
+    from tests import probe
+
+    yield
+    probe.failing.clear()
+    probe.seen.clear()
+
+
+@pytest.fixture
+def machine(transactional_db, tmp_path):
+    """A database, a broker, and room for real processes of the project."""
+    with processes.Machine(tmp_path) as machine:
+        yield machine

@@ -1,0 +1,125 @@
+"""Flower as ``flowerconfig.py`` starts it: nothing of it is open, tasks lead back to the ledger, it remembers."""
+
+import socket
+import sys
+
+import httpx
+import pytest
+from django.db.models import F
+
+from tests import probe
+from tests.processes import free_port, wait_until
+from worker import results
+from worker.models import Canary, DurableTask
+from worker.outbox import collecting
+
+pytestmark = [pytest.mark.processes, pytest.mark.once]
+PASSWORD = ("operator", "s3cret")
+
+
+@pytest.fixture
+def start_flower(machine, tmp_path):
+    def start(*options, **environment):
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "worker",
+            "flower",
+            f"--port={port}",
+            *options,
+            f"--db={tmp_path}/flower",
+        ]
+        flower = machine._start(
+            "flower",
+            command,
+            {"FLOWER_BASIC_AUTH": ":".join(PASSWORD), "SITE_URL": "https://shop.example"} | environment,
+        )
+        wait_until("Flower answers", lambda: answers(port))
+        flower.port = port
+        return flower
+
+    return start
+
+
+def answers(port):
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthcheck").is_success
+    except httpx.TransportError:
+        return False
+
+
+def own_address():
+    """An address of this machine that is not loopback, or None."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith("127.") else address
+
+
+def test_every_page_needs_the_password_and_two_only_from_elsewhere(start_flower):
+    base = f"http://127.0.0.1:{start_flower().port}"
+    for page in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"):
+        assert httpx.get(base + page).status_code == 401, page
+        assert httpx.get(base + page, auth=("operator", "wrong")).status_code == 401, page
+    assert httpx.get(f"{base}/workers", auth=PASSWORD).status_code == 200
+    for page in ("/metrics", "/healthcheck"):
+        assert httpx.get(base + page).status_code == 200
+        assert httpx.get(base + page, headers={"X-Forwarded-For": "10.0.0.7"}).status_code == 401
+        assert httpx.get(base + page, headers={"X-Forwarded-For": "10.0.0.7"}, auth=PASSWORD).status_code == 200
+
+
+@pytest.mark.skipif(own_address() is None, reason="this machine has no other address than loopback")
+def test_what_is_open_on_this_machine_is_closed_to_others(start_flower):
+    port = start_flower("--address=0.0.0.0").port
+    for page in ("/metrics", "/healthcheck"):
+        assert httpx.get(f"http://{own_address()}:{port}{page}").status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{port}{page}").status_code == 200
+
+
+def test_a_durable_task_leads_back_to_the_ledger(machine, start_flower):
+    flower = start_flower()
+    base = f"http://127.0.0.1:{flower.port}"
+    machine.start_relay()
+    worker = machine.start_worker("-E", concurrency=1)
+    workers = f"{base}/api/workers?refresh=1"
+    wait_until("Flower sees the worker", lambda: httpx.get(workers, auth=PASSWORD, timeout=20).json())
+    handle = probe.make_collection.delay("shelf")
+    wait_until("it is done", lambda: DurableTask.objects.filter(status="succeeded").exists())
+    page = f"{base}/task/{handle.id}"
+    wait_until("Flower knows the task by the ledger's id", lambda: httpx.get(page, auth=PASSWORD).status_code == 200)
+    address = f"https://shop.example/admin/worker/durabletask/{handle.id}/change/"
+    assert f'<a href="{address}">' in httpx.get(page, auth=PASSWORD).text
+    with collecting():
+        together = [probe.make_collections.delay(f"shelf {number}") for number in range(5)]
+    wait_until("they are done", lambda: DurableTask.objects.filter(status="succeeded").count() == 6)
+    messages = {results.message_of(task.id) for task in together}
+    assert len(messages) < 5, "none shared a message"
+    wait_until(
+        "Flower knows them by it",
+        lambda: all(httpx.get(f"{base}/task/{message}", auth=PASSWORD).is_success for message in messages),
+    )
+    wait_until("canaries were taken", lambda: Canary.objects.filter(seen_at__gt=F("sent_at")).exists(), seconds=60)
+    known = httpx.get(f"{base}/api/tasks", auth=PASSWORD).json().values()
+    assert {task["name"] for task in known} == {"tests.make_collection", "tests.make_collections"}
+    assert worker.is_alive
+
+    flower.stop()
+    page = f"http://127.0.0.1:{start_flower().port}/task/{handle.id}"
+    assert httpx.get(page, auth=PASSWORD).status_code == 200, "it has forgotten"
+
+
+def test_a_read_only_one_shows_and_does_nothing(machine, start_flower):
+    base = f"http://127.0.0.1:{start_flower(FLOWER_READ_ONLY='1').port}"
+    worker = machine.start_worker(concurrency=1)
+    assert httpx.get(f"{base}/workers", auth=PASSWORD).status_code == 200
+    refused = httpx.post(f"{base}/api/worker/shutdown/celery@nobody", auth=PASSWORD)
+    assert refused.status_code == 403
+    applied = httpx.post(f"{base}/api/task/async-apply/tests.make_collection", auth=PASSWORD, json={"args": ["x"]})
+    assert applied.status_code == 403
+    assert worker.is_alive

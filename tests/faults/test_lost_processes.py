@@ -1,0 +1,167 @@
+"""Workers and relays that are killed: nothing is lost and nothing is done twice."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from store.models import Collection
+from tests import probe
+from tests.processes import wait_until
+from worker.models import DurableTask
+from worker.outbox import collecting
+
+pytestmark = pytest.mark.processes
+Status = DurableTask.Status
+
+
+def enqueue(count: int) -> None:
+    with collecting():
+        for number in range(count):
+            probe.make_collections.delay(f"shelf {number}")
+
+
+def all_succeeded() -> bool:
+    return not DurableTask.objects.exclude(status=Status.SUCCEEDED).exists()
+
+
+def test_a_task_enqueued_at_idle_is_done_at_once(machine):
+    machine.start_relay()
+    machine.start_worker()
+    probe.make_collection.delay("warm up")
+    wait_until("the first task is done", all_succeeded)
+    probe.make_collection.delay("garden")
+    wait_until("the task is done", all_succeeded, seconds=2)
+
+
+@pytest.mark.fault("F08")
+def test_a_killed_child_counts_as_an_attempt_and_its_effect_happens_once(machine):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    handle = probe.make_slowly.delay("garden", 1.5)
+    wait_until("the worker has it", lambda: worker.says(f"{handle.id}] received"))
+    (child,) = worker.children()
+    os.kill(child, signal.SIGKILL)
+    wait_until("it is done", all_succeeded, seconds=15)
+    assert worker.children() != [child]
+    assert DurableTask.objects.get().attempts == 2
+    assert Collection.objects.count() == 1
+
+
+@pytest.mark.fault("F10")
+def test_a_killed_worker_s_task_is_done_by_another_within_ten_seconds(machine):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    handle = probe.make_slowly.delay("garden", 2)
+    wait_until("the worker has it", lambda: worker.says(f"{handle.id}] received"))
+    worker.kill()
+    machine.start_worker(concurrency=1)
+    wait_until("another did it", all_succeeded, seconds=12)
+    assert Collection.objects.count() == 1
+
+
+@pytest.mark.once
+@pytest.mark.fault("F10")
+@pytest.mark.parametrize("task", [probe.make_slowly, probe.ring_slowly], ids=["in the database", "outside it"])
+def test_f10_another_worker_has_done_a_killed_one_s_task_within_ten_seconds(machine, task):
+    machine.start_relay()
+    workers = [machine.start_worker(concurrency=1), machine.start_worker(concurrency=1)]
+    handle = task.delay("garden", 1)
+    wait_until("a worker has it", lambda: any(worker.says(f"{handle.id}] received") for worker in workers))
+    time.sleep(0.5)  # It is in the midst of it.
+    (holder,) = [worker for worker in workers if worker.says(f"{handle.id}] received")]
+    holder.kill()
+    killed_at = time.monotonic()
+    assert Collection.objects.count() == 0
+    wait_until("it is done", all_succeeded, seconds=20)
+    took = time.monotonic() - killed_at
+    print(f"F10: done {took:.1f} s after the kill, {task.name}")
+    assert took < 10 + 5  # The task itself takes one, and the machine may be busy.
+    assert Collection.objects.count() == 1
+
+
+@pytest.mark.fault("F08", "F09")
+@pytest.mark.parametrize("place", ["consumer.before_effect", "consumer.before_commit", "consumer.after_commit"])
+def test_a_child_that_dies_at_any_moment_leaves_one_effect(machine, place):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1, FAULT=place)
+    (child,) = worker.children()
+    probe.make_collection.delay("garden")
+    wait_until("the fault landed", lambda: child not in worker.children())
+    worker.kill()
+    machine.start_worker(concurrency=1)
+    wait_until("it is done", all_succeeded, seconds=15)
+    probe.make_collection.delay("and work goes on")
+    wait_until("work goes on", all_succeeded)
+    assert Collection.objects.filter(title="garden").count() == 1
+
+
+@pytest.mark.fault("F12")
+def test_a_poisonous_task_is_parked_and_the_others_go_on(machine):
+    machine.start_relay()
+    machine.start_worker()
+    probe.poison.delay()
+    enqueue(20)
+    wait_until("the poison is dead", lambda: DurableTask.objects.filter(status=Status.DEAD).exists(), seconds=40)
+    task = DurableTask.objects.get(name="tests.poison")
+    assert task.attempts == probe.poison.max_attempts
+    assert "WorkerDiedError" in task.last_error
+    wait_until("the others are done", lambda: Collection.objects.count() == 20)
+
+
+@pytest.mark.fault("F06", "F07")
+@pytest.mark.parametrize("place", ["relay.after_claim", "relay.after_publish"])
+def test_a_relay_that_dies_between_claim_and_publish_is_made_good_by_another(machine, place):
+    machine.start_worker()
+    relay = machine.start_relay(FAULT=place)
+    enqueue(3)
+    wait_until("the fault landed", lambda: not relay.is_alive)
+    machine.start_relay()
+    wait_until("all is done", all_succeeded, seconds=15)
+    assert Collection.objects.count() == 3
+
+
+@pytest.mark.fault("F44")
+def test_two_relays_publish_each_row_once(machine):
+    relays = [machine.start_relay(), machine.start_relay()]
+    handles = [probe.make_collection.delay(f"shelf {number}") for number in range(300)]
+    worker = machine.start_worker()
+    wait_until("all is done", all_succeeded, seconds=60)
+    assert all(relay.is_alive for relay in relays)
+    log = worker.log.read_text()
+    assert [log.count(f"{handle.id}] received") for handle in handles] == [1] * 300
+
+
+@pytest.mark.once
+@pytest.mark.fault("F15")
+def test_a_claim_on_an_outside_effect_is_renewed_while_its_body_runs(machine):
+    machine.start_relay()
+    machine.start_worker(concurrency=1, LEDGER_RUNNING_LEASE="2")
+    probe.ring_slowly.delay("door", 6)
+    wait_until("it is done", all_succeeded, seconds=20)
+    assert DurableTask.objects.get().attempts == 1
+    assert Collection.objects.count() == 1
+
+
+@pytest.mark.once
+@pytest.mark.fault("F10")
+def test_an_outside_effect_of_a_killed_worker_is_taken_over_within_ten_seconds(machine):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    probe.ring_slowly.delay("door", 1)
+    wait_until("it runs", lambda: DurableTask.objects.filter(status=Status.RUNNING).exists())
+    worker.kill()
+    machine.start_worker(concurrency=1)
+    wait_until("another did it", all_succeeded, seconds=14)
+    assert DurableTask.objects.get().attempts == 2
+
+
+@pytest.mark.fault("F56")
+def test_a_worker_that_is_told_to_stop_finishes_what_it_holds(machine):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    handle = probe.make_slowly.delay("garden", 1)
+    wait_until("the worker has it", lambda: worker.says(f"{handle.id}] received"))
+    assert worker.stop() == 0
+    assert all_succeeded()

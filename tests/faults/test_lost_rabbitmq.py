@@ -1,0 +1,77 @@
+"""A RabbitMQ that is killed while it is given messages: what it confirmed it has, the rest is given again."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from store.models import Collection
+from tests import probe
+from tests.faults.test_lost_processes import all_succeeded
+from tests.own_rabbitmq import OwnRabbitMQ, find_server
+from tests.processes import wait_until
+from worker.models import DurableTask
+from worker.outbox import collecting
+
+pytestmark = pytest.mark.processes
+COUNT = 3_000
+
+
+@pytest.fixture
+def own_rabbitmq(machine, tmp_path):
+    script = find_server()
+    if script is None:
+        pytest.skip("there is no rabbitmq-server")
+    node = OwnRabbitMQ(tmp_path, script)
+    machine.environment["CELERY_BROKER_URL"] = node.url
+    yield node
+    node.kill()
+
+
+@pytest.mark.fault("F26")
+@pytest.mark.slow_fault
+def test_f26_a_rabbitmq_killed_while_it_is_given_messages_loses_none(machine, own_rabbitmq):
+    relay = machine.start_relay(LEDGER_QUEUE_WINDOW=str(COUNT))
+    probe.make_collection.delay("warm up")
+    wait_until("its queue is there", lambda: own_rabbitmq.depth("default") == 1)
+    time.sleep(5)  # Killed sooner, RabbitMQ 3.10 itself never finds the leader of a new quorum queue again.
+    published = DurableTask.objects.filter(status="published")
+    with collecting():
+        for number in range(COUNT):
+            probe.make_collection.delay(f"shelf {number}")
+    wait_until("the relay is in the midst of it", lambda: own_rabbitmq.depth("default") >= 100)
+    own_rabbitmq.kill()
+    wait_until("the relay noticed", lambda: relay.says("The broker is away or refuses"))
+    claimed, waiting = published.count(), DurableTask.objects.filter(status="pending").count()
+    own_rabbitmq.start()
+    confirmed = own_rabbitmq.depth("default")
+    machine.start_worker()
+    took = wait_until("all are done", all_succeeded, seconds=150)
+    lapsed = DurableTask.objects.filter(lapses__gt=0).count()
+    print(
+        f"F26: killed with {claimed} published and {waiting} to come; {confirmed} were there after its restart; "
+        f"all done {took:.0f} s after a worker was ready; {lapsed} had gone unheard of"
+    )
+    assert relay.is_alive
+    assert waiting > 0, "it was over before the kill"
+    assert Collection.objects.count() == COUNT + 1
+    assert lapsed == 0, "confirmed messages were lost"
+
+
+@pytest.mark.fault("F20", "F26")
+@pytest.mark.slow_fault
+def test_f20_a_rabbitmq_that_falls_silent_is_left_and_found_again(machine, own_rabbitmq):
+    relay = machine.start_relay()
+    machine.start_worker(concurrency=1)
+    probe.make_collection.delay("before")
+    wait_until("it is done", all_succeeded)
+    os.killpg(own_rabbitmq.process.pid, signal.SIGSTOP)
+    for number in range(20):
+        probe.make_collection.delay(f"shelf {number}")
+    wait_until("the relay gave up waiting", lambda: relay.says("The broker is away or refuses"), seconds=40)
+    os.killpg(own_rabbitmq.process.pid, signal.SIGCONT)
+    took = wait_until("all are done", all_succeeded, seconds=90)
+    print(f"F20: done {took:.1f} s after RabbitMQ answered again")
+    assert relay.is_alive
+    assert Collection.objects.count() == 21

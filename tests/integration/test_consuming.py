@@ -1,0 +1,323 @@
+"""What a message does: each row's effect once, whatever happens to messages and bodies."""
+
+import threading
+import uuid
+
+import pytest
+from celery.result import AsyncResult
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from store.models import Collection
+from tests import probe
+from worker import consumer, dead_letters, ledger
+from worker.models import DurableTask
+from worker.outbox import collecting
+from worker.tasks import run_mixed
+from worker.testing import drain
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Status = DurableTask.Status
+
+
+def publish(*queues: str) -> list[str]:
+    """Claim what is due, as the relay does, and return the ids that its messages would carry."""
+    rooms = dict.fromkeys(queues or ("default",), 1_000)
+    return [str(row.id) for row in ledger.claim(rooms, lease=60, limit=1_000)]
+
+
+def make_due() -> None:
+    DurableTask.objects.filter(status=Status.PENDING).update(available_at="2010-12-01T08:00Z")
+
+
+def let_leases_end() -> int:
+    DurableTask.objects.filter(lease_until__isnull=False).update(lease_until="2010-12-01T08:00Z")
+    return ledger.lapse_expired()
+
+
+def unlimited(name: str) -> None:
+    """Allow any number of attempts."""
+
+
+class TestDelivery:
+    @pytest.mark.fault("F42")
+    def test_a_message_delivered_twice_runs_its_row_once(self):
+        probe.make_collection.delay("garden")
+        ids = publish()
+        assert "1 succeeded" in consumer.consume(probe.make_collection, ids)
+        assert "1 passed over" in consumer.consume(probe.make_collection, ids)
+        assert probe.seen == ["garden"]
+
+    def test_a_forged_message_has_no_effect(self):
+        assert "1 passed over" in consumer.consume(probe.make_collection, [str(uuid.uuid4())])
+        with pytest.raises(ValueError, match="badly formed"):
+            consumer.consume(probe.make_collection, ["1; DROP TABLE"])
+        assert probe.seen == []
+
+    def test_a_message_that_names_another_task_than_its_row_does_not_run_the_wrong_body(self):
+        garden, door = probe.make_collection.delay("garden"), probe.ring.delay("door")
+        publish()
+        assert "1 passed over" in consumer.consume(probe.ring, [garden.id])
+        assert "1 passed over" in consumer.consume(run_mixed, [door.id])
+        assert probe.seen == []
+        make_due()
+        drain()
+        assert sorted(probe.seen) == ["door", "garden"]
+
+    def test_tasks_that_this_process_does_not_know_wait_and_no_attempt_is_counted(self):
+        for title in ("garden", "new", "kitchen"):
+            probe.make_collections.delay(title)
+        DurableTask.objects.filter(args=["new"]).update(name="tests.of_the_next_release")
+        assert "2 succeeded, 0 failed, 1 passed over" in consumer.consume(run_mixed, publish())
+        waiting = DurableTask.objects.get(name="tests.of_the_next_release")
+        assert (waiting.status, waiting.attempts, waiting.lapses) == (Status.PENDING, 0, 0)
+        assert Collection.objects.count() == 2
+
+    def test_a_task_may_wait_for_years(self):
+        probe.make_collection.delay("garden")
+        DurableTask.objects.update(lapses=ledger.MOST_LAPSES)
+        publish()
+        assert let_leases_end() == 1
+        assert DurableTask.objects.get().lapses == ledger.MOST_LAPSES
+
+    def test_a_message_for_a_row_that_is_not_published_has_no_effect(self):
+        handle = probe.make_collection.delay("garden")
+        assert "1 passed over" in consumer.consume(probe.make_collection, [handle.id])
+        assert DurableTask.objects.get().status == Status.PENDING
+
+    def test_a_discarded_row_does_not_run(self):
+        probe.give_up.delay("permanent")
+        drain()
+        task = DurableTask.objects.get()
+        dead_letters.discard([task.id], reason="of no use")
+        assert "1 passed over" in consumer.consume(probe.give_up, [str(task.id)])
+        assert DurableTask.objects.get().status == Status.CANCELLED
+
+    @pytest.mark.fault("F15")
+    def test_a_row_held_by_another_worker_is_passed_over(self):
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one writer: the other worker waits instead")
+        probe.make_collection.delay("garden")
+        ids = publish()
+        answers = []
+
+        def other_worker():
+            answers.append(consumer.consume(probe.make_collection, ids))
+            connection.close()
+
+        with transaction.atomic():
+            ledger.complete([uuid.UUID(id) for id in ids])
+            thread = threading.Thread(target=other_worker)
+            thread.start()
+            thread.join()
+        assert answers == ["0 succeeded, 0 failed, 1 passed over"]
+
+    def test_a_row_that_came_back_and_was_done_is_not_done_again_by_its_first_message(self):
+        probe.make_collection.delay("garden")
+        first = publish()
+        let_leases_end()
+        second = publish()
+        consumer.consume(probe.make_collection, second)
+        consumer.consume(probe.make_collection, first)
+        assert probe.seen == ["garden"]
+
+
+class TestBatches:
+    def test_rows_of_one_task_run_as_one_batch(self):
+        for number in range(30):
+            probe.make_collections.delay(f"shelf {number:02}")
+        drain()
+        assert [len(batch) for batch in probe.seen] == [30]
+        assert Collection.objects.count() == 30
+
+    def test_a_batch_is_no_larger_than_the_task_allows(self):
+        with collecting():
+            for number in range(120):
+                probe.make_collections.delay(f"shelf {number:03}")
+        drain()
+        assert sorted(len(batch) for batch in probe.seen) == [20, 50, 50]
+
+    def test_one_bad_row_of_a_batch_fails_alone(self):
+        probe.failing["shelf 07"] = RuntimeError("no such shelf")
+        for number in range(20):
+            probe.make_collections.delay(f"shelf {number:02}")
+        drain()
+        assert Collection.objects.count() == 19
+        bad = DurableTask.objects.exclude(status=Status.SUCCEEDED).get()
+        assert (bad.args, bad.status, bad.attempts) == (["shelf 07"], Status.PENDING, 1)
+        assert bad.last_error == "RuntimeError: no such shelf"
+
+    def test_few_rows_of_several_tasks_share_a_message_and_its_transaction(self):
+        probe.make_collections.delay("a")
+        probe.make_other_collections.delay("b")
+        assert "2 succeeded" in consumer.consume(run_mixed, publish())
+        assert sorted(probe.seen) == [["a"], ["b"]]
+
+    def test_a_batch_uses_a_constant_number_of_queries(self):
+        counts = []
+        for size in (2, 40):
+            with collecting():
+                for number in range(size):
+                    probe.make_collections.delay(f"{size} {number}")
+            ids = publish()
+            with CaptureQueriesContext(connection) as queries:
+                consumer.consume(probe.make_collections, ids)
+            counts.append(len(queries))
+        assert counts[0] == counts[1]
+
+
+class TestFailure:
+    @pytest.mark.fault("F14")
+    def test_a_failure_undoes_the_effect_and_comes_back_later(self):
+        probe.failing["garden"] = RuntimeError("no garden")
+        handle = probe.make_collection.delay("garden")
+        assert drain() == 1
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.last_error) == (Status.PENDING, 1, "RuntimeError: no garden")
+        assert task.available_at > task.created_at
+        assert AsyncResult(handle.id).state == "RETRY"
+        assert not Collection.objects.exists()
+
+        probe.failing.clear()
+        make_due()
+        drain()
+        task.refresh_from_db()
+        assert (task.status, task.attempts) == (Status.SUCCEEDED, 2)
+        assert Collection.objects.count() == 1
+
+    @pytest.mark.fault("F13")
+    def test_the_gaps_between_attempts_grow(self):
+        probe.failing["garden"] = RuntimeError("no garden")
+        probe.make_collection.delay("garden")
+        gaps = []
+        for _ in range(5):
+            make_due()
+            drain()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT CURRENT_TIMESTAMP")
+            task = DurableTask.objects.get()
+            gaps.append((task.available_at - task.published_at).total_seconds())
+        assert all(0.45 * 2**attempt <= gap <= 1.2 * 2**attempt + 1 for attempt, gap in enumerate(gaps))
+
+    @pytest.mark.fault("F13")
+    def test_used_up_attempts_end_as_a_dead_letter_that_a_replay_revives(self):
+        handle = probe.give_up.delay("other")
+        for _ in range(5):
+            make_due()
+            drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.DEAD, 3)
+        with pytest.raises(RuntimeError, match="other"):
+            AsyncResult(handle.id).get(timeout=1)
+
+        assert dead_letters.replay([task.id]) == 1
+        assert dead_letters.replay([task.id]) == 0
+        drain()
+        task.refresh_from_db()
+        assert (task.id, task.status, task.attempts) == (uuid.UUID(handle.id), Status.PENDING, 4)
+
+    @pytest.mark.parametrize("kind", ["permanent", "division"])
+    def test_an_error_that_can_never_succeed_is_dead_at_once(self, kind):
+        probe.give_up.delay(kind)
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.DEAD, 1)
+
+    def test_a_task_may_ask_to_come_back_at_a_time(self):
+        probe.come_back.delay(500)
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.last_error) == (Status.PENDING, "ValueError: not yet")
+        assert 495 < (task.available_at - task.published_at).total_seconds() < 505
+
+    def test_what_a_failed_body_enqueued_is_undone(self):
+        probe.failing["b"] = RuntimeError("no b")
+        probe.enqueue_children.delay(["a", "b", object.__name__])
+        drain()
+        assert DurableTask.objects.filter(name="tests.enqueue_children", status=Status.SUCCEEDED).exists()
+
+
+class TestEffectsOutside:
+    def test_the_body_runs_in_no_transaction_and_its_success_is_recorded(self):
+        probe.ring.delay("front door")
+        drain()
+        assert probe.seen == ["front door"]
+        assert DurableTask.objects.get().status == Status.SUCCEEDED
+
+    def test_a_failure_is_retried(self):
+        probe.failing["front door"] = ConnectionError("nobody home")
+        probe.ring.delay("front door")
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
+
+    def test_a_second_message_finds_it_claimed(self):
+        probe.ring.delay("front door")
+        ids = publish()
+        assert ledger.start(uuid.UUID(ids[0]), lease=8, limit_of=unlimited) is not None
+        assert "1 passed over" in consumer.consume(probe.ring, ids)
+
+    def test_a_worker_that_lost_its_claim_can_record_nothing(self):
+        probe.ring.delay("front door")
+        slow = ledger.start(uuid.UUID(publish()[0]), lease=8, limit_of=unlimited)
+        let_leases_end()
+        quick = ledger.start(uuid.UUID(publish()[0]), lease=8, limit_of=unlimited)
+        assert not ledger.renew(slow, lease=8)
+        assert not ledger.finish(slow)
+        assert not ledger.fail(slow, "late", dead=True, delay=0, counted=True)
+        assert ledger.finish(quick)
+        assert DurableTask.objects.get().attempts == 2
+
+
+class TestLostWorkers:
+    def test_a_lease_that_ends_brings_the_row_back_uncounted(self):
+        probe.make_collection.delay("garden")
+        publish()
+        assert let_leases_end() == 1
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.lapses) == (Status.PENDING, 0, 1)
+        drain()
+        assert probe.seen == ["garden"]
+
+    def test_a_lease_that_runs_is_left_alone(self):
+        probe.make_collection.delay("garden")
+        publish()
+        assert ledger.lapse_expired() == 0
+        assert ledger.lapse_lost("default", older_than=5) == 0
+
+    def test_a_published_row_that_an_empty_broker_lost_comes_back(self):
+        probe.make_collection.delay("garden")
+        publish()
+        DurableTask.objects.update(published_at="2010-12-01T08:00Z")
+        assert ledger.waiting_queues(older_than=5) == ["default"]
+        assert ledger.lapse_lost("default", older_than=5) == 1
+
+    def test_a_dead_process_counts_as_an_attempt_of_its_one_row(self):
+        probe.make_collection.delay("garden")
+        consumer.count_lost(probe.make_collection, publish(), "signal 9")
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.PENDING, 1)
+        assert task.last_error == "WorkerDiedError: signal 9"
+
+    def test_rows_whose_process_died_under_a_batch_run_alone_from_then_on(self):
+        for title in "abc":
+            probe.make_collections.delay(title)
+        consumer.count_lost(probe.make_collections, publish(), "signal 9")
+        assert not DurableTask.objects.exclude(lapses=ledger.SUSPECT_LAPSES).exists()
+        drain()
+        assert sorted(probe.seen) == [["a"], ["b"], ["c"]]
+        assert set(DurableTask.objects.values_list("status", "attempts")) == {(Status.SUCCEEDED, 1)}
+
+    @pytest.mark.fault("F12")
+    def test_a_row_that_kills_every_worker_is_parked(self):
+        probe.give_up.delay("other")
+        for _ in range(ledger.SUSPECT_LAPSES):
+            publish()
+            let_leases_end()
+        for _ in range(probe.give_up.max_attempts):
+            assert ledger.count_attempt(uuid.UUID(publish()[0]), limit_of=unlimited) is not None
+            let_leases_end()
+        consumer.consume(probe.give_up, publish())
+        task = DurableTask.objects.get()
+        assert task.attempts == probe.give_up.max_attempts
+        assert (task.status, task.last_error) == (Status.DEAD, "AttemptsUsedUpError: every worker that ran it died")

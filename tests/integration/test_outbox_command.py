@@ -1,0 +1,168 @@
+"""``manage.py outbox``: what an operator reads and does."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_results.models import TaskResult
+
+from tests import probe
+from worker import audit, ledger
+from worker.models import DurableTask
+from worker.testing import drain
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Status = DurableTask.Status
+
+
+def outbox(*arguments: str) -> str:
+    out = StringIO()
+    call_command("outbox", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def queue(name: str) -> dict:
+    return {state["queue"]: state for state in json.loads(outbox("stats", "--json"))}[name]
+
+
+@pytest.fixture
+def dead():
+    """Return the ids of three dead letters of two tasks."""
+    probe.give_up.delay("permanent")
+    probe.give_up.delay("division")
+    probe.failing["garden"] = PermissionError("no key")
+    probe.make_collection.apply_async(("garden",))
+    drain()
+    DurableTask.objects.filter(name="tests.make_collection").update(
+        status=Status.DEAD, completed_at="2010-12-01T08:00Z"
+    )
+    return [str(id) for id in DurableTask.objects.filter(status=Status.DEAD).values_list("id", flat=True)]
+
+
+class TestStats:
+    def test_every_queue_is_named_even_if_it_is_empty(self):
+        assert [line.split()[0] for line in outbox("stats").splitlines()[1:]] == [
+            "default",
+            "email",
+            "inventory",
+            "analytics",
+            "notifications",
+            "scheduled",
+        ]
+
+    def test_rows_are_counted_by_status(self):
+        for title in "abc":
+            probe.make_collection.delay(title)
+        ledger.claim({"default": 1}, lease=60, limit=10)
+        assert (queue("default")["pending"], queue("default")["published"]) == (2, 1)
+        assert queue("default")["oldest_pending_seconds"] >= 0
+        assert queue("email")["oldest_pending_seconds"] is None
+
+    def test_what_was_done_in_the_last_minute_is_counted(self):
+        probe.make_collection.delay("a")
+        drain()
+        assert queue("default")["completed_per_minute"] == 1
+
+
+class TestDeadLetters:
+    def test_they_are_listed_with_their_errors(self, dead):
+        listed = json.loads(outbox("dead", "--json"))
+        assert sorted(row["id"] for row in listed) == sorted(dead)
+        assert {row["last_error"] for row in listed} >= {"PermanentError: permanent", "ZeroDivisionError: division"}
+
+    def test_replay_takes_ids_or_a_task_or_all_and_refuses_a_mix(self, dead):
+        given_up = DurableTask.objects.filter(name="tests.give_up", status=Status.DEAD).first()
+        assert outbox("replay", str(given_up.id)) == "1 replayed.\n"
+        assert outbox("replay", "--task", "tests.make_collection") == "1 replayed.\n"
+        assert outbox("replay", "--all") == "1 replayed.\n"
+        assert not DurableTask.objects.filter(status=Status.DEAD).exists()
+        with pytest.raises(CommandError, match="Say which"):
+            outbox("replay", dead[0], "--all")
+        with pytest.raises(CommandError, match="Say which"):
+            outbox("replay")
+
+    def test_an_id_that_is_no_dead_letter_is_named(self, dead):
+        outbox("replay", "--all")
+        with pytest.raises(CommandError, match="1 of the ids are not dead letters"):
+            outbox("replay", dead[0])
+        with pytest.raises(CommandError, match="not a task's id"):
+            outbox("discard", "nonsense")
+
+    def test_discarding_keeps_the_row_and_the_reason(self, dead):
+        outbox("discard", dead[0], "--reason", "the shop closed")
+        task = DurableTask.objects.get(id=dead[0])
+        assert task.status == Status.CANCELLED
+        assert task.last_error.startswith("Discarded: the shop closed (")
+
+
+class TestPausing:
+    def test_a_paused_queue_keeps_its_tasks(self):
+        outbox("pause", "email")
+        assert ledger.paused_queues() == {"email"}
+        assert queue("email")["paused"]
+        outbox("pause", "email")
+        outbox("resume", "email")
+        assert ledger.paused_queues() == set()
+
+    def test_a_queue_that_is_none_is_refused(self):
+        with pytest.raises(CommandError, match="no queue 'nowhere'"):
+            outbox("pause", "nowhere")
+
+
+class TestPruning:
+    def test_it_deletes_what_ended_well_long_ago_with_its_result_and_nothing_else(self, dead):
+        for title in "ab":
+            probe.make_collection.delay(title)
+        drain()
+        old = DurableTask.objects.filter(status=Status.SUCCEEDED).order_by("id").first()
+        DurableTask.objects.filter(id=old.id).update(id="01000000-0000-7000-8000-000000000000")
+        TaskResult.objects.filter(task_id=str(old.id)).update(task_id="01000000-0000-7000-8000-000000000000")
+        DurableTask.objects.update(completed_at="2010-12-01T08:00Z")
+        assert outbox("prune", "--older-than", "1d") == "1 tasks deleted.\n"
+        assert DurableTask.objects.filter(status=Status.SUCCEEDED).count() == 1
+        assert DurableTask.objects.filter(status=Status.DEAD).count() == len(dead)
+        assert not TaskResult.objects.filter(task_id__startswith="01000000").exists()
+
+    @pytest.mark.parametrize("age", ["", "7", "d", "1 week", "-1d"])
+    def test_an_age_that_cannot_be_read_is_refused(self, age):
+        with pytest.raises(CommandError, match="number and a unit"):
+            outbox("prune", f"--older-than={age}")
+
+
+class TestVerifying:
+    def test_it_is_content_when_every_promise_is_kept(self):
+        assert "broken" not in outbox("verify")
+
+    def test_a_task_that_is_overdue_is_named(self):
+        handle = probe.make_collection.delay("a")
+        DurableTask.objects.update(available_at="2010-12-01T08:00Z")
+        out = StringIO()
+        with pytest.raises(CommandError, match="1 violations of 1 promises"):
+            call_command("outbox", "verify", stdout=out)
+        assert handle.id in out.getvalue()
+
+    def test_tasks_of_a_paused_queue_are_not_overdue(self):
+        probe.make_collection.delay("a")
+        DurableTask.objects.update(available_at="2010-12-01T08:00Z")
+        outbox("pause", "default")
+        outbox("verify")
+
+    def test_a_promise_can_be_registered_once(self):
+        with pytest.raises(ValueError, match="registered already"):
+            audit.register("No task is stuck: each ended, or is due later, or is on its way.", list)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--per-second", "5"], "email is limited to 5 tasks a second."),
+        (["--concurrency", "2"], "email is limited to 2 at once."),
+        (["--per-second", "0.5", "--concurrency", "2"], "email is limited to 0.5 tasks a second, 2 at once."),
+        ([], "There is no limit now."),
+    ],
+)
+def test_a_queue_is_limited_and_no_longer(options, said):
+    assert outbox("limit", "email", *options) == f"{said}\n"
+    state = queue("email")
+    assert bool(state["per_second"] or state["concurrency"]) is bool(options)

@@ -1,0 +1,40 @@
+"""A database that does not answer is given up; one that is only busy is not."""
+
+import threading
+import time
+
+import pytest
+from django.db import OperationalError, connection, connections
+
+from core.patience import Line
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+
+def sleep_in_the_database(seconds):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+def test_a_statement_that_is_not_answered_is_cut_and_many_that_are_answered_are_not():
+    connection.ensure_connection()
+    line, done = Line(connections["default"]), threading.Event()
+
+    def look():
+        while not done.wait(0.2):
+            line.look(1.5)
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    try:
+        for _ in range(4):
+            sleep_in_the_database(0.7)
+        began = time.monotonic()
+        with pytest.raises(OperationalError):
+            sleep_in_the_database(30)
+        assert time.monotonic() - began < 10
+    finally:
+        done.set()
+        watch.join()
+        connection.execute_wrappers.pop()
+        connection.close()

@@ -1,0 +1,16 @@
+"""The pages of the documentation that the code writes are what it would write today."""
+
+import pytest
+from django.conf import settings
+
+from core import reference
+from core.management.commands.reference import FOLDER
+from worker.celery import app
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_says_what_the_code_says(name):
+    app.loader.import_default_modules()
+    written = (settings.BASE_DIR / FOLDER / name).read_text()
+    assert written == reference.PAGES[name](), "Run `python manage.py reference`."

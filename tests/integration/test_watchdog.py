@@ -1,0 +1,116 @@
+"""What the watchdog reads from what processes said of themselves."""
+
+import os
+import socket
+import subprocess
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from tests.shop import api, make_user
+from worker import clock, heartbeats, samples, watchdog
+from worker.models import Heartbeat, QueueSample, SchedulePolicy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def worker():
+    """A worker that has beaten, and has taken nothing for a minute."""
+    heartbeats.beat(Heartbeat.Kind.WORKER, queues=["email", "default"], active=0, received=5)
+    Heartbeat.objects.update(received_at=Now() - timedelta(minutes=1))
+
+
+def messages_wait(queue, *counts):
+    for age, count in enumerate(counts):
+        QueueSample.objects.create(
+            at=timezone.now() - timedelta(seconds=10 * age + 1),
+            queue=queue,
+            pending=0,
+            published=count,
+            running=0,
+            dead=0,
+            messages=count,
+            succeeded=0,
+            failed=0,
+            lag=0,
+        )
+
+
+def texts(part):
+    return [problem.text for problem in watchdog.problems() if problem.part == part]
+
+
+@pytest.mark.usefixtures("worker")
+class TestAWorkerThatTakesNothing:
+    def test_it_is_found_while_messages_wait(self):
+        messages_wait("email", 3, 2)
+        assert "takes nothing" in texts("workers")[0]
+
+    @pytest.mark.parametrize("waiting", [("email", 0, 0), ("email", 3, 0), ("email", 3), ("inventory", 3, 3)], ids=str)
+    def test_a_worker_without_anything_to_take_is_well(self, waiting):
+        messages_wait(*waiting)
+        assert texts("workers") == []
+
+    def test_a_worker_with_its_hands_full_is_well(self):
+        messages_wait("email", 3, 2)
+        heartbeats.beat(Heartbeat.Kind.WORKER, queues=["email"], active=2, received=5)
+        assert texts("workers") == []
+
+    def test_a_worker_that_takes_again_is_well(self):
+        messages_wait("email", 3, 2)
+        heartbeats.beat(Heartbeat.Kind.WORKER, queues=["email"], active=0, received=6)
+        assert texts("workers") == []
+
+
+def test_a_schedule_is_late_by_its_own_policy():
+    nightly = CrontabSchedule.objects.create(minute="30", hour="3")
+    model = PeriodicTask.objects.create(
+        name="Prune", task="worker.tasks.prune", crontab=nightly, last_run_at=timezone.now() - timedelta(days=2)
+    )
+    assert "'Prune' was due" in texts("schedules")[0]
+    SchedulePolicy.objects.create(schedule=model, alert_after=0)
+    assert texts("schedules") == []
+
+
+def test_a_clock_that_is_wrong_is_found(monkeypatch):
+    assert texts("clock") == []
+    monkeypatch.setattr(clock, "now", lambda: timezone.now() - timedelta(seconds=5))
+    assert texts("clock") == ["it is +5.0 s from the database's"]
+
+
+def test_staff_are_told_what_is_wrong():
+    body = api(make_user(is_staff=True)).get("/api/ops/problems/").json()
+    assert {"part": "relay", "text": "no relay is at work"} in body["results"]
+
+
+def test_a_relay_without_its_broker_is_found():
+    heartbeats.beat(Heartbeat.Kind.RELAY, "broker away")
+    assert texts("relay")[0].endswith(": broker away")
+    samples.take({})
+
+
+@pytest.fixture
+def young():
+    """A process that has just begun."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_killed_process_whose_id_came_again_is_forgotten(young):
+    at = f"at {socket.gethostname()}"
+    killed, silent = f"relay {young.pid} {at}", f"relay {os.getppid()} {at}"
+    Heartbeat.objects.bulk_create(
+        Heartbeat(process=name, kind=Heartbeat.Kind.RELAY, state="ok") for name in (killed, silent)
+    )
+    Heartbeat.objects.filter(process=killed).update(beaten_at=Now() - timedelta(seconds=20))
+    heartbeats.beat(Heartbeat.Kind.RELAY)
+    assert set(Heartbeat.objects.values_list("process", flat=True)) == {
+        silent,
+        heartbeats.own_name(Heartbeat.Kind.RELAY),
+    }

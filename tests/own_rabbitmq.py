@@ -1,0 +1,81 @@
+"""A RabbitMQ node of a test's own, to be killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import kombu
+from amqp.exceptions import NotFound
+
+from tests.processes import free_port, wait_until
+
+
+def find_server() -> Path | None:
+    """Return the script that starts a node as whoever calls it, or None: not every machine has one."""
+    scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("*/sbin/rabbitmq-server"), reverse=True)
+    on_path = shutil.which("rabbitmq-server")
+    return scripts[0] if scripts else Path(on_path) if on_path else None
+
+
+class OwnRabbitMQ:
+    """A node whose data is in ``folder``."""
+
+    def __init__(self, folder: Path, script: Path) -> None:
+        self.script = script
+        self.port = free_port()
+        self.folder = folder / "rabbitmq"
+        self.folder.mkdir()
+        self.log = folder / "rabbitmq.log"
+        (self.folder / "plugins").write_text("[].")
+        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        self.environment = {
+            **os.environ,
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": f"shop{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder),
+            "RABBITMQ_LOG_BASE": str(self.folder),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
+        }
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.script)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            wait_until("RabbitMQ answers", self._answers, seconds=60)
+        except AssertionError:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End the node and all that it started, at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue, 0 if it is not there yet."""
+        with kombu.Connection(self.url) as link:
+            try:
+                return int(link.channel().queue_declare(queue, passive=True).message_count)
+            except NotFound:
+                return 0
+
+    def _answers(self) -> bool:
+        try:
+            with kombu.Connection(self.url, connect_timeout=2) as link:
+                link.connect()
+                return True
+        except OSError:
+            return False

@@ -1,0 +1,137 @@
+"""Tasks and a signal for tests of the machinery: their effect is a Collection, whose title is unique."""
+
+import os
+import signal
+import time
+import uuid
+
+from celery import shared_task
+from django.db import connection, transaction
+
+from store.models import Collection
+from worker.errors import PermanentError
+from worker.signals import DurableSignal
+
+#: Titles whose tasks fail, and how; tests fill and clear it.
+failing: dict[str, Exception] = {}
+#: What each body was given, in order.
+seen: list[object] = []
+collection_made = DurableSignal("tests.collection_made")
+
+
+def make(title: str) -> None:
+    Collection.objects.create(title=title)
+    if title in failing:
+        raise failing[title]
+
+
+@shared_task(name="tests.make_collection")
+def make_collection(title: str) -> str:
+    seen.append(title)
+    make(title)
+    return title
+
+
+@shared_task(name="tests.make_collections", batch_size=50)
+def make_collections(titles: list[str]) -> None:
+    seen.append(titles)
+    Collection.objects.bulk_create(Collection(title=title) for title in titles)
+    for title in titles:
+        if title in failing:
+            raise failing[title]
+
+
+@shared_task(name="tests.make_other_collections", batch_size=50)
+def make_other_collections(titles: list[str]) -> None:
+    make_collections(titles)
+
+
+@shared_task(name="tests.ring", transactional=False)
+def ring(bell: str) -> None:
+    assert not connection.in_atomic_block
+    seen.append(bell)
+    if bell in failing:
+        raise failing[bell]
+
+
+@shared_task(name="tests.come_back", bind=True)
+def come_back(self, seconds: float) -> None:
+    raise self.retry(countdown=seconds, exc=ValueError("not yet"))
+
+
+@shared_task(name="tests.give_up", dont_autoretry_for=(ZeroDivisionError,), max_retries=2)
+def give_up(kind: str) -> None:
+    raise {"permanent": PermanentError, "division": ZeroDivisionError, "other": RuntimeError}[kind](kind)
+
+
+@shared_task(name="tests.enqueue_children")
+def enqueue_children(titles: list[str]) -> None:
+    for title in titles:
+        make_collection.delay(title)
+
+
+# --- Receivers -------------------------------------------------------------------------
+
+
+def enqueues(sender, collection, **kwargs):
+    make_collection.delay(f"because of {collection.title}")
+
+
+def enqueues_then_breaks_sql(sender, collection, **kwargs):
+    make_collection.delay("never")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM no_such_table")
+
+
+def breaks_a_constraint(sender, collection, **kwargs):
+    Collection.objects.create(title="half done")
+    Collection.objects.create(title=collection.title)
+
+
+def breaks_a_constraint_in_its_own_block(sender, collection, **kwargs):
+    with transaction.atomic():
+        Collection.objects.create(title=collection.title)
+
+
+def raises(sender, collection, **kwargs):
+    raise RuntimeError("a receiver's mistake")
+
+
+def writes(sender, collection, **kwargs):
+    Collection.objects.get_or_create(title=f"beside {collection.title}")
+
+
+# --- Tasks that real workers run under faults ---------------------------------------------
+
+
+@shared_task(name="tests.make_slowly")
+def make_slowly(title: str, seconds: float) -> None:
+    Collection.objects.create(title=title)
+    time.sleep(seconds)
+
+
+@shared_task(name="tests.make_anew")
+def make_anew(title: str) -> None:
+    """Leave something each time: a second run shows."""
+    Collection.objects.create(title=f"{title} {uuid.uuid4()}")
+
+
+@shared_task(name="tests.poison", max_retries=2, retry_backoff=0.1)
+def poison() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(name="tests.ring_slowly", transactional=False)
+def ring_slowly(title: str, seconds: float) -> None:
+    time.sleep(seconds)
+    Collection.objects.create(title=f"{title} {os.getpid()}")
+
+
+@shared_task(name="tests.hoard", transactional=False)
+def hoard(megabytes: int) -> None:
+    seen.append(bytearray(megabytes * 1024 * 1024))
+
+
+@shared_task(name="tests.name_process")
+def name_process(place: int) -> int:
+    return os.getpid()

@@ -1,0 +1,111 @@
+"""A small shop to test with: what a test asks for by name, everything else made up."""
+
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from rest_framework.test import APIClient
+
+from store.managers import MANAGERS
+from store.models import Cart, CartItem, Customer, Product, Stock
+
+_numbers = itertools.count(1)
+
+
+def make_user(**fields: Any) -> Any:
+    number = next(_numbers)
+    fields.setdefault("username", f"user{number}")
+    fields.setdefault("email", f"user{number}@example.com")
+    return get_user_model().objects.create_user(**fields)
+
+
+def make_customer(**fields: Any) -> Customer:
+    return make_user(**fields).customer
+
+
+def make_product(*, stock: int | None = 100, price: str = "2.50", **fields: Any) -> Product:
+    number = next(_numbers)
+    fields.setdefault("sku", f"SKU{number}")
+    fields.setdefault("title", f"Product {number}")
+    product = Product.objects.create(slug=f"product-{number}", unit_price=Decimal(price), **fields)
+    if stock is not None:
+        Stock.objects.create(product=product, on_hand=stock)
+    return product
+
+
+def make_cart(lines: Mapping[Product, int], customer: Customer | None = None) -> Cart:
+    cart = Cart.objects.create(customer=customer)
+    CartItem.objects.bulk_create(CartItem(cart=cart, product=p, quantity=n) for p, n in lines.items())
+    return cart
+
+
+def api(user: Any = None) -> APIClient:
+    """A client that hears a 500 as a client does, signed in as ``user`` (or a customer's user)."""
+    client = APIClient(raise_request_exception=False)
+    if user is not None:
+        client.force_authenticate(getattr(user, "user", user))
+    return client
+
+
+def check_out(client: APIClient, cart: Cart | uuid.UUID | str, key: str | None = None) -> Any:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    cart_id = str(getattr(cart, "id", cart))
+    return client.post("/api/orders/", {"cart_id": cart_id}, format="json", headers=headers)
+
+
+def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run the calls in as many threads, started together, and return their results in order."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(timeout=30)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def make_manager(**fields: Any) -> Any:
+    """A member of staff who is told what needs a person, and who may edit the catalogue."""
+    user = make_user(is_staff=True, is_superuser=True, **fields)
+    user.groups.add(Group.objects.get_or_create(name=MANAGERS)[0])
+    return user
+
+
+def edit_in_admin(user: Any, thing: Any, **changes: Any) -> Any:
+    """Change ``thing`` as ``user`` does with its form in the admin, whose inlines stay as they are."""
+    client = Client()
+    client.force_login(user)
+    name = f"admin:{thing._meta.app_label}_{thing._meta.model_name}_change"
+    form = client.get(reverse(name, args=[thing.pk])).context["adminform"].form
+    fields = {**form.initial, **changes}
+    for formset in client.get(reverse(name, args=[thing.pk])).context["inline_admin_formsets"]:
+        management = formset.formset.management_form
+        fields |= {f"{management.prefix}-{key}": value for key, value in management.initial.items()}
+        for row in formset.formset.forms:
+            fields |= {
+                f"{row.prefix}-{key}": value
+                for key, value in row.initial.items()
+                if f"{row.prefix}-{key}" not in fields
+            }
+    for bound in form:
+        if bound.field.show_hidden_initial:
+            fields[bound.html_initial_name] = (
+                fields[bound.name] if bound.name not in changes else form.initial[bound.name]
+            )
+    fields = {key: "" if value is None else value for key, value in fields.items()}
+    response = client.post(reverse(name, args=[thing.pk]), fields)
+    assert response.status_code == 302, response.context["errors"]
+    return response

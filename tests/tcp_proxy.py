@@ -1,0 +1,133 @@
+"""A proxy that stands before a database, a broker or a mail server and does to its connections what a network does."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+CHUNK = 65_536
+
+
+class TcpProxy:
+    """
+    Passes bytes between its clients and ``upstream``, until told otherwise.
+
+    ``cuts`` counts the connections that were cut, ``dropped`` the answers that were thrown away.
+    """
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        self.upstream = upstream
+        self.cuts = 0
+        self.dropped = 0
+        self._passing = threading.Event()
+        self._passing.set()
+        self._refusing = False
+        self._lock = threading.Lock()
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._drop_after: bytes | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    # --- What a network does ---
+
+    def cut(self) -> int:
+        """Break every connection off; return how many there were. New ones are let through."""
+        with self._lock:
+            pairs, self._pairs = self._pairs, set()
+        for pair in pairs:
+            _reset(*pair)
+        self.cuts += len(pairs)
+        return len(pairs)
+
+    def refuse(self) -> None:
+        """Break every connection off and take none until :meth:`let_through`."""
+        self._refusing = True
+        self.cut()
+
+    def hang(self) -> None:
+        """Keep every connection open and pass nothing on, either way, until :meth:`let_through`."""
+        self._passing.clear()
+
+    def let_through(self) -> None:
+        """Be a good network again."""
+        self._refusing = False
+        self._passing.set()
+
+    def drop_answer_to(self, request: bytes) -> None:
+        """Pass on the next ``request``, which contains these bytes, throw its answer away and break off."""
+        self._drop_after = request
+
+    def close(self) -> None:
+        self._listener.close()
+        self.let_through()
+        self.cut()
+
+    # --- The passing ---
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # Closed.
+            if self._refusing:
+                _reset(client)
+                continue
+            try:
+                server = socket.create_connection(self.upstream, timeout=5)
+            except OSError:
+                _reset(client)
+                continue
+            server.settimeout(None)
+            pair = (client, server)
+            with self._lock:
+                self._pairs.add(pair)
+            losing = threading.Event()
+            for source, sink, from_client in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pump, args=(pair, source, sink, losing, from_client), daemon=True).start()
+
+    def _pump(
+        self,
+        pair: tuple[socket.socket, socket.socket],
+        source: socket.socket,
+        sink: socket.socket,
+        losing: threading.Event,
+        from_client: bool,
+    ) -> None:
+        with suppress(OSError):
+            while data := source.recv(CHUNK):
+                self._passing.wait()
+                if not from_client and losing.is_set():
+                    self.dropped += 1
+                    break
+                if from_client and self._is_to_be_lost(data):
+                    losing.set()
+                sink.sendall(data)
+        with self._lock:
+            self._pairs.discard(pair)
+        _reset(*pair)
+
+    def _is_to_be_lost(self, data: bytes) -> bool:
+        with self._lock:
+            if self._drop_after is None or self._drop_after not in data:
+                return False
+            self._drop_after = None
+            return True
+
+
+def _reset(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
+
+
+@contextmanager
+def tcp_proxy(host: str, port: int) -> Iterator[TcpProxy]:
+    """Run a proxy before ``host:port`` as long as the block lasts."""
+    proxy = TcpProxy((host, port))
+    try:
+        yield proxy
+    finally:
+        proxy.close()

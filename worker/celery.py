@@ -1,0 +1,13 @@
+"""The Celery app: ``celery -A worker worker``, ``celery -A worker beat``, ``celery -A worker flower``."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
+
+app = Celery("shopwire", task_cls="worker.task:Task")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.steps["worker"].add("worker.beating:HeartbeatStep")
+app.steps["consumer"].add("worker.beating:LoopStep")

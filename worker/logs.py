@@ -1,0 +1,59 @@
+"""How log lines are written: for people, or one JSON object a line; each names the request that it belongs to."""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from worker.context import current_request_id, current_subject
+
+#: What moves a cursor or begins another line: control characters, and Unicode's own line ends and turns of direction.
+UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: What a caller may add to a line by ``extra={"data": {...}}``.
+DATA = "data"
+#: What Celery calls the messages that only see whether a queue is consumed.
+CANARY: Final = "worker.tasks.see_canary"
+
+
+class NoCanaries(logging.Filter):
+    """Leaves out what Celery says of canaries that are well: twelve lines every ten seconds, of nothing."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told = record.args if isinstance(record.args, dict) else {}
+        return record.levelno > logging.INFO or told.get("name") != CANARY
+
+
+class LineFormatter(logging.Formatter):
+    """
+    A line for people, which ends with the request's id where there is one.
+
+    Whatever a client sent, a message stays one line. Tracebacks, which our own code writes, follow as they are.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - Python's name.
+        """Return the line, with what could pass for another one escaped."""
+        line = UNSAFE.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
+        request_id = current_request_id()
+        return f"{line} (request {request_id})" if request_id else line
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line, tracebacks included; times in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+            "process": record.process,
+        }
+        if request_id := current_request_id():
+            event["request_id"] = request_id
+        if subject := current_subject():
+            event["subject"] = subject
+        if record.exc_info:
+            event["traceback"] = self.formatException(record.exc_info)
+        event |= getattr(record, DATA, {})
+        return json.dumps(event, ensure_ascii=False, default=str)

@@ -1,0 +1,36 @@
+"""``manage.py relay``: publish due tasks until stopped."""
+
+import logging
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+
+from worker.broker import UnsafeBrokerError
+from worker.celery import app
+from worker.relay import relay_from_settings
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Hand due tasks of the ledger to the broker until stopped. Run one or more; they share the work."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            raise CommandError(f"The database that DATABASE_URL names cannot be reached: {error}") from None
+        app.finalize()
+        app.loader.import_default_modules()
+        relay = relay_from_settings(app)
+        try:
+            relay.broker.check_policy()
+        except UnsafeBrokerError as error:
+            raise CommandError(f"The relay cannot start: {error}") from None
+        signal.signal(signal.SIGTERM, relay.stop)
+        signal.signal(signal.SIGINT, relay.stop)
+        logger.info("The relay is ready: window %d messages a queue, lease %g s.", relay.window, relay.lease)
+        relay.run()
+        logger.info("The relay has stopped.")

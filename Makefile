@@ -12,7 +12,7 @@ run: ## Start everything; Ctrl-C stops it
 demo: ## Place one order and show what became of each of its tasks
 	python3 run.py demo
 
-test: ## Run the whole suite; ARGS="-k checkout" goes to pytest
+test: ## Run the suite; ARGS="-k checkout" goes to pytest
 	python3 run.py test $(ARGS)
 
 containers: ## Build the image, kill containers of the compose stack and of pytest-celery; needs a Docker engine

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", title="verbs", metavar="VERB")
     verbs.add_parser("run", help="start everything and keep it running; what run.py does without a verb")
     verbs.add_parser("demo", help="place one order, show what became of each of its tasks, and stop again")
-    verbs.add_parser("test", help="run the whole suite; what follows goes to pytest", add_help=False)
+    verbs.add_parser("test", help="run the suite; what follows goes to pytest", add_help=False)
     known, rest = parser.parse_known_args(arguments)
     if rest and known.verb != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

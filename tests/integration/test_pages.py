@@ -24,6 +24,7 @@ def test_the_front_end_has_pages():
     assert len(ROUTES) > 5
 
 
+@pytest.mark.django_db  # To close an answer ends its request, and Django then looks at its connections.
 def test_what_the_document_names_is_there_and_kept_for_ever():
     document = Client().get("/").content.decode()
     names = re.findall(r'(?:src|href)="(/static/ui/assets/[^"]+)"', document)

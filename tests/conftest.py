@@ -51,10 +51,23 @@ def asks_for_faults(config):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """In the end, part with whoever is still connected: PostgreSQL drops no database that is in use."""
+    """
+    Keep content types and permissions when a transactional test empties the database: to write the same ones
+    again takes longer than most tests. In the end, part with whoever is still connected, for PostgreSQL drops
+    no database that is in use.
+    """
+    from django.core.management.commands import flush
     from django.db import connection
 
-    yield
+    def statements(style, connection, **options):
+        tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
+        emptied = sorted(tables - {"django_content_type", "auth_permission"})
+        return connection.ops.sql_flush(style, emptied, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", statements)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *arguments: None)
+        yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(

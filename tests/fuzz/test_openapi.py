@@ -39,6 +39,7 @@ def web(transactional_db, tmp_path):
 
 
 @pytest.mark.fault("F63")
+@pytest.mark.once
 def test_the_web_process_does_as_its_openapi_document_says(web, tmp_path):
     shelf = Collection.objects.create(title="Shelf")
     products = [make_product(collection=shelf, stock=10**9) for _ in range(3)]

@@ -21,6 +21,7 @@ def medians(*calls, probes):
     return [median(spent) for spent in times]
 
 
+@pytest.mark.once
 def test_a_login_takes_as_long_for_a_name_that_nobody_has(settings):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     settings.AXES_FAILURE_LIMIT = 10_000

@@ -136,6 +136,7 @@ def test_what_an_import_makes_and_changes_is_on_record(export, tmp_path):
     assert AuditEntry.objects.count() == count
 
 
+@pytest.mark.once
 def test_ten_thousand_changed_prices_are_ten_thousand_records_at_a_constant_cost_a_thousand(tmp_path):
     def export(name, price, products):
         lines = (line(str(900_000 + n // 50), f"{10_000 + n}", price=price) for n in range(products))

@@ -103,6 +103,7 @@ class TestOneTask:
 
 
 class TestDeadLetters:
+    @pytest.mark.once
     def test_ten_thousand_are_one_page_soon(self):
         many_dead(10_000)
         client = browser("view_durabletask")

@@ -373,6 +373,7 @@ class TestManyDeadLetters:
         assert discard.post("/api/ops/dead/discard/", wish).json() == {"count": 5}
         assert tally.totals_by_queue()["default", "discarded"] == (5, 0)
 
+    @pytest.mark.once
     def test_ten_thousand_are_grouped_soon_and_each_is_replayed_once(self):
         many_dead(10_000)
         browser = api(staff(REPLAY))

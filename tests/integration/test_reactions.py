@@ -228,6 +228,7 @@ def import_counting(path):
     return len(queries)
 
 
+@pytest.mark.once
 def test_ten_thousand_prices_that_an_import_changes_are_recorded_at_a_constant_cost_per_thousand(tmp_path, heard):
     def import_change(count):
         Product.objects.bulk_create(

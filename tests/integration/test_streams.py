@@ -282,6 +282,7 @@ def test_streams_end_at_once_when_the_server_stops_and_nobody_listens_any_longer
 @pytest.mark.fault("F66")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["sse", "websocket"])
+@pytest.mark.once
 def test_a_reader_cut_off_a_hundred_times_sees_a_thousand_once_and_in_order(web, reader, way):
     """With the channel layer's Redis killed and started again meanwhile."""
     follower = Follower(web, reader, way=way, cut_after=10, until=1_000)

@@ -1,5 +1,6 @@
 """Tasks and a signal for tests of the machinery: their effect is a Collection, whose title is unique."""
 
+import logging
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from store.models import Collection
 from worker.errors import PermanentError
 from worker.signals import DurableSignal
 
+logger = logging.getLogger(__name__)
 #: Titles whose tasks fail, and how; tests fill and clear it.
 failing: dict[str, Exception] = {}
 #: What each body was given, in order.
@@ -107,6 +109,7 @@ def writes(sender, collection, **kwargs):
 @shared_task(name="tests.make_slowly")
 def make_slowly(title: str, seconds: float) -> None:
     Collection.objects.create(title=title)
+    logger.info("%s is under way", title)
     time.sleep(seconds)
 
 
@@ -123,6 +126,7 @@ def poison() -> None:
 
 @shared_task(name="tests.ring_slowly", transactional=False)
 def ring_slowly(title: str, seconds: float) -> None:
+    logger.info("%s is under way", title)
     time.sleep(seconds)
     Collection.objects.create(title=f"{title} {os.getpid()}")
 

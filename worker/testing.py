@@ -26,7 +26,7 @@ def drain(*, most_turns: int = 50) -> int:
     Call it outside of any transaction that a real one would not have: with pytest-django's
     ``transactional_db``, or where all of the test's own writes are done.
     """
-    app.loader.import_default_modules()
+    app.loader.init_worker()
     ran = 0
     for _ in range(most_turns):
         rows = ledger.claim(dict.fromkeys(app.amqp.queues, 1_000), lease=60, limit=1_000)

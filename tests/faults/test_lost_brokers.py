@@ -128,7 +128,7 @@ def test_f18_redis_killed_while_tasks_run_leaves_one_effect_each(machine, client
     worker = machine.start_worker(concurrency=2)
     for number in range(4):
         probe.make_slowly.delay(f"shelf {number}", 2)
-    wait_until("they run", lambda: worker.log.read_text().count("received") >= 2)
+    wait_until("they run", lambda: worker.log.read_text().count("is under way") >= 2)
     machine.stop_broker()
     machine.start_broker()
     lived, took = all_done_though_the_worker_may_end(machine, worker)
@@ -203,7 +203,7 @@ def test_f25_connections_cut_under_running_tasks_leave_one_effect_each(machine, 
     worker = machine.start_worker(concurrency=2)
     for number in range(4):
         probe.make_slowly.delay(f"shelf {number}", 2)
-    wait_until("they run", lambda: worker.log.read_text().count("received") >= 2)
+    wait_until("they run", lambda: worker.log.read_text().count("is under way") >= 2)
     assert client.client_kill_filter(_type="normal", skipme=True) > 0
     wait_until("the worker noticed", lambda: worker.says("onnection"))
     lived, took = all_done_though_the_worker_may_end(machine, worker)

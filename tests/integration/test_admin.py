@@ -64,7 +64,7 @@ def test_a_list_costs_as_many_queries_for_many_rows_as_for_one(browser, model, d
     with django_assert_max_num_queries(25) as few:
         assert browser.get(address).status_code == 200
     cost = len(few)
-    fill_the_shop(5)
+    fill_the_shop(3)
     if model in SHOP or model in {EmailDelivery, Notification, PhoneVerification, SaleRecord, DurableTask}:
         assert model._default_manager.count() > few_rows, "The test shows nothing: there are no more rows than before."
     with django_assert_max_num_queries(cost):

@@ -99,8 +99,8 @@ def run_tests(arguments: list[str]) -> int:
                 supervisor.start(Program("valkey", valkey.command, lambda _: valkey.answers()))
             while supervisor.unanswered() and not supervisor.stop_asked:
                 supervisor.tick(0.05)
-            # Many tests wait for processes of theirs: two cores keep three at once.
-            three_at_once = ("-n", "3", "--dist", "worksteal")
+            # Many tests wait for processes of theirs: two cores keep three at once. In small portions, to end together.
+            three_at_once = ("-n", "3", "--maxschedchunk", "8")
             pytest = subprocess.Popen([PYTHON, "-m", "pytest", *three_at_once, *arguments], cwd=ROOT, env=variables)
             while pytest.poll() is None:
                 supervisor.tick()

@@ -6,8 +6,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
-
 WIDTH: Final = 1040  # pixels
 HEIGHT: Final = 440
 MARGIN: Final = 4
@@ -18,6 +16,8 @@ PAPER, INK, SOFT, BAR, TODAY = "#ffffff", "#1c2430", "#5d6979", "#b9cbf2", "#245
 
 def draw(revenues: Sequence[tuple[date, Decimal]], *, currency: str) -> bytes:
     """Return a PNG with one bar a day; the last, the report's own, stands out."""
+    from PIL import Image, ImageDraw, ImageFont  # Of all processes one a day draws.
+
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(image)
     large, small = ImageFont.load_default(24), ImageFont.load_default(21)

@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
-import httpx
 from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -93,6 +92,8 @@ class HttpSender:
         self.auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
     def send(self, to: str, text: str, *, reference: str) -> None:
+        import httpx  # A process that sends no SMS need not load it.
+
         try:
             answer = httpx.post(
                 self.url,

@@ -3,12 +3,12 @@
 import os
 from datetime import UTC, datetime, timedelta
 
-import time_machine
-
 from core.settings import *  # noqa: F403 - the same settings, and a little more
 
 CELERY_IMPORTS = ("tests.probe", *os.environ.get("CELERY_IMPORTS", "").split())
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Tests make many users.
 WHITENOISE_AUTOREFRESH = True  # Or each new client would look through all files before its first request.
 if "CLOCK_OFF_BY" in os.environ:  # Seconds by which this process's clock is wrong.
+    import time_machine  # Which brings pytest; most processes need neither.
+
     time_machine.travel(datetime.now(tz=UTC) + timedelta(seconds=float(os.environ["CLOCK_OFF_BY"]))).start()

@@ -2,6 +2,8 @@
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 
 from core import reference
 from core.management.commands.reference import FOLDER
@@ -14,3 +16,12 @@ def test_a_page_says_what_the_code_says(name):
     app.loader.import_default_modules()
     written = (settings.BASE_DIR / FOLDER / name).read_text()
     assert written == reference.PAGES[name](), "Run `python manage.py reference`."
+
+
+def test_without_tables_the_command_says_what_to_do(monkeypatch):
+    def page():
+        raise DatabaseError("no such table: worker_tally")
+
+    monkeypatch.setattr(reference, "PAGES", {"metrics.md": page})
+    with pytest.raises(CommandError, match=r"metrics\.md needs a migrated database"):
+        call_command("reference")

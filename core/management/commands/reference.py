@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from core import reference
 from worker.celery import app
@@ -17,6 +18,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         app.loader.import_default_modules()
-        for name, page in reference.PAGES.items():
-            (settings.BASE_DIR / FOLDER / name).write_text(page())
+        for name, write in reference.PAGES.items():
+            try:
+                page = write()
+            except DatabaseError as error:
+                raise CommandError(f"{name} needs a migrated database (`manage.py migrate`): {error}") from None
+            (settings.BASE_DIR / FOLDER / name).write_text(page)
             self.stdout.write(f"{FOLDER / name} is written.")

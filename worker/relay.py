@@ -54,6 +54,8 @@ class Message:
     queue: str
     name: str
     ids: tuple[UUID, ...]
+    #: How many rows a message like it could carry.
+    most: int = 1
 
 
 class Relay:
@@ -76,7 +78,7 @@ class Relay:
         self._limited: set[str] = set()
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
         self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # messages at the broker, at the most
-        self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)
+        self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
         self._is_full = False  # whether some queue's window was, at the last turn
         self._next_sweep = 0.0
         self._refusals = 0
@@ -140,7 +142,8 @@ class Relay:
             self._published.update((message.queue, names[id]) for id in message.ids)
         self._broker_accepted()
         for queue in {message.queue for message in messages}:
-            in_queue = [len(message.ids) for message in messages if message.queue == queue]
+            # Twice what they carry now, or a window of small messages would stay one while workers fall behind.
+            in_queue = [min(2 * len(message.ids), message.most) for message in messages if message.queue == queue]
             self._rows_a_message[queue] = sum(in_queue) / len(in_queue)
         return len(rows)
 
@@ -229,7 +232,7 @@ class Relay:
                     self._broker_refused(error, [])
                     return {}
                 self._is_full |= self._waiting[queue] >= self.window
-            rooms[queue] = int((self.window - self._waiting[queue]) * max(1.0, self._rows_a_message[queue]))
+            rooms[queue] = int((self.window - self._waiting[queue]) * self._rows_a_message[queue])
         return rooms
 
     def _broker_refused(self, error: BaseException, unpublished: list[Message]) -> None:
@@ -280,11 +283,12 @@ def bundle(app: Celery, rows: Iterable[ledger.Claimed]) -> Iterator[Message]:
             batched[row.queue][row.name].append(row.id)
     for queue, tasks in batched.items():
         if len(tasks) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT:
-            yield Message(queue, MIXED_TASK, tuple(id for ids in tasks.values() for id in ids))
+            together = tuple(id for ids in tasks.values() for id in ids)
+            yield Message(queue, MIXED_TASK, together, sum(sizes[name] for name in tasks))
             continue
         for name, ids in tasks.items():
             for start in range(0, len(ids), sizes[name]):
-                yield Message(queue, name, tuple(ids[start : start + sizes[name]]))
+                yield Message(queue, name, tuple(ids[start : start + sizes[name]]), sizes[name])
 
 
 def _do_not_wait_for_the_disk(connection: BaseDatabaseWrapper, **_: object) -> None:

@@ -48,7 +48,7 @@ def test_f01_f02_a_web_process_that_dies_around_the_commit_makes_one_order(machi
 
 
 @pytest.mark.fault("F56")
-@pytest.mark.once
+@pytest.mark.slow_fault
 def test_f56_a_deploy_under_load_loses_nothing_and_shows_customers_nothing_worse_than_a_closed_door(machine):
     web, relay = machine.start_web(), machine.start_relay()
     workers = [machine.start_worker(), machine.start_worker()]

@@ -55,6 +55,7 @@ def fill_the_shop(orders):
     drain()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("model", MODELS, ids=named)
 def test_a_list_costs_as_many_queries_for_many_rows_as_for_one(browser, model, django_assert_max_num_queries):
     make_manager()

@@ -20,7 +20,7 @@ from notifications.models import Notification, NotificationPreference, PushSubsc
 from store.models import Cart, CartItem, Collection, Order, Stock
 from tests.shop import check_out, make_cart, make_customer, make_product, make_user
 
-pytestmark = [pytest.mark.django_db, pytest.mark.once]
+pytestmark = pytest.mark.django_db
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 READ = {"GET": 200, "HEAD": 200}

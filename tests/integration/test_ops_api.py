@@ -421,39 +421,3 @@ class TestSeries:
     @pytest.mark.parametrize("query", ["step=7", "minutes=0", "minutes=100000", "minutes=x", "step="])
     def test_what_makes_no_sense_is_refused(self, query):
         assert api(staff()).get(f"/api/ops/series/?{query}").status_code == 400
-
-    def test_a_sample_is_taken_once_a_moment_and_forgotten_after_a_day(self):
-        samples.take({"email": 7})
-        QueueSample.objects.update(at=timezone.now() - timedelta(days=2))
-        samples.take({"email": 8})
-        samples.take({"email": 9})
-        assert {sample.messages for sample in QueueSample.objects.filter(queue="email")} <= {8, 9}
-        moments = QueueSample.objects.values("at").distinct().count()
-        assert QueueSample.objects.count() == moments * len(samples.queue_names())
-
-
-class TestCounting:
-    def test_every_outcome_is_counted_with_its_transaction(self):
-        probe.make_collection.delay("good")
-        for title in ("a", "b", "c"):
-            probe.make_collections.delay(title)
-        die("garden")
-        drain()
-        assert tally.totals_by_queue()["default", "succeeded"][0] == 4
-        assert tally.totals_by_queue()["default", "retried"] == (1, 0)
-        assert tally.totals_by_queue()["default", "succeeded"][1] > 0
-
-    def test_what_is_rolled_back_is_not_counted(self):
-        probe.failing["b"] = ValueError("b")
-        for title in ("a", "b", "c"):
-            probe.make_collections.delay(title)
-        drain()
-        assert tally.totals_by_queue()["default", "succeeded"][0] == 2
-        assert DurableTask.objects.filter(name="tests.make_collections", status=Status.SUCCEEDED).count() == 2
-
-    def test_rescues_are_counted(self):
-        probe.make_collection.delay("a")
-        ledger.claim({"default": 1}, lease=60, limit=10)
-        DurableTask.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-        assert ledger.lapse_expired() == 1
-        assert tally.totals_by_queue()["default", "rescued"] == (1, 0)

@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants fuzz check format lock bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants coverage fuzz check format lock bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreS
 
 mutants: ## Take guards away and see their tests fail; needs a PostgreSQL, named by DATABASE_URL
 	.venv/bin/python -m tests.mutants $(ARGS)
+
+coverage: ## Name the lines of worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
+	python3 run.py test --cov $(ARGS)
 
 fuzz: ## Hold the API to its OpenAPI document with 20,000 cases and more
 	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) .venv/bin/python -m pytest -q -s tests/fuzz

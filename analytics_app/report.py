@@ -28,8 +28,8 @@ class Report:
     """
     The sales of ``day``.
 
-    ``totals`` has a row of ``currency``, ``orders``, ``units`` and ``revenue`` for each currency, the one with
-    the highest revenue first; ``products`` a row of those and ``sku``, ``title`` for each product, the best
+    ``totals`` has a row of ``day``, ``currency``, ``orders``, ``units`` and ``revenue`` for each currency, the one
+    with the highest revenue first; ``products`` a row of those and ``sku``, ``title`` for each product, the best
     first; ``revenues`` the revenue of each day shown, oldest first, in the first currency.
     """
 
@@ -49,16 +49,12 @@ def collect(day: date) -> Report:
     standing = SaleRecord.objects.filter(reversed_at=None, day__gt=day - timedelta(days=DAYS_SHOWN), day__lte=day)
     by_day = list(
         standing.values("day", "currency")
-        .annotate(orders_=Count("pk"), units_=Sum("units"), revenue_=Sum("revenue"))
-        .order_by("day", "-revenue_")
+        .annotate(orders=Count("pk"), units=Sum("units"), revenue=Sum("revenue"))
+        .order_by("day", "-revenue")
     )
-    totals = [
-        {"currency": row["currency"], "orders": row["orders_"], "units": row["units_"], "revenue": row["revenue_"]}
-        for row in by_day
-        if row["day"] == day
-    ]
+    totals = [row for row in by_day if row["day"] == day]
     currency = totals[0]["currency"] if totals else (by_day[-1]["currency"] if by_day else "")
-    revenues = {row["day"]: row["revenue_"] for row in by_day if row["currency"] == currency}
+    revenues = {row["day"]: row["revenue"] for row in by_day if row["currency"] == currency}
     days = [day - timedelta(days=ago) for ago in reversed(range(DAYS_SHOWN))]
     return Report(
         day=day,

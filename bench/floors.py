@@ -10,6 +10,7 @@ import psycopg
 
 from bench.carts import RESERVE, carts
 from bench.database import Database
+from bench.growth import FILL
 from bench.redis_server import RedisServer
 from bench.size import EFFECTS_AN_ORDER, LINES, Size
 from bench.stages import quantile
@@ -28,7 +29,10 @@ EFFECT_AND_RECEIPT = """
     INSERT INTO bench_effect (order_id, kind)
     SELECT task.order_id, 'stock' FROM unnest(%s::uuid[], %s::bigint[]) AS task(id, order_id) JOIN done USING (id)
 """
+EFFECTS = "INSERT INTO bench_effect (order_id, kind) SELECT unnest(%s::bigint[]), 'stock'"
 MESSAGE = b"x" * 800
+WARM_UP = 10  # turns
+DRAINED = 200  # rows a message at the most, as jobs/shopwire.py declares
 
 
 def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dict[str, float]]:
@@ -45,6 +49,10 @@ def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dic
             figures = _timed(_effects(connection, batch), max(20, size.floor_turns // batch))
             figures["effects_per_s"] = figures["per_s"] * batch
             found[f"effect and receipt, {batch} in one statement"] = figures
+        turns = max(20, size.floor_turns // DRAINED)
+        figures = _timed(_drain(connection, DRAINED, turns), turns)
+        figures["effects_per_s"] = figures["per_s"] * DRAINED
+        found[f"a worker's statements for {DRAINED} rows: complete, effects, results and counts"] = figures
     for title, command in (("LPUSH", _push), ("BRPOP", _pop)):
         found[f"Redis {title}, 800 bytes"] = _timed(command(broker), size.floor_turns)
     database.run("DROP TABLE bench_receipt")
@@ -52,7 +60,7 @@ def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dic
 
 
 def _timed(step: Callable[[], Any], turns: int) -> dict[str, float]:
-    for _ in range(10):
+    for _ in range(WARM_UP):
         step()
     times = []
     cpu, began = time.process_time(), time.perf_counter()
@@ -95,6 +103,28 @@ def _effects(connection: psycopg.Connection[Any], batch: int) -> Callable[[], No
         ids = [uuid7() for _ in range(batch)]
         with connection.transaction():
             connection.execute(EFFECT_AND_RECEIPT, [ids, ids, [order] * batch])
+
+    return step
+
+
+def _drain(connection: psycopg.Connection[Any], batch: int, turns: int) -> Callable[[], None]:
+    """What a worker asks of the database for a message of ``batch`` rows of one task."""
+    rows = batch * (turns + WARM_UP)
+    connection.execute(FILL, {"status": "published", "rows": rows, "orders": 1})
+    ids = [id for (id,) in connection.execute("SELECT id FROM worker_durabletask ORDER BY id").fetchall()]
+    connection.execute("ANALYZE worker_durabletask")
+    connection.commit()
+    order = connection.execute("SELECT max(id) FROM bench_order").fetchone()[0]
+    outcome = {"states": ["SUCCESS"] * batch, "results": ["null"] * batch, "tracebacks": [None] * batch}
+
+    def step() -> None:
+        message = [ids.pop() for _ in range(batch)]
+        with connection.transaction():
+            taken = connection.execute(POSTGRESQL.complete, {"ids": message, "counted": 1, "most_lapses": 1})
+            connection.execute(EFFECTS, [[order] * len(taken.fetchall())])
+            connection.execute(
+                POSTGRESQL.results, {"ids": message, "worker": "floor", "slot": 0, "meta": "{}", **outcome}
+            )
 
     return step
 

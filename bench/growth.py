@@ -56,7 +56,8 @@ def growth(
             figures: dict[str, Any] = {"rows": rows, "status": status}
             latencies = Told(bench, contender, "producer", size.growth_orders).go().result()["latencies_ms"]
             figures |= {"order_p50_ms": statistics.median(latencies), "order_p99_ms": quantile(latencies, 0.99)}
-            # However few rows are pending, there are as many to drain, and the claim fills its batch.
+            # However few rows are pending, there are as many to drain: more than the relay claims ahead of the
+            # workers, or they would have the machine to themselves where few are pending.
             pending = database.value("SELECT count(*) FROM worker_durabletask WHERE status = 'pending'")
             if pending < size.growth_effects:
                 _fill(database, size.growth_effects - pending, "pending", orders)

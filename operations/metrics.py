@@ -197,7 +197,7 @@ def broker_and_relays() -> Iterator[Metric]:
     yield processes
     wrong = GaugeMetricFamily("shopwire_problems", "What the watchdog finds wrong.", labels=["part"])
     found = TallyOf(problem.part for problem in watchdog.problems())
-    for part in ("relay", "workers", "queues", "schedules", "clock"):
+    for part in watchdog.PARTS:
         wrong.add_metric([part], found[part])
     yield wrong
 

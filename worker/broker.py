@@ -36,6 +36,7 @@ class Broker:
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         self._declared: set[str] = set()
+        self._kind: str = app.connection_for_write().transport.driver_type  # redis, amqp or memory
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,7 @@ class Broker:
             UnsafeBrokerError: as :meth:`check_policy`; the connection is of no use then.
         """
         channel = self._open().channel
-        if self.app.connection_for_write().transport.driver_type == "redis":
+        if self._kind == "redis":
             _refuse_eviction(channel.client)
 
     def publish(self, queue: str, name: str, ids: Sequence[UUID]) -> None:
@@ -123,11 +124,11 @@ class Broker:
         if self._producer is None:
             self._connection = self.app.connection_for_write()
             self._connection.connect()
-            if self._connection.transport.driver_type == "amqp":
+            if self._kind == "amqp":
                 # Or every other answer, and even the goodbye, would be waited for without end.
                 self._connection.connection.sock.settimeout(CONFIRM_TIMEOUT)
             channel = self._connection.channel()
-            if self._connection.transport.driver_type == "redis":
+            if self._kind == "redis":
                 _refuse_eviction(channel.client)
             self._producer = Producer(channel, auto_declare=False)
         return self._producer

@@ -164,6 +164,8 @@ def _lapse(rows: QuerySet[DurableTask]) -> int:
     with transaction.atomic():
         locked = rows.select_for_update(skip_locked=_can_skip_locked()).values_list("id", "queue", "name")
         lost = list(locked[:SWEEP_LIMIT])
+        if not lost:
+            return 0
         _count_rescued((queue, name) for _, queue, name in lost)
         return DurableTask.objects.filter(id__in=[id for id, _, _ in lost]).update(
             status=Status.PENDING, lease_until=None, lapses=Least(F("lapses") + 1, MOST_LAPSES)

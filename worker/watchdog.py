@@ -18,11 +18,13 @@ from worker.models import Heartbeat, QueueSample
 IDLE_TOO_LONG = timedelta(seconds=20)
 #: A clock that is so far from the database's, in seconds, is wrong.
 MOST_SKEW = 2.0
+#: What a problem can be with.
+PARTS = ("relay", "workers", "queues", "schedules", "clock")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a person should look at. ``part`` is relay, workers, queues, schedules or clock."""
+    """Something that a person should look at. ``part`` is one of :data:`PARTS`."""
 
     part: str
     text: str

@@ -47,7 +47,7 @@ class Report:
 def collect(day: date) -> Report:
     """Read the report of ``day`` from the figures, in two queries."""
     standing = SaleRecord.objects.filter(reversed_at=None, day__gt=day - timedelta(days=DAYS_SHOWN), day__lte=day)
-    by_day = list(
+    by_day: list[Any] = list(
         standing.values("day", "currency")
         .annotate(orders=Count("pk"), units=Sum("units"), revenue=Sum("revenue"))
         .order_by("day", "-revenue")

@@ -242,8 +242,6 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
             return "none in the ledger any more"
         head = "<tr><th>task</th><th>status</th><th>attempts</th><th>completed</th><th>last error</th></tr>"
         table = format_html("<table>" + head + "{}</table>", lines)
-        if not admin.site.is_registered(DurableTask):
-            return table
         address = f"{reverse('admin:worker_durabletask_changelist')}?{urlencode({'subject': order.subject})}"
         return format_html('{}<p><a href="{}">in the ledger</a></p>', table, address)
 
@@ -265,7 +263,5 @@ class IdempotencyKeyAdmin(ReadOnly, admin.ModelAdmin):
     search_fields = ["key", "user__username"]
 
 
-def _linked(row: Model, text: str) -> str:
-    if not admin.site.is_registered(type(row)):
-        return text
+def _linked(row: DurableTask, text: str) -> str:
     return format_html('<a href="{}">{}</a>', reverse("admin:worker_durabletask_change", args=[row.pk]), text)

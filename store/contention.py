@@ -24,11 +24,10 @@ def persist(transaction: Callable[[], Result]) -> Result:
     Raises:
         OperationalError: it lost every time, or failed for another reason.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             return transaction()
         except OperationalError as error:
-            has_lost = isinstance(error, LostRace) or getattr(error.__cause__, "sqlstate", None) in WORTH_RETRYING
-            if not has_lost or attempt == ATTEMPTS:
+            if not isinstance(error, LostRace) and getattr(error.__cause__, "sqlstate", None) not in WORTH_RETRYING:
                 raise
-    raise AssertionError("unreachable")
+    return transaction()

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import uuid
+from datetime import datetime
 
 from celery import shared_task
 from django.db import connection, transaction
@@ -59,6 +60,11 @@ def ring(bell: str) -> None:
 @shared_task(name="tests.come_back", bind=True)
 def come_back(self, seconds: float) -> None:
     raise self.retry(countdown=seconds, exc=ValueError("not yet"))
+
+
+@shared_task(name="tests.come_back_at", bind=True)
+def come_back_at(self, moment: str) -> None:
+    raise self.retry(eta=datetime.fromisoformat(moment))
 
 
 @shared_task(name="tests.give_up", dont_autoretry_for=(ZeroDivisionError,), max_retries=2)

@@ -8,6 +8,7 @@ from django.db.models.signals import post_save
 from core import receivers
 from store.models import Order
 from store.signals import order_created
+from worker import checks
 
 pytestmark = pytest.mark.django_db
 
@@ -74,3 +75,30 @@ def test_a_receiver_that_is_connected_twice_is_named():
 def test_a_name_that_is_another_receiver_s_is_refused():
     with pytest.raises(ValueError, match="already"):
         order_created.connect(receivers.record_save, dispatch_uid="core.enqueue_placed_entry")
+
+
+@pytest.fixture
+def production(settings):
+    settings.DEBUG = False
+    for name in ("CELERY_BROKER_URL", "REDIS_URL"):
+        setattr(settings, name, "redis://:secret@broker.example/0")
+
+
+def test_a_production_as_it_should_be_has_no_errors(production):
+    assert {id for id in errors() if id.startswith("worker.")} <= {"worker.E011"}
+
+
+def test_faults_that_are_armed_in_production_are_named(production, monkeypatch):
+    monkeypatch.setenv("FAULT", "relay.after_claim")
+    assert "worker.E006" in errors()
+
+
+def test_a_broker_in_others_reach_without_a_password_is_named(production, settings):
+    settings.REDIS_URL = "redis://broker.example/0"
+    assert "worker.E007" in errors()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite is a part of the process")
+def test_an_sqlite_that_is_too_old_is_named(monkeypatch):
+    monkeypatch.setattr(checks, "OLDEST_SQLITE", (99, 0, 0))
+    assert errors() == {"worker.E005"}

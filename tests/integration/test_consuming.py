@@ -1,15 +1,19 @@
 """What a message does: each row's effect once, whatever happens to messages and bodies."""
 
+import logging
 import threading
 import uuid
+from unittest import mock
 
 import pytest
 from celery.result import AsyncResult
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django_celery_results.models import TaskResult
 
 from store.models import Collection
 from tests import probe
+from tests.processes import wait_until
 from worker import consumer, dead_letters, ledger
 from worker.models import DurableTask
 from worker.outbox import collecting
@@ -111,6 +115,14 @@ class TestDelivery:
             thread.start()
             thread.join()
         assert answers == ["0 succeeded, 0 failed, 1 passed over"]
+
+    def test_a_message_of_several_rows_delivered_twice_runs_them_once(self):
+        for title in ("garden", "kitchen"):
+            probe.make_collections.delay(title)
+        ids = publish()
+        assert "2 succeeded" in consumer.consume(probe.make_collections, ids)
+        assert "0 succeeded, 0 failed, 2 passed over" in consumer.consume(probe.make_collections, ids)
+        assert probe.seen == [["garden", "kitchen"]]
 
     def test_a_row_that_came_back_and_was_done_is_not_done_again_by_its_first_message(self):
         probe.make_collection.delay("garden")
@@ -230,6 +242,23 @@ class TestFailure:
         assert (task.status, task.last_error) == (Status.PENDING, "ValueError: not yet")
         assert 495 < (task.available_at - task.published_at).total_seconds() < 505
 
+    def test_a_task_may_name_the_moment_at_which_it_comes_back(self):
+        probe.come_back_at.delay("2099-12-01T08:00:00+00:00")
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.available_at.year) == (Status.PENDING, 2099)
+
+    def test_a_database_that_fails_before_any_row_is_taken_is_not_the_row_s_fault(self):
+        probe.make_collection.delay("garden")
+        ids = publish()
+        with (
+            mock.patch.object(ledger, "complete", side_effect=OperationalError("the connection is gone")),
+            pytest.raises(OperationalError),
+        ):
+            consumer.consume(probe.make_collection, ids)
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.last_error) == (Status.PUBLISHED, 0, "")
+
     def test_what_a_failed_body_enqueued_is_undone(self):
         probe.failing["b"] = RuntimeError("no b")
         probe.enqueue_children.delay(["a", "b", object.__name__])
@@ -267,6 +296,40 @@ class TestEffectsOutside:
         assert not ledger.fail(slow, "late", dead=True, delay=0, counted=True)
         assert ledger.finish(quick)
         assert DurableTask.objects.get().attempts == 2
+
+    def test_a_failure_that_comes_after_its_claim_was_lost_is_not_recorded(self, monkeypatch):
+        def lose_the_claim(bell):
+            let_leases_end()
+            raise ConnectionError("nobody home")
+
+        probe.ring.delay("front door")
+        monkeypatch.setattr(probe.ring, "run", lose_the_claim)
+        consumer.consume(probe.ring, publish())
+        task = DurableTask.objects.get()
+        assert (task.status, task.lapses, task.last_error) == (Status.PENDING, 1, "")
+
+    def test_a_success_that_comes_after_its_claim_was_lost_is_not_recorded(self, monkeypatch):
+        probe.ring.delay("front door")
+        monkeypatch.setattr(probe.ring, "run", lambda bell: let_leases_end())
+        consumer.consume(probe.ring, publish())
+        assert DurableTask.objects.get().status == Status.PENDING
+        assert not TaskResult.objects.exists()
+
+    def test_a_claim_that_was_lost_is_not_renewed(self, caplog):
+        probe.ring.delay("front door")
+        slow = ledger.start(uuid.UUID(publish()[0]), lease=8, limit_of=unlimited)
+        let_leases_end()
+        with caplog.at_level(logging.WARNING, logger="worker"), consumer.LeaseKeeper(slow, lease=0.03):
+            wait_until("the claim is missed", lambda: "was lost to another worker" in caplog.text, seconds=10)
+        assert DurableTask.objects.get().lease_until is None
+
+    def test_a_row_whose_every_worker_died_is_dead_without_another_run(self):
+        probe.ring.apply_async(("front door",))
+        DurableTask.objects.update(attempts=probe.ring.max_attempts)
+        assert "1 failed" in consumer.consume(probe.ring, publish())
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.DEAD, probe.ring.max_attempts)
+        assert probe.seen == []
 
 
 class TestLostWorkers:
@@ -321,3 +384,10 @@ class TestLostWorkers:
         task = DurableTask.objects.get()
         assert task.attempts == probe.give_up.max_attempts
         assert (task.status, task.last_error) == (Status.DEAD, "AttemptsUsedUpError: every worker that ran it died")
+
+    def test_a_suspect_that_this_process_does_not_know_is_left_uncounted(self):
+        probe.make_collection.delay("garden")
+        DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES, name="tests.of_the_next_release")
+        consumer.consume(probe.make_collection, publish())
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.lapses) == (Status.PENDING, 0, ledger.SUSPECT_LAPSES)

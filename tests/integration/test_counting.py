@@ -1,16 +1,38 @@
 """What the ledger counts: what became of tasks, and how much waited where."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
 
 from tests import probe
 from worker import ledger, samples, tally
-from worker.models import DurableTask, QueueSample
+from worker.models import (
+    Canary,
+    DurableTask,
+    FailedAttempt,
+    Heartbeat,
+    QueueLimit,
+    QueueSample,
+    QueueSwitch,
+    Tally,
+)
 from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TASK = UUID("01a1fcf6-bbe3-7db3-82b6-1ff496c63ade")
+#: What lists of the admin and logs call a row of each kind.
+NAMED = [
+    (QueueSwitch(queue="email"), "email paused"),
+    (QueueLimit(queue="email"), "email limited"),
+    (FailedAttempt(task_id=TASK, number=2), f"attempt 2 of {TASK}"),
+    (Tally(name="t", outcome="dead", rows=3), "3 t dead"),
+    (QueueSample(queue="email", at=NOON), "email at 2026-11-21 12:00:00+00:00"),
+    (Heartbeat(process="host 7", state="ok"), "host 7: ok"),
+    (Canary(queue="email"), "canary of email"),
+]
 
 
 def test_every_outcome_is_counted_with_its_transaction():
@@ -50,3 +72,8 @@ def test_a_sample_is_taken_once_a_moment_and_forgotten_after_a_day():
     assert {sample.messages for sample in QueueSample.objects.filter(queue="email")} <= {8, 9}
     moments = QueueSample.objects.values("at").distinct().count()
     assert QueueSample.objects.count() == moments * len(samples.queue_names())
+
+
+@pytest.mark.parametrize(("row", "name"), NAMED, ids=[type(row).__name__ for row, _ in NAMED])
+def test_each_row_has_a_name_for_people(row, name):
+    assert str(row) == name

@@ -1,7 +1,7 @@
 """The way into the ledger: a call exists if and only if its transaction does."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery.result import AsyncResult
@@ -10,10 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests import probe
-from worker import ledger
+from worker import ledger, limits
 from worker.context import working_on
 from worker.models import DurableTask, Priority
 from worker.outbox import collecting
+from worker.sql import statements
 from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -127,3 +128,26 @@ def test_a_claim_takes_high_priority_first_and_leaves_the_rest_beyond_the_room()
     claimed = ledger.claim({"default": 2}, lease=60, limit=100)
     assert sorted(DurableTask.objects.filter(status="published").values_list("priority", flat=True)) == [0, 5]
     assert len(claimed) == 2
+
+
+def test_a_moment_without_a_zone_is_meant_in_the_shop_s(settings):
+    probe.make_collection.apply_async(("later",), eta=datetime(2099, 1, 1, 12))  # noqa: DTZ001 - this is about it
+    assert DurableTask.objects.get().available_at == datetime(2099, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_test_whose_tasks_never_end_is_told_so(monkeypatch):
+    monkeypatch.setattr(probe.make_collection, "run", lambda title: probe.make_collection.delay(title) and None)
+    probe.make_collection.delay("again and")
+    with pytest.raises(AssertionError, match="Tasks keep enqueueing tasks"):
+        drain()
+
+
+def test_a_limit_that_was_taken_off_a_moment_ago_limits_nothing():
+    for title in "abc":
+        probe.make_collection.delay(title)
+    assert len(limits.claim("default", room=5, lease=60)) == 3
+
+
+def test_a_database_that_the_ledger_has_no_statements_for_is_named():
+    with pytest.raises(NotImplementedError, match="on PostgreSQL and SQLite, not on oracle"):
+        statements("oracle")

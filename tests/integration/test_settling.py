@@ -1,6 +1,7 @@
 """From the checkout to settled stock by the ledger's way, and the promises that are kept meanwhile."""
 
 import pytest
+from django.db import connection, transaction
 
 from store.models import Order, OrderItem, Stock, StockMovement
 from tests.shop import api, check_out, make_cart, make_customer, make_product
@@ -100,3 +101,45 @@ def test_an_order_without_lines_is_found(order):
     OrderItem.objects.filter(order=order).delete()
 
     assert broken(TOTALS) == [f"order {order.id}: total 0.50, sum of lines 0.00"]
+
+
+def test_goods_that_came_back_of_an_order_that_stands_are_found(order, product):
+    drain()
+    StockMovement.objects.create(order=order, product=product, quantity=3, reason=StockMovement.Reason.CANCEL)
+
+    assert broken(RETURNED) == [f"order {order.id}: 3 of product {product.id} came back, wrongly"]
+
+
+def test_a_product_without_stock_that_somebody_ordered_is_found(order, product):
+    Stock.objects.filter(product=product).delete()
+
+    assert broken(RESERVED) == [f"product {product.id}: no stock row, unsettled orders ask for 3"]
+
+
+def test_settling_without_a_stock_row_waits_for_a_person(order, product):
+    Stock.objects.filter(product=product).delete()
+    drain()
+
+    [task] = enqueued("store.tasks.update_inventory")
+    assert task.status != "succeeded"
+    assert f"The products [{product.id}] have no stock row." in task.last_error
+
+
+def test_stock_that_its_constraint_did_not_keep_in_order_is_found(product):
+    with connection.cursor() as cursor, transaction.atomic():
+        without_constraints(cursor, "UPDATE store_stock SET on_hand = 1, reserved = 2")
+        found = broken(STOCK_COVERS)
+        transaction.set_rollback(True)
+
+    assert found == [f"product {product.id}: 1 on hand, 2 reserved"]
+
+
+def without_constraints(cursor, statement):
+    """Run a statement as somebody might who has dropped the constraints of a table."""
+    if connection.vendor == "postgresql":
+        cursor.execute("ALTER TABLE store_stock DROP CONSTRAINT stock_covers_reservations")
+        cursor.execute(statement)
+    else:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(statement)
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")

@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from store.models import Collection
 from tests import probe
 from worker.models import DurableTask
+from worker.signals import DurableSignal
 from worker.testing import drain, enqueued, loud_receivers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,3 +124,17 @@ def test_receivers_are_loud_where_a_test_asks_for_it(connected):
     connected(probe.raises)
     with loud_receivers(), pytest.raises(RuntimeError, match="a receiver's mistake"):
         announce("garden")
+
+
+def test_a_name_is_one_signal_s():
+    with pytest.raises(ValueError, match="There is a signal named 'tests.collection_made' already"):
+        DurableSignal("tests.collection_made")
+
+
+def test_a_signal_about_something_that_is_gone_by_then_is_a_dead_letter(connected):
+    connected(probe.raises)
+    announce("garden").delete()
+    drain()
+    [again] = DurableTask.objects.all()
+    assert again.status == DurableTask.Status.DEAD
+    assert "no longer exists" in again.last_error

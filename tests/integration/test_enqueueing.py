@@ -131,7 +131,7 @@ def test_a_claim_takes_high_priority_first_and_leaves_the_rest_beyond_the_room()
 
 
 def test_a_moment_without_a_zone_is_meant_in_the_shop_s(settings):
-    probe.make_collection.apply_async(("later",), eta=datetime(2099, 1, 1, 12))  # noqa: DTZ001 - this is about it
+    probe.make_collection.apply_async(("later",), eta=datetime(2099, 1, 1, 12))
     assert DurableTask.objects.get().available_at == datetime(2099, 1, 1, 12, tzinfo=UTC)
 
 

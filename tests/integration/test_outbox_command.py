@@ -96,6 +96,39 @@ class TestDeadLetters:
         assert task.status == Status.CANCELLED
         assert task.last_error.startswith("Discarded: the shop closed (")
 
+    def test_they_are_listed_for_people(self, dead):
+        lines = outbox("dead").splitlines()
+        assert {line.split()[0] for line in lines} == set(dead)
+        assert "tests.give_up  1 attempts  PermanentError: permanent" in outbox("dead")
+
+    def test_that_there_are_none_is_said(self):
+        assert outbox("dead") == "There are no dead letters.\n"
+
+    @pytest.mark.parametrize("what", [["replay"], ["discard", "--reason", "of no use"]])
+    def test_ids_that_are_none_are_counted_and_the_others_done(self, dead, what):
+        with pytest.raises(CommandError, match="1 of the ids are not dead letters"):
+            outbox(*what, dead[0], "00000000-0000-7000-8000-000000000000")
+        assert DurableTask.objects.filter(status=Status.DEAD).count() == len(dead) - 1
+
+    def test_one_that_is_revived_meanwhile_is_not_replayed_with_other_arguments(self, dead):
+        assert dead_letters.replay([UUID(dead[0])]) == 1
+        assert not dead_letters.replay_edited(UUID(dead[0]), args=["other"], kwargs={})
+
+    def test_one_of_a_task_that_is_gone_is_not_replayed_with_other_arguments(self, dead):
+        DurableTask.objects.filter(pk=dead[0]).update(name="tests.of_the_last_release")
+        with pytest.raises(LookupError, match=r"There is no task 'tests.of_the_last_release' here"):
+            dead_letters.replay_edited(UUID(dead[0]), args=["other"], kwargs={})
+
+    def test_addresses_of_people_do_not_tell_kinds_of_errors_apart(self):
+        assert dead_letters.kind_of("550 ada@shop.example is gone") == dead_letters.kind_of("550 bob@b.example is gone")
+
+    def test_one_that_says_nothing_breaks_a_promise(self, dead):
+        DurableTask.objects.filter(pk=dead[0]).update(last_error="")
+        out = StringIO()
+        with pytest.raises(CommandError, match="1 violations of 1 promises"):
+            call_command("outbox", "verify", stdout=out)
+        assert dead[0] in out.getvalue()
+
 
 class TestPausing:
     def test_a_paused_queue_keeps_its_tasks(self):
@@ -167,41 +200,6 @@ def test_a_queue_is_limited_and_no_longer(options, said):
     assert outbox("limit", "email", *options) == f"{said}\n"
     state = queue("email")
     assert bool(state["per_second"] or state["concurrency"]) is bool(options)
-
-
-class TestDeadLetters:
-    def test_they_are_listed_for_people(self, dead):
-        lines = outbox("dead").splitlines()
-        assert {line.split()[0] for line in lines} == set(dead)
-        assert "tests.give_up  1 attempts  PermanentError: permanent" in outbox("dead")
-
-    def test_that_there_are_none_is_said(self):
-        assert outbox("dead") == "There are no dead letters.\n"
-
-    @pytest.mark.parametrize("what", [["replay"], ["discard", "--reason", "of no use"]])
-    def test_ids_that_are_none_are_counted_and_the_others_done(self, dead, what):
-        with pytest.raises(CommandError, match="1 of the ids are not dead letters"):
-            outbox(*what, dead[0], "00000000-0000-7000-8000-000000000000")
-        assert DurableTask.objects.filter(status=Status.DEAD).count() == len(dead) - 1
-
-    def test_one_that_is_revived_meanwhile_is_not_replayed_with_other_arguments(self, dead):
-        assert dead_letters.replay([UUID(dead[0])]) == 1
-        assert not dead_letters.replay_edited(UUID(dead[0]), args=["other"], kwargs={})
-
-    def test_one_of_a_task_that_is_gone_is_not_replayed_with_other_arguments(self, dead):
-        DurableTask.objects.filter(pk=dead[0]).update(name="tests.of_the_last_release")
-        with pytest.raises(LookupError, match=r"There is no task 'tests.of_the_last_release' here"):
-            dead_letters.replay_edited(UUID(dead[0]), args=["other"], kwargs={})
-
-    def test_addresses_of_people_do_not_tell_kinds_of_errors_apart(self):
-        assert dead_letters.kind_of("550 ada@shop.example is gone") == dead_letters.kind_of("550 bob@b.example is gone")
-
-    def test_one_that_says_nothing_breaks_a_promise(self, dead):
-        DurableTask.objects.filter(pk=dead[0]).update(last_error="")
-        out = StringIO()
-        with pytest.raises(CommandError, match="1 violations of 1 promises"):
-            call_command("outbox", "verify", stdout=out)
-        assert dead[0] in out.getvalue()
 
 
 def test_the_audit_is_told_to_machines_too():

@@ -127,7 +127,7 @@ def test_receivers_are_loud_where_a_test_asks_for_it(connected):
 
 
 def test_a_name_is_one_signal_s():
-    with pytest.raises(ValueError, match="There is a signal named 'tests.collection_made' already"):
+    with pytest.raises(ValueError, match=r"There is a signal named 'tests.collection_made' already"):
         DurableSignal("tests.collection_made")
 
 

@@ -105,10 +105,15 @@ def check_out(shop: Client) -> tuple[dict[str, Any], float]:
 
 
 def wait_for_tasks(shop: Client, order_id: int, pause: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Return the order's tasks once all that are expected have come to an end, or time is up."""
+    """Return the order's tasks once all that are expected have come to an end, or time is up; tell of failures."""
     deadline = time.monotonic() + PATIENCE
+    told: set[str] = set()
     while True:
         tasks = shop.call("GET", f"/api/orders/{order_id}/tasks/")["results"]
+        for task in tasks:
+            if task["last_error"] and task["status"] not in FINAL and task["task"] not in told:
+                say(f"{task['task']} failed and is tried again: {task['last_error']}")
+                told.add(task["task"])
         settled = all(task["status"] in FINAL for task in tasks) and {task["task"] for task in tasks} >= EXPECTED
         if settled or time.monotonic() >= deadline:
             return list(tasks)

@@ -51,10 +51,10 @@ def test_a_reaction_is_added_as_the_page_says(tmp_path):
     blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     tests = re.findall(r"```(python)\n(.*?)```", PAGE_ABOUT_TESTS.read_text(), re.DOTALL)
     files = {re.match(r"# (\S+)\n", code)[1]: code for language, code in blocks + tests if language == "python"}
-    for name, code in {"loyalty/__init__.py": "", **files}.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(code)
+    making, managing = [code for language, code in blocks if language == "shell"]
+    subprocess.run(making, shell=True, cwd=tmp_path, check=True)
+    for name, code in files.items():
+        (tmp_path / name).write_text(code)
     (tmp_path / "settings_with_loyalty.py").write_text(
         "from tests.settings import *\n"
         "INSTALLED_APPS = [*INSTALLED_APPS, 'loyalty']\n"
@@ -78,8 +78,7 @@ def test_a_reaction_is_added_as_the_page_says(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    [commands] = [code for language, code in blocks if language == "shell"]
-    output = [run(*line.split()[1:]) for line in commands.splitlines()]
+    output = [run(*line.split()[1:]) for line in managing.splitlines()]
     assert ["store.order_created", "loyalty.enqueue_points", "loyalty.tasks.add_points", "default"] in [
         line.split() for line in output[-1].splitlines()
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import configuration
+from launcher import configuration, demo
 from launcher.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +94,16 @@ def test_valkey_takes_another_port_if_its_own_is_taken(tmp_path):
         taken.bind(("127.0.0.1", first.port))
         taken.listen()
         assert Valkey(tmp_path).port != first.port
+
+
+def test_the_demo_tells_once_of_a_task_that_fails_while_it_waits_for_it(capsys):
+    failing = {"task": "t", "status": "pending", "last_error": "RuntimeError: not today"}
+    expected = [{"task": name, "status": "succeeded", "last_error": ""} for name in demo.EXPECTED]
+    answers = [[failing], [failing, *expected], [{**failing, "status": "dead"}, *expected]]
+
+    class Shop:
+        def call(self, method, path):
+            return {"results": answers.pop(0)}
+
+    assert len(demo.wait_for_tasks(Shop(), 7, pause=lambda seconds: None)) == 4
+    assert capsys.readouterr().out == "t failed and is tried again: RuntimeError: not today\n"

@@ -128,10 +128,13 @@ class Machine:
             print(f"--- {process.name} ---\n{process.log.read_text(errors='replace')[-8000:]}")
 
     def stop_gently(self) -> None:
-        for process in reversed(self.processes):
+        ours = [process for process in self.processes if process.name != "redis"]
+        for process in ours:
             process.kill(signal.SIGCONT)
+            process.popen.terminate()
+        for process in ours:
             with suppress(subprocess.TimeoutExpired):
-                process.stop(seconds=5)
+                process.popen.wait(5)
 
     # --- Brokers ---
 

@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants coverage fuzz check format lock bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,15 @@ chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreS
 mutants: ## Take guards away and see their tests fail; needs a PostgreSQL, named by DATABASE_URL
 	.venv/bin/python -m tests.mutants $(ARGS)
 
+mutation: ## Change ledger and consumer in every small way and name what no test notices; in a copy, half an hour
+	test -x .venv-mutation/bin/cosmic-ray || (python3 -m venv .venv-mutation && .venv-mutation/bin/pip install -q cosmic-ray==8.7.0)
+	rm -rf var/mutation && git clone -q . var/mutation
+	cd var/mutation && export DEBUG=1 DATABASE_URL=sqlite:///$$PWD/mutation.sqlite3 PATH=$$PWD/../../.venv-mutation/bin:$$PATH && \
+	cosmic-ray init tests/mutation.toml session.sqlite && cr-filter-operators session.sqlite tests/mutation.toml && \
+	cosmic-ray exec tests/mutation.toml session.sqlite && cr-report --surviving-only --show-diff session.sqlite
+
 coverage: ## Name the lines of worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
-	python3 run.py test --cov $(ARGS)
+	python3 run.py test --cov=worker --cov=store $(ARGS)
 
 fuzz: ## Hold the API to its OpenAPI document with 20,000 cases and more
 	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) .venv/bin/python -m pytest -q -s tests/fuzz

@@ -49,6 +49,12 @@ def make_other_collections(titles: list[str]) -> None:
     make_collections(titles)
 
 
+@shared_task(name="tests.enqueue_for_each", batch_size=50)
+def enqueue_for_each(titles: list[str]) -> None:
+    for title in titles:
+        make_collection.delay(title)
+
+
 @shared_task(name="tests.ring", transactional=False)
 def ring(bell: str) -> None:
     assert not connection.in_atomic_block

@@ -49,9 +49,9 @@ UNKNOWN_DELAY = 2.0
 class Tally:
     """What became of a message's rows."""
 
+    passed_over: int
     succeeded: int = 0
     failed: int = 0
-    passed_over: int = 0
     #: What the rows that ended or failed were about.
     subjects: set[str | None] = field(default_factory=set)
 

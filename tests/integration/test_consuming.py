@@ -15,6 +15,7 @@ from store.models import Collection
 from tests import probe
 from tests.processes import wait_until
 from worker import consumer, dead_letters, ledger
+from worker.context import working_on
 from worker.models import DurableTask
 from worker.outbox import collecting
 from worker.tasks import run_mixed
@@ -88,6 +89,14 @@ class TestDelivery:
         handle = probe.make_collection.delay("garden")
         assert "1 passed over" in consumer.consume(probe.make_collection, [handle.id])
         assert DurableTask.objects.get().status == Status.PENDING
+
+    def test_what_is_due_is_seen_in_its_own_queue_until_it_is_claimed(self):
+        assert not ledger.any_due(["default", "email"])
+        probe.make_collection.delay("garden")
+        assert ledger.any_due(["default"])
+        assert not ledger.any_due(["email"])
+        publish()
+        assert not ledger.any_due(["default"])
 
     def test_a_discarded_row_does_not_run(self):
         probe.give_up.delay("permanent")
@@ -165,6 +174,17 @@ class TestBatches:
         assert "2 succeeded" in consumer.consume(run_mixed, publish())
         assert sorted(probe.seen) == [["a"], ["b"]]
 
+    @pytest.mark.parametrize(
+        ("subjects", "story"), [(["order:1", "order:1"], "order:1"), (["order:1", "order:2"], None)]
+    )
+    def test_what_a_batch_enqueues_belongs_to_the_story_that_its_rows_share(self, subjects, story):
+        for number, subject in enumerate(subjects):
+            with working_on(subject=subject, request_id=f"request of {subject}"):
+                probe.enqueue_for_each.delay(f"shelf {number}")
+        consumer.consume(probe.enqueue_for_each, publish())
+        enqueued = DurableTask.objects.filter(name="tests.make_collection")
+        assert set(enqueued.values_list("subject", "request_id")) == {(story, f"request of {story}" if story else "")}
+
     def test_a_batch_uses_a_constant_number_of_queries(self):
         counts = []
         for size in (2, 40):
@@ -189,6 +209,7 @@ class TestFailure:
         assert task.available_at > task.created_at
         assert AsyncResult(handle.id).state == "RETRY"
         assert not Collection.objects.exists()
+        assert probe.seen == ["garden"]
 
         probe.failing.clear()
         make_due()
@@ -248,6 +269,18 @@ class TestFailure:
         task = DurableTask.objects.get()
         assert (task.status, task.available_at.year) == (Status.PENDING, 2099)
 
+    def test_a_moment_that_has_passed_is_now(self):
+        probe.come_back_at.delay("2010-12-01T08:00:00+00:00")
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.DEAD, probe.come_back_at.max_attempts)
+
+    def test_a_task_that_was_tried_more_often_than_this_release_allows_is_dead_at_its_next_failure(self):
+        probe.give_up.delay("other")
+        DurableTask.objects.update(attempts=probe.give_up.max_attempts + 3)
+        drain()
+        assert DurableTask.objects.get().status == Status.DEAD
+
     def test_a_database_that_fails_before_any_row_is_taken_is_not_the_row_s_fault(self):
         probe.make_collection.delay("garden")
         ids = publish()
@@ -269,7 +302,7 @@ class TestFailure:
 class TestEffectsOutside:
     def test_the_body_runs_in_no_transaction_and_its_success_is_recorded(self):
         probe.ring.delay("front door")
-        drain()
+        assert consumer.consume(probe.ring, publish()) == "1 succeeded, 0 failed, 0 passed over"
         assert probe.seen == ["front door"]
         assert DurableTask.objects.get().status == Status.SUCCEEDED
 
@@ -323,10 +356,19 @@ class TestEffectsOutside:
             wait_until("the claim is missed", lambda: "was lost to another worker" in caplog.text, seconds=10)
         assert DurableTask.objects.get().lease_until is None
 
+    def test_a_claim_that_cannot_be_renewed_is_told_and_the_body_goes_on(self, caplog):
+        probe.ring.delay("front door")
+        row = ledger.start(uuid.UUID(publish()[0]), lease=8, limit_of=unlimited)
+        with (
+            mock.patch.object(ledger, "renew", side_effect=OperationalError("the database is away")),
+            consumer.LeaseKeeper(row, lease=0.03),
+        ):
+            wait_until("it is told", lambda: "could not be renewed" in caplog.text, seconds=10)
+
     def test_a_row_whose_every_worker_died_is_dead_without_another_run(self):
         probe.ring.apply_async(("front door",))
         DurableTask.objects.update(attempts=probe.ring.max_attempts)
-        assert "1 failed" in consumer.consume(probe.ring, publish())
+        assert consumer.consume(probe.ring, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert (task.status, task.attempts) == (Status.DEAD, probe.ring.max_attempts)
         assert probe.seen == []
@@ -362,6 +404,22 @@ class TestLostWorkers:
         assert (task.status, task.attempts) == (Status.PENDING, 1)
         assert task.last_error == "WorkerDiedError: signal 9"
 
+    def test_a_dead_process_counts_as_the_attempt_that_an_outside_effect_counted_already(self):
+        probe.ring.delay("front door")
+        ids = publish()
+        ledger.start(uuid.UUID(ids[0]), lease=8, limit_of=unlimited)
+        consumer.count_lost(probe.ring, ids, "signal 9")
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
+
+    def test_a_suspect_among_others_runs_alone_and_is_counted_before(self):
+        for title in "abc":
+            probe.make_collections.delay(title)
+        DurableTask.objects.filter(args=["b"]).update(lapses=ledger.SUSPECT_LAPSES)
+        assert consumer.consume(probe.make_collections, publish()) == "3 succeeded, 0 failed, 0 passed over"
+        assert probe.seen == [["a", "c"], ["b"]]
+        assert set(DurableTask.objects.values_list("status", "attempts")) == {(Status.SUCCEEDED, 1)}
+
     def test_rows_whose_process_died_under_a_batch_run_alone_from_then_on(self):
         for title in "abc":
             probe.make_collections.delay(title)
@@ -380,7 +438,7 @@ class TestLostWorkers:
         for _ in range(probe.give_up.max_attempts):
             assert ledger.count_attempt(uuid.UUID(publish()[0]), limit_of=unlimited) is not None
             let_leases_end()
-        consumer.consume(probe.give_up, publish())
+        assert consumer.consume(probe.give_up, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert task.attempts == probe.give_up.max_attempts
         assert (task.status, task.last_error) == (Status.DEAD, "AttemptsUsedUpError: every worker that ran it died")

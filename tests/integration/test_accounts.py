@@ -5,6 +5,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 
 from store.models import Customer
+from store.serializers import CustomerSerializer
 from tests.shop import api, make_customer, make_user
 
 pytestmark = pytest.mark.django_db
@@ -254,6 +255,18 @@ def test_an_address_of_somebody_else_cannot_be_taken():
 
     assert pointers(api(customer).patch("/api/customers/me/", {"email": "Taken@example.com"}, format="json"))
     assert api(customer).patch("/api/customers/me/", {"email": "Mine@example.com"}, format="json").status_code == 200
+
+
+def test_an_address_that_somebody_else_took_a_moment_ago_cannot_be_taken(monkeypatch):
+    make_customer(email="taken@example.com")
+    customer = make_customer(email="mine@example.com")
+    monkeypatch.setattr(CustomerSerializer, "validate_email", lambda self, email: email)  # It was free then.
+
+    response = api(customer).patch("/api/customers/me/", {"email": "taken@example.com"}, format="json")
+
+    assert pointers(response) == {"/email"}
+    customer.user.refresh_from_db()
+    assert customer.user.email == "mine@example.com"
 
 
 @pytest.mark.parametrize("method", ["get", "patch"])

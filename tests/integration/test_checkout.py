@@ -4,7 +4,7 @@ import uuid
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from store.models import Cart, CartItem, Order, OrderItem, Product, Stock
@@ -258,6 +258,32 @@ def test_a_failing_receiver_loses_neither_the_order_nor_its_own_reaction(receive
     [redelivery] = enqueued("worker.tasks.redeliver")
     assert redelivery.kwargs["dispatch_uid"] == "tests.failing"
     assert len(enqueued("store.tasks.update_inventory")) == 1
+
+
+def spoil(sender, order, **kwargs):
+    transaction.set_rollback(True)
+
+
+def test_a_receiver_that_spoils_the_transaction_of_the_order_is_told_of_and_nothing_is_placed():
+    buyer = make_customer()
+    cart = make_cart({make_product(): 1}, buyer)
+    order_created.connect(spoil, dispatch_uid="tests.spoil")
+    try:
+        with pytest.raises(transaction.TransactionManagementError):
+            check_out(api(buyer), cart)
+    finally:
+        order_created.disconnect(dispatch_uid="tests.spoil")
+    assert not Order.objects.exists()
+    assert Cart.objects.exists()
+
+
+def test_an_order_that_sets_nothing_in_motion_is_not_said_to_be_placed_either_if_it_is_spoiled(monkeypatch):
+    buyer = make_customer()
+    cart = make_cart({make_product(): 1}, buyer)
+    monkeypatch.setattr(order_created, "send_robust", spoil)
+    with pytest.raises(transaction.TransactionManagementError, match="spoiled the transaction"):
+        check_out(api(buyer), cart)
+    assert not Order.objects.exists()
 
 
 def test_an_order_of_a_thousand_lines_of_ten_thousand_is_placed():

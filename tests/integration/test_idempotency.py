@@ -7,7 +7,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from store import idempotency
-from store.idempotency import NamedRequest
+from store.contention import LostRace
+from store.idempotency import Answer, NamedRequest
 from store.models import IdempotencyKey, Order
 from store.refusals import KeyInUse
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
@@ -137,6 +138,14 @@ def test_while_the_first_is_running_the_second_is_told_so_at_once(buyer, cart):
     assert response.json()["type"] == "urn:shopwire:problem:idempotency-key-in-use"
     assert response.headers["Retry-After"] == "1"
     assert check_out(api(buyer), cart, key="k").status_code == 201
+
+
+def test_of_two_answers_under_one_key_the_second_is_none_and_its_transaction_runs_again(buyer):
+    named, answer = NamedRequest(buyer.user_id, "k", "0" * 64), Answer(201, {"id": 1})
+    idempotency.remember(named, answer)
+
+    with pytest.raises(LostRace), transaction.atomic():
+        idempotency.remember(named, answer)
 
 
 @pytest.mark.postgresql

@@ -9,7 +9,7 @@ from core import wiring
 
 @register(Tags.signals)
 def check_receivers(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Name each receiver of ours without a ``dispatch_uid``, and each that is connected twice."""
+    """Name each receiver of ours without a ``dispatch_uid``, that is connected twice, or that can vanish."""
     unnamed: list[CheckMessage] = [
         Error(
             f"A receiver is connected without a dispatch_uid: {line}.",
@@ -18,7 +18,7 @@ def check_receivers(app_configs: Any, **_: Any) -> list[CheckMessage]:
         )
         for line in wiring.unnamed()
     ]
-    return unnamed + [
+    repeated: list[CheckMessage] = [
         Error(
             f"A receiver is connected twice: {line}.",
             hint="It reacts to everything twice. Connect it once, under one dispatch_uid.",
@@ -26,3 +26,12 @@ def check_receivers(app_configs: Any, **_: Any) -> list[CheckMessage]:
         )
         for line in wiring.repeated()
     ]
+    nested: list[CheckMessage] = [
+        Error(
+            f"A receiver is no function of a module: {line}.",
+            hint="Signals keep weak references: it can vanish. Define it at the top level of receivers.py.",
+            id="core.E003",
+        )
+        for line in wiring.nested()
+    ]
+    return unnamed + repeated + nested

@@ -7,7 +7,7 @@ at once, as with any Celery task.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -161,10 +161,3 @@ class Task(celery.Task):
 IGNORED_OPTIONS = frozenset(
     {"producer", "exchange", "routing_key", "headers", "ignore_result", "periodic_task_name", "shadow"}
 )
-
-
-def seconds_until(when: float | datetime | timedelta) -> float:
-    """Return how many seconds lie between now and ``when``."""
-    if isinstance(when, datetime):
-        return max(0.0, (when - timezone.now()).total_seconds())
-    return when.total_seconds() if isinstance(when, timedelta) else float(when)

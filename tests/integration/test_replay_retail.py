@@ -4,13 +4,15 @@ import io
 import json
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from django.core.management import CommandError, call_command
 
 from store.models import Cart, Order, OrderItem, Stock
 from store.retail.accounts import Accounts
+from store.retail.client import UnexpectedAnswerError, read_object
 from store.retail.export import read_export
-from store.retail.replayer import Outcome, Replayer
+from store.retail.replayer import Outcome, Replayer, Result
 from tests.faulty_proxy import LOST, UNHEARD, Canned, faulty_proxy
 from tests.retail_files import line, write
 from worker.testing import drain
@@ -259,6 +261,38 @@ def test_accounts_that_do_not_balance_say_so(export, shop):
     ]
 
 
+def test_one_order_for_two_invoices_is_named(export, shop):
+    replayer = Replayer(read_export(export(*TWO_SALES)), url=shop.url, run="twice")
+    results = [Result(invoice, Outcome.PLACED, order_id=7) for invoice in replayer.export.invoices.values()]
+    assert Accounts(replayer, results, seconds=1.0).imbalances == ["Two invoices were answered with one order."]
+
+
+def test_a_mistake_of_ours_ends_the_replay(export, shop, monkeypatch):
+    def trip(replayer, client, invoice):
+        raise ZeroDivisionError("a slip")
+
+    path = export(*TWO_SALES)
+    monkeypatch.setattr(Replayer, "_handle", trip)
+    with pytest.raises(ZeroDivisionError, match="a slip"):
+        call_command("replay_retail", str(path), f"--url={shop.url}", verbosity=0)
+
+
+def test_an_interrupt_ends_it_after_the_calls_under_way_and_a_second_one_at_once(export, shop, monkeypatch):
+    next_result, interrupts = Replayer.next_result, [KeyboardInterrupt()]
+
+    def interrupted(replayer):
+        if interrupts:
+            raise interrupts.pop()
+        return next_result(replayer)
+
+    path = export(*TWO_SALES)
+    monkeypatch.setattr(Replayer, "next_result", interrupted)
+    assert "invoices were not reached." in replay(path, shop, "--concurrency=1").complaint
+    interrupts += [KeyboardInterrupt(), KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        call_command("replay_retail", str(path), f"--url={shop.url}", verbosity=0)
+
+
 def refusal(path, url):
     with pytest.raises(CommandError) as error:
         call_command("replay_retail", str(path), f"--url={url}", "--patience=1", verbosity=0)
@@ -285,10 +319,28 @@ def test_a_shop_that_does_not_know_us_or_is_not_there_is_not_replayed_to(export,
     assert "There is no file" in refusal(path.with_name("none.csv"), shop.url)
 
 
-@pytest.mark.parametrize("argument", ["--url=ftp://x", "--url=nowhere", "--run=a/b", "--concurrency=0", "--limit=x"])
+@pytest.mark.parametrize(
+    "argument", ["--url=ftp://x", "--url=nowhere", "--url=http://[::", "--run=a/b", "--concurrency=0", "--limit=x"]
+)
 def test_an_argument_that_makes_no_sense_is_refused(argument):
     with pytest.raises(CommandError, match=argument.partition("=")[0]):
         call_command("replay_retail", "export.csv", argument, verbosity=0)
+
+
+def test_a_person_reads_what_failed_and_which_lines_are_none(export, shop):
+    path = export(line("900001"), line("900002", quantity="many"))
+    shop.faults = [("POST", "/api/orders/", Canned(500, b"<html>"))]
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="1 invoices failed"):
+        call_command("replay_retail", str(path), f"--url={shop.url}", verbosity=0, stdout=out)
+    assert "failed invoice 900001: 500 POST /api/orders/" in out.getvalue()
+    assert "broken line 3: " in out.getvalue()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"next": null}'], ids=repr)
+def test_an_answer_that_is_not_what_was_asked_for_is_named(body):
+    with pytest.raises(UnexpectedAnswerError):
+        read_object(httpx.Response(200, content=body, request=httpx.Request("GET", "http://shop/")), "results")
 
 
 def test_a_person_reads_a_table_and_sees_the_progress(export, shop, capsys):

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from email_app.models import EmailDelivery
 from notifications.models import Notification
@@ -231,6 +231,18 @@ def test_a_schedule_that_is_off_is_not_late(off):
     PeriodicTask.objects.filter(pk=row.pk).update(**off)
     with time_machine.travel(NOON, tick=False):
         assert list(promises()["No schedule is late."]()) == []
+
+
+def test_a_schedule_of_one_moment_runs_then_and_never_again():
+    PeriodicTask.objects.all().delete()
+    moment = ClockedSchedule.objects.create(clocked_time=NOON - timedelta(seconds=5))
+    PeriodicTask.objects.create(
+        name="often", task="tests.make_collection", args='["scheduled"]', clocked=moment, one_off=True
+    )
+    with time_machine.travel(NOON, tick=False):
+        beat()
+        beat()
+    assert len(due_times()) == 1
 
 
 def test_a_solar_schedule_is_refused_with_a_word_and_the_others_run(caplog):

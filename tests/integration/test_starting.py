@@ -24,9 +24,9 @@ def start(*command, **variables):
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "seed_demo"])
+@pytest.mark.parametrize("command", [["serve"], ["seed_demo"], ["relay"], ["outbox", "stats"]], ids=" ".join)
 def test_without_its_database_a_command_says_so_in_one_line(command):
-    ended = start("manage.py", command, DATABASE_URL="postgres://nobody:hidden@127.0.0.1:1/none")
+    ended = start("manage.py", *command, DATABASE_URL="postgres://nobody:hidden@127.0.0.1:1/none")
     assert ended.returncode == 1
     assert "DATABASE_URL" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

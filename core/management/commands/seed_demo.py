@@ -7,14 +7,15 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection, transaction
+from django.core.management.base import BaseCommand
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
 from core.models import User
 from store.managers import MANAGERS
 from store.models import Collection, Customer, Product, Stock
+from worker.management.database import told_in_one_line
 
 #: Every account's password is "shopwire-" and its name.
 ACCOUNTS: dict[str, dict[str, bool]] = {
@@ -94,11 +95,8 @@ class Command(BaseCommand):
         parser.add_argument("--migrate", action="store_true", help="migrate first, where that is needed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with told_in_one_line():
             connection.ensure_connection()
-        except OperationalError as error:
-            reason = " ".join(str(error).split())
-            raise CommandError(f"The database that DATABASE_URL names cannot be reached: {reason}") from None
         if options["migrate"]:
             self.migrate()
         if not settings.DEBUG:

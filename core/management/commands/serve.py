@@ -8,8 +8,10 @@ from typing import Any
 
 import uvicorn
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from worker.management.database import told_in_one_line
 
 
 class Command(BaseCommand):
@@ -43,10 +45,6 @@ class Command(BaseCommand):
 
     def check_database(self) -> None:
         """Raise CommandError unless the database answers."""
-        try:
+        with told_in_one_line():
             connection.ensure_connection()
-        except OperationalError as error:
-            reason = " ".join(str(error).split())
-            raise CommandError(f"The database that DATABASE_URL names cannot be reached: {reason}") from None
-        finally:
-            connection.close()
+        connection.close()

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
 
 from worker import audit, dead_letters, pruner, queues
+from worker.management.database import told_in_one_line
 
 DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -45,9 +45,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            getattr(self, options["verb"])(**options)
-        except OperationalError as error:
-            raise CommandError(f"The database that DATABASE_URL names cannot be used: {error}") from None
+            with told_in_one_line():
+                getattr(self, options["verb"])(**options)
         except ValueError as error:
             raise CommandError(str(error)) from None
 

@@ -5,10 +5,11 @@ import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection
+from django.db import connection
 
 from worker.broker import UnsafeBrokerError
 from worker.celery import app
+from worker.management.database import told_in_one_line
 from worker.relay import relay_from_settings
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,8 @@ class Command(BaseCommand):
     help = "Hand due tasks of the ledger to the broker until stopped. Run one or more; they share the work."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with told_in_one_line():
             connection.ensure_connection()
-        except OperationalError as error:
-            raise CommandError(f"The database that DATABASE_URL names cannot be reached: {error}") from None
         app.finalize()
         app.loader.import_default_modules()
         relay = relay_from_settings(app)

@@ -49,6 +49,13 @@ def make_other_collections(titles: list[str]) -> None:
     make_collections(titles)
 
 
+@shared_task(name="tests.count_down")
+def count_down(number: int) -> None:
+    seen.append(number)
+    if number:
+        count_down(number - 1)
+
+
 @shared_task(name="tests.enqueue_for_each", batch_size=50)
 def enqueue_for_each(titles: list[str]) -> None:
     for title in titles:

@@ -45,6 +45,14 @@ def unlimited(name: str) -> None:
 
 
 class TestDelivery:
+    def test_what_is_done_is_logged_with_its_id_where_logs_are_for_machines(self, caplog):
+        handles = [probe.make_collections.delay(title) for title in ("garden", "kitchen")]
+        with caplog.at_level(logging.INFO, logger="worker.done"):
+            drain()
+        assert {record.data["id"] for record in caplog.records if record.name == "worker.done"} == {
+            handle.id for handle in handles
+        }
+
     @pytest.mark.fault("F42")
     def test_a_message_delivered_twice_runs_its_row_once(self):
         probe.make_collection.delay("garden")
@@ -203,7 +211,7 @@ class TestFailure:
     def test_a_failure_undoes_the_effect_and_comes_back_later(self):
         probe.failing["garden"] = RuntimeError("no garden")
         handle = probe.make_collection.delay("garden")
-        assert drain() == 1
+        assert consumer.consume(probe.make_collection, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.last_error) == (Status.PENDING, 1, "RuntimeError: no garden")
         assert task.available_at > task.created_at
@@ -269,6 +277,22 @@ class TestFailure:
         task = DurableTask.objects.get()
         assert (task.status, task.available_at.year) == (Status.PENDING, 2099)
 
+    def test_a_failure_is_a_warning_and_a_dead_letter_an_error(self, caplog):
+        probe.give_up.delay("other")
+        probe.give_up.delay("permanent")
+        drain()
+        levels = {
+            record.levelname: record.getMessage() for record in caplog.records if record.name == consumer.__name__
+        }
+        assert "failed at attempt 1 and is due again in" in levels["WARNING"]
+        assert "failed at attempt 1 and is dead" in levels["ERROR"]
+
+    def test_a_body_may_call_its_own_task_as_a_function(self):
+        probe.count_down.delay(2)
+        drain()
+        assert probe.seen == [2, 1, 0]
+        assert DurableTask.objects.get().status == Status.SUCCEEDED
+
     def test_a_moment_that_has_passed_is_now(self):
         probe.come_back_at.delay("2010-12-01T08:00:00+00:00")
         drain()
@@ -309,7 +333,7 @@ class TestEffectsOutside:
     def test_a_failure_is_retried(self):
         probe.failing["front door"] = ConnectionError("nobody home")
         probe.ring.delay("front door")
-        drain()
+        assert consumer.consume(probe.ring, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
 
@@ -411,6 +435,15 @@ class TestLostWorkers:
         consumer.count_lost(probe.ring, ids, "signal 9")
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
+
+    def test_a_suspect_whose_process_dies_is_not_counted_twice(self):
+        probe.make_collection.delay("garden")
+        DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES)
+        ids = publish()
+        assert ledger.count_attempt(uuid.UUID(ids[0]), limit_of=unlimited) is not None
+        consumer.count_lost(probe.make_collection, ids, "signal 9")
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.PENDING, 1)
 
     def test_a_suspect_among_others_runs_alone_and_is_counted_before(self):
         for title in "abc":

@@ -20,7 +20,7 @@ from django_celery_beat.models import PeriodicTask
 
 from worker import samples, stuck, watchdog
 from worker.broker import Broker, UnsafeBrokerError
-from worker.celery import app
+from worker.celery import app, import_tasks
 from worker.models import DurableTask
 
 #: Seconds after which an open transaction keeps the database from tidying up.
@@ -150,7 +150,7 @@ def machinery() -> Iterator[Finding]:
 
 def orphans() -> Iterator[Finding]:
     """Look for tasks and schedules that no process of this release will run."""
-    app.loader.import_default_modules()
+    import_tasks()
     waiting = DurableTask.objects.filter(status=DurableTask.Status.PENDING).order_by()
     lost = waiting.exclude(queue__in=samples.queue_names()).values_list("queue").annotate(Count("id"))
     for queue, count in lost:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime
 
 from celery import shared_task
@@ -47,6 +48,12 @@ def make_collections(titles: list[str]) -> None:
 @shared_task(name="tests.make_other_collections", batch_size=50)
 def make_other_collections(titles: list[str]) -> None:
     make_collections(titles)
+
+
+@shared_task(name="tests.tell_retries", bind=True)
+def tell_retries(self) -> None:
+    seen.append(self.request.retries)
+    raise RuntimeError("again")
 
 
 @shared_task(name="tests.count_down")
@@ -130,6 +137,15 @@ def make_slowly(title: str, seconds: float) -> None:
     Collection.objects.create(title=title)
     logger.info("%s is under way", title)
     time.sleep(seconds)
+
+
+@shared_task(name="tests.heed_nothing")
+def heed_nothing(seconds: float) -> None:
+    """Go on whatever is raised."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(Exception):
+            time.sleep(0.1)
 
 
 @shared_task(name="tests.make_anew")

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from worker import tally
-from worker.celery import app
+from worker.celery import app, import_tasks
 from worker.context import current_actor
 from worker.models import DurableTask, Tally
 from worker.signals import tasks_discarded, tasks_replayed
@@ -133,7 +133,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
         task = next(iter(_locked([id])), None)
         if task is None:
             return False
-        app.loader.import_default_modules()
+        import_tasks()
         if task.name not in app.tasks:
             raise LookupError(f"There is no task {task.name!r} here.")
         app.tasks[task.name].check_arguments(tuple(args), kwargs)

@@ -13,7 +13,7 @@ from unittest import mock
 from django.db.models import F
 
 from worker import consumer, ledger
-from worker.celery import app
+from worker.celery import app, import_tasks
 from worker.models import DurableTask
 from worker.relay import bundle
 from worker.signals import DurableSignal
@@ -26,7 +26,7 @@ def drain(*, most_turns: int = 50) -> int:
     Call it outside of any transaction that a real one would not have: with pytest-django's
     ``transactional_db``, or where all of the test's own writes are done.
     """
-    app.loader.init_worker()
+    import_tasks()
     ran = 0
     for _ in range(most_turns):
         rows = ledger.claim(dict.fromkeys(app.amqp.queues, 1_000), lease=60, limit=1_000)

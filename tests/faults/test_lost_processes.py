@@ -49,6 +49,25 @@ def test_a_killed_child_counts_as_an_attempt_and_its_effect_happens_once(machine
     assert Collection.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("task", "arguments", "reason"),
+    [
+        (probe.make_slowly, ("garden", 30), "SoftTimeLimitExceeded"),
+        (probe.heed_nothing, (30,), "It ran longer than the time limit of 2"),
+    ],
+    ids=["soft", "hard"],
+)
+def test_a_body_that_runs_for_too_long_is_ended_and_its_attempt_counts(machine, task, arguments, reason):
+    machine.start_relay()
+    machine.start_worker(concurrency=1, TASK_TIME_LIMIT="2")
+    task.delay(*arguments)
+    wait_until("it is ended", lambda: reason in DurableTask.objects.get().last_error, seconds=15)
+    assert DurableTask.objects.get().attempts == 1
+    assert not Collection.objects.exists()
+    probe.make_collection.delay("afterwards")
+    wait_until("the worker goes on", Collection.objects.filter(title="afterwards").exists, seconds=10)
+
+
 @pytest.mark.fault("F10")
 def test_a_killed_worker_s_task_is_done_by_another_within_ten_seconds(machine):
     machine.start_relay()

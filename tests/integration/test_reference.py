@@ -7,13 +7,13 @@ from django.db import DatabaseError
 
 from core import reference
 from core.management.commands.reference import FOLDER
-from worker.celery import app
+from worker.celery import import_tasks
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_a_page_says_what_the_code_says(name):
-    app.loader.import_default_modules()
+    import_tasks()
     written = (settings.BASE_DIR / FOLDER / name).read_text()
     assert written == reference.PAGES[name](), "Run `python manage.py reference`."
 

@@ -1,13 +1,16 @@
 """What the relay lets wait at the broker, while workers fall behind or the broker is away."""
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests import probe
-from worker import queues
+from worker import ledger, queues
+from worker.broker import _refuse_eviction
 from worker.celery import app
 from worker.models import DurableTask, QueueSample
 from worker.outbox import collecting
 from worker.relay import Relay
+from worker.request import LedgerRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,3 +134,37 @@ def test_a_message_that_an_empty_broker_does_not_have_any_more_goes_out_again(qu
     assert "1 tasks went unheard of and are published again." in caplog.text
     relay.turn()
     assert len(queue.messages) == 1
+
+
+def test_without_room_nothing_is_claimed(relay):
+    probe.make_collection.delay("waits")
+    assert ledger.claim({"default": 0}, lease=60, limit=10) == []
+
+
+@pytest.mark.parametrize("what", ["refuse_eviction", "depth"])
+def test_a_broker_that_goes_away_while_a_window_is_full_is_waited_for(queue, relay, monkeypatch, caplog, what):
+    fill_one_by_one(probe.make_collection, relay)
+    probe.make_collection.delay("waits")
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, what, lambda *call: (_ for _ in ()).throw(ConnectionError("refused")))
+        relay.sweep_if_due()
+        assert relay.turn() == 0
+    assert "The broker is away or refuses" in caplog.text
+    queue.messages.clear()
+    assert relay.turn() == 1
+
+
+def test_a_redis_that_does_not_tell_its_policy_is_believed_with_a_word(caplog):
+    class Managed:
+        def info(self, section):
+            raise ResponseError("unknown command 'INFO'")
+
+    _refuse_eviction(Managed())
+    assert "must be noeviction" in caplog.text
+
+
+def test_a_lost_process_that_cannot_be_recorded_does_not_stop_its_worker(caplog):
+    lost = LedgerRequest.__new__(LedgerRequest)
+    lost._args, lost._task = [["no id"]], probe.make_collection
+    lost._count_lost("signal 9")
+    assert "its tasks come back when their lease ends" in caplog.text

@@ -17,7 +17,7 @@ from notifications.models import Notification
 from store.models import Cart, IdempotencyKey, Stock
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product
 from worker.audit import promises
-from worker.celery import app
+from worker.celery import app, import_tasks
 from worker.models import DurableTask, SchedulePolicy
 from worker.relay import Relay, announce_late_schedules
 from worker.schedule import LedgerScheduler
@@ -271,7 +271,7 @@ def test_the_admin_offers_no_solar_schedules():
 def test_every_schedule_is_a_durable_task_of_the_scheduled_queue_and_editable_in_the_admin():
     seed()
     seed()
-    app.loader.import_default_modules()
+    import_tasks()
     rows = list(PeriodicTask.objects.exclude(name="Prune the ledger"))
     assert len(rows) == 8
     for row in rows:

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from core import reference
-from worker.celery import app
+from worker.celery import import_tasks
 
 FOLDER = Path("docs") / "reference"
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Write the pages of docs/reference/ that the code knows best: settings, commands, metrics, HTTP, signals."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        app.loader.import_default_modules()
+        import_tasks()
         for name, write in reference.PAGES.items():
             try:
                 page = write()

@@ -5,14 +5,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from core import wiring
-from worker.celery import app
+from worker.celery import import_tasks
 
 
 class Command(BaseCommand):
     help = "Every signal with the receivers that are connected to it, and the task and queue of each."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        app.loader.import_default_modules()
+        import_tasks()
         rows = [
             (each.signal + (f" of {each.sender}" if each.sender else ""), each.dispatch_uid, each.task, each.queue)
             for each in wiring.connections()

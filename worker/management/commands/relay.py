@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from worker.broker import UnsafeBrokerError
-from worker.celery import app
+from worker.celery import app, import_tasks
 from worker.management.database import told_in_one_line
 from worker.relay import relay_from_settings
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         with told_in_one_line():
             connection.ensure_connection()
         app.finalize()
-        app.loader.import_default_modules()
+        import_tasks()
         relay = relay_from_settings(app)
         try:
             relay.broker.check_policy()

@@ -43,6 +43,8 @@ done_logger = logging.getLogger("worker.done")
 
 #: A task that this process does not know, as during a deploy, is due again after so long at the most, in seconds.
 UNKNOWN_DELAY = 2.0
+#: The database may still be busy with a statement of the process that died: it is waited for so long, in seconds.
+LOST_PATIENCE = 2
 
 
 @dataclass
@@ -85,14 +87,19 @@ def count_lost(task: "Task", ids: Sequence[str], reason: str) -> None:
 
     One row: that was the one, and its attempt counts. Several: it may have been any, so each runs
     alone from now on, counted before it starts.
+
+    Raises:
+        OperationalError: the rows are still held; they come back when their lease ends.
     """
     row_ids = [UUID(id) for id in ids]
     _discard_broken_connection()
-    if len(row_ids) > 1:
-        ledger.suspect(row_ids)
-        return
-    for row in ledger.in_flight(row_ids):
-        _record_failure(task, row, WorkerDiedError(reason), counted=row.counted)
+    with transaction.atomic():
+        ledger.wait_for_locks(LOST_PATIENCE)
+        if len(row_ids) > 1:
+            ledger.suspect(row_ids)
+            return
+        for row in ledger.in_flight(row_ids):
+            _record_failure(task, row, WorkerDiedError(reason), counted=row.counted)
 
 
 def leave(ids: Sequence[UUID], reason: str) -> None:

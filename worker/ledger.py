@@ -308,6 +308,13 @@ def suspect(ids: Collection[UUID]) -> int:
 # --- Shared -----------------------------------------------------------------------------
 
 
+def wait_for_locks(seconds: int) -> None:
+    """Have statements of the current transaction fail that would wait longer for a row; on SQLite they wait as ever."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds}s"])
+
+
 def _in_seconds(seconds: float) -> Combinable:
     return Now() + timedelta(seconds=seconds)
 

@@ -6,6 +6,9 @@ attempt and brings the rows back at once; the message itself is acknowledged.
 """
 
 import logging
+import os
+import signal
+from contextlib import suppress
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -23,6 +26,9 @@ class LedgerRequest(request.Request):
         """Count the attempt if the hard time limit killed the process; the soft one is an error in the body."""
         super().on_timeout(soft, timeout)
         if not soft:
+            # Celery kills it after this. Until then its transaction holds the row, and this process would wait.
+            with suppress(ProcessLookupError):
+                os.kill(self.worker_pid, signal.SIGKILL)
             self._count_lost(f"It ran longer than the time limit of {timeout} s.")
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:

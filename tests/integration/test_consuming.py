@@ -406,12 +406,13 @@ class TestEffectsOutside:
         ):
             wait_until("it is told", lambda: "could not be renewed" in caplog.text, seconds=10)
 
-    def test_a_row_whose_every_worker_died_is_dead_without_another_run(self):
+    @pytest.mark.parametrize("more", [0, 1])
+    def test_a_row_whose_every_worker_died_is_dead_without_another_run(self, more):
         probe.ring.apply_async(("front door",))
-        DurableTask.objects.update(attempts=probe.ring.max_attempts)
+        DurableTask.objects.update(attempts=probe.ring.max_attempts + more)
         assert consumer.consume(probe.ring, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
-        assert (task.status, task.attempts) == (Status.DEAD, probe.ring.max_attempts)
+        assert (task.status, task.attempts) == (Status.DEAD, probe.ring.max_attempts + more)
         assert probe.seen == []
 
 
@@ -453,9 +454,10 @@ class TestLostWorkers:
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
 
-    def test_a_suspect_whose_process_dies_is_not_counted_twice(self):
+    @pytest.mark.parametrize("more", [0, 1])
+    def test_a_suspect_whose_process_dies_is_not_counted_twice(self, more):
         probe.make_collection.delay("garden")
-        DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES)
+        DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES + more)
         ids = publish()
         assert ledger.count_attempt(uuid.UUID(ids[0]), limit_of=unlimited) is not None
         consumer.count_lost(probe.make_collection, ids, "signal 9")

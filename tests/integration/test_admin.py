@@ -104,6 +104,17 @@ def test_an_order_shows_its_lines_and_its_tasks(browser):
     assert {task.subject for task in rows} == {f"store.order:{order['id']}"}
 
 
+def test_an_order_whose_tasks_were_pruned_says_so(browser):
+    buyer = make_customer()
+    order = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()
+    DurableTask.objects.all().delete()
+
+    assert (
+        "none in the ledger any more"
+        in browser.get(reverse("admin:store_order_change", args=[order["id"]])).content.decode()
+    )
+
+
 def test_an_orders_page_costs_as_many_queries_for_many_lines_as_for_one(browser, django_assert_max_num_queries):
     buyer = make_customer()
 

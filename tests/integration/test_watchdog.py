@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db.models.functions import Now
@@ -114,3 +115,19 @@ def test_a_killed_process_whose_id_came_again_is_forgotten(young):
         silent,
         heartbeats.own_name(Heartbeat.Kind.RELAY),
     }
+
+
+@pytest.mark.parametrize("error", [PermissionError, None], ids=["somebody else's", "ours"])
+@pytest.mark.parametrize("tells", [True, False], ids=["Linux", "elsewhere"])
+def test_a_process_that_runs_is_not_forgotten_whosever_it_is_and_whatever_the_system(monkeypatch, error, tells):
+    def signal(pid, number):
+        if error:
+            raise error
+
+    silent = f"relay {os.getppid()} at {socket.gethostname()}"
+    Heartbeat.objects.create(process=silent, kind=Heartbeat.Kind.RELAY, state="ok")
+    monkeypatch.setattr(os, "kill", signal)
+    if not tells:
+        monkeypatch.setattr(heartbeats, "Path", lambda name: Path("/nowhere"))
+    heartbeats.beat(Heartbeat.Kind.RELAY)
+    assert Heartbeat.objects.filter(process=silent).exists()

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from store.models import Cart, Order, OrderItem, Stock
 from store.retail.accounts import Accounts
-from store.retail.client import GaveUpError, Meter, Shop, UnexpectedAnswerError, read_object
+from store.retail.client import AnswerLostError, GaveUpError, Meter, Shop, UnexpectedAnswerError, read_object
 from store.retail.export import read_export
 from store.retail.replayer import Outcome, Replayer, Result
 from tests.faulty_proxy import LOST, UNHEARD, Canned, faulty_proxy
@@ -344,6 +344,36 @@ def test_a_client_that_is_told_to_stop_while_it_waits_gives_up():
     shop = Shop("http://127.0.0.1:9", patience=60, timeout=1, stop=stop, meter=Meter())
     with pytest.raises(GaveUpError, match="until the replay was stopped"):
         shop.call("GET", "/", headers={})
+
+
+def test_a_cancellation_that_the_shop_refuses_is_a_failure_and_the_order_stands(export, shop):
+    path = export(line("900001", quantity=2), line("C900002", quantity=-2))
+    shop.faults = [("POST", "/cancel/", Canned(409, b'{"detail": "It has left."}'))]
+    told = replay(path, shop)
+    assert told.failures == [
+        {
+            "invoice": "C900002",
+            "status": 409,
+            "detail": f"POST /api/orders/{Order.objects.get().id}/cancel/: It has left.",
+        }
+    ]
+    assert Order.objects.get().status == Order.Status.PLACED
+
+
+def test_a_replay_that_is_stopped_while_it_fills_a_cart_anew_gives_up(export, shop):
+    class Losing:
+        stop = threading.Event()
+
+        def call(self, method, path, **_):
+            if path.endswith("/items/"):
+                raise AnswerLostError("connection lost")
+            return httpx.Response(201, json={"id": "a cart"})
+
+    replayer = Replayer(read_export(export(*TWO_SALES)), url=shop.url, run="stopped")
+    replayer.prepare()
+    Losing.stop.set()
+    with pytest.raises(GaveUpError, match="while it filled a cart"):
+        replayer._fill_cart(Losing(), next(iter(replayer.export.invoices.values())), {})
 
 
 def test_an_export_whose_lines_are_not_all_accounted_for_is_not_used(tmp_path):

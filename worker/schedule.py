@@ -81,11 +81,9 @@ class LedgerScheduler(DatabaseScheduler):
         """
         return served_schedules()
 
-    def apply_async(self, entry: LedgerEntry, producer: Any = None, advance: bool = True, **_: Any) -> Any:
+    def apply_async(self, entry: LedgerEntry, producer: Any = None, **_: Any) -> Any:
         """Enqueue the entry's task under the names of its due times, as its policy has it."""
         due, oldest = entry.due_times(), first_after(entry.schedule, entry.since)
-        if advance:
-            self.reserve(entry)
         policy = SchedulePolicy.of(entry.model)
         late = (timezone.now() - oldest).total_seconds() if oldest else 0
         handle = None

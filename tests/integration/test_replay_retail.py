@@ -360,7 +360,7 @@ def test_a_cancellation_that_the_shop_refuses_is_a_failure_and_the_order_stands(
     assert Order.objects.get().status == Order.Status.PLACED
 
 
-def test_a_replay_that_is_stopped_while_it_fills_a_cart_anew_gives_up(export, shop):
+def test_a_replay_that_is_stopped_while_it_fills_a_cart_anew_gives_up(export, shop, monkeypatch):
     class Losing:
         stop = threading.Event()
 
@@ -373,6 +373,9 @@ def test_a_replay_that_is_stopped_while_it_fills_a_cart_anew_gives_up(export, sh
     replayer.prepare()
     Losing.stop.set()
     with pytest.raises(GaveUpError, match="while it filled a cart"):
+        replayer._fill_cart(Losing(), next(iter(replayer.export.invoices.values())), {})
+    monkeypatch.setattr("store.retail.replayer.MOST_CARTS", 1)
+    with pytest.raises(AnswerLostError):
         replayer._fill_cart(Losing(), next(iter(replayer.export.invoices.values())), {})
 
 

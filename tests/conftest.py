@@ -58,7 +58,7 @@ def asks_for_faults(config):
     """Whether somebody wants faults by marker or by name, also those that take minutes."""
     return (
         re.search("fault|chaos", config.option.markexpr) is not None
-        or re.search(r"\bF\d\d\b", config.option.keyword) is not None
+        or re.search(r"\bF\d{2,3}\b", config.option.keyword) is not None
     )
 
 

@@ -87,6 +87,21 @@ MUTANTS = [
         "tests/faults/test_lost_processes.py::test_a_killed_child_counts_as_an_attempt_and_its_effect_happens_once",
     ),
     Mutant(
+        "overrun",
+        "worker/request.py",
+        "                os.kill(self.worker_pid, signal.SIGKILL)\n",
+        "                pass\n",
+        "tests/faults/test_lost_processes.py::test_a_body_that_runs_for_too_long_is_ended_and_its_attempt_counts",
+    ),
+    Mutant(
+        "lost patience",
+        "worker/consumer.py",
+        "        ledger.wait_for_locks(LOST_PATIENCE)\n",
+        "",
+        "tests/integration/test_failing.py::TestLostWorkers::"
+        "test_rows_that_their_dead_process_still_holds_are_waited_for_a_moment_and_no_longer",
+    ),
+    Mutant(
         "unknown tasks",
         "core/settings.py",
         'CELERY_WORKER_CONSUMER = "worker.receiving:Consumer"\n',

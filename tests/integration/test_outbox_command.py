@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django_celery_results.models import TaskResult
 
 from tests import probe
-from worker import audit, dead_letters, ledger
+from worker import audit, dead_letters, ledger, tasks
 from worker.models import DurableTask
 from worker.testing import drain
 
@@ -145,7 +145,12 @@ class TestPausing:
 
 
 class TestPruning:
-    def test_it_deletes_what_ended_well_long_ago_with_its_result_and_nothing_else(self, dead):
+    @pytest.mark.parametrize(
+        "prune",
+        [lambda: int(outbox("prune", "--older-than", "1d").removesuffix(" tasks deleted.\n")), tasks.prune.run],
+        ids=["command", "task"],
+    )
+    def test_it_deletes_what_ended_well_long_ago_with_its_result_and_nothing_else(self, dead, prune):
         for title in "ab":
             probe.make_collection.delay(title)
         drain()
@@ -153,7 +158,7 @@ class TestPruning:
         DurableTask.objects.filter(id=old.id).update(id="01000000-0000-7000-8000-000000000000")
         TaskResult.objects.filter(task_id=str(old.id)).update(task_id="01000000-0000-7000-8000-000000000000")
         DurableTask.objects.update(completed_at="2010-12-01T08:00Z")
-        assert outbox("prune", "--older-than", "1d") == "1 tasks deleted.\n"
+        assert prune() == 1
         assert DurableTask.objects.filter(status=Status.SUCCEEDED).count() == 1
         assert DurableTask.objects.filter(status=Status.DEAD).count() == len(dead)
         assert not TaskResult.objects.filter(task_id__startswith="01000000").exists()
@@ -206,3 +211,9 @@ def test_the_audit_is_told_to_machines_too():
     answer = json.loads(outbox("verify", "--json"))
     assert answer["ok"] is True
     assert set(answer["promises"]) == set(audit.promises())
+
+
+@pytest.mark.parametrize("option", ["--per-second=-1", "--per-second=0", "--concurrency=0"])
+def test_a_limit_that_is_none_is_refused(option):
+    with pytest.raises(CommandError, match="must be"):
+        outbox("limit", "email", option)

@@ -1,20 +1,15 @@
 """What the relay lets wait at the broker, while workers fall behind or the broker is away."""
 
-from types import SimpleNamespace
-from uuid import uuid4
-
 import pytest
-from django.db import OperationalError
 from redis.exceptions import ResponseError
 
 from tests import probe
-from worker import consumer, ledger, queues, receiving, tasks
+from worker import ledger, queues
 from worker.broker import _refuse_eviction
 from worker.celery import app
 from worker.models import DurableTask, QueueSample
 from worker.outbox import collecting
 from worker.relay import Relay
-from worker.request import LedgerRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -167,13 +162,6 @@ def test_a_redis_that_does_not_tell_its_policy_is_believed_with_a_word(caplog):
     assert "must be noeviction" in caplog.text
 
 
-def test_a_lost_process_that_cannot_be_recorded_does_not_stop_its_worker(caplog):
-    lost = LedgerRequest.__new__(LedgerRequest)
-    lost._args, lost._task = [["no id"]], probe.make_collection
-    lost._count_lost("signal 9")
-    assert "its tasks come back when their lease ends" in caplog.text
-
-
 def test_a_connection_that_cannot_even_be_closed_stops_no_relay(queue, relay, monkeypatch):
     def refuse(*call):
         raise ConnectionError("refused")
@@ -184,26 +172,3 @@ def test_a_connection_that_cannot_even_be_closed_stops_no_relay(queue, relay, mo
         patch.setattr(queue, "close", refuse)
         assert relay.turn() == 0
     assert relay.turn() == 1
-
-
-def test_rows_of_an_unknown_task_that_cannot_be_given_back_wait_for_their_lease(monkeypatch, caplog):
-    def refuse(*call):
-        raise OperationalError("the database is away")
-
-    monkeypatch.setattr(consumer, "leave", refuse)
-    worker = receiving.Consumer.__new__(receiving.Consumer)
-    worker.connection_errors = ()
-    message = SimpleNamespace(reject_log_error=lambda *_: None, payload=([[str(uuid4())]], {}, {}))
-    worker.on_unknown_task({}, message, KeyError("tests.of_the_next_release"))
-    assert "its rows come back when their lease ends" in caplog.text
-
-
-def test_a_rate_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="must be above 0"):
-        queues.limit("default", per_second=-1, concurrency=None)
-
-
-def test_the_ledger_is_pruned_by_a_task_and_a_mixed_message_has_no_body():
-    assert tasks.prune.run() == 0
-    with pytest.raises(AssertionError, match="runs the rows of a mixed message"):
-        tasks.run_mixed.run()

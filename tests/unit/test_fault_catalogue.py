@@ -13,8 +13,8 @@ from tests.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/faults.md").read_text()
-FAULTS = [f"F{number:02}" for number in range(1, 69)]
-ROWS = {row[1]: row[0] for row in re.finditer(r"^\| (F\d\d) \|.*$", PAGE, re.MULTILINE)}
+ROWS = {row[1]: row[0] for row in re.finditer(r"^\| (F\d{2,3}) \|.*$", PAGE, re.MULTILINE)}
+FAULTS = sorted(ROWS, key=lambda fault: int(fault[1:]))
 
 
 @cache
@@ -29,7 +29,7 @@ def faults_by_test(file: str) -> dict[str, set[str]]:
             elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 text = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
                 marks = re.findall(r"mark\.fault\(([^)]*)\)", text)
-                found[prefix + node.name] = set(re.findall(r"F\d\d", " ".join(marks)))
+                found[prefix + node.name] = set(re.findall(r"F\d{2,3}", " ".join(marks)))
 
     look(ast.parse((ROOT / file).read_text()).body, "")
     return found
@@ -39,9 +39,10 @@ def shown_by(fault: str) -> list[str]:
     return re.findall(r"`([^`]+)`", ROWS[fault].split("|")[4])
 
 
-def test_every_fault_has_one_row():
+def test_every_fault_has_one_row_and_they_are_in_order():
     assert list(ROWS) == FAULTS
-    assert len(re.findall(r"^\| F\d\d \|", PAGE, re.MULTILINE)) == len(FAULTS)
+    assert set(FAULTS) >= {f"F{number:02}" for number in range(1, 69)}
+    assert len(re.findall(r"^\| F\d+ \|", PAGE, re.MULTILINE)) == len(FAULTS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -62,6 +63,7 @@ def test_every_test_that_is_marked_with_a_fault_is_in_its_row():
         for test, faults in faults_by_test(file).items():
             for fault in faults:
                 marked[fault].add(f"{file}::{test}")
+    assert not marked.keys() - ROWS.keys(), "faults without a row"
     assert {fault: marked[fault] - set(shown_by(fault)) for fault in FAULTS} == {fault: set() for fault in FAULTS}
 
 

@@ -219,3 +219,10 @@ def test_the_december_export_is_accounted_for():
     export.check()
     assert (export.lines_read, len(export.invoices), export.broken) == (42_481, 2_025, [])
     assert (export.kinds[SALE], export.kinds[RETURN], export.kinds[NO_PRICE]) == (41_310, 698, 203)
+
+
+def test_an_export_whose_lines_are_not_all_accounted_for_is_not_used(tmp_path):
+    export = read_export(write(tmp_path / "export.csv", line("900001"), line("900002")))
+    export.lines_read += 1
+    with pytest.raises(AssertionError, match="3 lines were read, but 2 are accounted for"):
+        export.check()

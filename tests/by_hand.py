@@ -1,0 +1,25 @@
+"""The relay's and the clock's part in tests of single steps of the ledger."""
+
+from worker import ledger
+from worker.models import DurableTask
+
+Status = DurableTask.Status
+
+
+def publish(*queues: str) -> list[str]:
+    """Claim what is due, as the relay does, and return the ids that its messages would carry."""
+    rooms = dict.fromkeys(queues or ("default",), 1_000)
+    return [str(row.id) for row in ledger.claim(rooms, lease=60, limit=1_000)]
+
+
+def make_due() -> None:
+    DurableTask.objects.filter(status=Status.PENDING).update(available_at="2010-12-01T08:00Z")
+
+
+def let_leases_end() -> int:
+    DurableTask.objects.filter(lease_until__isnull=False).update(lease_until="2010-12-01T08:00Z")
+    return ledger.lapse_expired()
+
+
+def unlimited(name: str) -> None:
+    """Allow any number of attempts."""

@@ -1,10 +1,10 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock matrix foreign-beat bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start everything; Ctrl-C stops it
 	python3 run.py
@@ -34,11 +34,19 @@ mutation: ## Change ledger and consumer in every small way and name what no test
 	cosmic-ray init tests/mutation.toml session.sqlite && cr-filter-operators session.sqlite tests/mutation.toml && \
 	cosmic-ray exec tests/mutation.toml session.sqlite && cr-report --surviving-only --show-diff session.sqlite
 
-coverage: ## Name the lines of worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
-	python3 run.py test --cov=worker --cov=store $(ARGS)
+matrix: ## Test the package on every Python, Django, Celery, database and broker that it names; ARGS="-s ledger"; needs a PostgreSQL and RabbitMQ
+	test -x .venv-nox/bin/nox || (python3 -m venv .venv-nox && .venv-nox/bin/pip install -q nox==2026.10.20)
+	rm -rf var/matrix
+	.venv-nox/bin/nox $(ARGS)
+
+foreign-beat: ## Run django-celery-beat's own tests, plain and beside the package
+	.venv/bin/python -m tests.package.foreign_beat
+
+coverage: ## Name the lines of celery_ledger, worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
+	python3 run.py test --cov=celery_ledger --cov=worker --cov=store $(ARGS)
 
 fuzz: ## Hold the API to its OpenAPI document with 20,000 cases and more
-	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) .venv/bin/python -m pytest -q -s tests/fuzz
+	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) FUZZ_PATH=$(ONLY) .venv/bin/python -m pytest -q -s tests/fuzz
 
 check: ## Format, lint, types, import contracts, migrations, deployment checks
 	.ci/check

@@ -4,7 +4,13 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+try:
+    from django.core.management import execute_from_command_line
+except ImportError:
+    sys.exit(
+        f"{sys.executable} has no Django. Use this project's own Python: .venv/bin/python manage.py "
+        f"{' '.join(sys.argv[1:])}\nWhere there is no .venv yet, python3 run.py makes it."
+    )
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")

@@ -11,8 +11,8 @@ class AnalyticsAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
         from analytics_app import audit, receivers
+        from celery_ledger.promises import register
         from store.signals import order_cancelled, order_created
-        from worker.audit import register
 
         order_created.connect(receivers.enqueue_sale, dispatch_uid="analytics_app.enqueue_sale")
         order_cancelled.connect(receivers.enqueue_sale_reversal, dispatch_uid="analytics_app.enqueue_sale_reversal")

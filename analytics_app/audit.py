@@ -11,8 +11,9 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
 from analytics_app.models import SaleRecord
+from celery_ledger.promises import is_owed
+from celery_ledger.walking import walk, walk_keys
 from store.models import Order
-from worker.audit import is_owed
 
 # Each sale that stands takes its lines off the daily sales: nothing may be left of either.
 UNLIKE_THEIR_SALES = """
@@ -53,8 +54,8 @@ def sales_not_as_their_orders() -> Iterator[str]:
     for order_id in _unaccounted_for(cancelled, "reverse_sale", "enqueue_sale_reversal"):
         yield f"order {order_id} is cancelled, its sale stands, and no task would reverse it"
     standing = SaleRecord.objects.exclude(reversed_at=None).exclude(order__status=Order.Status.CANCELLED)
-    for order_id in standing.order_by("order_id").values_list("order_id", flat=True).iterator():
-        yield f"order {order_id} is not cancelled, but its sale is reversed"
+    for sale in walk(standing):
+        yield f"order {sale.order_id} is not cancelled, but its sale is reversed"
 
 
 def sales_unlike_their_lines() -> Iterator[str]:
@@ -77,5 +78,7 @@ def daily_sales_unlike_their_sales() -> Iterator[str]:
 
 
 def _unaccounted_for(orders: QuerySet[Order], task: str, receiver: str) -> Iterator[int]:
-    owed = is_owed(f"analytics_app.tasks.{task}", receiver=f"analytics_app.{receiver}")
-    return orders.exclude(owed).order_by("pk").values_list("pk", flat=True).iterator()
+    owed = is_owed(
+        f"analytics_app.tasks.{task}", receiver=f"analytics_app.{receiver}", model="store.order", moment="placed_at"
+    )
+    return walk_keys(orders.exclude(owed))

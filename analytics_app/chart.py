@@ -7,20 +7,20 @@ from decimal import Decimal
 from typing import Final
 
 WIDTH: Final = 1040  # pixels
-HEIGHT: Final = 440
+HEIGHT: Final = 388
 MARGIN: Final = 4
-#: Room for the days under the bars and for the highest value above them.
-BELOW, ABOVE = 52, 56
+#: Room for the days under the bars, and above the highest bar.
+BELOW, ABOVE = 52, 4
 PAPER, INK, SOFT, BAR, TODAY = "#ffffff", "#1c2430", "#5d6979", "#b9cbf2", "#2458d3"
 
 
-def draw(revenues: Sequence[tuple[date, Decimal]], *, currency: str) -> bytes:
+def draw(revenues: Sequence[tuple[date, Decimal]]) -> bytes:
     """Return a PNG with one bar a day; the last, the report's own, stands out."""
     from PIL import Image, ImageDraw, ImageFont  # Of all processes one a day draws.
 
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(image)
-    large, small = ImageFont.load_default(24), ImageFont.load_default(21)
+    small = ImageFont.load_default(21)
     highest = max((revenue for _, revenue in revenues), default=Decimal(0))
     floor, room = HEIGHT - BELOW, HEIGHT - BELOW - ABOVE
     step = (WIDTH - 2 * MARGIN) / max(1, len(revenues))
@@ -31,10 +31,8 @@ def draw(revenues: Sequence[tuple[date, Decimal]], *, currency: str) -> bytes:
         if height:
             bar = (left + step * 0.16, floor - max(2.0, height), left + step * 0.84, floor)
             pen.rounded_rectangle(bar, radius=4, fill=TODAY if is_last else BAR, corners=(True, True, False, False))
-        pen.text((left + step / 2, floor + 26), f"{day:%d.%m.}", fill=INK if is_last else SOFT, font=small, anchor="mm")
+        pen.text((left + step / 2, floor + 26), f"{day:%d/%m}", fill=INK if is_last else SOFT, font=small, anchor="mm")
     pen.line((MARGIN, floor, WIDTH - MARGIN, floor), fill=SOFT, width=2)
-    label = f"most: {highest:,.2f} {currency}" if highest else "nothing was sold"
-    pen.text((MARGIN, ABOVE / 2), label, fill=SOFT, font=large, anchor="lm")
     target = io.BytesIO()
     image.save(target, "PNG", optimize=True)
     return target.getvalue()

@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from analytics_app.models import SaleRecord
+from celery_ledger.errors import PermanentError
 from store.models import Order
-from worker.errors import PermanentError
 
 #: The UTC day of an order, and the present moment, in each database's words.
 UTC_DAY = {"postgresql": "(store_order.placed_at AT TIME ZONE 'UTC')::date", "sqlite": "date(store_order.placed_at)"}

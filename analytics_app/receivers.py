@@ -11,10 +11,10 @@ from store.models import Order
 
 
 def enqueue_sale(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a placed order counted."""
+    """Add a placed order to the sales figures."""
     tasks.record_sale.delay(order.pk)
 
 
 def enqueue_sale_reversal(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a cancelled order taken off again."""
+    """Remove a cancelled order from the sales figures."""
     tasks.reverse_sale.delay(order.pk)

@@ -30,18 +30,20 @@ class Report:
 
     ``totals`` has a row of ``day``, ``currency``, ``orders``, ``units`` and ``revenue`` for each currency, the one
     with the highest revenue first; ``products`` a row of those and ``sku``, ``title`` for each product, the best
-    first; ``revenues`` the revenue of each day shown, oldest first, in the first currency.
+    first; ``revenues`` the revenue of each day shown, oldest first, in ``currency``: that of the first total, or
+    where nothing was sold that day, the last one anything was sold in.
     """
 
     day: date
     totals: list[dict[str, Any]]
     products: list[dict[str, Any]]
     revenues: list[tuple[date, Decimal]]
+    currency: str
 
     @property
-    def currency(self) -> str:
-        """The currency of the picture, or an empty string where nothing was ever sold."""
-        return str(self.totals[0]["currency"]) if self.totals else ""
+    def highest(self) -> Decimal:
+        """The revenue of the best day shown."""
+        return max(revenue for _, revenue in self.revenues)
 
 
 def collect(day: date) -> Report:
@@ -61,6 +63,7 @@ def collect(day: date) -> Report:
         totals=totals,
         products=_products(day),
         revenues=[(each, revenues.get(each, Decimal(0))) for each in days],
+        currency=currency,
     )
 
 

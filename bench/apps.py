@@ -8,8 +8,8 @@ class BenchConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        if apps.is_installed("worker"):
+        if apps.is_installed("celery_ledger"):
             from bench.effects import wrong_orders
-            from worker import audit
+            from celery_ledger import promises
 
-            audit.register("Every order of the bench has each of its three effects exactly once.", wrong_orders)
+            promises.register("Every order of the bench has each of its three effects exactly once.", wrong_orders)

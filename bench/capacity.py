@@ -178,7 +178,7 @@ def make_orders(count: int) -> list[tuple[str, str]]:
 
 
 def wait_until_done(patience: float = 300) -> None:
-    from worker.models import DurableTask
+    from celery_ledger.models import DurableTask
 
     deadline = time.monotonic() + patience
     while DurableTask.objects.filter(status__in=["pending", "published", "running"]).exists():

@@ -17,7 +17,8 @@ def main() -> None:
     django.setup()
     from django.db import transaction
 
-    from worker import ledger, relay
+    from celery_ledger.relay import relay
+    from celery_ledger.rows import ledger
 
     def measure() -> dict[str, Any]:
         times, rows = [], 0

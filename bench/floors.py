@@ -12,12 +12,12 @@ from bench.carts import RESERVE, carts
 from bench.database import Database
 from bench.growth import FILL
 from bench.redis_server import RedisServer
-from bench.size import EFFECTS_AN_ORDER, LINES, Size
+from bench.size import LINES, Size
 from bench.stages import quantile
-from worker.sql import POSTGRESQL
-from worker.uuid7 import uuid7
+from celery_ledger.rows.sql import POSTGRESQL
+from celery_ledger.uuid7 import uuid7
 
-ENQUEUE = POSTGRESQL.enqueue.format(rows=",".join([POSTGRESQL.enqueue_row] * EFFECTS_AN_ORDER))
+KINDS = ("confirmation", "stock", "sale")
 ORDER = "INSERT INTO bench_order (total) VALUES (%s) RETURNING id"
 ORDER_LINES = "INSERT INTO bench_orderline (order_id, product_id, quantity, unit_price) VALUES " + ",".join(
     ["(%s, %s, %s, %s)"] * LINES
@@ -37,7 +37,7 @@ DRAINED = 200  # rows a message at the most, as jobs/shopwire.py declares
 
 def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dict[str, float]]:
     """Measure each floor by one process."""
-    database.empty(["worker_durabletask"])
+    database.empty(["celery_ledger_durabletask"])
     database.run("DROP TABLE IF EXISTS bench_receipt")
     database.run("CREATE TABLE bench_receipt (id uuid PRIMARY KEY)")
     found = {}
@@ -87,11 +87,24 @@ def _order(connection: psycopg.Connection[Any]) -> Callable[[], None]:
             cursor.fetchall()
             order = cursor.execute(ORDER, ["9.99"]).fetchone()[0]
             cursor.execute(ORDER_LINES, [value for id, n in lines.items() for value in (order, id, n, "9.99")])
-            rows: list[Any] = []
-            for kind in ("confirmation", "stock", "sale"):
-                args = json.dumps([order])
-                rows += (uuid7(), f"bench.{kind}", "default", 5, args, "{}", f"bench.order:{order}", "", None, None, 0)
-            cursor.execute(ENQUEUE, rows)
+            cursor.execute(
+                POSTGRESQL.enqueue,
+                {
+                    "ids": [uuid7() for _ in KINDS],
+                    "names": [f"bench.{kind}" for kind in KINDS],
+                    "queues": ["default" for _ in KINDS],
+                    "priorities": [5 for _ in KINDS],
+                    "args": [json.dumps([order]) for _ in KINDS],
+                    "kwargs": ["{}" for _ in KINDS],
+                    "subjects": [f"bench.order:{order}" for _ in KINDS],
+                    "request_ids": ["" for _ in KINDS],
+                    "unique_keys": [None for _ in KINDS],
+                    "etas": [None for _ in KINDS],
+                    "countdowns": [0.0 for _ in KINDS],
+                    "expiries": [None for _ in KINDS],
+                    "lifetimes": [None for _ in KINDS],
+                },
+            )
 
     return step
 
@@ -111,8 +124,8 @@ def _drain(connection: psycopg.Connection[Any], batch: int, turns: int) -> Calla
     """What a worker asks of the database for a message of ``batch`` rows of one task."""
     rows = batch * (turns + WARM_UP)
     connection.execute(FILL, {"status": "published", "rows": rows, "orders": 1})
-    ids = [id for (id,) in connection.execute("SELECT id FROM worker_durabletask ORDER BY id").fetchall()]
-    connection.execute("ANALYZE worker_durabletask")
+    ids = [id for (id,) in connection.execute("SELECT id FROM celery_ledger_durabletask ORDER BY id").fetchall()]
+    connection.execute("ANALYZE celery_ledger_durabletask")
     connection.commit()
     order = connection.execute("SELECT max(id) FROM bench_order").fetchone()[0]
     outcome = {"states": ["SUCCESS"] * batch, "results": ["null"] * batch, "tracebacks": [None] * batch}
@@ -122,9 +135,8 @@ def _drain(connection: psycopg.Connection[Any], batch: int, turns: int) -> Calla
         with connection.transaction():
             taken = connection.execute(POSTGRESQL.complete, {"ids": message, "counted": 1, "most_lapses": 1})
             connection.execute(EFFECTS, [[order] * len(taken.fetchall())])
-            connection.execute(
-                POSTGRESQL.results, {"ids": message, "worker": "floor", "slot": 0, "meta": "{}", **outcome}
-            )
+            for statement in POSTGRESQL.results:
+                connection.execute(statement, {"ids": message, "worker": "floor", "slot": 0, "meta": "{}", **outcome})
 
     return step
 

@@ -15,7 +15,7 @@ CLAIMS = 30
 
 #: Rows of orders that are there, so that their tasks can run. The ids are of version 7, an hour ago and on.
 FILL = """
-    INSERT INTO worker_durabletask (id, name, queue, status, args, kwargs, subject, created_at, available_at,
+    INSERT INTO celery_ledger_durabletask (id, name, queue, status, args, kwargs, subject, created_at, available_at,
                                     published_at, completed_at, attempts)
     SELECT encode(set_byte(substring(int8send(
                (extract(epoch FROM moment) * 1000)::bigint) FROM 3) || gen.random, 6,
@@ -35,7 +35,7 @@ RESULTS = """
     INSERT INTO django_celery_results_taskresult
         (task_id, task_name, status, content_type, content_encoding, result, date_created, date_done, meta)
     SELECT id::text, name, 'SUCCESS', 'application/json', 'utf-8', 'null', created_at, completed_at, '{"children": []}'
-    FROM worker_durabletask
+    FROM celery_ledger_durabletask
 """
 
 
@@ -58,7 +58,7 @@ def growth(
             figures |= {"order_p50_ms": statistics.median(latencies), "order_p99_ms": quantile(latencies, 0.99)}
             # However few rows are pending, there are as many to drain: more than the relay claims ahead of the
             # workers, or they would have the machine to themselves where few are pending.
-            pending = database.value("SELECT count(*) FROM worker_durabletask WHERE status = 'pending'")
+            pending = database.value("SELECT count(*) FROM celery_ledger_durabletask WHERE status = 'pending'")
             if pending < size.growth_effects:
                 _fill(database, size.growth_effects - pending, "pending", orders)
             claims = Told(bench, contender, "claiming", CLAIMS).go().result()
@@ -67,7 +67,7 @@ def growth(
                 database.wait_for_effects(PATIENCE, orders=size.growth_effects // EFFECTS_AN_ORDER)
             figures["drain_effects_per_s"] = database.drain_rate(first=size.growth_effects)
             figures["exact"] = database.value("SELECT count(*) FROM bench_effect") == database.value(
-                "SELECT count(*) FROM worker_durabletask WHERE status = 'succeeded'"
+                "SELECT count(*) FROM celery_ledger_durabletask WHERE status = 'succeeded'"
             ) - (rows if status == "succeeded" else 0)
             found.append(figures)
             say(str(figures))
@@ -80,5 +80,5 @@ def _fill(database: Database, rows: int, status: str, orders: int) -> None:
     if status == "succeeded":
         database.run(RESULTS)
     # What autovacuum would have done by the time that a table has grown so.
-    database.run("VACUUM ANALYZE worker_durabletask, django_celery_results_taskresult")
+    database.run("VACUUM ANALYZE celery_ledger_durabletask, django_celery_results_taskresult")
     database.run("CHECKPOINT")

@@ -52,7 +52,8 @@ LAYERS = {
     "Django REST framework, authentication": ("rest_framework", "jwt/"),
     "Django": ("django/",),
     "server": ("uvicorn", "httptools", "asyncio/", "channels", "asgiref", "concurrent/futures"),
-    "the shop": ("store/", "worker/", "core/", "email_app/", "analytics_app/", "notifications/", "operations/"),
+    "the ledger": ("celery_ledger/", "worker/"),
+    "the shop": ("store/", "core/", "email_app/", "analytics_app/", "notifications/", "operations/"),
 }
 
 
@@ -203,7 +204,7 @@ def make_carts(number: int, seed: int) -> list[tuple[int, str]]:
 
 def wait_for_effects() -> float:
     """Wait until nothing is due, for a while; return how long that took."""
-    from worker.models import DurableTask
+    from celery_ledger.models import DurableTask
 
     began = time.monotonic()
     waiting = DurableTask.objects.filter(status__in=["pending", "published", "running"], queue__in=QUEUES)

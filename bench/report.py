@@ -83,7 +83,7 @@ def write(results: dict[str, Any], into: Path) -> Path:
 def commit() -> str:
     """Name the commit, and whether the code that is measured differs from it."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
-    return f"{commit}-changed" if _git("status", "--porcelain", "worker", "core") else commit
+    return f"{commit}-changed" if _git("status", "--porcelain", "celery_ledger", "worker", "core") else commit
 
 
 def _git(*arguments: str) -> str:

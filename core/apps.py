@@ -12,6 +12,8 @@ class CoreConfig(AppConfig):
         """Connect the receivers, and have the OpenAPI document know our way of signing in."""
         from django.contrib.admin.models import LogEntry
 
+        from celery_ledger.promises import register
+        from celery_ledger.signals import queue_changed, tasks_cancelled, tasks_discarded, tasks_replayed
         from core import (
             audit,
             checks,  # noqa: F401 - Importing the checks registers them.
@@ -20,8 +22,6 @@ class CoreConfig(AppConfig):
             schema,  # noqa: F401 - It registers itself.
         )
         from store.signals import catalogue_changed, order_cancelled, order_created
-        from worker.audit import register
-        from worker.signals import queue_changed, tasks_discarded, tasks_replayed
 
         for model in audit.AUDITED:
             pre_save.connect(receivers.notice_old_values, sender=model, dispatch_uid="core.notice_old_values")
@@ -36,6 +36,7 @@ class CoreConfig(AppConfig):
         order_cancelled.connect(receivers.enqueue_cancelled_entry, dispatch_uid="core.enqueue_cancelled_entry")
         tasks_replayed.connect(receivers.record_replay, dispatch_uid="core.record_replay")
         tasks_discarded.connect(receivers.record_discard, dispatch_uid="core.record_discard")
+        tasks_cancelled.connect(receivers.record_cancelling, dispatch_uid="core.record_cancelling")
         queue_changed.connect(receivers.record_queue_change, dispatch_uid="core.record_queue_change")
         user_logged_in.connect(receivers.record_login, dispatch_uid="core.record_login")
         user_login_failed.connect(receivers.record_failed_login, dispatch_uid="core.record_failed_login")

@@ -8,17 +8,20 @@ where there is one. Passwords and other secrets never get here: only the models 
 
 import json
 from collections.abc import Collection as Names
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection, transaction
 from django.db.models import Model
+from django.utils import timezone
 
+from celery_ledger.context import current_actor, current_request_id
 from core.models import AuditEntry, User
 from store.models import Collection, Customer, Product, Stock
-from worker.context import current_actor, current_request_id
 
 What = AuditEntry.What
 #: Entries a statement.
@@ -71,6 +74,55 @@ def write_in_bulk(
         ),
         batch_size=BATCH,
     )
+
+
+def write_of_all(
+    model: str, ids: Sequence[str], *, before: dict[str, Any], after: dict[str, Any], who: int | None = None
+) -> None:
+    """Add the same entry for each id, as :func:`write_in_bulk` does: there may be a million, so by bare statements."""
+    if connection.vendor != "postgresql":
+        write_in_bulk(model, ((id, before, after) for id in ids), who=who)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO core_auditentry (at, who_id, what, model, object_id, before, after, request_id)
+            SELECT %(at)s, %(who)s, %(what)s, %(model)s, unnest(%(ids)s::text[]), %(before)s::jsonb, %(after)s::jsonb,
+                   %(request_id)s
+            """,
+            {
+                "at": timezone.now(),
+                "who": current_actor() if who is None else who,
+                "what": What.CHANGED.value,
+                "model": model,
+                "ids": list(ids),
+                "before": json.dumps(before),
+                "after": json.dumps(after),
+                "request_id": current_request_id(),
+            },
+        )
+
+
+def prune(*, older_than: timedelta) -> Iterator[int]:
+    """
+    Delete entries that are older, in portions; yield after each how many it had.
+
+    What says that an order was placed or cancelled stays: ``outbox verify`` asks for it.
+    """
+    old = AuditEntry.objects.filter(at__lt=timezone.now() - older_than).exclude(
+        model="store.order", what__in=[What.PLACED, What.CANCELLED]
+    )
+    last = 0
+    while ids := list(old.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    # Until the end of the transaction; the trigger asks for it.
+                    cursor.execute("SELECT set_config('shopwire.prune_audit_trail', 'on', true)")
+            entries = AuditEntry.objects.filter(pk__in=ids)
+            entries._raw_delete(entries.db)
+        last = ids[-1]
+        yield len(ids)
 
 
 def describe(thing: Model, fields: Names[str] | None = None) -> dict[str, Any]:

@@ -1,9 +1,17 @@
-"""What ``manage.py check`` and the start of every process refuse: receivers that could be lost, or react twice."""
+"""
+What ``manage.py check`` and the start of every process refuse: receivers that could be lost, or react twice.
+
+And settings of Celery that the shop has made up its mind about, beyond what the ledger refuses itself.
+"""
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from celery_ledger import conf
+from celery_ledger.checks import LOOPBACK
 from core import wiring
 
 #: What finds the receivers that are wrong, what is wrong with them, and what to do.
@@ -33,3 +41,69 @@ FLAWS: Final = (
 def check_receivers(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """Name each receiver of ours without a ``dispatch_uid``, that is connected twice, or that can vanish."""
     return [Error(f"A receiver {flaw}: {line}.", hint=hint, id=id) for id, find, flaw, hint in FLAWS for line in find()]
+
+
+@register(Tags.compatibility)
+def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Name each Celery setting under which a task could be lost or run with unsafe content."""
+    found: list[CheckMessage] = []
+    if not settings.CELERY_TASK_ACKS_LATE:
+        found.append(
+            Error("CELERY_TASK_ACKS_LATE is off.", hint="A worker that dies would lose its messages.", id="core.E004")
+        )
+    if settings.CELERY_TASK_REJECT_ON_WORKER_LOST:
+        found.append(
+            Error(
+                "CELERY_TASK_REJECT_ON_WORKER_LOST is on.",
+                hint="A task that kills its worker would come back for ever; the ledger brings it back, counted.",
+                id="core.E005",
+            )
+        )
+    if settings.CELERY_ACCEPT_CONTENT != ["json"] or settings.CELERY_TASK_SERIALIZER != "json":
+        found.append(
+            Error("Celery accepts more than JSON.", hint="Pickled messages run any code they carry.", id="core.E006")
+        )
+    if settings.CELERY_RESULT_BACKEND != "django-db" or not settings.CELERY_TASK_IGNORE_RESULT:
+        found.append(
+            Error(
+                "Celery would write results itself.",
+                hint="Keep CELERY_RESULT_BACKEND = 'django-db' and CELERY_TASK_IGNORE_RESULT = True: "
+                "the consumer writes them with the effects.",
+                id="core.E007",
+            )
+        )
+    limit = settings.CELERY_TASK_TIME_LIMIT
+    if not limit:
+        found.append(
+            Error(
+                "CELERY_TASK_TIME_LIMIT is not set.",
+                hint="A task that hangs would hold its worker for ever. Set TASK_TIME_LIMIT, in seconds.",
+                id="core.E008",
+            )
+        )
+    elif not conf.PUBLISHED_LEASE.problem() and limit > settings.LEDGER_PUBLISHED_LEASE:
+        found.append(
+            Error(
+                f"LEDGER_PUBLISHED_LEASE ({settings.LEDGER_PUBLISHED_LEASE} s) is shorter than "
+                f"TASK_TIME_LIMIT ({limit} s).",
+                hint="A task may run longer than its message is believed in. Raise the lease or lower the limit.",
+                id="core.E009",
+            )
+        )
+    return found
+
+
+@register(Tags.security)
+def check_reach(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse, in production, a broker that anybody in reach can write to."""
+    if settings.DEBUG:
+        return []
+    return [
+        Error(
+            f"{name} names a broker on another machine without a password.",
+            hint="Whoever can write to it can run any registered task. Set a user and a password.",
+            id="core.E010",
+        )
+        for name in ("CELERY_BROKER_URL", "REDIS_URL")
+        if (url := urlsplit(getattr(settings, name))).hostname not in LOOPBACK and not url.password
+    ]

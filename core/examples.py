@@ -6,7 +6,7 @@ CART: Final = "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11"
 TASK: Final = "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade"
 PLACED_AT: Final = "2026-11-21T12:00:00.250000Z"
 ITEM: Final = {"product": 7, "sku": "DEMO-07", "title": "Enamel saucepan", "quantity": 2, "unit_price": "24.50"}
-CART_ITEM: Final = {"id": 31, **ITEM, "total_price": "49.00"}
+CART_ITEM: Final = {"id": 31, **ITEM, "total_price": "49.00", "available": 500}
 PERSON: Final = {
     "email": "ada@shop.example",
     "first_name": "Ada",
@@ -22,10 +22,17 @@ EXAMPLES: Final[dict[str, Any]] = {
     "TokenObtainRequest": {"username": "ada", "password": "correct horse battery"},
     "Tokens": {"access": "eyJhbGciOi...", "refresh": "eyJ0eXAiOi..."},
     "TokenRefreshRequest": {"refresh": "eyJ0eXAiOi..."},
-    "AccessToken": {"access": "eyJhbGciOi..."},
+    "LogoutRequest": {"refresh": "eyJ0eXAiOi..."},
+    "PasswordChangeRequest": {"old_password": "correct horse battery", "new_password": "staple of a new horse"},
+    "ForgottenRequest": {"email": "ada@shop.example"},
+    "PasswordResetRequest": {"token": "MTI.d1xq2k-...", "new_password": "staple of a new horse"},
     "Customer": {"id": 40, "username": "ada", **PERSON},
     "PatchedCustomerRequest": {"first_name": "Ada", "phone": "+44 20 7946 0958"},
-    "Phone": {"phone": "+44 20 7946 0958", "verified": False},
+    "Phone": {"phone": "+44 20 7946 0958", "verified": False, "served": True},
+    "MailedTokenRequest": {"token": "WzQyLCI1Zj..."},
+    "Confirmed": {"verified": True},
+    "Address": {"email": "ada@shop.example", "verified": True, "wished": "ada@new.example"},
+    "AddressWishRequest": {"password": "correct horse battery", "email": "ada@new.example"},
     "CodeRequest": {"code": "123456"},
     "NothingRequest": {},
     "Product": {
@@ -54,12 +61,25 @@ EXAMPLES: Final[dict[str, Any]] = {
         "placed_at": PLACED_AT,
         "duplicate": False,
     },
+    "OrderInList": {
+        "id": 1001,
+        "status": "placed",
+        "customer": 40,
+        "items": [ITEM],
+        "total": "49.00",
+        "currency": "GBP",
+        "placed_at": PLACED_AT,
+        "duplicate": False,
+        "items_count": 1,
+        "units": 2,
+    },
     "Queue": {
         "queue": "email",
         "pending": 12,
         "published": 40,
         "running": 2,
         "dead": 3,
+        "retrying": 2,
         "oldest_pending_seconds": 4.2,
         "completed_per_minute": 1800,
         "paused": False,
@@ -79,6 +99,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                         "published": 40,
                         "running": 2,
                         "dead": 3,
+                        "retrying": 2,
                         "oldest_pending_seconds": 4.2,
                         "messages": 9,
                         "completed_per_minute": 1800.0,
@@ -115,15 +136,32 @@ EXAMPLES: Final[dict[str, Any]] = {
         "last_at": "2026-11-21T12:10:04.020000Z",
     },
     "EditRequest": {"args": [1002]},
+    "CancelRequest": {"reason": "The promotion is over."},
     "ReasonRequest": {"reason": "The customer was told by phone."},
     "ReplayManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "per_second": 50},
     "DiscardManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "reason": "Orders of a load test."},
     "Count": {"count": 240},
+    "Decided": {"count": 66_000, "decision": 7},
+    "Decision": {
+        "id": 7,
+        "what": "replay",
+        "selection": {"task": "email_app.tasks.send_order_confirmation"},
+        "reason": "",
+        "per_second": 500.0,
+        "who": 1,
+        "wanted": 66_000,
+        "done": 12_000,
+        "percent": 18,
+        "begun_at": "2026-01-31T08:00:00Z",
+        "moved_at": "2026-01-31T08:00:09Z",
+        "ended_at": None,
+    },
     "OrderTasks": {
         "results": [
             {
                 "id": TASK,
                 "task": "email_app.tasks.send_order_confirmation",
+                "label": "Send you the confirmation",
                 "queue": "email",
                 "status": "succeeded",
                 "attempts": 1,
@@ -139,7 +177,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Notification": {
         "id": 311,
         "kind": "order_placed",
-        "message": "Your order 1001 of 49.00 GBP is placed.",
+        "message": "Your order 1001 of £49.00 has been placed.",
         "data": {"order": 1001},
         "created": PLACED_AT,
         "read": False,
@@ -205,7 +243,7 @@ PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
         },
     ),
     404: (
-        "There is no such thing, or it is somebody else's: no difference.",
+        "It does not exist, or belongs to another user; the response is the same.",
         {"not-found": {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not found."}},
     ),
     429: (
@@ -225,7 +263,7 @@ OUT_OF_STOCK: Final = {
     "type": "urn:shopwire:problem:out-of-stock",
     "title": "Out of stock",
     "status": 409,
-    "detail": "There is not enough stock for this order. Nothing was ordered.",
+    "detail": "Not enough stock for this order. Nothing was ordered.",
     "errors": [
         {
             "pointer": "/cart_id",
@@ -240,13 +278,13 @@ KEY_IN_USE: Final = {
     "type": "urn:shopwire:problem:idempotency-key-in-use",
     "title": "Idempotency key in use",
     "status": 409,
-    "detail": "A request with this Idempotency-Key is still running. Ask again in a moment.",
+    "detail": "A request with this Idempotency-Key is still in progress. Try again shortly.",
 }
 KEY_REUSED: Final = {
     "type": "urn:shopwire:problem:idempotency-key-reused",
     "title": "Idempotency key reused",
     "status": 422,
-    "detail": "This Idempotency-Key was used with another body. Send a new key with a new request.",
+    "detail": "This Idempotency-Key was used with a different request body. Use a new key.",
 }
 NOT_CANCELLABLE: Final = {
     "type": "urn:shopwire:problem:not-cancellable",
@@ -258,13 +296,13 @@ NOTHING_TO_VERIFY: Final = {
     "type": "urn:shopwire:problem:nothing-to-verify",
     "title": "Nothing to verify",
     "status": 409,
-    "detail": "There is no telephone number to verify. Set one in your profile first.",
+    "detail": "No phone number to verify. Add one to your profile first.",
 }
 NO_CODE: Final = {
     "type": "urn:shopwire:problem:no-code",
     "title": "No code",
     "status": 409,
-    "detail": "There is no code to check: it was used, or is too old, or was tried too often. Ask for another.",
+    "detail": "No valid code: it was used, has expired, or was entered wrongly too often. Request a new one.",
 }
 
 #: Problems of single calls, by operation and status.
@@ -272,10 +310,10 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "orders_create": {
         404: PROBLEMS[404],
         409: (
-            "There is too little of a product, or a request with the same key is still running. Nothing was ordered.",
+            "Not enough stock, or a request with the same key is still in progress. Nothing was ordered.",
             {"out-of-stock": OUT_OF_STOCK, "idempotency-key-in-use": KEY_IN_USE},
         ),
-        422: ("The key was used with another body.", {"idempotency-key-reused": KEY_REUSED}),
+        422: ("The key was used with a different request body.", {"idempotency-key-reused": KEY_REUSED}),
         429: PROBLEMS[429],
     },
     "orders_cancel_create": {
@@ -292,6 +330,15 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "token_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
     "token_refresh_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
     "users_create": {429: PROBLEMS[429]},
+    "carts_create": {429: PROBLEMS[429]},
+    "carts_items_create": {429: PROBLEMS[429]},
+    "auth_email_verify_create": {429: PROBLEMS[429]},
+    "auth_email_resend_create": {429: PROBLEMS[429]},
+    "auth_email_change_create": {429: PROBLEMS[429]},
+    "auth_password_change_create": {429: PROBLEMS[429]},
+    "auth_password_reset_create": {429: PROBLEMS[429]},
+    "auth_password_reset_confirm_create": {429: PROBLEMS[429]},
+    "auth_logout_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
     "analytics_sales_list": {403: PROBLEMS[403]},
     "analytics_reports_create": {403: PROBLEMS[403]},
     "analytics_reports_retrieve": {403: PROBLEMS[403]},

@@ -19,8 +19,9 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from worker import watchdog
-from worker.due_times import late_schedules
+from celery_ledger.contrib.beat.due_times import late_schedules
+from celery_ledger.watch import watchdog
+from core.patience import leave_all
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,19 @@ PATIENCE: Final = 0.5
 OK: Final = "ok"
 
 
-@never_cache
+def alive() -> JsonResponse:
+    """
+    Return what a process that lives answers.
+
+    The web process gives it on its event loop (handler.py): no thread, no database, whatever else is going on.
+    """
+    return JsonResponse({"status": OK}, headers={"Cache-Control": "no-store"})
+
+
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
     """Answer 200: the process runs."""
-    return JsonResponse({"status": OK})
+    return alive()
 
 
 @never_cache
@@ -47,7 +56,6 @@ def ready(request: HttpRequest) -> JsonResponse:
     """
     parts = {"database": state_of_database(), "broker": state_of_broker()}
     if parts["database"] == OK:
-        parts["schedules"] = state_of_schedules()
         parts |= states_of_machinery()
     failing = [name for name, state in parts.items() if state != OK]
     if "database" in failing:
@@ -57,28 +65,32 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 
 def state_of_database() -> str:
-    """Return ``ok``, or ``unreachable`` if the database does not answer a query."""
+    """
+    Return ``ok``; ``read-only`` if the database takes no orders; ``unreachable`` if it answers no query.
+
+    A server that is read-only may have been demoted: this process leaves it, to find the one in its place.
+    """
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
+            cursor.execute("SHOW transaction_read_only" if connection.vendor == "postgresql" else "SELECT 1")
+            [answer] = cursor.fetchone()
     except (DatabaseError, InterfaceError) as error:
         logger.warning("The database does not answer: %s", error)
         return "unreachable"
+    if answer == "on":
+        logger.warning("The database is read-only.")
+        leave_all()
+        return "read-only"
     return OK
 
 
-def state_of_schedules() -> str:
-    """Return ``ok``, or ``late`` if one did not run when it was due: beat is away."""
-    return "late" if next(late_schedules(), None) else OK
-
-
 def states_of_machinery() -> dict[str, str]:
-    """Return ``ok`` or how much is wrong with relays, workers, queues and clock; staff are told what."""
-    parts = dict.fromkeys(("relay", "workers", "queues", "clock"), OK)
-    found = [*watchdog.of_relays(), *watchdog.of_workers(), *watchdog.of_queues(), *watchdog.of_clock()]
-    for part, count in Counter(problem.part for problem in found).items():
+    """Return ``ok`` or how much is wrong with relays, workers, queues, schedules and clock; staff are told what."""
+    parts = dict.fromkeys(watchdog.LOOKS, OK)
+    for part, count in Counter(problem.part for problem in watchdog.problems()).items():
         parts[part] = f"{count} problem{'s' if count > 1 else ''}"
+    if parts["schedules"] != OK and next(late_schedules(), None):
+        parts["schedules"] = "late"  # One did not run when it was due: beat is away.
     return parts
 
 

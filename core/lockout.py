@@ -1,9 +1,9 @@
 """
 What django-axes is told about failed logins, and what somebody who is locked out is answered.
 
-Axes counts failures in the database, for all processes, by name and address together: whoever fails too
-often under a name is locked out under that name, from that address, until the cool-off has passed. Each failure
-after that locks out again, for twice as long, until somebody signs in or a day has gone by.
+Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together:
+whoever fails too often under a name is locked out under that name, from that address, until the cool-off has
+passed. Each failure after that locks out again, for twice as long, until somebody signs in or a day has gone by.
 Nobody can lock another out from elsewhere, and attempts while it is locked do not make it longer.
 """
 
@@ -11,7 +11,6 @@ import json
 import math
 from datetime import timedelta
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, Final
 
 from axes.handlers.database import AxesDatabaseHandler
@@ -21,8 +20,8 @@ from django.conf import settings
 from django.db.models import Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from rest_framework.throttling import BaseThrottle
 
+from core.clients import network_of
 from core.problems import API_PREFIX, CONTENT_TYPE, problem
 
 #: Longer than any name: what is typed beyond that is not kept.
@@ -46,10 +45,8 @@ def name_of(request: HttpRequest, credentials: dict[str, Any] | None = None) -> 
 
 def address_of(request: HttpRequest) -> str | None:
     """Return the address from which somebody signs in, as the throttles have it; None if it is none."""
-    try:
-        return str(ip_address(BaseThrottle().get_ident(request) or ""))  # type: ignore[arg-type]
-    except ValueError:
-        return None
+    network = network_of(request)
+    return None if network is None else str(network.network_address)
 
 
 def cool_off(request: HttpRequest) -> timedelta:
@@ -65,7 +62,7 @@ def refuse(request: HttpRequest, response: HttpResponse, credentials: dict[str, 
     last = _failures(request).aggregate(at=Max("attempt_time"))["at"]
     left: timedelta = (last or timezone.now()) + cool_off(request) - timezone.now()
     wait = max(1, math.ceil(left.total_seconds()))
-    detail = f"Too many failed logins under this name. Try again in {wait} seconds."
+    detail = f"Too many failed logins for this username. Try again in {wait} seconds."
     headers = {"Retry-After": str(wait)}
     if request.path_info.startswith(API_PREFIX):
         document = problem(HTTPStatus.TOO_MANY_REQUESTS, detail)

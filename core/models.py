@@ -20,9 +20,44 @@ class User(AbstractUser):
                 Lower("username"), name="one_user_a_name", violation_error_message="This username is taken."
             ),
             models.UniqueConstraint(
-                Lower("email"), name="one_user_an_address", violation_error_message="This address is taken."
+                Lower("email"), name="one_user_an_address", violation_error_message="This address is already in use."
             ),
         ]
+
+
+class SpentToken(models.Model):
+    """
+    A refresh token that was used, or a whole family of them that was signed out; see :mod:`core.tokens`.
+
+    Kept until the last token of its name has expired by itself.
+    """
+
+    name = models.CharField(max_length=80, unique=True)
+    spent_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"spent token {self.pk}"
+
+
+class LoginFailures(models.Model):
+    """
+    How often somebody failed to sign in as a user, from one client address, within an hour; see :mod:`core.failures`.
+
+    Kept for two days. Names that nobody has are counted together, as of user 0.
+    """
+
+    user_id = models.BigIntegerField(default=0)
+    client = models.CharField(max_length=64)
+    hour = models.DateTimeField(db_index=True)
+    times = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "login failures"
+        constraints = [models.UniqueConstraint(fields=["user_id", "client", "hour"], name="failures_of_an_hour")]
+
+    def __str__(self) -> str:
+        return f"login failures {self.pk}"
 
 
 class AppendOnlyQuerySet(models.QuerySet["AuditEntry"]):
@@ -51,8 +86,8 @@ class AuditEntry(models.Model):
     """
     Who did what to what, with what it was before and after.
 
-    Only ever added to: the model refuses changes, and on PostgreSQL a trigger does. It names users by id and
-    outlives them.
+    Only ever added to: the model refuses changes, and on PostgreSQL a trigger does; but that entries go once they are
+    older than ``AUDIT_RETENTION_DAYS``, if that is set. It names users by id and outlives them.
     """
 
     class What(models.TextChoices):

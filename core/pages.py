@@ -5,14 +5,65 @@ It is built by Vite into ``frontend/dist`` and kept there in the repository. Its
 names and are served by WhiteNoise for ever; the document is asked for each time.
 """
 
+from typing import Final
+
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+#: Where whoever looks at the API for the first time goes on.
+FIRST_STEPS: Final = {
+    "documentation": "/api/docs/",
+    "schema": "/api/schema/",
+    "users": "/api/users/",
+    "token": "/api/token/",
+    "products": "/api/products/",
+    "collections": "/api/collections/",
+    "carts": "/api/carts/",
+    "orders": "/api/orders/",
+    "notifications": "/api/notifications/",
+    "messages": "/api/messages/",
+}
+
+#: What the catalogue asks for first, as frontend/src/pages/Catalogue.tsx does: it comes along with the scripts.
+FIRST_LOOK: Final = ", ".join(
+    f"<{address}>; rel=preload; as=fetch; crossorigin=anonymous"
+    for address in (
+        "/api/products/?page=1&page_size=24&ordering=id",
+        "/api/collections/?page_size=100",
+    )
+)
 
 
 @never_cache
 @require_safe
 def page(request: HttpRequest, **kwargs: int) -> HttpResponse:
     """Answer the document, whatever the page."""
-    return HttpResponse((settings.FRONTEND_DIR / "index.html").read_bytes())
+    answer = HttpResponse((settings.FRONTEND_DIR / "index.html").read_bytes())
+    if request.get_full_path() == "/":
+        answer["Link"] = FIRST_LOOK
+    return answer
+
+
+@require_safe
+def without_last_slash(request: HttpRequest, **kwargs: int) -> HttpResponse:
+    """Lead from ``/cart/`` to ``/cart``: the front end's pages end without a slash."""
+    query = request.META.get("QUERY_STRING", "")
+    return HttpResponseRedirect(request.path.rstrip("/") + (f"?{query}" if query else ""))
+
+
+class ApiIndexView(APIView):
+    """What there is below ``/api/``."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        """Answer addresses: the documentation says the rest."""
+        return Response({name: request.build_absolute_uri(address) for name, address in FIRST_STEPS.items()})

@@ -23,7 +23,7 @@ class Pages(PageNumberPagination):
         if text is None:
             return self.page_size
         if not text.isascii() or not text.isdigit() or not text.strip("0"):
-            raise ValidationError({"page_size": ["A page has one row at least."]})
+            raise ValidationError({"page_size": ["Must be at least 1."]})
         return int(text) if len(text) <= 3 and int(text) < self.max_page_size else self.max_page_size
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

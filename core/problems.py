@@ -9,17 +9,20 @@ meets one kind of error, with DEBUG or without.
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.views.defaults import server_error
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.exceptions import PermissionDenied as Forbidden
 from rest_framework.response import Response
+
+from core.away import NOTHING_DONE, is_away, what_was_done
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +33,10 @@ RETRY_AFTER = 2
 
 
 class DatabaseAway(APIException):
-    """The database did not answer in time, or refused: nothing was done."""
+    """The database did not answer in time, or refused."""
 
     status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    default_detail = "The shop cannot reach its database. Nothing was done; try again."
+    default_detail = NOTHING_DONE
     wait = RETRY_AFTER
 
 
@@ -62,9 +65,9 @@ def answer_problem(exception: Exception, context: dict[str, Any]) -> Response | 
         exception = NotFound()
     elif isinstance(exception, PermissionDenied):
         exception = Forbidden()
-    elif isinstance(exception, OperationalError | InterfaceError):
+    elif is_away(exception):
         logger.error("The database failed a request: %s", exception, exc_info=exception)
-        exception = DatabaseAway()
+        exception = DatabaseAway(what_was_done(exception, context["request"].method))
     if not isinstance(exception, APIException):
         return None
     headers = {}
@@ -115,10 +118,27 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A view outside REST framework lost the database: say so, instead of a crash."""
-        if not request.path_info.startswith(API_PREFIX) or not isinstance(exception, OperationalError | InterfaceError):
-            return None
-        logger.error("The database failed a request: %s", exception, exc_info=exception)
-        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, DatabaseAway.default_detail, wait=RETRY_AFTER)
+        return answer_away(request, exception) if is_away(exception) else None
+
+
+def answer_away(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """Answer a request that the database failed, to a client of the API or to a person."""
+    logger.error("The database failed a request: %s", error, exc_info=error)
+    detail = what_was_done(error, request.method)
+    if request.path_info.startswith(API_PREFIX):
+        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, wait=RETRY_AFTER)
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return HttpResponse(
+        detail, status=HTTPStatus.SERVICE_UNAVAILABLE, content_type="text/plain; charset=utf-8", headers=headers
+    )
+
+
+def answer_crash(request: HttpRequest) -> HttpResponseBase:
+    """Answer what a view or a middleware raised, as ``handler500``: a crash, unless the database was away."""
+    error = sys.exc_info()[1]
+    if error is not None and is_away(error):
+        return answer_away(request, error)
+    return server_error(request)
 
 
 def problem_response(status: int, detail: str = "", *, wait: int | None = None) -> HttpResponse:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from django.db.models import CharField, Count, Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast
 
+from celery_ledger.promises import is_owed
+from celery_ledger.walking import walk_keys
 from core.models import AuditEntry
 from store.models import Order
-from worker.audit import is_owed
 
 What = AuditEntry.What
+#: Orders on record twice that are named at the most.
+MOST_NAMED = 10_000
 
 
 def unrecorded_orders() -> Iterator[str]:
@@ -31,13 +34,13 @@ def doubly_recorded_orders() -> Iterator[str]:
     """Yield a line for each order that is on record twice for the same thing."""
     entries = AuditEntry.objects.filter(model="store.order", what__in=[What.PLACED, What.CANCELLED]).order_by()
     twice = entries.values("object_id", "what").annotate(times=Count("id")).filter(times__gt=1)
-    for entry in twice.order_by("object_id", "what").iterator():
+    for entry in twice.order_by("object_id", "what")[:MOST_NAMED]:
         yield f"order {entry['object_id']} is on record as {entry['what']} {entry['times']} times"
 
 
 def _unrecorded(orders: QuerySet[Order], what: AuditEntry.What, receiver: str) -> Iterator[str]:
     entry = AuditEntry.objects.filter(model="store.order", object_id=Cast(OuterRef("pk"), CharField()), what=what)
-    owed = is_owed("core.tasks.record_order_event", receiver=receiver)
+    owed = is_owed("core.tasks.record_order_event", receiver=receiver, model="store.order", moment="placed_at")
     missing = orders.exclude(Exists(entry)).exclude(owed)
-    for order_id in missing.order_by("pk").values_list("pk", flat=True).iterator():
+    for order_id in walk_keys(missing):
         yield f"order {order_id} is not on record as {what}, and no task would put it there"

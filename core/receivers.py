@@ -13,10 +13,10 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model
 from django.utils import timezone
 
-from core import audit, tasks
+from celery_ledger.context import current_actor, current_request_id
+from core import audit, failures, tasks
 from core.models import AuditEntry
 from store.models import Order
-from worker.context import current_actor, current_request_id
 
 What = AuditEntry.What
 
@@ -94,7 +94,7 @@ def enqueue_placed_entry(sender: object, order: Order, **kwargs: Any) -> None:
 
 
 def enqueue_cancelled_entry(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order is cancelled: have it put on record."""
+    """Record a cancelled order in the audit trail."""
     tasks.record_order_event.delay(_event(What.CANCELLED, order))
 
 
@@ -105,14 +105,14 @@ def record_login(sender: object, user: Any, **kwargs: Any) -> None:
 
 def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
     """
-    Somebody could not sign in: put it on record with the account's id if there is such an account.
+    Somebody could not sign in: count it for the account, if there is such an account, and for the address.
 
     Never with what was typed: people type passwords into the wrong field.
     """
     model = get_user_model()
     name = credentials.get(model.USERNAME_FIELD)
     user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first() if isinstance(name, str) else None
-    audit.write(What.LOGIN_FAILED, user or model())
+    failures.record(user)
 
 
 def record_replay(
@@ -122,20 +122,26 @@ def record_replay(
     changes = edited or {"before": {}, "after": {}}
     before = {"status": "dead"} | changes["before"]
     after = {"status": "pending"} | changes["after"]
-    audit.write_in_bulk("worker.durabletask", ((id, before, after) for id in ids), who=who)
+    audit.write_of_all("celery_ledger.durabletask", ids, before=before, after=after, who=who)
 
 
 def record_discard(sender: object, ids: list[str], reason: str, who: int | None, **kwargs: Any) -> None:
     """Dead tasks are discarded: put on record by whom and why."""
     after = {"status": "cancelled", "reason": reason}
-    audit.write_in_bulk("worker.durabletask", ((id, {"status": "dead"}, after) for id in ids), who=who)
+    audit.write_of_all("celery_ledger.durabletask", ids, before={"status": "dead"}, after=after, who=who)
+
+
+def record_cancelling(sender: object, tasks: list[list[str]], reason: str, who: int | None, **kwargs: Any) -> None:
+    """Tasks are cancelled before they ran: put on record by whom and why."""
+    after = {"status": "cancelled", "reason": reason}
+    audit.write_in_bulk("celery_ledger.durabletask", ((id, {"status": status}, after) for id, status in tasks), who=who)
 
 
 def record_queue_change(
     sender: object, queue: str, before: dict[str, Any], after: dict[str, Any], who: int | None, **kwargs: Any
 ) -> None:
     """A queue is paused, resumed or limited: put on record by whom."""
-    audit.write_in_bulk("worker.queueswitch", [(queue, before, after)], who=who)
+    audit.write_in_bulk("celery_ledger.queueswitch", [(queue, before, after)], who=who)
 
 
 def record_admin_action(sender: object, instance: LogEntry, created: bool, raw: bool, **kwargs: Any) -> None:

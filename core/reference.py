@@ -1,5 +1,5 @@
 """
-The pages of ``docs/reference/`` that are written by the code itself: settings, commands, metrics, HTTP, signals.
+The pages of ``docs/reference/`` that the code itself writes: settings, commands, metrics, HTTP, signals, retries.
 
 Each function returns a page. ``manage.py reference`` writes them, and a test compares.
 """
@@ -7,19 +7,25 @@ Each function returns a page. ``manage.py reference`` writes them, and a test co
 import argparse
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.management import BaseCommand, get_commands, load_command_class
 from drf_spectacular.generators import SchemaGenerator
 
+from celery_ledger import conf, retries
+from celery_ledger.project import import_tasks
+from celery_ledger.signals import durable_signals
+from celery_ledger.watch import metrics
 from core import wiring
-from operations import http_counts, metrics
-from worker.signals import durable_signals
+from operations import http_counts
+from worker.celery import app
 
 #: What every command of Django's takes.
 COMMON_OPTIONS: Final = {action.dest for action in BaseCommand().create_parser("", "")._actions}
+#: The marks around the table of settings in the package's README.
+LEDGER_SETTINGS: Final = ("<!-- settings: written by `python manage.py reference` -->\n", "<!-- /settings -->")
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
@@ -43,6 +49,12 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
+def ledger_settings() -> str:
+    """Return the table of the package's own settings, which its README has between two marks."""
+    rows = [(f"`{setting.name}`", f"`{setting.default}`", setting.meaning) for setting in conf.SETTINGS]
+    return _table(("setting", "default", "meaning"), rows)
+
+
 def commands_page() -> str:
     """Return the page about ``manage.py``'s commands that are ours."""
     parts = ["# Commands\n", f"{written_by()} `python manage.py NAME --help` says the same.\n"]
@@ -64,7 +76,8 @@ def metrics_page() -> str:
         [
             "# Metrics\n",
             f"{written_by()} `/metrics` answers in Prometheus's format, to this machine or to who sends "
-            "`METRICS_TOKEN`. Alerts on them, and a dashboard, are in [deploy/](../../deploy/README.md).\n",
+            "`METRICS_TOKEN`. Alerts on them, and a dashboard, are in [deploy/](../../deploy/README.md). "
+            "For one release, what begins with `celery_ledger_` is also said under its old name, with `shopwire_`.\n",
             _table(("metric", "type", "meaning"), sorted(rows)),
         ]
     )
@@ -110,14 +123,68 @@ def signals_page() -> str:
     return "\n".join(parts)
 
 
+def retries_page() -> str:
+    """Return the page about how often each task is tried again, and when."""
+    import_tasks()
+    policies = [
+        (
+            f"`{name}`",
+            policy.purpose,
+            str(policy.retries),
+            ", ".join(_pauses(policy.pauses())),
+            f"{_duration(sum(policy.pauses()) / 2)} to {_duration(sum(policy.pauses()))}",
+        )
+        for name, policy in retries.POLICIES.items()
+    ]
+    ours = {task.name: task for task in app.tasks.values() if task.__module__.partition(".")[0] in wiring.our_apps()}
+    tasks = [
+        (f"`{name}`", f"`{task.retries}`", str(task.max_retries), "no" if task.transactional else "yes")
+        for name, task in sorted(ours.items())
+    ]
+    return "\n".join(
+        [
+            "# Retries\n",
+            f"{written_by()} A task says its policy by `retries=`, in its decorator; Celery's own options win over it. "
+            "What fails for the last time is a dead letter, which a person replays or discards. A `PermanentError` is "
+            "one at once.\n",
+            "The pauses are as long as they can be: chance makes each between half of that and all of it.\n",
+            _table(("policy", "what for", "retries", "pauses", "in all"), policies),
+            "## Tasks\n",
+            _table(("task", "policy", "retries", "effects outside the database"), tasks),
+        ]
+    )
+
+
+def _pauses(pauses: list[float]) -> Iterator[str]:
+    for pause, equal in groupby(pauses):
+        times = len(list(equal))
+        yield _duration(pause) + (f" ({times} times)" if times > 1 else "")
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * unit or seconds == unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 #: Each page's name in ``docs/reference/``, and what returns it.
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "commands.md": commands_page,
     "http.md": http_page,
     "metrics.md": metrics_page,
+    "retries.md": retries_page,
     "settings.md": settings_page,
     "signals.md": signals_page,
 }
+
+
+def with_ledger_settings(readme: str) -> str:
+    """Return the package's README with the table of today."""
+    opening, closing = LEDGER_SETTINGS
+    before, _, rest = readme.partition(opening)
+    _, _, after = rest.partition(closing)
+    return f"{before}{opening}{ledger_settings()}{closing}{after}"
 
 
 def written_by() -> str:

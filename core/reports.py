@@ -29,7 +29,7 @@ def send(user: Any, day: date, *, reference: str, progress: Callable[[int, str],
     progress(0, STEPS[0])
     figures = report.collect(day)
     progress(1, STEPS[1])
-    picture = MIMEImage(chart.draw(figures.revenues, currency=figures.currency), "png")
+    picture = MIMEImage(chart.draw(figures.revenues), "png")
     picture.add_header("Content-ID", "<chart>")
     picture.add_header("Content-Disposition", "inline", filename="sales.png")
     progress(2, STEPS[2])

@@ -9,9 +9,10 @@ from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
 
+from celery_ledger.context import working_on
+from core.clients import client_of
 from core.request_counts import counts
 from operations import http_counts
-from worker.context import working_on
 
 logger = logging.getLogger("core.requests")
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -30,7 +31,7 @@ class RequestIDMiddleware:
         tally.started += 1
         began = time.perf_counter()
         try:
-            with working_on(request_id=request_id, actor=lambda: user_of(request)):
+            with working_on(request_id=request_id, actor=lambda: user_of(request), client=lambda: client_of(request)):
                 response = self.get_response(request)
                 duration = time.perf_counter() - began
                 self._log(request, response.status_code, duration)

@@ -19,7 +19,7 @@ PROBLEM = {
         },
         "title": {"type": "string", "example": "Out of stock"},
         "status": {"type": "integer", "example": 409},
-        "detail": {"type": "string", "example": "There is not enough stock for this order. Nothing was ordered."},
+        "detail": {"type": "string", "example": "Not enough stock for this order. Nothing was ordered."},
         "errors": {
             "type": "array",
             "description": "What is wrong with which part of the request.",

@@ -15,9 +15,20 @@ from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer as SimpleTokenRefreshSerializer
+from rest_framework_simplejwt.settings import api_settings
 
+from celery_ledger.models import DurableTask
+from core import tokens
+from email_app import addresses
 from store.fields import StrictSerializer, TextField
-from worker.models import DurableTask
+
+
+class PasswordField(TextField):
+    """A password, blanks and all."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        style = {"input_type": "password"}
+        super().__init__(max_length=128, write_only=True, trim_whitespace=False, style=style, **kwargs)
 
 
 class RegistrationSerializer(StrictSerializer):
@@ -26,7 +37,7 @@ class RegistrationSerializer(StrictSerializer):
     id = serializers.IntegerField(read_only=True)
     username = TextField(max_length=150, validators=[UnicodeUsernameValidator()])
     email = serializers.EmailField(max_length=254)
-    password = TextField(max_length=128, write_only=True, trim_whitespace=False, style={"input_type": "password"})
+    password = PasswordField()
 
     def validate_username(self, username: str) -> str:
         username = unicodedata.normalize("NFKC", username)
@@ -36,7 +47,7 @@ class RegistrationSerializer(StrictSerializer):
 
     def validate_email(self, email: str) -> str:
         if get_user_model().objects.filter(email__iexact=email).exists():
-            raise serializers.ValidationError("This address is taken.")
+            raise serializers.ValidationError("This address is already in use.")
         return email
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -51,19 +62,25 @@ class RegistrationSerializer(StrictSerializer):
         """
         Register the user, with the customer profile that goes with it, in one transaction.
 
+        Until the link is followed that goes there, the address is written to with requests to confirm it alone.
+
         Raises:
             ValidationError: somebody took the name or the address a moment ago.
         """
         try:
             with transaction.atomic():
-                return get_user_model().objects.create_user(**validated_data)
+                user = get_user_model().objects.create_user(**validated_data)
+                addresses.claim(user)
+                return user
         except IntegrityError as error:
             self.run_validation(self.initial_data)  # Says which of the two is taken.
-            raise serializers.ValidationError("This username or address is taken.") from error
+            raise serializers.ValidationError("This username or email address is already in use.") from error
 
 
 class TokenObtainSerializer(StrictSerializer, TokenObtainPairSerializer):
     """A username and a password."""
+
+    token_class = tokens.RefreshToken
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As SimpleJWT's, but that a password may begin or end with a blank."""
@@ -82,16 +99,16 @@ class TokenObtainSerializer(StrictSerializer, TokenObtainPairSerializer):
         request = self.context["request"]._request
         self._context = {**self.context, "request": request}  # Axes marks the request that it is given.
         request.login_name = attrs[self.username_field]
-        tokens: dict[str, str] = super().validate(attrs)
+        pair: dict[str, str] = super().validate(attrs)
         user_logged_in.send(sender=type(self.user), request=request, user=self.user)
-        return tokens
+        return pair
 
 
 class LoginSerializer(StrictSerializer):
     """A username and a password."""
 
     username = TextField(max_length=150)
-    password = TextField(max_length=128, write_only=True, trim_whitespace=False, style={"input_type": "password"})
+    password = PasswordField()
 
     def save(self, **kwargs: Any) -> Any:
         """
@@ -105,9 +122,36 @@ class LoginSerializer(StrictSerializer):
         request.login_name = self.validated_data["username"]
         user = authenticate(request, **self.validated_data)
         if user is None:
-            raise AuthenticationFailed("There is no such user, or the password is another.")
+            raise AuthenticationFailed("Wrong username or password.")
         login(request, user)
         return user
+
+
+class MailedTokenSerializer(StrictSerializer):
+    """The token of a mailed link."""
+
+    token = TextField(max_length=500, help_text="The `token` in the mailed link.")
+
+
+class AddressWishSerializer(StrictSerializer):
+    """A new email address, and the current password."""
+
+    password = PasswordField()
+    email = serializers.EmailField(max_length=254)
+
+
+class AddressSerializer(serializers.Serializer[Any]):
+    email = serializers.CharField(help_text="The current email address.")
+    verified = serializers.BooleanField(help_text="Whether the address has been verified.")
+    wished = serializers.CharField(
+        allow_null=True, help_text="The new address, while a change waits to be confirmed at both addresses."
+    )
+
+
+class ConfirmedSerializer(serializers.Serializer[Any]):
+    verified = serializers.BooleanField(
+        help_text="Whether the address is verified; if not, the link sent to the other address must be followed too."
+    )
 
 
 class SignedInSerializer(serializers.Serializer[Any]):
@@ -117,8 +161,8 @@ class SignedInSerializer(serializers.Serializer[Any]):
 
 
 class SessionSerializer(serializers.Serializer[Any]):
-    user = SignedInSerializer(allow_null=True, help_text="Who is signed in, or null.")
-    flower_url = serializers.URLField(allow_null=True, help_text="Where Flower is; for staff.")
+    user = SignedInSerializer(allow_null=True, help_text="The user who is signed in, or null.")
+    flower_url = serializers.URLField(allow_null=True, help_text="The address of Flower; for staff.")
 
 
 class TokenRefreshSerializer(StrictSerializer, SimpleTokenRefreshSerializer):
@@ -127,30 +171,64 @@ class TokenRefreshSerializer(StrictSerializer, SimpleTokenRefreshSerializer):
     refresh = TextField(trim_whitespace=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        """As SimpleJWT's, but that the token of a user who is gone is a 401, not a crash."""
-        try:
-            return super().validate(attrs)
-        except get_user_model().DoesNotExist:
-            raise AuthenticationFailed("The user of this token no longer exists.", "user_not_found") from None
+        """
+        Return the next tokens; this one is used up.
+
+        Raises:
+            TokenError: it is none, or was used or signed out.
+            AuthenticationFailed: its user is gone, or has another password since.
+        """
+        token = tokens.RefreshToken(attrs["refresh"])
+        user = get_user_model().objects.filter(pk=token.get(api_settings.USER_ID_CLAIM), is_active=True).first()
+        if user is None:
+            raise AuthenticationFailed("The user of this token no longer exists.", "user_not_found")
+        if not tokens.is_of(token, user):
+            raise AuthenticationFailed("The user's password has been changed.", "password_changed")
+        tokens.spend(token)
+        return tokens.pair_for(user, family=token.get(tokens.FAMILY, ""))
+
+
+class LogoutSerializer(StrictSerializer):
+    """A refresh token."""
+
+    refresh = TextField(trim_whitespace=False, max_length=4000)
+
+
+class PasswordChangeSerializer(StrictSerializer):
+    """The current password, and a new one."""
+
+    old_password = PasswordField()
+    new_password = PasswordField()
+
+
+class ForgottenSerializer(StrictSerializer):
+    """The email address of an account."""
+
+    email = serializers.EmailField(max_length=254)
+
+
+class PasswordResetSerializer(StrictSerializer):
+    """The token of a mailed link, and a new password."""
+
+    token = TextField(max_length=500, help_text="The `token` in the mailed link.")
+    new_password = PasswordField()
 
 
 class TokensSerializer(serializers.Serializer[Any]):
-    access = serializers.CharField(help_text="Goes into `Authorization: Bearer ...` for an hour.")
-    refresh = serializers.CharField(help_text="Gives new access tokens for a week.")
-
-
-class AccessTokenSerializer(serializers.Serializer[Any]):
-    access = serializers.CharField(help_text="Goes into `Authorization: Bearer ...` for an hour.")
+    access = serializers.CharField(
+        help_text="Send it as `Authorization: Bearer ...`; it expires after half an hour by default."
+    )
+    refresh = serializers.CharField(help_text="Exchange it once, within a week, for a new pair.")
 
 
 class ReportRequestSerializer(StrictSerializer):
     """The day that a report is about."""
 
-    day = serializers.DateField(required=False, help_text="The day, in UTC; by default yesterday.")
+    day = serializers.DateField(required=False, help_text="The day, in UTC; defaults to yesterday.")
 
     def validate_day(self, day: date) -> date:
         if not date(1970, 1, 1) <= day <= timezone.now().date():
-            raise serializers.ValidationError("There can be no report of that day.")
+            raise serializers.ValidationError("Choose a day between 1970-01-01 and today.")
         return day
 
 
@@ -162,5 +240,7 @@ class ProgressSerializer(serializers.Serializer[Any]):
 
 class ReportSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
-    status = serializers.CharField(help_text="The durable task's: " + ", ".join(DurableTask.Status.values) + ".")
-    progress = ProgressSerializer(allow_null=True, help_text="While it is running: how many steps are done.")
+    status = serializers.CharField(
+        help_text="The status of the durable task: " + ", ".join(DurableTask.Status.values) + "."
+    )
+    progress = ProgressSerializer(allow_null=True, help_text="How many steps are done, while it is running.")

@@ -107,6 +107,9 @@ INSTALLED_APPS = [
     "messaging",
     "phones",
     "worker",
+    "celery_ledger",
+    "celery_ledger.contrib.admin",
+    "celery_ledger.contrib.beat",
     "core.second_factor.AdminConfig" if ADMIN_TWO_FACTOR else "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -126,7 +129,7 @@ INSTALLED_APPS = [
     "rest_framework",
 ]
 if sys.argv[1:2] == ["health"]:  # A probe, every few seconds in each container: with all apps it takes twice as much.
-    INSTALLED_APPS = ["worker", "django_celery_beat"]
+    INSTALLED_APPS = ["worker", "celery_ledger", "celery_ledger.contrib.beat", "django_celery_beat"]
 MIDDLEWARE = [
     "core.request_id.RequestIDMiddleware",
     "core.problems.ProblemMiddleware",
@@ -160,6 +163,8 @@ TEMPLATES = [
 ]
 AUTH_USER_MODEL = "core.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+#: Seconds for which the link to a new password is good.
+PASSWORD_RESET_TIMEOUT = 3600
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -196,6 +201,7 @@ if not re.match(r"(sqlite|postgres|postgresql)://", DATABASE_URL):
     stop("the environment variable DATABASE_URL must begin with sqlite:/// or postgres://.")
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
 database = DATABASES["default"]
+asked_for = database.get("OPTIONS", {})  # By the URL: sslmode, target_session_attrs and whatever else the driver takes.
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {
         # A transaction that begins as a reader and then writes fails at once with "database is
@@ -205,6 +211,8 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
         # FULL: an order that was answered 201 survives a power cut.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
+    if "init_command" in asked_for:
+        asked_for["init_command"] = f"{database['OPTIONS']['init_command']} {asked_for['init_command']}"
     database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}  # A file: tests have several connections.
 else:
     # A stopped process holds its rows no longer than a task may take; then they are free for another worker.
@@ -224,9 +232,14 @@ else:
     }
     if read_bool("PREPARED_STATEMENTS", default=True):  # What a connection runs again and again is planned once.
         database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}
+    if "options" in asked_for:
+        asked_for["options"] = f"{limits} {asked_for['options']}"
+database["OPTIONS"] |= asked_for
 #: Seconds after which the web process gives up a database that has fallen silent: longer than a statement may take.
 DATABASE_PATIENCE = 11
-database["CONN_MAX_AGE"] = None  # Each worker, relay and thread of the web process keeps its connection.
+#: Seconds that a request waits for a free thread of the web process before it is a 503.
+REQUEST_PATIENCE = 10
+database.setdefault("CONN_MAX_AGE", None)  # Each worker, relay and thread of the web process keeps its connection.
 
 # Throttles count here. In memory on purpose: orders are taken with Redis away.
 CACHES = {
@@ -263,7 +276,7 @@ CELERY_TASK_ROUTES = {
     "analytics_app.tasks.*": {"queue": "analytics"},
     "notifications.tasks.*": {"queue": "notifications"},
     "phones.tasks.*": {"queue": "notifications"},
-    "worker.tasks.prune*": {"queue": "scheduled"},
+    "celery_ledger.tasks.prune*": {"queue": "scheduled"},
     "celery.backend_cleanup": {"queue": "scheduled"},
 }
 CELERY_TASK_CREATE_MISSING_QUEUES = False
@@ -281,23 +294,15 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = False  # The ledger counts the attempt and brings the task back.
 CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT
 CELERY_TASK_SOFT_TIME_LIMIT = TASK_SOFT_TIME_LIMIT
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
-CELERY_WORKER_POOL = "worker.prefork:TaskPool"
-CELERY_WORKER_CONSUMER = "worker.receiving:Consumer"
-CELERY_WORKER_LOST_WAIT = 0.5  # seconds until a dead child counts as dead; Celery waits 10
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5  # seconds
+CELERY_WORKER_DISABLE_RATE_LIMITS = True  # A worker would hold other tasks back with the one; queues have limits.
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
 #: A worker's process that has grown beyond this is replaced after its task.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = read_positive("WORKER_MEMORY_MB", 400) * 1024  # KiB
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CONNECTION_TIMEOUT = 4  # seconds
-if broker_scheme.startswith("amqp"):
-    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"confirm_publish": True}
-else:
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
+if not broker_scheme.startswith("amqp"):
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "visibility_timeout": 300,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -308,11 +313,8 @@ else:
         "priority_steps": [0],  # Priorities are kept in the ledger, so a queue is one list.
         "global_keyprefix": "shopwire:",
     }
-CELERY_BEAT_SCHEDULER = "worker.schedule:LedgerScheduler"
-CELERY_BEAT_SYNC_EVERY = 1
+CELERY_BEAT_SCHEDULER = "celery_ledger.contrib.beat.schedule:LedgerScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
-# Without this, Celery closes the database connection before and after every task.
-CELERY_DB_REUSE_MAX = 1_000_000_000
 DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 # --- Live streams ---------------------------------------------------------------------
@@ -382,6 +384,14 @@ SMS_SENDERS = {
 SMS_URL = env.str("SMS_URL", default=f"file://{VAR_DIR / 'sms'}")
 if SMS_URL.partition(":")[0] not in SMS_SENDERS:
     stop("the environment variable SMS_URL must begin with console:, file:/// or https://.")
+#: The countries (ISO 3166) to whose numbers SMS are sent. A number without a prefix is one of the first.
+eu_and_uk = "GB,IE,AT,BE,BG,CY,CZ,DE,DK,EE,ES,FI,FR,GR,HR,HU,IT,LT,LU,LV,MT,NL,PL,PT,RO,SE,SI,SK"
+SMS_COUNTRIES = read(env.list, "SMS_COUNTRIES", eu_and_uk.split(","))
+if not SMS_COUNTRIES or not all(re.fullmatch("[A-Z]{2}", country) for country in SMS_COUNTRIES):
+    stop("the environment variable SMS_COUNTRIES must be two-letter codes of countries, with commas, such as GB,IE.")
+#: SMS that go out in 24 hours: at the wish of one client address, and in all.
+SMS_PER_ADDRESS = read_positive("SMS_PER_ADDRESS", 20)
+SMS_PER_DAY = read_positive("SMS_PER_DAY", 1000)
 #: Minutes for which a code that was sent to a number is good.
 PHONE_CODE_MINUTES = read_positive("PHONE_CODE_MINUTES", 10)
 
@@ -403,6 +413,10 @@ DUPLICATE_ORDER_WINDOW = read_positive("DUPLICATE_ORDER_WINDOW", 10)
 CART_LIFETIME_DAYS = read_positive("CART_LIFETIME_DAYS", 30)
 #: Days that records of mails are kept, but for those to customers about their orders, which stay.
 MAIL_RETENTION_DAYS = read_positive("MAIL_RETENTION_DAYS", 90)
+#: Days that entries of the audit trail are kept, but for those of orders, which stay; unset, all stay. 31 at the least.
+AUDIT_RETENTION_DAYS = read(env.int, "AUDIT_RETENTION_DAYS", 0)
+if AUDIT_RETENTION_DAYS and AUDIT_RETENTION_DAYS < 31:
+    stop("the environment variable AUDIT_RETENTION_DAYS must be 31 or more, or 0 to keep all.")
 #: Days that notifications are kept once they are read.
 NOTIFICATION_RETENTION_DAYS = read_positive("NOTIFICATION_RETENTION_DAYS", 90)
 #: Days that notifications are kept at the most, read or not.
@@ -435,6 +449,13 @@ THROTTLE_RATES = {
     "checkout": read_rate("THROTTLE_CHECKOUT", "6000/min"),
     "subscriptions": read_rate("THROTTLE_SUBSCRIPTIONS", "30/min"),
     "messages": read_rate("THROTTLE_MESSAGES", "60/min"),
+    #: Carts of nobody who is signed in, and what is put into them.
+    "carts": read_rate("THROTTLE_CARTS", "300/min"),
+    "carts_a_day": read_rate("THROTTLE_CARTS_A_DAY", "10000/day"),
+    "cart_lines": read_rate("THROTTLE_CART_LINES", "3000/min"),
+    "customer_carts": read_rate("THROTTLE_CHECKOUT", "6000/min"),
+    "mailed_links": read_rate("THROTTLE_MAILED_LINKS", "60/min"),
+    "passwords": read_rate("THROTTLE_PASSWORDS", "20/min"),
 }
 # --- Failed logins; see core/lockout.py -----------------------------------------------
 
@@ -454,8 +475,9 @@ AXES_CLIENT_IP_CALLABLE = "core.lockout.address_of"
 AXES_LOCKOUT_CALLABLE = "core.lockout.refuse"
 
 SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=read_positive("ACCESS_TOKEN_MINUTES", 60)),
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=read_positive("ACCESS_TOKEN_MINUTES", 30)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=read_positive("REFRESH_TOKEN_DAYS", 7)),
+    "CHECK_REVOKE_TOKEN": True,  # A new password ends every token.
     "TOKEN_REFRESH_SERIALIZER": "core.serializers.TokenRefreshSerializer",
     "TOKEN_OBTAIN_SERIALIZER": "core.serializers.TokenObtainSerializer",
 }
@@ -478,7 +500,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "OrderStatus": "store.models.Order.Status",
-        "TaskStatus": "worker.models.DurableTask.Status",
+        "TaskStatus": "celery_ledger.models.DurableTask.Status",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -505,8 +527,9 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # bytes
-MAX_BODY_BYTES = 10 * 1024 * 1024  #: Declared to be longer, a body is refused unread; the admin uploads files.
+# Bodies are counted as they arrive (core/handler.py), and refused unread where they are declared to be longer.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  #: Bytes of a body under /api/, and of a form without its files.
+MAX_BODY_BYTES = 10 * 1024 * 1024  #: Bytes of any other: the admin uploads files.
 
 #: Everything comes from here. The documentation's page has a script and styles written into it, the admin none.
 CONTENT_SECURITY_POLICY = {
@@ -537,7 +560,7 @@ LOGGING = {
     "loggers": {
         # A line for every request and every task is for machines.
         "core.requests": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
-        "worker.done": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+        "celery_ledger.done": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
         "axes": {"level": "WARNING"},  # It counts aloud.
         "django": {"handlers": [], "level": "INFO"},  # Django's own would say everything twice.
         # A traceback a second while Redis is away; what it means for whom, notifications.wakeup says once.

@@ -15,13 +15,15 @@ from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from core.clients import client_of
+
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # It reads the settings that name this module.
 
 
 class ScopedThrottle(BaseThrottle):
     """
-    Allow a view that names a ``throttle_scope`` so many requests in a window of time, per user or address.
+    Allow a view that names a ``throttle_scope``, or several, so many requests in a window of time, per user or address.
 
     Rates are ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. One atomic
     addition a request, so that requests at once are counted each.
@@ -32,14 +34,17 @@ class ScopedThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
         """Count the request and say whether it is still within the rate."""
-        scope = getattr(view, "throttle_scope", None)
-        rate = settings.THROTTLE_RATES[scope] if scope else None
+        scopes = getattr(view, "throttle_scope", None) or ()
+        scopes = (scopes,) if isinstance(scopes, str) else scopes
+        return all(self._is_within(settings.THROTTLE_RATES[scope], scope, request) for scope in scopes)
+
+    def _is_within(self, rate: tuple[int, int] | None, scope: str, request: Request) -> bool:
         if rate is None:
             return True
         limit, seconds = rate
         window, passed = divmod(time.time(), seconds)
         self.seconds_left = seconds - passed
-        client = f"user {request.user.pk}" if request.user.is_authenticated else f"address {self.get_ident(request)}"
+        client = f"user {request.user.pk}" if request.user.is_authenticated else f"address {client_of(request)}"
         key = hashlib.sha256(f"{scope} {window} {client}".encode()).hexdigest()
         if cache.add(key, 1, timeout=seconds):
             return True

@@ -7,16 +7,25 @@ from django.urls import include, path
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 
-from core import health, pages, views
+from core import health, mail_addresses, pages, password_views, views
 from notifications import unsubscribe
 from notifications import views as notifications
 from operations.metrics import metrics
 
 api: list[Any] = [
+    path("", pages.ApiIndexView.as_view()),
     path("users/", views.RegistrationView.as_view()),
     path("token/", views.TokenView.as_view()),
     path("token/refresh/", views.RefreshView.as_view()),
     path("session/", views.SessionView.as_view()),
+    path("auth/email/", mail_addresses.AddressView.as_view()),
+    path("auth/email/verify/", mail_addresses.VerifyView.as_view()),
+    path("auth/email/resend/", mail_addresses.ResendView.as_view()),
+    path("auth/email/change/", mail_addresses.ChangeView.as_view()),
+    path("auth/password/change/", password_views.ChangeView.as_view()),
+    path("auth/password/reset/", password_views.ForgottenView.as_view()),
+    path("auth/password/reset/confirm/", password_views.ResetView.as_view()),
+    path("auth/logout/", password_views.LogoutView.as_view()),
     path("schema/", extend_schema(exclude=True)(SpectacularAPIView).as_view(), name="schema"),
     path("docs/", views.DocsView.as_view(url_name="schema")),
     path("analytics/reports/", views.ReportsView.as_view()),
@@ -40,6 +49,8 @@ front_end = [
         "cart",
         "sign-in",
         "register",
+        "verify-email",
+        "reset-password",
         "orders",
         "orders/<int:id>",
         "notifications",
@@ -51,6 +62,7 @@ front_end = [
 
 urlpatterns = [
     *front_end,
+    *(path(f"{page.pattern}/", pages.without_last_slash) for page in front_end if str(page.pattern)),
     path("admin/", admin.site.urls),
     path("api/", include(api)),
     path("metrics", metrics),
@@ -59,3 +71,6 @@ urlpatterns = [
     path("health/live/", health.live),
     path("health/ready/", health.ready),
 ]
+
+#: What is raised outside of a view.
+handler500 = "core.problems.answer_crash"

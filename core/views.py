@@ -22,9 +22,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
+from celery_ledger.models import DurableTask
 from core import tasks
 from core.serializers import (
-    AccessTokenSerializer,
     LoginSerializer,
     RegistrationSerializer,
     ReportRequestSerializer,
@@ -32,12 +32,11 @@ from core.serializers import (
     SessionSerializer,
     TokensSerializer,
 )
-from worker.models import DurableTask
 
 
 @extend_schema(summary="Register", tags=["users"])
 class RegistrationView(CreateAPIView):
-    """Register. A customer profile is made with the user, and a welcome mail goes out."""
+    """Register. A customer profile is made with the user, and a mail goes out that asks whose the address is."""
 
     serializer_class = RegistrationSerializer
     permission_classes = [AllowAny]
@@ -51,9 +50,9 @@ class TokenView(TokenObtainPairView):
     throttle_scope = "login"
 
 
-@extend_schema(summary="Stay signed in", tags=["users"], responses=AccessTokenSerializer)
+@extend_schema(summary="Stay signed in", tags=["users"], responses=TokensSerializer)
 class RefreshView(TokenRefreshView):
-    """Exchange a refresh token for a new access token."""
+    """Exchange a refresh token for new tokens, once; who sends it again later signs out whoever had the next."""
 
     throttle_scope = "login"
 
@@ -104,7 +103,7 @@ class ReportsView(APIView):
 
     @extend_schema(
         tags=["analytics"],
-        summary="Have a sales report sent",
+        summary="Request a sales report",
         request=ReportRequestSerializer,
         responses={202: ReportSerializer},
     )
@@ -121,12 +120,12 @@ class ReportsView(APIView):
 class ReportView(APIView):
     permission_classes = [IsAdminUser]
 
-    @extend_schema(tags=["analytics"], summary="How far a sales report is", responses=ReportSerializer)
+    @extend_schema(tags=["analytics"], summary="Get the progress of a sales report", responses=ReportSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """How far a report is that one asked for oneself."""
         task = DurableTask.objects.filter(pk=task_id, name=tasks.send_report.name).first()
         if task is None or task.args[:1] != [request.user.pk]:
-            raise NotFound("There is no such report.")
+            raise NotFound("Report not found.")
         result = AsyncResult(str(task.pk))
         progress = result.info if result.state == "PROGRESS" else None
         return Response(ReportSerializer({"id": task.pk, "status": task.status, "progress": progress}).data)

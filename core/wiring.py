@@ -23,7 +23,7 @@ from django.core import signals as of_requests
 from django.db.models import signals as of_models
 from django.dispatch import Signal
 
-from worker.signals import DurableSignal, GuardedReceiver, durable_signals
+from celery_ledger.signals import DurableSignal, GuardedReceiver, durable_signals
 
 #: Django's signals that anybody of us may listen to.
 OF_DJANGO: Final = {

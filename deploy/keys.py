@@ -1,14 +1,33 @@
 """
-Makes a stack's secrets and the addresses that hold them, once: ``python deploy/keys.py FOLDER``.
+Makes a stack's secrets and the addresses that hold them, once: ``python deploy/keys.py FOLDER HANDED``.
 
 For ``docker-compose.yml``: every container reads its own from a volume, such as
-``SECRET_KEY_FILE=/run/keys/secret_key``. A file that is there already is left alone, so that a stack keeps
-its secrets, or brings its own. Standard library only.
+``SECRET_KEY_FILE=/run/keys/secret_key``, which is a folder of ``HANDED``. A file that is in ``FOLDER`` already is left
+alone, so that a stack keeps its secrets, or brings its own. Standard library only.
 """
 
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+#: What each container is handed, and no more: the folder, which is its volume, and the files in it.
+FOR_APP = ("secret_key", "database_url", "redis_url", "rabbitmq_url")
+HANDED: Mapping[str, tuple[str, ...]] = {
+    "app": FOR_APP,
+    "flower": (*FOR_APP, "flower_basic_auth"),
+    "postgres": ("postgres_password",),
+    "redis": ("redis_password", "redis.conf"),
+    "rabbitmq": ("rabbitmq.conf",),
+}
+
+
+def hand_out(folder: Path, handed: Path) -> None:
+    """Give each container what is its own of ``folder``; again at each start, so that it follows what is there."""
+    for name, files in HANDED.items():
+        (handed / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            place(handed / name / file, (folder / file).read_text())
 
 
 def make(folder: Path) -> list[str]:
@@ -35,13 +54,19 @@ def write(path: Path, text: str) -> bool:
     """Write a file that is not there yet. Containers of several users read it: the volume is what keeps it private."""
     if path.exists():
         return False
+    place(path, text)
+    return True
+
+
+def place(path: Path, text: str) -> None:
+    """Put a file where it belongs, whole or not at all."""
     draft = path.with_name(f".{path.name}")
     draft.write_text(text)
     draft.chmod(0o444)
     draft.replace(path)
-    return True
 
 
 if __name__ == "__main__":
     made = make(Path(sys.argv[1]))
+    hand_out(Path(sys.argv[1]), Path(sys.argv[2]))
     sys.stdout.write(f"Made: {', '.join(made)}.\n" if made else "All secrets are there already.\n")

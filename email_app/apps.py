@@ -12,16 +12,17 @@ class EmailAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
+        from celery_ledger.promises import register
         from email_app import audit, receivers
         from notifications.signals import deliveries_arranged
         from store.models import Order
-        from store.signals import order_cancelled, order_created
-        from worker.audit import register
+        from store.signals import address_wished, order_cancelled, order_created
 
         order_created.connect(receivers.enqueue_order_confirmation, dispatch_uid="email_app.enqueue_order_confirmation")
         order_cancelled.connect(
             receivers.enqueue_order_cancellation, dispatch_uid="email_app.enqueue_order_cancellation"
         )
+        address_wished.connect(receivers.ask_about_address, dispatch_uid="email_app.ask_about_address")
         post_save.connect(
             receivers.enqueue_welcome_mail,
             sender=settings.AUTH_USER_MODEL,

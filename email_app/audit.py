@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from celery_ledger.promises import is_owed
+from celery_ledger.walking import walk, walk_keys
 from email_app.models import EmailDelivery
 from store.models import Order
-from worker.audit import is_owed
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def cancelled_orders_without_mail() -> Iterator[str]:
 def mails_without_order() -> Iterator[str]:
     """Yield a line for each mail about an order that names none."""
     mails = EmailDelivery.objects.filter(kind__in=[Kind.ORDER_CONFIRMATION, Kind.ORDER_CANCELLATION], order=None)
-    for mail in mails.order_by("pk").iterator():
+    for mail in walk(mails):
         yield f"{mail} names no order"
 
 
@@ -52,15 +53,16 @@ def mails_with_a_wrong_time() -> Iterator[str]:
     mails = EmailDelivery.objects.filter(
         Q(status=Status.SENT, sent_at=None) | (~Q(status=Status.SENT) & Q(sent_at__isnull=False))
     )
-    for mail in mails.order_by("pk").iterator():
+    for mail in walk(mails):
         yield f"{mail} is {mail.status}, sent at {mail.sent_at}"
 
 
 def _orders_without(orders: QuerySet[Order], *, kind: str, task: str, receiver: str) -> Iterator[str]:
     unsent = orders.filter(~Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status=Status.SENT)))
-    given_up = Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status=Status.FAILED))
-    in_ledger = is_owed(task, receiver=receiver)
+    ended = [Status.FAILED, Status.HELD]  # Held: the address is not verified, and perhaps never will be.
+    given_up = Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status__in=ended))
+    in_ledger = is_owed(task, receiver=receiver, model="store.order", moment="placed_at")
     if accounted_for := unsent.filter(given_up | in_ledger).count():
         logger.info("%d orders wait for their %s mail, or have a dead letter in its place.", accounted_for, kind)
-    for order_id in unsent.exclude(given_up | in_ledger).order_by("pk").values_list("pk", flat=True).iterator():
+    for order_id in walk_keys(unsent.exclude(given_up | in_ledger)):
         yield f"order {order_id} has no {kind} mail that was sent, and no task that would send it"

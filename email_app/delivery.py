@@ -1,5 +1,5 @@
 """
-The life of a mail: pending, then sent, or failed for good. Called by the modules that know what mails say.
+The life of a mail: pending, then sent, or held, or failed for good. Called by the modules that know what mails say.
 
 Promises one row and one ``Message-ID`` a mail, however often it is attempted. ``sent`` is final: no
 later attempt sends again or takes it back. What remains is the moment between the server's answer and
@@ -7,8 +7,7 @@ its record: if the answer is lost, the process dies, or a worker outlives its le
 mail is sent a second time, with the same ``Message-ID``. No lock is held while the server is spoken to.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from email.mime.base import MIMEBase
 from email.utils import parseaddr
@@ -18,24 +17,25 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
-from django.db import InterfaceError, OperationalError, connection
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from email_app import outgoing
-from email_app.models import EmailDelivery
-from worker.context import current_request_id
-from worker.errors import PermanentError
-from worker.faults import crash_point
-from worker.uuid7 import uuid7
+from celery_ledger.context import current_request_id
+from celery_ledger.errors import PermanentError
+from celery_ledger.faults import crash_point
+from celery_ledger.patience import persist
+from celery_ledger.uuid7 import uuid7
+from email_app import addresses, outgoing
+from email_app.models import AddressClaim, EmailDelivery
 
 Status = EmailDelivery.Status
-#: Seconds for which a sent mail's record waits for a database that is away.
-RECORD_PATIENCE = 20.0
 #: Rows that are deleted in one transaction.
 BATCH = 500
+#: Mails of any kind that an unverified address is sent per day; see docs/adr/0014.
+UNVERIFIED_A_DAY = 20
 
 
 def deliver(
@@ -48,17 +48,22 @@ def deliver(
     reference: str = "",
     attachments: Sequence[MIMEBase] = (),
     headers: Mapping[str, str] | None = None,
+    to_anybody: bool = False,
 ) -> None:
     """
     Send the mail of this kind about this order, to this user, with this reference, unless it was sent.
 
     An attachment with a ``Content-ID`` is shown where the HTML names it.
 
+    In place of a mail about an order, an unverified address is sent a verification request, and the row is marked
+    as a stand-in; every other mail is ``held``. Both wait for :func:`release`. ``to_anybody`` is for the
+    verification mails themselves: their wording is fixed, and no third party can influence it.
+
     Raises:
-        PermanentError: the address is none, or the server refuses the mail for good. The row is
-            ``failed`` and says why; a replay takes the address anew.
-        OSError: the server cannot be reached, or breaks off (smtplib's errors are OSErrors).
-        outgoing.MailDeferredError: the server asks to come again later.
+        PermanentError: the address is invalid, or the server rejects the mail permanently. The row is
+            ``failed`` and holds the reason; a replay reads the address again.
+        OSError: the server cannot be reached, or drops the connection (smtplib's errors are OSErrors).
+        outgoing.MailDeferredError: the server asks for a later attempt.
     """
     about: dict[str, Any] = {"kind": kind, "order_id": order_id, "user_id": user_id, "reference": reference}
     mail, _ = EmailDelivery.objects.get_or_create(
@@ -66,28 +71,57 @@ def deliver(
     )
     if mail.status == Status.SENT:
         return
-    if mail.status == Status.FAILED:  # A person had it replayed, after mending the cause.
+    if mail.status == Status.FAILED or mail.recipient != recipient:
+        # A person had it replayed, after mending the cause, or the address is another by now.
         _change(mail, status=Status.PENDING, recipient=recipient, error="")
         mail.recipient = recipient
+    claim = None if to_anybody else AddressClaim.objects.filter(email=recipient, user__email=recipient).first()
+    if (claim and order_id is None) or ((claim or to_anybody) and _has_had_enough(mail)):
+        _change(mail, status=Status.HELD, error="")
+        return
     try:
         _check_address(mail.recipient)
-        outgoing.send(_compose(mail, context, attachments, headers or {}))
+        if claim:
+            request = {"verify_url": addresses.link(claim, "new"), "days": addresses.LINK_DAYS, "order_id": order_id}
+            outgoing.send(_compose(mail, request, (), {}, template=EmailDelivery.Kind.ADDRESS_CHECK))
+        else:
+            outgoing.send(_compose(mail, context, attachments, headers or {}))
     except PermanentError as error:
         if _change(mail, status=Status.FAILED, error=str(error)[:500]):
             raise
         return  # Another worker had it sent meanwhile.
     crash_point("mail.before_record")
-    _record_sent(mail)
+    persist(lambda: _change(mail, status=Status.SENT, error="", sent_at=Now(), stand_in=claim is not None))
 
 
-def prune(*, older_than: timedelta) -> int:
-    """Delete the records of older mails but those to customers about their orders, and return how many."""
-    pruned = 0
+def release(user_id: int, *, younger_than: timedelta) -> list[EmailDelivery]:
+    """
+    Set the held mails about a user's orders back to pending, and return them to be enqueued.
+
+    Called when the address is verified, in one transaction. Mails older than ``younger_than`` stay as they are.
+    """
+    with transaction.atomic():
+        waiting = EmailDelivery.objects.select_for_update().filter(
+            Q(status=Status.HELD) | Q(stand_in=True),
+            order__customer__user=user_id,
+            user=None,
+            created_at__gt=timezone.now() - younger_than,
+        )
+        mails = list(waiting.order_by("pk"))
+        for mail in mails:
+            mail.status, mail.stand_in, mail.sent_at = Status.PENDING, False, None
+            mail.message_id = _new_message_id()  # It is another mail than the one that stood in for it.
+            mail.save(update_fields=["status", "stand_in", "sent_at", "message_id"])
+        return mails
+
+
+def prune(*, older_than: timedelta) -> Iterator[int]:
+    """Delete the records of older mails but those to customers about their orders; yield how many each step had."""
     old = EmailDelivery.objects.filter(created_at__lt=timezone.now() - older_than)
     prunable = old.filter(Q(order=None) | Q(user__isnull=False)).exclude(status=Status.PENDING).order_by("pk")
     while ids := list(prunable.values_list("pk", flat=True)[:BATCH]):
-        pruned += EmailDelivery.objects.filter(pk__in=ids).delete()[0]
-    return pruned
+        EmailDelivery.objects.filter(pk__in=ids).delete()
+        yield len(ids)
 
 
 def _change(mail: EmailDelivery, **changes: Any) -> bool:
@@ -95,32 +129,23 @@ def _change(mail: EmailDelivery, **changes: Any) -> bool:
     return EmailDelivery.objects.filter(pk=mail.pk).exclude(status=Status.SENT).update(**changes) == 1
 
 
-def _record_sent(mail: EmailDelivery) -> None:
-    """
-    Record that the mail is out. A database that is away is waited for: to fail would be to send again.
-
-    Raises:
-        OperationalError, InterfaceError: it did not come back in time.
-    """
-    deadline = time.monotonic() + RECORD_PATIENCE
-    while True:
-        try:
-            _change(mail, status=Status.SENT, error="", sent_at=Now())
-            return
-        except (OperationalError, InterfaceError):
-            if time.monotonic() > deadline:
-                raise
-            connection.close()
-            time.sleep(0.1)
+def _has_had_enough(mail: EmailDelivery) -> bool:
+    """Return whether this unverified address has been sent :data:`UNVERIFIED_A_DAY` mails in 24 hours."""
+    day = EmailDelivery.objects.filter(recipient=mail.recipient, created_at__gt=timezone.now() - timedelta(days=1))
+    return day.filter(pk__lt=mail.pk).exclude(status=Status.HELD).count() >= UNVERIFIED_A_DAY
 
 
 def _compose(
-    mail: EmailDelivery, context: dict[str, Any], attachments: Sequence[MIMEBase], more_headers: Mapping[str, str]
+    mail: EmailDelivery,
+    context: dict[str, Any],
+    attachments: Sequence[MIMEBase],
+    more_headers: Mapping[str, str],
+    template: str = "",
 ) -> EmailMultiAlternatives:
-    """Render the mail: the text and the HTML each from a template of its own."""
+    """Render the mail: the text and the HTML each from a template of its own, named as its kind unless another is."""
     context = {"site_url": settings.SITE_URL, **context}
     subject, text, html = (
-        render_to_string(f"email_app/{mail.kind}.{part}", context) for part in ("subject", "txt", "html")
+        render_to_string(f"email_app/{template or mail.kind}.{part}", context) for part in ("subject", "txt", "html")
     )
     headers = {"Message-ID": mail.message_id, "Auto-Submitted": "auto-generated", **more_headers}
     if request_id := current_request_id():

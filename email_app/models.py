@@ -1,9 +1,40 @@
 """A mail is a row with a life: it is there before the first attempt and says what became of it."""
 
+import secrets
+
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from store.models import Order
+
+
+def make_nonce() -> str:
+    """Return what makes the links of one claim others than any other's."""
+    return secrets.token_hex(16)
+
+
+class AddressClaim(models.Model):
+    """
+    An address that has still to be shown to be its user's: the one of a new account, or one to change to.
+
+    A user of whom there is none has a verified address, or one that somebody of the shop entered. The links that
+    are mailed name the claim and its nonce, so they say nothing about anybody; see :mod:`email_app.addresses`.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="address_claim")
+    email = models.EmailField(db_index=True)
+    nonce = models.CharField(max_length=32, default=make_nonce, editable=False)
+    made_at = models.DateTimeField(default=timezone.now)
+    shown_at = models.DateTimeField(null=True, blank=True, help_text="When the link that came to it was followed.")
+    allowed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the link that came to the address before was followed."
+    )
+    asked = models.PositiveSmallIntegerField(default=0, help_text="Mails that were asked for in the present hour.")
+    asked_since = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"address claim {self.pk}"
 
 
 class EmailDelivery(models.Model):
@@ -26,10 +57,19 @@ class EmailDelivery(models.Model):
         SALES_REPORT = "sales_report"
         #: A notification, to who wants it by mail.
         NOTIFICATION = "notification"
+        #: To an address that has still to be shown to be its user's.
+        ADDRESS_CHECK = "address_check"
+        #: To the address that a user wants to leave.
+        ADDRESS_CHANGE = "address_change"
+        #: To whoever asks for a new password.
+        PASSWORD_RESET = "password_reset"  # noqa: S105 - The name of a mail.
+        #: To whoever has a new password.
+        PASSWORD_CHANGED = "password_changed"  # noqa: S105 - As above.
 
     class Status(models.TextChoices):
         PENDING = "pending"
         SENT = "sent"
+        HELD = "held", "held: the address is not verified"
         FAILED = "failed", "failed: the server refused it for good"
 
     kind = models.CharField(max_length=32, choices=Kind)
@@ -49,6 +89,10 @@ class EmailDelivery(models.Model):
     status = models.CharField(max_length=7, choices=Status, default=Status.PENDING)
     message_id = models.CharField(max_length=255, unique=True)
     error = models.CharField(max_length=500, blank=True)
+    stand_in = models.BooleanField(
+        default=False,
+        help_text="What went out was a request to confirm the address; the mail itself follows when that is done.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True, blank=True)
 

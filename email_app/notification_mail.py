@@ -1,10 +1,10 @@
 """A notification as a mail, to whoever wants its kind by mail, with a way out that needs no login."""
 
-from email_app import delivery
+from celery_ledger.errors import PermanentError
+from email_app import addresses, delivery
 from email_app.models import EmailDelivery
 from notifications.deliveries import Status, open_delivery, settle
 from notifications.unsubscribe import address_for
-from worker.errors import PermanentError
 
 
 def send(delivery_id: int) -> None:
@@ -19,6 +19,9 @@ def send(delivery_id: int) -> None:
         return
     notification = wanted.notification
     user = notification.user
+    if addresses.is_unverified(user.email):
+        settle(wanted, Status.SKIPPED, "The address is not verified.")
+        return
     way_out = address_for(user.pk, notification.kind)
     try:
         delivery.deliver(

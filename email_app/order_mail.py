@@ -4,10 +4,10 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import DecimalField, ExpressionWrapper, F, QuerySet
 
+from celery_ledger.errors import PermanentError
 from email_app import delivery
 from email_app.models import EmailDelivery
 from store.models import Order, OrderItem
-from worker.errors import PermanentError
 
 Kind = EmailDelivery.Kind
 

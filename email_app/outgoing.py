@@ -14,7 +14,7 @@ from contextlib import suppress
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
-from worker.errors import PermanentError
+from celery_ledger.errors import PermanentError
 
 #: A connection that rested longer is asked whether it is still there, in seconds.
 PROBE_AFTER = 1.0

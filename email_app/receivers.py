@@ -7,38 +7,57 @@ transaction commits.
 
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from email_app import tasks
+from celery_ledger.context import working_on
+from celery_ledger.models import Priority
+from email_app import addresses, tasks
+from email_app.models import AddressClaim
 from notifications.models import Channel
 from store.customers import NO_DOMAIN
 from store.models import Order
-from worker.context import working_on
 
 
 def enqueue_order_confirmation(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a placed order confirmed by mail."""
+    """Send the confirmation of a placed order."""
     tasks.send_order_confirmation.delay(order.pk)
 
 
 def enqueue_order_cancellation(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a cancelled order's customer told by mail."""
+    """Send the cancellation of an order."""
     tasks.send_order_cancellation.delay(order.pk)
 
 
 def enqueue_welcome_mail(
     sender: object, instance: AbstractBaseUser, *, created: bool, raw: bool = False, **kwargs: Any
 ) -> None:
-    """Have a new user welcomed; not one that is loaded from a fixture, or that has no address yet."""
+    """Send a new user the welcome mail, except users from fixtures or without an address."""
     if created and not raw and not str(getattr(instance, "email", "")).endswith(f"@{NO_DOMAIN}"):
         tasks.send_welcome.delay(instance.pk)
+
+
+def ask_about_address(sender: object, user: AbstractBaseUser, email: str, **kwargs: Any) -> None:
+    """A customer wishes another address: have it asked for there, and at a verified one that is to be left."""
+    enqueue_address_checks(addresses.wish(user, email))
+
+
+def enqueue_address_checks(claim: AddressClaim | None) -> None:
+    """Have everybody asked who has still to show something about a claim; nobody if there is none."""
+    if claim is None:
+        return
+    reference = uuid4().hex
+    if claim.shown_at is None:
+        tasks.send_address_check.apply_async((claim.pk, reference), priority=Priority.HIGH)
+    if claim.email != claim.user.email and claim.allowed_at is None:
+        tasks.send_address_change.apply_async((claim.pk, reference), priority=Priority.HIGH)
 
 
 def enqueue_duplicate_alert(
     sender: object, instance: Order, *, created: bool, raw: bool = False, **kwargs: Any
 ) -> None:
-    """An order was saved: if it is new and a duplicate, have a mail sent to each manager."""
+    """Alert the managers by mail when a new order is a duplicate."""
     if created and instance.duplicate and not raw:
         with working_on(subject=instance.subject):
             tasks.alert_managers_of_duplicate.delay(instance.pk)

@@ -1,15 +1,15 @@
-"""What the welcome mail says."""
+"""The welcome mail."""
 
 from django.contrib.auth import get_user_model
 
-from email_app import delivery
-from email_app.models import EmailDelivery
-from worker.errors import PermanentError
+from celery_ledger.errors import PermanentError
+from email_app import addresses, delivery
+from email_app.models import AddressClaim, EmailDelivery
 
 
 def send(user_id: int) -> None:
     """
-    Welcome a user, unless that was done.
+    Send a user the welcome mail, once. If the address is unverified, it contains the verification link.
 
     Raises:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
@@ -17,4 +17,7 @@ def send(user_id: int) -> None:
     user = get_user_model().objects.filter(pk=user_id).first()
     if user is None:
         raise PermanentError(f"User {user_id} no longer exists.")
-    delivery.deliver(EmailDelivery.Kind.WELCOME, recipient=user.email, user_id=user.pk, context={"user": user})
+    claim = AddressClaim.objects.filter(user=user, email=user.email).first()
+    context = {"verify_url": addresses.link(claim, "new"), "days": addresses.LINK_DAYS} if claim else {"user": user}
+    kind, to_anybody = EmailDelivery.Kind.WELCOME, claim is not None
+    delivery.deliver(kind, recipient=user.email, user_id=user.pk, context=context, to_anybody=to_anybody)

@@ -16,9 +16,7 @@ from messaging.serializers import BlockSerializer, MessageSerializer, NewBlockSe
 from store.refusals import Refusal
 from store.serializers import NothingSerializer
 
-BOX = OpenApiParameter(
-    "box", str, enum=["inbox", "sent"], description="What was written to one (the default), or what one wrote."
-)
+BOX = OpenApiParameter("box", str, enum=["inbox", "sent"], description="Messages received (the default) or sent.")
 MESSAGE = OpenApiExample(
     "A message that was read",
     response_only=True,
@@ -38,16 +36,16 @@ class Blocked(Refusal):
 
     status_code = status.HTTP_403_FORBIDDEN
     problem = "blocked"
-    default_detail = "No messages are taken between you and this person."
+    default_detail = "You cannot exchange messages with this user."
 
 
 @extend_schema_view(
     list=extend_schema(
-        tags=["messages"], summary="One's messages", parameters=[BOX], examples=[MESSAGE], responses=MessageSerializer
+        tags=["messages"], summary="List messages", parameters=[BOX], examples=[MESSAGE], responses=MessageSerializer
     )
 )
 class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
-    """One's own messages, newest first."""
+    """Your messages, newest first."""
 
     serializer_class = MessageSerializer
     queryset = Message.objects.none()
@@ -65,11 +63,11 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
             return messages.inbox_of(self.request.user)
         if box == "sent":
             return messages.sent_by(self.request.user)
-        raise ValidationError({"box": ["This is inbox or sent."]})
+        raise ValidationError({"box": ["Must be inbox or sent."]})
 
     @extend_schema(
         tags=["messages"],
-        summary="Write to somebody",
+        summary="Send a message",
         request=NewMessageSerializer,
         responses={201: MessageSerializer},
         examples=[
@@ -89,7 +87,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
         return Response(MessageSerializer(message).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
-        tags=["messages"], summary="Say that one has read it", request=NothingSerializer, responses=MessageSerializer
+        tags=["messages"], summary="Mark a message as read", request=NothingSerializer, responses=MessageSerializer
     )
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
@@ -101,11 +99,11 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
 
 
 @extend_schema_view(
-    list=extend_schema(tags=["messages"], summary="Whom one blocks"),
-    destroy=extend_schema(tags=["messages"], summary="Take messages again"),
+    list=extend_schema(tags=["messages"], summary="List blocked users"),
+    destroy=extend_schema(tags=["messages"], summary="Unblock a user"),
 )
 class BlockViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Block]):
-    """The people between whom and oneself no messages are taken."""
+    """The users you have blocked."""
 
     serializer_class = BlockSerializer
     queryset = Block.objects.none()
@@ -116,7 +114,7 @@ class BlockViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.Gen
         return Block.objects.filter(user=user).select_related("blocked")
 
     @extend_schema(
-        tags=["messages"], summary="Block somebody", request=NewBlockSerializer, responses={201: BlockSerializer}
+        tags=["messages"], summary="Block a user", request=NewBlockSerializer, responses={201: BlockSerializer}
     )
     def create(self, request: Request) -> Response:
         """Take no more messages from somebody, nor send any. Who is blocked already stays so."""

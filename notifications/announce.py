@@ -5,7 +5,7 @@ Promises that a notification with a key is written once for each reader, however
 that ids grow in the order of the commits, whoever writes: a stream that goes on after an id misses nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
@@ -76,13 +76,12 @@ def wait_for_turn() -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURN_LOCK])
 
 
-def prune(*, older_than: timedelta, unread_older_than: timedelta) -> int:
-    """Delete notifications that are older, whether read or unread, in small transactions; return how many."""
+def prune(*, older_than: timedelta, unread_older_than: timedelta) -> Iterator[int]:
+    """Delete notifications that are older, read or unread, in small transactions; yield after each how many it had."""
     now = timezone.now()
     read = Notification.objects.filter(read=True, created__lt=now - older_than)
     unread = Notification.objects.filter(created__lt=now - unread_older_than)
-    pruned = 0
     for old in (read.order_by("pk"), unread.order_by("pk")):
         while ids := list(old.values_list("pk", flat=True)[:BATCH]):
-            pruned += Notification.objects.filter(pk__in=ids).delete()[0]
-    return pruned
+            Notification.objects.filter(pk__in=ids).delete()
+            yield len(ids)

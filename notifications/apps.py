@@ -11,6 +11,9 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
+        from celery_ledger.events import tasks_settled
+        from celery_ledger.promises import register
+        from celery_ledger.signals import schedule_late
         from messaging.models import Message
         from notifications import (
             audit,
@@ -21,9 +24,6 @@ class NotificationsConfig(AppConfig):
         from notifications.signals import deliveries_arranged
         from store.models import Order
         from store.signals import order_cancelled, order_created, stock_low
-        from worker.audit import register
-        from worker.events import tasks_settled
-        from worker.signals import schedule_late
 
         order_created.connect(receivers.enqueue_placed_notice, dispatch_uid="notifications.enqueue_placed_notice")
         order_cancelled.connect(

@@ -13,9 +13,10 @@ from django.db.models import CharField, Exists, OuterRef, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from celery_ledger.promises import is_owed
+from celery_ledger.walking import walk_keys
 from notifications.models import Channel, Kind, Notification, NotificationPreference
 from store.models import Order
-from worker.audit import is_owed
 
 
 def untold_of_placed_orders() -> Iterator[str]:
@@ -38,6 +39,8 @@ def _untold(orders: QuerySet[Order], kind: Kind, task: str, receiver: str) -> It
     )
     kept_since = timezone.now() - timedelta(days=settings.NOTIFICATION_RETENTION_DAYS)
     untold = orders.filter(placed_at__gt=kept_since).exclude(Exists(told)).exclude(Exists(unwanted))
-    owed = is_owed(f"notifications.tasks.{task}", receiver=f"notifications.{receiver}")
-    for order_id in untold.exclude(owed).order_by("pk").values_list("pk", flat=True).iterator():
+    owed = is_owed(
+        f"notifications.tasks.{task}", receiver=f"notifications.{receiver}", model="store.order", moment="placed_at"
+    )
+    for order_id in walk_keys(untold.exclude(owed)):
         yield f"order {order_id}: its customer has no {kind} notification, and no task would write one"

@@ -8,11 +8,13 @@ each channel's own receiver enqueues. ``sent`` is final.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from celery_ledger.context import about_item
+from celery_ledger.patience import persist
 from notifications.models import Channel, Notification, NotificationDelivery, PushSubscription, QuietHours
 from notifications.preferences import Wishes, end_of_quiet
 from notifications.signals import deliveries_arranged
@@ -20,6 +22,8 @@ from notifications.signals import deliveries_arranged
 Status = NotificationDelivery.Status
 #: Channels that leave the shop.
 OUTWARD: Final = (Channel.EMAIL, Channel.PUSH, Channel.SMS)
+#: What notifications name in their data, and the tasks that announce them take in batches.
+ITEMS: Final = ("order", "product", "message")
 #: By reader and kind, the channels that are wanted.
 Ways = Mapping[tuple[int, str], Sequence[Channel]]
 
@@ -41,8 +45,15 @@ def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
 
 
 def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
-    """Write the deliveries of notifications and have each channel enqueue its own, in the current transaction."""
-    told = {pk: (user_id, kind) for pk, user_id, kind in notifications.values_list("pk", "user_id", "kind")}
+    """
+    Write the deliveries of notifications and have each channel enqueue its own, in the current transaction.
+
+    What is enqueued belongs to the story of what the notification is about, also where a batch tells of many.
+    """
+    columns = notifications.values_list("pk", "user_id", "kind", "data")
+    told, about = {}, {}
+    for pk, user_id, kind, data in columns:
+        told[pk], about[pk] = (user_id, kind), _item_of(data)
     rows = NotificationDelivery.objects.bulk_create(
         NotificationDelivery(notification_id=pk, channel=channel)
         for pk, reader in told.items()
@@ -53,14 +64,20 @@ def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
         hours.user_id: end_of_quiet(hours, now)
         for hours in QuietHours.objects.filter(user_id__in={user_id for user_id, _ in ways})
     }
-    due: defaultdict[tuple[str, datetime | None], list[int]] = defaultdict(list)
+    due: defaultdict[tuple[str, datetime | None, int | None], list[int]] = defaultdict(list)
     for row in rows:
         user_id, _ = told[row.notification_id]
-        due[row.channel, quiet.get(user_id)].append(row.pk)
-    for (channel, end), ids in due.items():
-        deliveries_arranged.send_robust(
-            sender=NotificationDelivery, channel=channel, deliveries=ids, due_at=end.isoformat() if end else None
-        )
+        due[row.channel, quiet.get(user_id), about[row.notification_id]].append(row.pk)
+    for (channel, end, item), ids in due.items():
+        with about_item(item):
+            deliveries_arranged.send_robust(
+                sender=NotificationDelivery, channel=channel, deliveries=ids, due_at=end.isoformat() if end else None
+            )
+
+
+def _item_of(data: Mapping[str, Any]) -> int | None:
+    """Return what a notification tells of: what the batch that tells of it was given, if it was a batch."""
+    return next((data[name] for name in ITEMS if isinstance(data.get(name), int)), None)
 
 
 def open_delivery(delivery_id: int) -> NotificationDelivery | None:
@@ -78,14 +95,13 @@ def open_delivery(delivery_id: int) -> NotificationDelivery | None:
 
 
 def settle(delivery: NotificationDelivery, status: str, error: str = "") -> None:
-    """Record what became of a delivery; what is sent stays sent."""
+    """Record what became of a delivery, with patience; what is sent stays sent."""
     settled_at = None if status == Status.PENDING else timezone.now()
-    NotificationDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.SENT).update(
-        status=status, error=error[:200], settled_at=settled_at
-    )
+    row = NotificationDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.SENT)
+    persist(lambda: row.update(status=status, error=error[:200], settled_at=settled_at))
 
 
 def note_reached(delivery: NotificationDelivery, subscription_id: int) -> None:
     """Record that a browser took a push, so that another attempt passes it over."""
     delivery.reached = [*delivery.reached, subscription_id]
-    NotificationDelivery.objects.filter(pk=delivery.pk).update(reached=delivery.reached)
+    persist(lambda: NotificationDelivery.objects.filter(pk=delivery.pk).update(reached=delivery.reached))

@@ -14,8 +14,9 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,14 +25,13 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from channels.layers import get_channel_layer
-from django.db import DatabaseError, InterfaceError, close_old_connections
-from django.db.models import QuerySet
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 from rest_framework.renderers import JSONRenderer
 
 from notifications.announce import newest_id
 from notifications.models import Notification
 from notifications.serializers import NotificationSerializer
-from notifications.wakeup import GROUP
+from notifications.wakeup import GROUP, orders_of
 from store.models import Order
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,10 @@ SHORTEST_PAUSE: Final = 0.02
 PAGE: Final = 500
 #: Notifications that wait in memory for one stream; of a slower one the rest waits in the table.
 MOST_WAITING: Final = 500
+#: Orders whose news may wait to be sent; beyond that, pages learn of it when they next ask.
+MOST_ORDERS_WAITING: Final = 10_000
+#: A stream that was let in begins within so many seconds, or its place is free again.
+BEGINS_WITHIN: Final = 10.0
 #: After so long without anything a stream yields None, so that its connection shows that it lives; in seconds.
 HEARTBEAT: Final = 15.0
 
@@ -78,12 +82,25 @@ class Reader:
         self.rung.set()
 
 
+class Seat:
+    """A place that is kept for a stream of a user until it begins."""
+
+    def __init__(self, user_id: int) -> None:
+        self.user_id = user_id
+        self.until = time.monotonic() + BEGINS_WITHIN
+
+
 class Feed:
-    """The streams of this process. It lives in one event loop."""
+    """The streams of this process. It lives in one event loop; seats are kept by any thread."""
 
     def __init__(self) -> None:
         self._readers: dict[int, set[Reader]] = {}
         self._open: Counter[int] = Counter()
+        self._seats: set[Seat] = set()
+        #: Held while streams are counted and seats kept, never for longer.
+        self._counting = threading.Lock()
+        #: Hints that were none.
+        self.refused = 0
         #: Everything up to this id has been handed to the readers that it is for.
         self._position = 0
         #: Held while the position moves, and while a reader comes in.
@@ -98,15 +115,32 @@ class Feed:
         """Return how many streams a user has open here."""
         return self._open[user_id]
 
-    async def follow(self, user_id: int, after: int | None) -> AsyncIterator[Event | None]:
+    def keep_seat(self, user_id: int, *, limit: int) -> Seat | None:
+        """Keep a place for another stream of a user, or return None if ``limit`` are open or about to be."""
+        with self._counting:
+            now = time.monotonic()
+            self._seats = {seat for seat in self._seats if seat.until > now}
+            taken = self._open[user_id] + sum(seat.user_id == user_id for seat in self._seats)
+            if taken >= limit:
+                return None
+            seat = Seat(user_id)
+            self._seats.add(seat)
+            return seat
+
+    async def follow(self, user_id: int, after: int | None, seat: Seat | None = None) -> AsyncIterator[Event | None]:
         """
         Yield a user's notifications of a higher id than ``after``, and then those that come.
 
         With None it begins now, and the first event has no text: its id is where it begins. Yields None
-        where nothing came for :data:`HEARTBEAT` seconds. Ends when the feed is closed.
+        where nothing came for :data:`HEARTBEAT` seconds. Ends when the feed is closed, or at once if the
+        ``seat`` that was kept for it is no longer.
         """
+        with self._counting:
+            if seat is not None and seat not in self._seats:
+                return
+            self._seats.discard(seat)
+            self._open[user_id] += 1
         reader = Reader(after)
-        self._open[user_id] += 1
         try:
             await self._let_in(user_id, reader)
             if after is None:
@@ -160,12 +194,13 @@ class Feed:
                 self._position = await self.in_thread(newest_id)
             self._readers.setdefault(user_id, set()).add(reader)
         if not self._tasks and not self.is_closing:
-            self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look())]
+            self._tasks = [asyncio.create_task(_for_ever(work)) for work in (self._listen, self._look)]
 
     def _let_out(self, user_id: int, reader: Reader) -> None:
-        self._open[user_id] -= 1
-        if not self._open[user_id]:
-            del self._open[user_id]
+        with self._counting:
+            self._open[user_id] -= 1
+            if not self._open[user_id]:
+                del self._open[user_id]
         readers = self._readers.get(user_id, set())
         readers.discard(reader)
         if not readers:
@@ -177,7 +212,7 @@ class Feed:
         reader.is_behind = False
         while not self.is_closing:
             try:
-                page = await self.in_thread(read_page, user_id, reader.cursor)
+                page, position, is_more = await self.in_thread(read_page, user_id, reader.cursor)
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("A stream waits for the database: %s", error)
                 await asyncio.sleep(PACE)
@@ -185,7 +220,8 @@ class Feed:
             for event in page:
                 reader.cursor = event.id or reader.cursor
                 yield event
-            if len(page) < PAGE:
+            reader.cursor = position
+            if not is_more:
                 return
 
     async def _carry(self, reader: Reader) -> AsyncIterator[Event | None]:
@@ -261,9 +297,7 @@ class Feed:
                     logger.info("The channel layer is back.")
                 was_there = True
                 while True:
-                    message = await layer.receive(channel)
-                    self._orders.update(message.get("orders", ()))
-                    self._rung.set()
+                    self._hear(await layer.receive(channel))
             except Exception as error:  # noqa: BLE001 - each channel layer has its own
                 if was_there:
                     logger.warning("No channel layer (%r): streams look every %.0f s.", error, PACE)
@@ -271,11 +305,35 @@ class Feed:
                 await layer.flush()
                 await asyncio.sleep(PACE)
 
+    def _hear(self, hint: Any) -> None:
+        """Have the table looked at. A hint that is none of ours costs nobody anything."""
+        try:
+            orders = orders_of(hint)
+        except ValueError as error:
+            self.refused += 1
+            if self.refused.bit_count() == 1:  # The first, and then ever more seldom.
+                logger.warning("The channel layer brought %d hints that are none: %s.", self.refused, error)
+            return
+        if len(self._orders) < MOST_ORDERS_WAITING:
+            self._orders |= orders
+        self._rung.set()
 
-def read_page(user_id: int, after: int) -> list[Event]:
-    """Return the first notifications of a user after an id."""
+
+async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what does not end, and begin anew whatever ends it: no stream of the process depends on one exception."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("What looks for news stopped; it goes on.")
+        await asyncio.sleep(PACE)
+
+
+def read_page(user_id: int, after: int) -> tuple[list[Event], int, bool]:
+    """Return the first notifications of a user after an id, how far this goes, and whether there may be more."""
     rows = Notification.objects.filter(user_id=user_id, in_app=True, pk__gt=after)
-    return _events(rows.order_by("pk")[:PAGE])
+    page = list(rows.order_by("pk")[:PAGE])
+    return _events(page), page[-1].pk if page else after, len(page) == PAGE
 
 
 def read_news(user_ids: Set[int], position: int) -> tuple[list[tuple[int, Event]], int, bool]:
@@ -293,8 +351,9 @@ def read_news(user_ids: Set[int], position: int) -> tuple[list[tuple[int, Event]
     page = list(rows.order_by("pk")[:PAGE])
     is_more = len(page) == PAGE
     wanted = [row for row in page if row.user_id in user_ids]
-    news = zip((row.user_id for row in wanted), _events(wanted), strict=True)
-    return list(news), page[-1].pk if is_more else newest, is_more
+    told = {event.id: event for event in _events(wanted)}
+    news = [(row.user_id, told[row.pk]) for row in wanted if row.pk in told]
+    return news, page[-1].pk if is_more else newest, is_more
 
 
 def owners_of(order_ids: Set[int], user_ids: Set[int]) -> list[tuple[int, int]]:
@@ -303,14 +362,27 @@ def owners_of(order_ids: Set[int], user_ids: Set[int]) -> list[tuple[int, int]]:
     return list(orders.order_by("pk").values_list("pk", "customer__user_id"))
 
 
-def _events(rows: Sequence[Notification] | QuerySet[Notification]) -> list[Event]:
-    told = NotificationSerializer(rows, many=True).data
-    return [Event(row["id"], JSONRenderer().render(row).decode()) for row in told]
+def _events(rows: Sequence[Notification]) -> list[Event]:
+    """Return notifications as streams carry them. One that cannot be told is passed over: the others go on."""
+    try:
+        told = NotificationSerializer(rows, many=True).data
+        return [Event(row["id"], JSONRenderer().render(row).decode()) for row in told]
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception:
+        if len(rows) > 1:
+            return [event for row in rows for event in _events([row])]
+        logger.exception("Notification %s cannot be told.", [row.pk for row in rows])
+        return []
 
 
 def _with_connection(function: Callable[..., Answer], *args: Any) -> Answer:
+    """Call what only reads; once more over a new connection if this thread's was ended while it slept."""
     close_old_connections()
     try:
+        return function(*args)
+    except (OperationalError, InterfaceError):
+        close_old_connections()
         return function(*args)
     finally:
         close_old_connections()

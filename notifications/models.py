@@ -24,6 +24,8 @@ class Kind(models.TextChoices):
     SCHEDULE_LATE = "schedule_late"
     #: To managers: ``outbox verify`` found something.
     PROMISE_BROKEN = "promise_broken"
+    #: To managers: new dead letters, gathered, at most once an hour.
+    DEAD_LETTERS = "dead_letters"
     #: Somebody wrote to them.
     MESSAGE = "message"
     #: To everybody, or to many, from the shop.

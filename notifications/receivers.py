@@ -7,24 +7,24 @@ The task's ledger row is a part of the transaction that caused it.
 from datetime import datetime
 from typing import Any, Final
 
+from celery_ledger.context import working_on
 from messaging.models import Message
 from notifications import tasks
 from notifications.models import Announcement, Channel
 from notifications.wakeup import bell
 from store.models import Order, Product
-from worker.context import working_on
 
 #: How the subjects of orders' tasks begin; see :attr:`store.models.Order.subject`.
 ORDER: Final = "store.order:"
 
 
 def enqueue_placed_notice(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a customer told that the order is placed."""
+    """Notify the customer of a placed order."""
     tasks.announce_placed_order.delay(order.pk)
 
 
 def enqueue_cancelled_notice(sender: object, order: Order, **kwargs: Any) -> None:
-    """Have a customer told that the order is cancelled."""
+    """Notify the customer of a cancelled order."""
     tasks.announce_cancelled_order.delay(order.pk)
 
 

@@ -20,7 +20,7 @@ class NotificationSerializer(serializers.ModelSerializer[Notification]):
 
 
 class ReadAllSerializer(serializers.Serializer[Any]):
-    read = serializers.IntegerField(help_text="How many were unread until now.")
+    read = serializers.IntegerField(help_text="How many notifications were unread.")
 
 
 def _of_fields(name: str, doc: str, fields: dict[str, serializers.Field]) -> type[StrictSerializer]:
@@ -47,7 +47,7 @@ class QuietHoursSerializer(StrictSerializer):
 
     def validate_time_zone(self, name: str) -> str:
         if name not in available_timezones():
-            raise serializers.ValidationError("There is no such time zone.")
+            raise serializers.ValidationError("Unknown time zone.")
         return name
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class PublicKeySerializer(serializers.Serializer[Any]):
 
 
 class PreferencesSerializer(StrictSerializer):
-    kinds = KindsSerializer(required=False, help_text="What is not named stays as it is.")
+    kinds = KindsSerializer(required=False, help_text="Settings that are left out stay unchanged.")
     quiet_hours = QuietHoursSerializer(
-        required=False, allow_null=True, help_text="When mails, pushes and SMS wait. Null: never."
+        required=False, allow_null=True, help_text="When mails, push notifications and SMS are held back. Null: never."
     )

@@ -1,6 +1,6 @@
 """What notifications announce. Each channel that leaves the shop listens, wherever it lives."""
 
-from worker.signals import DurableSignal
+from celery_ledger.signals import DurableSignal
 
 deliveries_arranged = DurableSignal("notifications.deliveries_arranged")
 """

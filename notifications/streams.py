@@ -6,6 +6,7 @@ Both begin after a cursor, both go on only for as long as whoever opened them ma
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
@@ -17,12 +18,15 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import DisallowedHost
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, parse_cookie
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
-from notifications.feed import Event, feed
+from notifications.feed import Event, Seat, feed
+
+logger = logging.getLogger(__name__)
 
 #: How often it is looked at whether a stream may go on, in seconds.
 RECHECK: Final = 45.0
@@ -34,6 +38,7 @@ MOST_DIGITS: Final = 18
 #: What a socket is closed with when its session or token is over, and when the server stops (RFC 6455, 7.4).
 NOT_SIGNED_IN: Final = 4401
 STOPPING: Final = 1012
+BROKEN_OFF: Final = 1011
 
 
 def parse_cursor(text: str | None) -> int | None:
@@ -50,9 +55,9 @@ def parse_cursor(text: str | None) -> int | None:
     return int(text)
 
 
-def has_room(user_id: int) -> bool:
-    """Whether a user may open another stream here."""
-    return feed.streams_of(user_id) < settings.STREAMS_PER_USER
+def seat_for(user_id: int) -> Seat | None:
+    """Keep a place for another stream of a user here; None: they have enough."""
+    return feed.keep_seat(user_id, limit=settings.STREAMS_PER_USER)
 
 
 def user_behind(cookies: str, authorization: str) -> Any:
@@ -74,16 +79,21 @@ def user_behind(cookies: str, authorization: str) -> Any:
 
 
 async def while_allowed(
-    user_id: int, after: int | None, *, is_allowed: Callable[[], bool]
+    user_id: int, after: int | None, *, seat: Seat | None = None, is_allowed: Callable[[], bool]
 ) -> AsyncIterator[Event | None]:
-    """Yield a user's events for as long as ``is_allowed``, which speaks to the database, says so."""
+    """
+    Yield a user's events for as long as ``is_allowed``, which speaks to the database, says so.
+
+    While the database is away there is nothing to yield, and nobody to ask.
+    """
     checked = time.monotonic()
-    async with aclosing(feed.follow(user_id, after)) as events:  # type: ignore[type-var]  # It is a generator.
+    async with aclosing(feed.follow(user_id, after, seat)) as events:  # type: ignore[type-var]  # It is a generator.
         async for event in events:
             if time.monotonic() - checked > RECHECK:
-                if not await feed.in_thread(is_allowed):
-                    return
-                checked = time.monotonic()
+                with suppress(DatabaseError, InterfaceError):
+                    if not await feed.in_thread(is_allowed):
+                        return
+                    checked = time.monotonic()
             yield event
 
 
@@ -103,7 +113,12 @@ async def as_sse(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
 
 
 class NotificationSocket(AsyncWebsocketConsumer):
-    """``/ws/notifications/``: a frame for each event. What a client sends is passed over."""
+    """
+    ``/ws/notifications/``: a frame for each event. What a client sends is passed over.
+
+    News of orders come to our own pages, and to whoever asks for them with ``?events=order-tasks``: they have no
+    id, and a client of tokens alone need know of nothing but notifications.
+    """
 
     channel_layer_alias = ""  # The feed listens, once for all sockets of the process.
 
@@ -115,17 +130,25 @@ class NotificationSocket(AsyncWebsocketConsumer):
         try:
             query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
             after = parse_cursor(query["after"][-1] if "after" in query else None)
+            self.tells_of_orders = token is None or "order-tasks" in query.get("events", [])
         except ValueError:
             await self.close()
             return
         # A browser sends a cookie for any page, but says which: no cookie counts without a page of ours.
         is_welcome = is_own_origin(headers.get("origin"), headers.get("host", ""), may_be_missing=token is not None)
-        user = await feed.in_thread(user_behind, cookies, authorization) if is_welcome else None
-        if user is None or not has_room(user.pk):
+        try:
+            user = await feed.in_thread(user_behind, cookies, authorization) if is_welcome else None
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("A stream cannot be opened: %s", error)
+            user = None
+        seat = seat_for(user.pk) if user is not None else None
+        if user is None or seat is None:
             await self.close()
             return
         await self.accept(subprotocol="bearer" if token else None)
-        events = while_allowed(user.pk, after, is_allowed=lambda: user_behind(cookies, authorization) == user)
+        events = while_allowed(
+            user.pk, after, seat=seat, is_allowed=lambda: user_behind(cookies, authorization) == user
+        )
         self.sending = asyncio.create_task(self._send_all(events))
 
     async def disconnect(self, code: int) -> None:
@@ -139,15 +162,20 @@ class NotificationSocket(AsyncWebsocketConsumer):
         """Nothing that a client says changes anything."""
 
     async def _send_all(self, events: AsyncIterator[Event | None]) -> None:
-        async with aclosing(events) as stream:  # type: ignore[type-var]  # It is a generator.
-            async for event in stream:
-                if event is None or not event.text:
-                    continue
-                if event.id is None:
-                    await self.send(f'{{"type":"{event.type}",{event.text[1:]}')
-                else:
-                    await self.send(event.text)
-        await self.close(STOPPING if feed.is_closing else NOT_SIGNED_IN)
+        code = NOT_SIGNED_IN
+        try:
+            async with aclosing(events) as stream:  # type: ignore[type-var]  # It is a generator.
+                async for event in stream:
+                    if event is None or not event.text:
+                        continue
+                    if event.id is not None:
+                        await self.send(event.text)
+                    elif self.tells_of_orders:
+                        await self.send(f'{{"type":"{event.type}",{event.text[1:]}')
+        except Exception:  # Whoever listens comes back; nobody is left with a socket that has fallen silent.
+            logger.exception("A stream broke off.")
+            code = BROKEN_OFF
+        await self.close(STOPPING if feed.is_closing else code)
 
 
 async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -6,42 +6,52 @@ written exactly once; a key keeps a signal that is sent again from telling twice
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db.models import F
+from django.db.models import Count, F
 from django.utils import timezone
 
+from celery_ledger import clock
+from celery_ledger.desk import dead_letters, turns
 from messaging.models import Message
 from notifications import push, texts
 from notifications.announce import notify, prune, write
 from notifications.models import Announcement, Kind, Notification
 from store.managers import managers
 from store.models import Order, Product
+from store.money import money
 
 #: Products that one notification names.
 MOST_NAMED = 20
+#: How often managers are notified of dead letters, and how far back the first notification looks.
+GATHERING, LOOK_BACK = timedelta(hours=1), timedelta(days=1)
+#: A death may be committed so long after the moment that it says.
+DYING = timedelta(minutes=1)
 #: People whom one transaction tells what is announced.
 FAN_OUT = 1_000
 
 
-@shared_task(name="notifications.tasks.announce_placed_order", batch_size=200)
+@shared_task(name="notifications.tasks.announce_placed_order", label="Notify you", batch_size=200)
 def announce_placed_order(order_ids: list[int]) -> None:
     """Tell customers that their orders are placed, each once. Callers give one id each."""
-    _tell_customers(order_ids, Kind.ORDER_PLACED, "is placed")
+    _tell_customers(order_ids, Kind.ORDER_PLACED, "has been placed")
 
 
-@shared_task(name="notifications.tasks.announce_cancelled_order", batch_size=200)
+@shared_task(
+    name="notifications.tasks.announce_cancelled_order", label="Notify you of the cancellation", batch_size=200
+)
 def announce_cancelled_order(order_ids: list[int]) -> None:
     """Tell customers that their orders are cancelled, each once. Callers give one id each."""
-    _tell_customers(order_ids, Kind.ORDER_CANCELLED, "is cancelled")
+    _tell_customers(order_ids, Kind.ORDER_CANCELLED, "has been cancelled")
 
 
-@shared_task(name="notifications.tasks.alert_duplicate_order")
+@shared_task(name="notifications.tasks.alert_duplicate_order", label="Notify the managers of a duplicate")
 def alert_duplicate_order(order_id: int) -> None:
     """Tell every manager, once, that an order repeats another one of the same customer."""
     _tell_managers(
@@ -86,6 +96,39 @@ def alert_late_schedule(name: str, due_at: str) -> None:
         data={"schedule": name, "due_at": due_at},
         key=f"{Kind.SCHEDULE_LATE}:{sha256(f'{name} {due_at}'.encode()).hexdigest()}",
     )
+
+
+@shared_task(name="notifications.tasks.tell_of_dead_letters")
+def tell_of_dead_letters() -> int:
+    """
+    Tell every manager which tasks have died since they were told last, at most once an hour; return how many.
+
+    Repeatable: what they were told of once they are not told of again. One that was decided about meanwhile is not
+    spoken of.
+    """
+    until = clock.now() - DYING
+    last = Notification.objects.filter(kind=Kind.DEAD_LETTERS).order_by("-pk").first()
+    since = until - LOOK_BACK
+    if last is not None and "until" in last.data:
+        since = datetime.fromisoformat(last.data["until"])
+        if until - since < GATHERING:
+            return 0
+    dead = dead_letters.dead_tasks().filter(completed_at__gt=since, completed_at__lte=until).order_by()
+    counts = dict(dead.values_list("name").annotate(count=Count("id")).order_by("-count", "name"))
+    if not counts:
+        return 0
+    names = ", ".join(f"{name} ({count})" for name, count in islice(counts.items(), 3))
+    more = f" and {len(counts) - 3} other tasks" if len(counts) > 3 else ""
+    died = sum(counts.values())
+    _tell_managers(
+        Kind.DEAD_LETTERS,
+        f"{died} {'task has become a dead letter' if died == 1 else 'tasks have become dead letters'}: {names}{more}."[
+            :500
+        ],
+        data={"tasks": counts, "until": until.isoformat()},
+        key=f"{Kind.DEAD_LETTERS}:{until:%Y-%m-%dT%H:%M}",
+    )
+    return died
 
 
 @shared_task(name="notifications.tasks.announce_message", batch_size=200)
@@ -137,7 +180,13 @@ def fan_out_announcement(announcement_id: int, after: int = 0) -> int:
     return len(user_ids)
 
 
-@shared_task(name="notifications.tasks.push_notification", bind=True, transactional=False)
+@shared_task(
+    name="notifications.tasks.push_notification",
+    label="Notify your browsers",
+    bind=True,
+    transactional=False,
+    retries="patient",
+)
 def push_notification(self: Any, delivery_id: int) -> None:
     """
     Push a notification to its reader's browsers; a second run passes over those that took it.
@@ -148,11 +197,14 @@ def push_notification(self: Any, delivery_id: int) -> None:
         push.deliver(delivery_id)
     except push.PushDeferredError as error:
         if error.wait is not None:
-            raise self.retry(countdown=error.wait, exc=error) from None
+            pause = max(error.wait, self.pause_after(self.request.retries + 1))
+            raise self.retry(countdown=pause, exc=error) from None
         raise
 
 
-@shared_task(name="notifications.tasks.text_notification", transactional=False)
+@shared_task(
+    name="notifications.tasks.text_notification", label="Notify you by SMS", transactional=False, retries="patient"
+)
 def text_notification(delivery_id: int) -> None:
     """
     Send a notification by SMS to a verified number; a second run finds it sent.
@@ -190,10 +242,11 @@ def prune_notifications() -> int:
 
     Those that nobody read go after ``NOTIFICATION_UNREAD_RETENTION_DAYS``. Repeatable.
     """
-    return prune(
+    steps = prune(
         older_than=timedelta(days=settings.NOTIFICATION_RETENTION_DAYS),
         unread_older_than=timedelta(days=settings.NOTIFICATION_UNREAD_RETENTION_DAYS),
     )
+    return turns.take(prune_notifications, steps)
 
 
 def _tell_customers(order_ids: Iterable[int], kind: Kind, what: str) -> None:
@@ -202,7 +255,7 @@ def _tell_customers(order_ids: Iterable[int], kind: Kind, what: str) -> None:
         Notification(
             user_id=user_id,
             kind=kind,
-            message=f"Your order {id} of {total:.2f} {currency} {what}.",
+            message=f"Your order {id} of {money(total, currency)} {what}.",
             data={"order": id},
             key=f"{kind}:{id}",
         )

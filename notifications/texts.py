@@ -3,8 +3,9 @@
 from typing import Final
 
 from notifications.deliveries import Status, open_delivery, settle
-from phones import sms
-from phones.verification import dialled, is_verified
+from phones import budget, sms
+from phones.numbers import e164
+from phones.verification import is_verified
 from store.customers import customer_of
 
 #: Two messages of the old alphabet; gateways cut or charge for more.
@@ -26,9 +27,15 @@ def deliver(delivery_id: int) -> None:
     if not customer.phone or not is_verified(customer):
         settle(delivery, Status.SKIPPED, "There is no verified number.")
         return
+    number, reference = e164(customer.phone), f"notification:{delivery.notification_id}"
+    try:
+        budget.spend(number, reference=reference)
+    except budget.NoBudget:
+        settle(delivery, Status.SKIPPED, "The daily SMS limit has been reached.")
+        return
     text = f"Shopwire: {delivery.notification.message}"[:MAX_LENGTH]
     try:
-        sms.send(dialled(customer.phone), text, reference=f"notification:{delivery.notification_id}")
+        sms.send(number, text, reference=reference)
     except sms.SmsRefusedError as error:
         settle(delivery, Status.FAILED, str(error))
         raise

@@ -1,4 +1,4 @@
-"""What one was told, over HTTP, and how one wants to be told."""
+"""Notifications and notification preferences, over HTTP."""
 
 import hashlib
 from pathlib import Path
@@ -31,28 +31,28 @@ from notifications.serializers import (
     ReadAllSerializer,
     SubscriptionSerializer,
 )
-from notifications.streams import as_sse, has_room, parse_cursor, user_behind, while_allowed
+from notifications.streams import as_sse, parse_cursor, seat_for, user_behind, while_allowed
 from store.serializers import NothingSerializer
 
-ALL = OpenApiParameter("all", str, enum=["0", "1"], description="1: those that were read as well.")
+ALL = OpenApiParameter("all", str, enum=["0", "1"], description="1 includes notifications that have been read.")
 IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier answer to the same request."
+    "If-None-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier response to the same request."
 )
 ETAG = OpenApiParameter(
-    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Names the state of this list."
+    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Identifies the state of this list."
 )
 CURSOR = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 LAST_EVENT_ID = OpenApiParameter(
-    "Last-Event-ID", CURSOR, OpenApiParameter.HEADER, description="The id of the last event that was seen."
+    "Last-Event-ID", CURSOR, OpenApiParameter.HEADER, description="The id of the last event received."
 )
-AFTER = OpenApiParameter("after", CURSOR, description="As `Last-Event-ID`, for who cannot set headers.")
+AFTER = OpenApiParameter("after", CURSOR, description="Same as `Last-Event-ID`, for clients that cannot set headers.")
 NOTIFICATION = OpenApiExample(
     "An order was placed",
     response_only=True,
     value={
         "id": 42,
         "kind": "order_placed",
-        "message": "Your order 7 of 75.25 GBP is placed.",
+        "message": "Your order 7 of £75.25 has been placed.",
         "data": {"order": 7},
         "created": "2026-11-21T09:30:00Z",
         "read": False,
@@ -82,14 +82,14 @@ PREFERENCES = OpenApiExample(
 @extend_schema_view(
     list=extend_schema(
         tags=["notifications"],
-        summary="What one was told",
+        summary="List notifications",
         parameters=[ALL, IF_NONE_MATCH, ETAG],
-        responses={200: NotificationSerializer, 304: OpenApiResponse(description="The list is as it was.")},
+        responses={200: NotificationSerializer, 304: OpenApiResponse(description="The list has not changed.")},
         examples=[NOTIFICATION],
     )
 )
 class NotificationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Notification]):
-    """One's own notifications, newest first."""
+    """Your notifications, newest first."""
 
     serializer_class = NotificationSerializer
     queryset = Notification.objects.none()
@@ -101,15 +101,15 @@ class NotificationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Notific
             return shown
         wish = self.request.query_params.get("all", "0")
         if wish not in {"0", "1"}:
-            raise ValidationError({"all": ["This is 0 or 1."]})
+            raise ValidationError({"all": ["Must be 0 or 1."]})
         return shown if wish == "1" else shown.unread()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """
-        Those that are unread, or with `all=1` all of them.
+        Unread notifications, or with `all=1` all of them.
 
-        To poll, send the `ETag` of the last answer as `If-None-Match`: it is a 304 without a body, and costs
-        one small query, for as long as nothing changed.
+        To poll, send the `ETag` of the last response as `If-None-Match`: as long as nothing has changed, the
+        response is a 304 without a body, which costs one small query.
         """
         tag = state_tag(self.get_queryset(), user_id=_reader(request))
         offered = parse_etags(request.headers.get("If-None-Match", ""))
@@ -122,22 +122,28 @@ class NotificationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Notific
         return response
 
     @extend_schema(
-        tags=["notifications"], summary="Mark one as read", request=NothingSerializer, responses=NotificationSerializer
+        tags=["notifications"],
+        summary="Mark a notification as read",
+        request=NothingSerializer,
+        responses=NotificationSerializer,
     )
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
-        """Mark one as read. A second time changes nothing."""
+        """Mark a notification as read. Repeating the request changes nothing."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         notification = self.get_object()
         notification.mark_as_read()
         return Response(NotificationSerializer(notification).data)
 
     @extend_schema(
-        tags=["notifications"], summary="Mark all as read", request=NothingSerializer, responses=ReadAllSerializer
+        tags=["notifications"],
+        summary="Mark all notifications as read",
+        request=NothingSerializer,
+        responses=ReadAllSerializer,
     )
     @action(detail=False, methods=["post"], url_path="read-all", pagination_class=None)
     def read_all(self, request: Request) -> Response:
-        """Mark all that one was told until now as read."""
+        """Mark all notifications up to now as read."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         return Response({"read": self.get_queryset().unread().update(read=True)})
 
@@ -161,7 +167,7 @@ class StreamView(APIView):
 
     @extend_schema(
         tags=["notifications"],
-        summary="What one is told, live",
+        summary="Stream notifications",
         parameters=[LAST_EVENT_ID, AFTER],
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
     )
@@ -169,9 +175,9 @@ class StreamView(APIView):
         """
         Server-Sent Events, each with a notification's id as `id` and its JSON as `data`.
 
-        After `Last-Event-ID`, or `after`, the stream goes on without a gap; without either it begins now. An event
-        of the type `order-tasks`, `{"order": 7}`, says that there is news at `/api/orders/7/tasks/`. 429 where one
-        has enough streams open.
+        With `Last-Event-ID` or `after`, the stream resumes without a gap; without either it starts now. An event
+        of type `order-tasks`, `{"order": 7}`, means that `/api/orders/7/tasks/` has changed. The response is 429
+        if the user has too many streams open.
         """
         text = request.headers.get("Last-Event-ID") or request.query_params.get("after")
         try:
@@ -179,10 +185,11 @@ class StreamView(APIView):
         except ValueError as error:
             raise ValidationError({"after": [str(error)]}) from None
         reader = _reader(request)
-        if not has_room(reader):
+        seat = seat_for(reader)
+        if seat is None:
             raise Throttled(wait=5, detail=f"At most {settings.STREAMS_PER_USER} streams at a time.")
         cookies, authorization = request.headers.get("Cookie", ""), request.headers.get("Authorization", "")
-        events = while_allowed(reader, after, is_allowed=lambda: _is_still(reader, cookies, authorization))
+        events = while_allowed(reader, after, seat=seat, is_allowed=lambda: _is_still(reader, cookies, authorization))
         response = StreamingHttpResponse(as_sse(events), content_type="text/event-stream")
         response["X-Accel-Buffering"] = "no"  # nginx would hold events back.
         patch_cache_control(response, no_cache=True, private=True)
@@ -195,20 +202,20 @@ def _is_still(reader: int, cookies: str, authorization: str) -> bool:
 
 
 class PreferencesView(APIView):
-    @extend_schema(tags=["notifications"], summary="How one wants to be told", responses=PreferencesSerializer)
+    @extend_schema(tags=["notifications"], summary="Get notification preferences", responses=PreferencesSerializer)
     def get(self, request: Request) -> Response:
-        """Whether one wants to hear of each kind of thing by each channel, and when one wants quiet."""
+        """The channels that are on for each kind of notification, and the quiet hours."""
         return Response(_preferences(_reader(request)))
 
     @extend_schema(
         tags=["notifications"],
-        summary="Say how one wants to be told",
+        summary="Update notification preferences",
         request=PreferencesSerializer,
         responses=PreferencesSerializer,
         examples=[PREFERENCES],
     )
     def put(self, request: Request) -> Response:
-        """Switch channels on or off, kind by kind, and set quiet hours. What is not named stays as it is."""
+        """Turn channels on or off for each kind, and set quiet hours. Settings that are left out stay unchanged."""
         wish = PreferencesSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         user_id = _reader(request)
@@ -225,12 +232,14 @@ def _reader(request: Request) -> int:
 
 
 class PublicKeyView(APIView):
-    @extend_schema(tags=["notifications"], summary="The key to subscribe with", responses=PublicKeySerializer)
+    @extend_schema(
+        tags=["notifications"], summary="Get the public key for push subscriptions", responses=PublicKeySerializer
+    )
     def get(self, request: Request) -> Response:
-        """The `applicationServerKey` of the shop. 404 where it sends no pushes."""
+        """The `applicationServerKey` of the shop. 404 if the shop does not send push notifications."""
         key = vapid.public_key()
         if key is None:
-            raise NotFound("This shop sends no pushes.")
+            raise NotFound("This shop does not send push notifications.")
         return Response({"public_key": key})
 
 
@@ -239,13 +248,13 @@ class SubscriptionView(APIView):
 
     @extend_schema(
         tags=["notifications"],
-        summary="Have this browser take pushes",
+        summary="Subscribe a browser to push notifications",
         request=SubscriptionSerializer,
         responses={201: EndpointSerializer},
         examples=[SUBSCRIPTION],
     )
     def post(self, request: Request) -> Response:
-        """Store the subscription of a browser. The endpoint is one of a known push service over https."""
+        """Store a browser's subscription. The endpoint must belong to a known push service and use https."""
         wish = SubscriptionSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         endpoint = wish.validated_data["endpoint"]
@@ -255,17 +264,17 @@ class SubscriptionView(APIView):
 
     @extend_schema(
         tags=["notifications"],
-        summary="Have this browser take no more pushes",
+        summary="Unsubscribe a browser from push notifications",
         request=EndpointSerializer,
         responses={204: None},
     )
     def delete(self, request: Request) -> Response:
-        """Forget the subscription of a browser of one's own."""
+        """Delete a browser's subscription."""
         wish = EndpointSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         mine: Any = PushSubscription.objects.filter(user_id=_reader(request))
         if not mine.filter(endpoint=wish.validated_data["endpoint"]).delete()[0]:
-            raise NotFound("There is no such subscription.")
+            raise NotFound("Subscription not found.")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from store.fields import MAX_ID
+
 logger = logging.getLogger(__name__)
 
 #: The group of the channel layer in which every web process is.
@@ -26,6 +28,23 @@ PATIENCE: Final = 3.0
 SHORTEST_PAUSE: Final = 0.02
 #: Orders that one hint names at the most; of more, pages learn when they next ask.
 MOST_ORDERS: Final = 500
+
+
+def orders_of(hint: Any) -> set[int]:
+    """
+    Return the ids of the orders that a hint names.
+
+    Raises:
+        ValueError: it is no hint of ours. The channel layer is open to whoever reaches Redis.
+    """
+    if not isinstance(hint, dict) or hint.get("type") != "news":
+        raise ValueError("no news")
+    orders = hint.get("orders", [])
+    if not isinstance(orders, list) or len(orders) > MOST_ORDERS:
+        raise ValueError("no list of orders, or one that is too long")
+    if not all(type(order) is int and 0 < order <= MAX_ID for order in orders):
+        raise ValueError("no ids of orders")
+    return set(orders)
 
 
 class Bell:

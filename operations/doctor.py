@@ -18,13 +18,16 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 from django_celery_beat.models import PeriodicTask
 
-from worker import samples, stuck, watchdog
-from worker.broker import Broker, UnsafeBrokerError
-from worker.celery import app, import_tasks
-from worker.models import DurableTask
+from celery_ledger.models import DurableTask
+from celery_ledger.project import import_tasks
+from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
+from celery_ledger.watch import samples, stuck, watchdog
+from worker.celery import app
 
 #: Seconds after which an open transaction keeps the database from tidying up.
 OLD_TRANSACTION: Final = 300
+#: A task that has failed so often is no hiccup.
+OFTEN: Final = 3
 #: What of the database's connections may be taken.
 FULL: Final = 0.8
 
@@ -120,6 +123,9 @@ def broker() -> Iterator[Finding]:
         except UnsafeBrokerError as error:
             yield Finding("broker", str(error), "Set maxmemory-policy noeviction.")
             return
+        except RefusedError as error:
+            yield Finding("broker", str(error), "Its queue was made otherwise: delete it there, and it is made anew.")
+            return
         except link.errors as error:
             how = f"it does not answer: {type(error).__name__}"
             yield Finding("broker", how, "Start it, or mend CELERY_BROKER_URL; tasks wait in the ledger meanwhile.")
@@ -157,7 +163,7 @@ def orphans() -> Iterator[Finding]:
         yield Finding(
             "queues",
             f"{count} tasks wait in {queue!r}, which the settings do not know",
-            "Add it to CELERY_TASK_QUEUES again, or move them: UPDATE worker_durabletask SET queue = ...",
+            "Add it to CELERY_TASK_QUEUES again, or move them: UPDATE celery_ledger_durabletask SET queue = ...",
         )
     unknown = waiting.exclude(name__in=app.tasks).values_list("name").annotate(Count("id"))
     for name, count in unknown:
@@ -173,11 +179,22 @@ def orphans() -> Iterator[Finding]:
 
 
 def ledger() -> Iterator[Finding]:
-    """Look for what is stuck or dead."""
+    """Look for what is stuck, fails again and again, or is dead."""
     overdue = sum(1 for _ in stuck.stuck_tasks())
     yield Finding("stuck tasks", str(overdue), "Is a relay at work? `outbox verify` names each." if overdue else "")
+    again = samples.retrying_by_task()
+    worst = max(again, key=lambda row: row[2], default=None)
+    often = DurableTask.objects.filter(status=DurableTask.Status.PENDING, attempts__gte=OFTEN)
+    last = often.order_by("-attempts").values_list("last_error", flat=True).first()
+    yield Finding(
+        "retrying tasks",
+        f"{sum(rows for *_, rows in again)}" + (f", most of {worst[1]}: {last or 'a first failure'}" if worst else ""),
+        f"Some have failed {OFTEN} times. Fix the cause named by the error; `outbox pause` saves attempts until then."
+        if last is not None
+        else "",
+    )
     dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).count()
-    advice = "Look at /admin/worker/durabletask/dead/: mend the cause, then replay or discard." if dead else ""
+    advice = "Look at /admin/celery_ledger/durabletask/dead/: mend the cause, then replay or discard." if dead else ""
     yield Finding("dead letters", str(dead), advice)
 
 

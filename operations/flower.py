@@ -13,7 +13,7 @@ from flower.views import monitor
 from flower.views.tasks import TaskView
 from tornado.web import authenticated
 
-#: The row that a message's arguments name, the first of several; see ``worker.broker``. A canary names none.
+#: The row that a message's arguments name, the first of several; see ``celery_ledger.relay.broker``.
 ROW: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
@@ -44,7 +44,7 @@ def link_to_ledger() -> None:
 
 
 def _address(id: str) -> str:
-    return f"{settings.SITE_URL}/admin/worker/durabletask/{id}/change/"
+    return f"{settings.SITE_URL}/admin/celery_ledger/durabletask/{id}/change/"
 
 
 def _guarded(get: Any) -> Any:

@@ -1,47 +1,19 @@
-"""
-``/metrics``, for Prometheus: the ledger, the queues, the relays and workers, the database, HTTP.
-
-What is said of tasks is read from the ledger's own counts (:mod:`worker.tally`) and partial indexes, so that
-every web process on every machine says the same, and what is done costs nothing.
-"""
+"""``/metrics``, for Prometheus: what the ledger says of itself, and HTTP."""
 
 import hmac
-import logging
-from collections import Counter as TallyOf
-from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Final
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from celery_ledger.watch.metrics import LedgerCollector
 from operations import http_counts
-from worker import clock, heartbeats, samples, watchdog
-from worker.models import Heartbeat, QueueSample, QueueSwitch, Tally
-from worker.sql import LAG_BOUNDS
-
-logger = logging.getLogger(__name__)
-
-Outcome = Tally.Outcome
-#: A sum of the tally: queue, task, outcome, bucket, rows, messages, seconds.
-Sums = list[tuple[str, str, str, int, int, int, float]]
-#: A sample that is older, in seconds, says nothing about now.
-STALE: Final = 60
 
 
 @never_cache
@@ -53,7 +25,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
             "Send the METRICS_TOKEN as a bearer token, or ask from this machine.", content_type="text/plain"
         )
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector())
+    registry.register(ShopCollector())
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return HttpResponse(encode(registry), content_type=content_type)
 
@@ -76,145 +48,22 @@ def may_read(request: HttpRequest) -> bool:
         return False
 
 
-class LedgerCollector(Collector):
-    """Asks the database when it is asked."""
+class ShopCollector(Collector):
+    """The ledger's metrics, also under the names that they had in the last release, and those of HTTP."""
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("shopwire_database_up", "1: the database answers.")
-        try:
-            yield from list(ledger())
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("The database does not answer: %s", error)
-            up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
-        yield up
+        for family in LedgerCollector().collect():
+            yield family
+            yield under_old_name(family)
         yield from http_counts.collect()
 
 
-def ledger() -> Iterator[Metric]:
-    """Yield what the database knows."""
-    tally = Tally.objects.values_list("queue", "name", "outcome", "bucket").annotate(
-        Sum("rows"), Sum("messages"), Sum("seconds")
-    )
-    counts = list(tally)
-    yield from tasks_ever(counts)
-    yield from tasks_now(counts)
-    yield lags(counts)
-    yield from broker_and_relays()
-    yield from database()
+def under_old_name(family: Metric) -> Metric:
+    """Return the same figures as ``shopwire_``: rules and dashboards have a release to follow."""
+    old = Metric(_old(family.name), f"Old name of {family.name}.", family.type, family.unit)
+    old.samples = [sample._replace(name=_old(sample.name)) for sample in family.samples]
+    return old
 
 
-def tasks_ever(counts: Sums) -> Iterator[Metric]:
-    """Yield how many tasks came to what, and in how many messages they travelled."""
-    outcomes = CounterMetricFamily(
-        "shopwire_tasks",
-        "Tasks that were published, succeeded, were retried, died, were rescued, replayed or discarded.",
-        labels=["queue", "task", "outcome"],
-    )
-    sums: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-    for queue, name, outcome, _, rows, _, _ in counts:
-        sums[queue, name, outcome] += rows
-    for key, rows in sorted(sums.items()):
-        outcomes.add_metric(key, rows)
-    yield outcomes
-    sizes = SummaryMetricFamily("shopwire_message_tasks", "Tasks a message that was published.", labels=["queue"])
-    for queue in samples.queue_names():
-        published = [row for row in counts if row[0] == queue and row[2] == Outcome.PUBLISHED]
-        sizes.add_metric([queue], sum(row[5] for row in published), sum(row[4] for row in published))
-    yield sizes
-
-
-def tasks_now(counts: Sums) -> Iterator[Metric]:
-    """Yield how many tasks are where, and from that how many were ever enqueued."""
-    enqueued: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for queue, name, outcome, _, rows, _, _ in counts:
-        if outcome in {Outcome.SUCCEEDED, Outcome.DISCARDED}:
-            enqueued[queue, name] += rows
-    now = GaugeMetricFamily("shopwire_tasks_now", "Tasks that are not done.", labels=["queue", "task", "status"])
-    for queue, name, status, rows in samples.open_by_task():
-        now.add_metric([queue, name, status], rows)
-        enqueued[queue, name] += rows
-    yield now
-    ever = CounterMetricFamily("shopwire_tasks_enqueued", "Tasks that were enqueued.", labels=["queue", "task"])
-    for key, rows in sorted(enqueued.items()):
-        ever.add_metric(key, rows)
-    yield ever
-    oldest = GaugeMetricFamily(
-        "shopwire_oldest_due_seconds", "For how long the longest due task has been due; 0: none is.", labels=["queue"]
-    )
-    due = samples.oldest_due()
-    paused = GaugeMetricFamily("shopwire_queue_paused", "1: an operator has paused the queue.", labels=["queue"])
-    switched_off = set(QueueSwitch.objects.values_list("queue", flat=True))
-    for queue in samples.queue_names():
-        oldest.add_metric([queue], due.get(queue, 0.0))
-        paused.add_metric([queue], queue in switched_off)
-    yield oldest
-    yield paused
-
-
-def lags(counts: Sums) -> Metric:
-    """Return the histogram of the times from due to done."""
-    family = HistogramMetricFamily(
-        "shopwire_task_lag_seconds",
-        "Time from when a task was due until its effect was there.",
-        labels=["queue", "task"],
-    )
-    buckets: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(LAG_BOUNDS) + 1))
-    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for queue, name, outcome, bucket, rows, _, seconds in counts:
-        if outcome == Outcome.SUCCEEDED:
-            buckets[queue, name][bucket] += rows
-            sums[queue, name] += seconds
-    bounds = [*map(str, LAG_BOUNDS), "+Inf"]
-    for key, rows_of in sorted(buckets.items()):
-        upto = [sum(rows_of[: place + 1]) for place in range(len(rows_of))]
-        family.add_metric(key, list(zip(bounds, upto, strict=True)), sums[key])
-    return family
-
-
-def broker_and_relays() -> Iterator[Metric]:
-    """Yield what waits at the broker, as a relay last saw it, and which processes are at work."""
-    messages = GaugeMetricFamily(
-        "shopwire_broker_messages", "Messages that wait at the broker, as a relay last saw it.", labels=["queue"]
-    )
-    age = GaugeMetricFamily("shopwire_sample_age_seconds", "For how long no relay has taken the queues' figures.")
-    newest = QueueSample.objects.order_by("-at").values_list("at", flat=True).first()
-    if newest is not None:
-        seconds = max(0.0, (clock.now() - newest).total_seconds())
-        age.add_metric([], seconds)
-        if seconds < STALE:
-            for queue, waiting in QueueSample.objects.filter(at=newest).values_list("queue", "messages"):
-                if waiting is not None:
-                    messages.add_metric([queue], waiting)
-    yield messages
-    yield age
-    processes = GaugeMetricFamily("shopwire_processes", "Processes that are at work.", labels=["kind", "state"])
-    for kind in Heartbeat.Kind:
-        states = heartbeats.at_work(kind).values_list("state").annotate(Count("process"))
-        for state, count in dict(states).items() or {heartbeats.OK: 0}.items():
-            processes.add_metric([kind, state], count)
-    yield processes
-    wrong = GaugeMetricFamily("shopwire_problems", "What the watchdog finds wrong.", labels=["part"])
-    found = TallyOf(problem.part for problem in watchdog.problems())
-    for part in watchdog.PARTS:
-        wrong.add_metric([part], found[part])
-    yield wrong
-
-
-def database() -> Iterator[Metric]:
-    """Yield how many connections to the database there are, and may be: a figure that SQLite has not."""
-    used = GaugeMetricFamily("shopwire_database_connections", "Connections to the database.", labels=["state"])
-    most = GaugeMetricFamily("shopwire_database_connections_max", "Connections that the server allows.")
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT coalesce(state, 'unknown'), count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1"
-            )
-            for state, count in cursor.fetchall():
-                used.add_metric([state], count)
-            cursor.execute("SHOW max_connections")
-            most.add_metric([], int(cursor.fetchone()[0]))
-    yield used
-    yield most
+def _old(name: str) -> str:
+    return name.replace("celery_ledger_", "shopwire_", 1)

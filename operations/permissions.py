@@ -1,13 +1,8 @@
-"""Who may look, and who may decide."""
+"""Who may look, and who may decide, over the API."""
 
 from rest_framework.permissions import SAFE_METHODS, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.views import APIView
-
-REPLAY = "worker.replay_durabletask"
-DISCARD = "worker.discard_durabletask"
-EDIT = "worker.change_durabletask"
-STEER = "worker.change_queueswitch"
 
 
 class MayOperate(IsAdminUser):

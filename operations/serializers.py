@@ -4,9 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from celery_ledger.desk import dead_letters, queues
+from celery_ledger.models import Decision, DurableTask
+from celery_ledger.rows.kinds import fingerprint
 from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
-from worker import dead_letters, queues
-from worker.models import DurableTask
 
 #: Tasks that one call decides about by their ids.
 MOST_IDS = 1_000
@@ -17,17 +18,18 @@ class QueueSerializer(serializers.Serializer[Any]):
     """A queue as it is now."""
 
     queue = serializers.CharField()
-    pending = serializers.IntegerField(help_text="In the ledger: due, or due later.")
-    published = serializers.IntegerField(help_text="At the broker, or in a worker's hands.")
+    pending = serializers.IntegerField(help_text="Tasks in the ledger, due now or later.")
+    published = serializers.IntegerField(help_text="Tasks at the broker or held by a worker.")
     running = serializers.IntegerField(help_text="Claimed by a worker; only tasks with effects outside the database.")
     dead = serializers.IntegerField()
+    retrying = serializers.IntegerField(help_text="Pending tasks that have failed and wait for another attempt.")
     oldest_pending_seconds = serializers.FloatField(
-        allow_null=True, help_text="For how long the longest due task has been due; null: none is."
+        allow_null=True, help_text="How long the oldest due task has been due; null: none is due."
     )
     completed_per_minute = serializers.IntegerField()
     paused = serializers.BooleanField()
-    per_second = serializers.FloatField(allow_null=True, help_text="Tasks that may begin a second; null: no limit.")
-    concurrency = serializers.IntegerField(allow_null=True, help_text="Tasks under way at once; null: no limit.")
+    per_second = serializers.FloatField(allow_null=True, help_text="Tasks that may start per second; null: no limit.")
+    concurrency = serializers.IntegerField(allow_null=True, help_text="Tasks that may run at once; null: no limit.")
 
 
 class LimitsSerializer(StrictSerializer):
@@ -66,7 +68,7 @@ class DeadTaskSerializer(serializers.ModelSerializer[DurableTask]):
         read_only_fields = fields
 
     def get_fingerprint(self, task: DurableTask) -> str:
-        return dead_letters.fingerprint(task.name, task.last_error)
+        return fingerprint(task.name, task.last_error)
 
 
 class GroupSerializer(serializers.Serializer[Any]):
@@ -74,7 +76,7 @@ class GroupSerializer(serializers.Serializer[Any]):
 
     fingerprint = serializers.CharField()
     task = serializers.CharField()
-    error = serializers.CharField(help_text="What the errors have in common.")
+    error = serializers.CharField(help_text="The part that the errors have in common.")
     example = serializers.CharField(help_text="One of the errors.")
     count = serializers.IntegerField()
     first_at = serializers.DateTimeField(help_text="When the first of them died.")
@@ -90,16 +92,20 @@ class EditSerializer(StrictSerializer):
 
 class ReasonSerializer(StrictSerializer):
     reason = TextField(
-        required=False, max_length=MAX_REASON_LENGTH, help_text="Why, kept with the task and in the audit trail."
+        required=False, max_length=MAX_REASON_LENGTH, help_text="The reason, kept with the task and in the audit trail."
     )
+
+
+class CancelSerializer(StrictSerializer):
+    reason = TextField(max_length=MAX_REASON_LENGTH, help_text="The reason, kept with the task and in the audit trail.")
 
 
 class SelectionSerializer(StrictSerializer):
     """Which dead letters: exactly one of these."""
 
     ids = serializers.ListField(child=StrictUUIDField(), required=False, min_length=1, max_length=MOST_IDS)
-    fingerprint = TextField(required=False, max_length=64, help_text="A group's.")
-    task = TextField(required=False, max_length=255, help_text="All of one task.")
+    fingerprint = TextField(required=False, max_length=64, help_text="The fingerprint of a group.")
+    task = TextField(required=False, max_length=255, help_text="All dead letters of this task.")
     all = serializers.BooleanField(required=False, help_text="true: every dead letter.")
 
     def validate_all(self, everything: bool) -> bool:
@@ -112,14 +118,10 @@ class SelectionSerializer(StrictSerializer):
             raise serializers.ValidationError("Name exactly one of ids, fingerprint, task and all.")
         return attrs
 
-    def selected(self) -> list[Any]:
-        """Return the ids of the dead letters that were named, longest dead first."""
+    def selection(self) -> dead_letters.Selection:
+        """Return what was named, where that is not ids."""
         wish = self.validated_data
-        if "ids" in wish:
-            return list(wish["ids"])
-        if "fingerprint" in wish:
-            return dead_letters.ids_of({wish["fingerprint"]})
-        return list(dead_letters.dead_tasks(name=wish.get("task")).values_list("id", flat=True))
+        return dead_letters.Selection(task=wish.get("task"), fingerprint=wish.get("fingerprint"))
 
 
 class ReplayManySerializer(SelectionSerializer):
@@ -127,16 +129,51 @@ class ReplayManySerializer(SelectionSerializer):
         required=False,
         min_value=dead_letters.SLOWEST,
         max_value=dead_letters.FASTEST,
-        help_text="Replay so many a second, longest dead first; by default all at once.",
+        help_text="Replay at this rate, longest dead first; by default all at once.",
     )
 
 
 class DiscardManySerializer(SelectionSerializer):
-    reason = TextField(max_length=MAX_REASON_LENGTH, help_text="Why, kept with the tasks and in the audit trail.")
+    reason = TextField(
+        max_length=MAX_REASON_LENGTH, help_text="The reason, kept with the tasks and in the audit trail."
+    )
 
 
 class CountSerializer(serializers.Serializer[Any]):
-    count = serializers.IntegerField(help_text="How many dead letters it was; those that were no longer dead are not.")
+    count = serializers.IntegerField(
+        help_text="Number of dead letters changed; tasks that were no longer dead are not counted."
+    )
+
+
+class DecidedSerializer(serializers.Serializer[Any]):
+    """Too many for one answer: a worker decides about them."""
+
+    count = serializers.IntegerField(help_text="Number of dead letters.")
+    decision = serializers.IntegerField(help_text="Progress is at /api/ops/decisions/{decision}/.")
+
+
+class DecisionSerializer(serializers.ModelSerializer[Decision]):
+    """What somebody decided about many dead letters, and how far that is."""
+
+    percent = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Decision
+        fields = [
+            "id",
+            "what",
+            "selection",
+            "reason",
+            "per_second",
+            "who",
+            "wanted",
+            "done",
+            "percent",
+            "begun_at",
+            "moved_at",
+            "ended_at",
+        ]
+        read_only_fields = fields
 
 
 class PointSerializer(serializers.Serializer[Any]):
@@ -147,12 +184,15 @@ class PointSerializer(serializers.Serializer[Any]):
     published = serializers.IntegerField()
     running = serializers.IntegerField()
     dead = serializers.IntegerField()
+    retrying = serializers.IntegerField()
     oldest_pending_seconds = serializers.FloatField(allow_null=True)
-    messages = serializers.IntegerField(allow_null=True, help_text="Waiting at the broker; null: it was away.")
+    messages = serializers.IntegerField(
+        allow_null=True, help_text="Messages waiting at the broker; null: it could not be reached."
+    )
     completed_per_minute = serializers.FloatField(help_text="Since the point before.")
     failed_per_minute = serializers.FloatField(help_text="Attempts that failed, since the point before.")
     lag_seconds = serializers.FloatField(
-        allow_null=True, help_text="Mean time from due to done of what was done since; null: nothing was."
+        allow_null=True, help_text="Mean time from due to done of the tasks completed since; null: none were."
     )
 
 
@@ -167,7 +207,7 @@ class SeriesSerializer(serializers.Serializer[Any]):
 
 
 class SeriesQuery(serializers.Serializer[Any]):
-    minutes = serializers.IntegerField(default=60, min_value=1, max_value=1_440, help_text="How far back.")
+    minutes = serializers.IntegerField(default=60, min_value=1, max_value=1_440, help_text="How many minutes back.")
     step = serializers.ChoiceField(choices=[10, 30, 60, 300], default=30, help_text="Seconds between points.")
 
 

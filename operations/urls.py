@@ -1,6 +1,6 @@
 """The addresses for operators, below ``/api/ops/``."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from operations import views
 
@@ -15,6 +15,10 @@ urlpatterns = [
     path("dead/groups/", views.GroupsView.as_view()),
     path("dead/replay/", views.ReplayManyView.as_view()),
     path("dead/discard/", views.DiscardManyView.as_view()),
+    path("tasks/<uuid:task_id>/cancel/", views.CancelView.as_view()),
+    path("tasks/<uuid:task_id>/run-now/", views.RunNowView.as_view()),
+    path("decisions/", views.DecisionsView.as_view()),
+    re_path(r"^decisions/(?P<pk>[0-9]{1,18})/$", views.DecisionView.as_view()),
     path("dead/<uuid:task_id>/replay/", views.ReplayView.as_view()),
     path("dead/<uuid:task_id>/discard/", views.DiscardView.as_view()),
 ]

@@ -8,16 +8,22 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, NotFound
-from rest_framework.generics import ListAPIView
+from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from operations import series
-from operations.permissions import DISCARD, EDIT, REPLAY, STEER, MayOperate
+from celery_ledger.desk import cancelling, dead_letters, decisions, queues
+from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY, STEER
+from celery_ledger.models import Decision, DurableTask
+from celery_ledger.watch import series, watchdog
+from operations.permissions import MayOperate
 from operations.serializers import (
+    CancelSerializer,
     CountSerializer,
     DeadTaskSerializer,
+    DecidedSerializer,
+    DecisionSerializer,
     DiscardManySerializer,
     EditSerializer,
     GroupSerializer,
@@ -29,19 +35,17 @@ from operations.serializers import (
     SeriesQuery,
     SeriesSerializer,
 )
-from worker import dead_letters, queues, watchdog
-from worker.models import DurableTask
 
 
 class NotDead(APIException):
     """The task is not dead, or not any more: there is nothing to decide about it."""
 
     status_code = HTTPStatus.CONFLICT
-    default_detail = "This task is not dead, or not any more. Nothing was done."
+    default_detail = "This task is not a dead letter (any more). Nothing was changed."
     problem = "not-dead"
 
 
-@extend_schema(tags=["operations"], summary="The queues")
+@extend_schema(tags=["operations"], summary="List queues")
 class QueuesView(ListAPIView[Any]):
     """How much is where, as of now."""
 
@@ -110,7 +114,7 @@ class LimitsView(QueueActionView):
 
 @extend_schema(
     tags=["operations"],
-    summary="The queues over time",
+    summary="Queue history",
     parameters=[SeriesQuery],
     responses=SeriesSerializer,
 )
@@ -129,7 +133,7 @@ class SeriesView(APIView):
 
 @extend_schema(
     tags=["operations"],
-    summary="What is wrong",
+    summary="List problems",
 )
 class ProblemsView(ListAPIView[Any]):
     """What the watchdog finds wrong with relays, workers, queues, schedules and clock; empty if all is well."""
@@ -149,7 +153,7 @@ class DeadQuery(serializers.Serializer[Any]):
     queue = serializers.CharField(required=False, max_length=64)
     subject = serializers.CharField(required=False, max_length=64, help_text="Such as store.order:42.")
     search = serializers.CharField(required=False, max_length=200, help_text="Part of the error.")
-    fingerprint = serializers.CharField(required=False, max_length=64, help_text="A group's.")
+    fingerprint = serializers.CharField(required=False, max_length=64, help_text="The fingerprint of a group.")
 
 
 def wanted(request: Request) -> QuerySet[DurableTask]:
@@ -161,20 +165,10 @@ def wanted(request: Request) -> QuerySet[DurableTask]:
     """
     query = DeadQuery(data=request.query_params.dict())
     query.is_valid(raise_exception=True)
-    wish = query.validated_data
-    dead = dead_letters.dead_tasks(name=wish.get("task"))
-    if "queue" in wish:
-        dead = dead.filter(queue=wish["queue"])
-    if "subject" in wish:
-        dead = dead.filter(subject=wish["subject"])
-    if "search" in wish:
-        dead = dead.filter(last_error__icontains=wish["search"])
-    if "fingerprint" in wish:
-        dead = dead.filter(id__in=dead_letters.ids_of({wish["fingerprint"]}))
-    return dead
+    return dead_letters.Selection(**query.validated_data).tasks()
 
 
-@extend_schema(tags=["operations"], summary="The dead letters", parameters=[DeadQuery])
+@extend_schema(tags=["operations"], summary="List dead letters", parameters=[DeadQuery])
 class DeadView(ListAPIView[DurableTask]):
     """Tasks whose attempts are used up or that can never succeed, longest dead first."""
 
@@ -189,7 +183,7 @@ class DeadView(ListAPIView[DurableTask]):
 
 @extend_schema(
     tags=["operations"],
-    summary="The dead letters by kind of error",
+    summary="Dead letters grouped by error",
     parameters=[DeadQuery],
 )
 class GroupsView(ListAPIView[Any]):
@@ -217,8 +211,50 @@ class DeadTaskActionView(APIView):
     def task(self, task_id: UUID) -> DurableTask:
         task = DurableTask.objects.filter(id=task_id).first()
         if task is None:
-            raise NotFound("There is no such task.")
+            raise NotFound("Task not found.")
         return task
+
+
+class NotWaiting(NotDead):
+    """The task does not wait: a worker has it in its hands, or it has ended."""
+
+    default_detail = "This task is running or has ended. Nothing was changed."
+    problem = "not-waiting"
+
+
+class CancelView(DeadTaskActionView):
+    """Ends a task that waits, for good, before it has run."""
+
+    needs = CANCEL
+
+    @extend_schema(
+        tags=["operations"],
+        summary="Cancel a waiting task",
+        request=CancelSerializer,
+        responses=DeadTaskSerializer,
+    )
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """End it for good: it never runs, whatever restarts. A task that is under way or has ended is a 409."""
+        wish = CancelSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        self.task(task_id)
+        if not cancelling.cancel([task_id], reason=wish.validated_data["reason"]):
+            raise NotWaiting
+        return self.answer(task_id, done=True)
+
+
+class RunNowView(DeadTaskActionView):
+    """Has a task that is due later run now."""
+
+    needs = REPLAY
+
+    @extend_schema(tags=["operations"], summary="Run a task now", request=None, responses=DeadTaskSerializer)
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """Make it due. A task that does not wait in the ledger is a 409."""
+        self.task(task_id)
+        if not queues.make_due(task_id):
+            raise NotWaiting
+        return self.answer(task_id, done=True)
 
 
 class ReplayView(DeadTaskActionView):
@@ -273,8 +309,22 @@ class DiscardView(DeadTaskActionView):
         return self.answer(task_id, done=dead_letters.discard([task_id], reason=reason) == 1)
 
 
-class ReplayManyView(APIView):
+class DecideManyView(APIView):
+    """Decides about many dead letters, at once or, where they are too many for one answer, by a worker."""
+
     permission_classes = [MayOperate]
+
+    def decide(self, what: Decision.What, wish: Any, **how: Any) -> Response:
+        count, decision = decisions.decide(what, wish.selection(), **how)
+        return self.answer(count, decision)
+
+    def answer(self, count: int, decision: Decision | None = None) -> Response:
+        if decision is None:
+            return Response(CountSerializer({"count": count}).data)
+        return Response(DecidedSerializer({"count": count, "decision": decision.pk}).data, HTTPStatus.ACCEPTED)
+
+
+class ReplayManyView(DecideManyView):
     needs = REPLAY
 
     @extend_schema(
@@ -282,18 +332,23 @@ class ReplayManyView(APIView):
         operation_id="ops_dead_replay_many",
         summary="Replay many dead letters",
         request=ReplayManySerializer,
-        responses=CountSerializer,
+        responses={200: CountSerializer, 202: DecidedSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Make them pending again, all at once or at a bounded rate. Asking twice replays each once."""
+        """
+        Make them pending again, all at once or at a bounded rate. Asking twice replays each once.
+
+        Many thousands are replayed by a worker, in portions: the answer is a 202 and names the decision.
+        """
         wish = ReplayManySerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        count = dead_letters.replay(wish.selected(), per_second=wish.validated_data.get("per_second"))
-        return Response(CountSerializer({"count": count}).data)
+        rate = wish.validated_data.get("per_second")
+        if "ids" in wish.validated_data:
+            return self.answer(dead_letters.replay(wish.validated_data["ids"], per_second=rate))
+        return self.decide(Decision.What.REPLAY, wish, per_second=rate)
 
 
-class DiscardManyView(APIView):
-    permission_classes = [MayOperate]
+class DiscardManyView(DecideManyView):
     needs = DISCARD
 
     @extend_schema(
@@ -301,11 +356,37 @@ class DiscardManyView(APIView):
         operation_id="ops_dead_discard_many",
         summary="Discard many dead letters",
         request=DiscardManySerializer,
-        responses=CountSerializer,
+        responses={200: CountSerializer, 202: DecidedSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Give them up for good: they are cancelled, and keep the reason."""
+        """
+        Give them up for good: they are cancelled, and keep the reason.
+
+        Many thousands are discarded by a worker, in portions: the answer is a 202 and names the decision.
+        """
         wish = DiscardManySerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        count = dead_letters.discard(wish.selected(), reason=wish.validated_data["reason"])
-        return Response(CountSerializer({"count": count}).data)
+        reason = wish.validated_data["reason"]
+        if "ids" in wish.validated_data:
+            return self.answer(dead_letters.discard(wish.validated_data["ids"], reason=reason))
+        return self.decide(Decision.What.DISCARD, wish, reason=reason)
+
+
+@extend_schema(tags=["operations"], summary="List bulk decisions")
+class DecisionsView(ListAPIView[Decision]):
+    """What people decided about many dead letters in the last month, newest first, and how far each is."""
+
+    permission_classes = [MayOperate]
+    serializer_class = DecisionSerializer
+    queryset = Decision.objects.order_by("-pk")
+    filter_backends = []
+
+
+@extend_schema(tags=["operations"], summary="Get a bulk decision")
+class DecisionView(RetrieveAPIView[Decision]):
+    """What was decided, and how far it is."""
+
+    permission_classes = [MayOperate]
+    serializer_class = DecisionSerializer
+    queryset = Decision.objects.all()
+    filter_backends = []

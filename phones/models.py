@@ -32,7 +32,7 @@ class PhoneVerification(models.Model):
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="phone_verifications")
-    phone = models.CharField(max_length=32, help_text="As it is dialled: digits, perhaps with a plus before them.")
+    phone = models.CharField(max_length=32, help_text="In E.164, such as +442079460000.")
     nonce = models.CharField(max_length=32, default=make_nonce, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(default=code_expiry)
@@ -52,3 +52,25 @@ class PhoneVerification(models.Model):
         """The code, as it is sent and typed in."""
         digest = salted_hmac("phones.code", f"{self.pk} {self.nonce} {self.phone}", algorithm="sha256").digest()
         return str(int.from_bytes(digest) % 10**CODE_DIGITS).zfill(CODE_DIGITS)
+
+
+class SmsGrant(models.Model):
+    """
+    One SMS that was granted, to be counted for two days; see :mod:`phones.budget`.
+
+    ``client`` is the network address at whose wish it went out, of IPv6 the first half.
+    """
+
+    phone = models.CharField(max_length=32)
+    client = models.CharField(max_length=64, blank=True)
+    reference = models.CharField(max_length=64, unique=True, help_text="The same for a message that is sent again.")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["phone", "created_at"], name="sms_to_a_number"),
+            models.Index(fields=["client", "created_at"], name="sms_by_an_address"),
+        ]
+
+    def __str__(self) -> str:
+        return f"SMS grant {self.pk}"

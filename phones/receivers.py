@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db import transaction
 
+from celery_ledger.models import Priority
 from phones import tasks, verification
+from phones.numbers import e164
 from store.models import Customer
-from worker.models import Priority
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +26,14 @@ def notice_old_phone(
 
 
 def enqueue_code(sender: object, instance: Customer, **kwargs: Any) -> None:
-    """A profile was saved: have a code sent to its number, if that is another."""
+    """Send a verification code when a profile's number has changed."""
     old = vars(instance).pop("_old_phone", None)
-    if old is None or not instance.phone or verification.dialled(old) == verification.dialled(instance.phone):
+    if old is None or not instance.phone or e164(old) == e164(instance.phone):
         return
-    with transaction.atomic(), suppress(verification.NoPhone):
+    with transaction.atomic(), suppress(verification.NoPhone):  # Also one that is not served: it is kept, and told of.
         try:
             code = verification.make_code(instance)
         except verification.TooManyCodes:
-            logger.warning("Customer %d set another number, and had enough codes for now.", instance.pk)
+            logger.warning("Customer %d set another number, but has requested too many codes.", instance.pk)
         else:
             tasks.send_code.apply_async((code.pk,), priority=Priority.HIGH)

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from worker.errors import PermanentError
+from celery_ledger.errors import PermanentError
 
 TIMEOUT: Final = 10  # seconds
 #: Answers after which the same message may be taken later; so may it after any 5xx.

@@ -5,7 +5,7 @@ from celery import shared_task
 from phones import verification
 
 
-@shared_task(name="phones.tasks.send_code", transactional=False)
+@shared_task(name="phones.tasks.send_code", transactional=False, retries="patient")
 def send_code(verification_id: int) -> None:
     """
     Send a code by SMS. A second run sends the same code, or finds it sent.

@@ -2,7 +2,8 @@
 One-time codes: who gets one, and whether it was typed in right.
 
 Promises that a code is good once, for ``PHONE_CODE_MINUTES`` and ``TRIES`` attempts, counted before they
-are looked at; and that no more codes go out than :data:`CODES_AN_HOUR`, to a customer or to a number.
+are looked at; and that no more codes go out than :data:`CODES_AN_HOUR`, to a customer or to a number, nor
+more than :mod:`phones.budget` grants, however many ask at once.
 """
 
 import secrets
@@ -13,10 +14,13 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from phones import sms
+from celery_ledger.context import current_client
+from celery_ledger.errors import PermanentError
+from celery_ledger.patience import persist
+from phones import budget, sms
 from phones.models import PhoneVerification
+from phones.numbers import e164
 from store.models import Customer
-from worker.errors import PermanentError
 
 TRIES: Final = 5
 CODES_AN_HOUR: Final = 5
@@ -26,6 +30,10 @@ PAUSE: Final = 30
 
 class NoPhone(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
     """The customer has no number, or its number is verified."""
+
+
+class NotServed(NoPhone):
+    """The customer has a number to which no SMS may go."""
 
 
 class TooManyCodes(Exception):  # noqa: N818 - As above.
@@ -48,14 +56,10 @@ class WrongCode(Exception):  # noqa: N818 - As above.
         self.left = left
 
 
-def dialled(phone: str) -> str:
-    """Return a number as it is dialled: its digits, with a plus before them if it has one."""
-    return ("+" if phone.startswith("+") else "") + "".join(filter(str.isdecimal, phone))
-
-
 def is_verified(customer: Customer) -> bool:
     """Say whether the customer's present number was shown to be the customer's."""
-    return customer.phone_verifications.filter(phone=dialled(customer.phone), verified_at__isnull=False).exists()
+    phone = e164(customer.phone)
+    return bool(phone) and customer.phone_verifications.filter(phone=phone, verified_at__isnull=False).exists()
 
 
 def make_code(customer: Customer) -> PhoneVerification:
@@ -64,13 +68,17 @@ def make_code(customer: Customer) -> PhoneVerification:
 
     Raises:
         NoPhone: there is no number, or it is verified.
-        TooManyCodes: the customer, or the number, had enough of them.
+        NotServed: the number is none that an SMS may go to.
+        TooManyCodes: the customer, the number, the address that asks, or the shop had enough of them.
     """
-    phone = dialled(customer.phone)
+    phone = e164(customer.phone)
+    if customer.phone and not phone:
+        raise NotServed
     with transaction.atomic():
         Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
         if not phone or is_verified(customer):
             raise NoPhone
+        budget.hold()  # Before what went out is counted: twelve customers who share a number would each count none.
         now = timezone.now()
         recent = PhoneVerification.objects.filter(
             Q(customer=customer) | Q(phone=phone), created_at__gt=now - timedelta(hours=1)
@@ -80,7 +88,12 @@ def make_code(customer: Customer) -> PhoneVerification:
             raise TooManyCodes((times[-1] + timedelta(hours=1) - now).total_seconds())
         if times and now - times[0] < timedelta(seconds=PAUSE):
             raise TooManyCodes((times[0] + timedelta(seconds=PAUSE) - now).total_seconds())
-        return PhoneVerification.objects.create(customer=customer, phone=phone)
+        row = PhoneVerification.objects.create(customer=customer, phone=phone)
+        try:
+            budget.spend(phone, reference=f"code:{row.pk}", client=current_client())
+        except budget.NoBudget as error:
+            raise TooManyCodes(error.wait) from None
+        return row
 
 
 def send(verification_id: int) -> None:
@@ -100,7 +113,7 @@ def send(verification_id: int) -> None:
     sms.send(
         row.phone, f"{row.code} is your Shopwire code, good for {minutes} minutes.", reference=f"{row.pk}-{row.nonce}"
     )
-    PhoneVerification.objects.filter(pk=row.pk).update(sent_at=timezone.now())
+    persist(lambda: PhoneVerification.objects.filter(pk=row.pk).update(sent_at=timezone.now()))
 
 
 def check(customer: Customer, code: str) -> None:
@@ -114,7 +127,7 @@ def check(customer: Customer, code: str) -> None:
         WrongCode: that is not it.
     """
     row = _latest(customer.pk)
-    if row is None or row.phone != dialled(customer.phone):
+    if row is None or row.phone != e164(customer.phone):
         raise NoCode
     good = PhoneVerification.objects.filter(pk=row.pk, tries__lt=TRIES, expires_at__gt=timezone.now(), verified_at=None)
     if not good.update(tries=F("tries") + 1):

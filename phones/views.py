@@ -1,4 +1,4 @@
-"""One's own number, over HTTP: whether it is verified, and the code that verifies it."""
+"""A user's phone number over HTTP: its state and its verification by code."""
 
 from typing import Any
 
@@ -10,73 +10,87 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from celery_ledger.models import Priority
 from phones import tasks, verification
 from phones.models import CODE_DIGITS
+from phones.numbers import e164
 from store.customers import customer_of
 from store.fields import StrictSerializer
 from store.models import Customer
 from store.refusals import Refusal
 from store.serializers import NothingSerializer
-from worker.models import Priority
 
 
 class NothingToVerify(Refusal):
     """There is no number, or it is verified."""
 
     problem = "nothing-to-verify"
-    default_detail = "There is no telephone number to verify. Set one in your profile first."
+    default_detail = "No phone number to verify. Add one to your profile first."
+
+
+class NumberNotServed(Refusal):
+    """No SMS goes to such a number."""
+
+    problem = "number-not-served"
+    default_detail = "We cannot send SMS to this number: its country is not supported, or it is not a personal number."
 
 
 class NoGoodCode(Refusal):
     """No code could be right."""
 
     problem = "no-code"
-    default_detail = "There is no code to check: it was used, or is too old, or was tried too often. Ask for another."
+    default_detail = "No valid code: it was used, has expired, or was entered wrongly too often. Request a new one."
 
 
 class CodeSerializer(StrictSerializer):
     """The code that came to a number."""
 
-    code = serializers.RegexField(rf"^[0-9]{{{CODE_DIGITS}}}$", help_text="As it came by SMS.")
+    code = serializers.RegexField(rf"^[0-9]{{{CODE_DIGITS}}}$", help_text="The code received by SMS.")
 
 
 class PhoneSerializer(serializers.Serializer[Any]):
-    phone = serializers.CharField(help_text="Empty where there is none.")
+    phone = serializers.CharField(help_text="Empty if none is set.")
     verified = serializers.BooleanField()
+    served = serializers.BooleanField(help_text="Whether SMS can be sent to this number.")
 
 
 class PhoneView(APIView):
-    @extend_schema(tags=["users"], summary="One's own telephone number", responses=PhoneSerializer)
+    @extend_schema(tags=["users"], summary="Get your phone number", responses=PhoneSerializer)
     def get(self, request: Request) -> Response:
-        """Whether one's number was shown to be one's own. It is set in the profile, and a code goes out then."""
+        """Your phone number, and whether it is verified. A code is sent when you set it in your profile."""
         return Response(_state(customer_of(request.user)))
 
 
 class CodeView(APIView):
     @extend_schema(
-        tags=["users"], summary="Have another code sent", request=NothingSerializer, responses={202: PhoneSerializer}
+        tags=["users"],
+        summary="Resend the verification code",
+        request=NothingSerializer,
+        responses={202: PhoneSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Have another code sent to one's number. At most five go out in an hour."""
+        """Have another code sent to one's number. At most five go out in an hour, fewer where many ask."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         customer = customer_of(request.user)
         try:
             with transaction.atomic():
                 row = verification.make_code(customer)
                 tasks.send_code.apply_async((row.pk,), priority=Priority.HIGH)
+        except verification.NotServed:
+            raise NumberNotServed from None
         except verification.NoPhone:
             raise NothingToVerify from None
         except verification.TooManyCodes as error:
-            raise Throttled(error.wait, "Enough codes were sent for now.") from None
+            raise Throttled(error.wait, "Too many codes were requested. Try again later.") from None
         return Response(_state(customer), status=status.HTTP_202_ACCEPTED)
 
 
 class VerifyView(APIView):
     @extend_schema(
-        tags=["users"], summary="Verify one's telephone number", request=CodeSerializer, responses=PhoneSerializer
+        tags=["users"], summary="Verify your phone number", request=CodeSerializer, responses=PhoneSerializer
     )
     def post(self, request: Request) -> Response:
-        """Show that a number is one's own, by the code that was sent to it. Each code bears five tries."""
+        """Verify your number with the code sent to it. A code allows five attempts."""
         wish = CodeSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         customer = customer_of(request.user)
@@ -85,9 +99,14 @@ class VerifyView(APIView):
         except verification.NoCode:
             raise NoGoodCode from None
         except verification.WrongCode as error:
-            raise ValidationError({"code": [f"This is not the code. Tries left: {error.left}."]}) from None
+            raise ValidationError({"code": [f"Wrong code. Attempts left: {error.left}."]}) from None
         return Response(_state(customer))
 
 
 def _state(customer: Customer) -> dict[str, Any]:
-    return dict(PhoneSerializer({"phone": customer.phone, "verified": verification.is_verified(customer)}).data)
+    state = {
+        "phone": customer.phone,
+        "verified": verification.is_verified(customer),
+        "served": bool(e164(customer.phone)),
+    }
+    return dict(PhoneSerializer(state).data)

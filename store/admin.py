@@ -15,10 +15,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
+from celery_ledger.models import DurableTask
 from store import prices
 from store.cancellation import cancel_order
 from store.contention import persist
@@ -38,7 +40,11 @@ from store.models import (
 from store.read_only import ReadOnly
 from store.refusals import NotCancellable
 from store.shipping import ship_orders
-from worker.models import DurableTask
+
+#: Orders that a page asks about by name.
+MOST_SHOWN = 20
+#: Orders that one transaction marks as shipped.
+PORTION = 500
 
 
 @admin.register(Customer)
@@ -113,7 +119,7 @@ class ProductAdmin(admin.ModelAdmin):
     actions = ["change_prices"]
     action_form = PriceActionForm
 
-    @admin.action(description="Move prices by so many percent", permissions=["change"])
+    @admin.action(description="Change prices by a percentage", permissions=["change"])
     def change_prices(self, request: HttpRequest, queryset: QuerySet[Product]) -> None:
         """Move the prices of the chosen products, each on record as after an edit."""
         # Django has checked the form by now.
@@ -180,7 +186,7 @@ class StockMovementInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ["id", "username", "status", "total", "currency", "placed_at", "duplicate"]
+    list_display = ["id", "username", "status", "total", "currency", "placed_at", "perhaps_double"]
     list_filter = ["status", "duplicate", "placed_at"]
     list_select_related = ["customer__user"]
     date_hierarchy = "placed_at"
@@ -197,14 +203,18 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     @admin.action(description="Mark as shipped", permissions=["decide"])
     def ship(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """Mark the chosen orders that stand as shipped: they can no longer be cancelled."""
-        shipped = persist(partial(ship_orders, list(queryset.values_list("pk", flat=True))))
-        for order in shipped:
-            self.log_change(request, order, [{"changed": {"fields": ["Status"]}}])
-        self._tell(request, len(shipped), queryset.count(), "marked as shipped")
+        chosen, shipped = list(queryset.values_list("pk", flat=True)), 0
+        for start in range(0, len(chosen), PORTION):
+            for order in persist(partial(ship_orders, chosen[start : start + PORTION])):
+                self.log_change(request, order, [{"changed": {"fields": ["Status"]}}])
+                shipped += 1
+        self._tell(request, shipped, len(chosen), "marked as shipped")
 
-    @admin.action(description="Cancel, with all that follows", permissions=["decide"])
-    def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Cancel the chosen orders that stand, each in a transaction of its own, as the API does."""
+    @admin.action(description="Cancel orders", permissions=["decide"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
+        """Ask, and then cancel the chosen orders that stand, each in a transaction of its own, as the API does."""
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, queryset)
         cancelled = 0
         for order_id in queryset.values_list("pk", flat=True):
             try:
@@ -213,11 +223,32 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
                 continue
             cancelled += 1
         self._tell(request, cancelled, queryset.count(), "cancelled")
+        return None
+
+    def _ask(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse:
+        """Show what would be cancelled, and a button that does it."""
+        count = queryset.count()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Are you sure?",
+            "count": count,
+            "orders": queryset[:MOST_SHOWN],
+            "more": count - MOST_SHOWN,
+            "chosen": request.POST.getlist("_selected_action"),
+            "select_across": request.POST.get("select_across", "0"),
+            "back": request.get_full_path(),
+        }
+        return TemplateResponse(request, "store/cancel_orders.html", context)
 
     def _tell(self, request: HttpRequest, done: int, chosen: int, what: str) -> None:
         """Say how many orders an action was for, and how many stay as they were."""
         level = messages.SUCCESS if done == chosen else messages.WARNING
         self.message_user(request, f"{done} orders {what}, {chosen - done} left as they were.", level)
+
+    @admin.display(ordering="duplicate", description="duplicate?")
+    def perhaps_double(self, order: Order) -> str:
+        """Say so in words: a tick would look like good news."""
+        return "⚠ possible duplicate" if order.duplicate else "-"
 
     @admin.display(ordering="customer__user__username", description="customer")
     def username(self, order: Order) -> str:
@@ -242,7 +273,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
             return "none in the ledger any more"
         head = "<tr><th>task</th><th>status</th><th>attempts</th><th>completed</th><th>last error</th></tr>"
         table = format_html("<table>" + head + "{}</table>", lines)
-        address = f"{reverse('admin:worker_durabletask_changelist')}?{urlencode({'subject': order.subject})}"
+        address = f"{reverse('admin:celery_ledger_durabletask_changelist')}?{urlencode({'subject': order.subject})}"
         return format_html('{}<p><a href="{}">in the ledger</a></p>', table, address)
 
 
@@ -264,4 +295,4 @@ class IdempotencyKeyAdmin(ReadOnly, admin.ModelAdmin):
 
 
 def _linked(row: DurableTask, text: str) -> str:
-    return format_html('<a href="{}">{}</a>', reverse("admin:worker_durabletask_change", args=[row.pk]), text)
+    return format_html('<a href="{}">{}</a>', reverse("admin:celery_ledger_durabletask_change", args=[row.pk]), text)

@@ -10,10 +10,10 @@ class StoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the shop's own receivers and have its promises checked."""
+        from celery_ledger.promises import register
         from store import audit, receivers
         from store.models import Customer, Order, Product, Stock
         from store.signals import order_created, product_price_changed
-        from worker.audit import register
 
         post_save.connect(
             receivers.create_customer_profile,

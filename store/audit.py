@@ -11,8 +11,9 @@ from decimal import Decimal
 from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
+from celery_ledger.models import DurableTask, Forgone
+from celery_ledger.walking import walk
 from store.models import Order, OrderItem, Stock, StockMovement
-from worker.models import DurableTask
 
 SALE, CANCEL = StockMovement.Reason.SALE, StockMovement.Reason.CANCEL
 CENT = Decimal("0.01")
@@ -23,7 +24,7 @@ CHUNK = 500
 def uncovered_stock() -> Iterator[str]:
     """Find stock of which more is reserved than is on hand, or less than nothing."""
     broken = Stock.objects.filter(Q(reserved__lt=0) | Q(on_hand__lt=F("reserved"))).order_by("product_id")
-    for stock in broken.iterator():
+    for stock in walk(broken):
         yield f"product {stock.product_id}: {stock.on_hand} on hand, {stock.reserved} reserved"
 
 
@@ -32,7 +33,8 @@ def stray_reservations() -> Iterator[str]:
     waiting: dict[int, int] = dict(
         _unsettled().order_by().values("product_id").annotate(n=Sum("quantity")).values_list("product_id", "n")
     )
-    for product_id, reserved in Stock.objects.order_by("product_id").values_list("product_id", "reserved").iterator():
+    for stock in walk(Stock.objects.only("reserved")):
+        product_id, reserved = stock.product_id, stock.reserved
         wanted = waiting.pop(product_id, 0)
         if reserved != wanted:
             yield f"product {product_id}: {reserved} reserved, unsettled orders ask for {wanted}"
@@ -41,12 +43,18 @@ def stray_reservations() -> Iterator[str]:
 
 
 def unsettled_lines() -> Iterator[str]:
-    """Find lines of orders that stand and have no movement of goods, or one of another quantity."""
+    """
+    Find lines of orders that stand and have no movement of goods, or one of another quantity.
+
+    An order whose settling somebody gave up for good is passed over: its goods stay reserved.
+    """
     unsettled: dict[int, list[int]] = {}
     for order_id, product_id in _unsettled().order_by("order_id", "id").values_list("order_id", "product_id"):
         unsettled.setdefault(order_id, []).append(product_id)
     statuses = _statuses_of_settling(list(unsettled))
     for order_id, products in unsettled.items():
+        if statuses.get(order_id) == DurableTask.Status.CANCELLED:
+            continue
         yield (
             f"order {order_id} is unsettled: no sale of {'product' if len(products) == 1 else 'products'} "
             f"{', '.join(map(str, products))}; its task is {statuses.get(order_id, 'not in the ledger')}"
@@ -55,7 +63,7 @@ def unsettled_lines() -> Iterator[str]:
     line = OrderItem.objects.filter(
         order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), quantity=-1 * OuterRef("quantity")
     )
-    for sale in sales.filter(~Exists(line)).iterator():
+    for sale in walk(sales.filter(~Exists(line))):
         yield f"order {sale.order_id}: {-sale.quantity} of product {sale.product_id} left, its lines say otherwise"
 
 
@@ -66,12 +74,12 @@ def unreturned_lines() -> Iterator[str]:
         order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), quantity=-1 * OuterRef("quantity")
     )
     out = movements.filter(reason=SALE, order__status=Order.Status.CANCELLED)
-    for sale in out.filter(~Exists(counterpart.filter(reason=CANCEL))).iterator():
+    for sale in walk(out.filter(~Exists(counterpart.filter(reason=CANCEL)))):
         yield f"order {sale.order_id} is cancelled: {-sale.quantity} of product {sale.product_id} did not come back"
     back = movements.filter(reason=CANCEL)
-    for movement in back.filter(
-        ~Exists(counterpart.filter(reason=SALE)) | ~Q(order__status=Order.Status.CANCELLED)
-    ).iterator():
+    for movement in walk(
+        back.filter(~Exists(counterpart.filter(reason=SALE)) | ~Q(order__status=Order.Status.CANCELLED))
+    ):
         yield f"order {movement.order_id}: {movement.quantity} of product {movement.product_id} came back, wrongly"
 
 
@@ -82,11 +90,12 @@ def wrong_totals() -> Iterator[str]:
         Value(0),
         output_field=DecimalField(max_digits=18, decimal_places=2),
     )
-    orders = Order.objects.order_by("id").annotate(line_sum=line_sum).values_list("id", "total", "line_sum")
+    orders = Order.objects.only("total").annotate(line_sum=line_sum)
     # Compared here and to the cent: SQLite adds decimals as floating point numbers.
-    for order_id, total, lines in orders.iterator():
-        if total != lines.quantize(CENT):
-            yield f"order {order_id}: total {total}, sum of lines {lines.quantize(CENT)}"
+    for order in walk(orders):
+        lines = order.line_sum.quantize(CENT)  # type: ignore[attr-defined]
+        if order.total != lines:
+            yield f"order {order.pk}: total {order.total}, sum of lines {lines}"
 
 
 def _unsettled() -> QuerySet[OrderItem]:
@@ -99,6 +108,10 @@ def _statuses_of_settling(order_ids: list[int]) -> dict[int, str]:
     for start in range(0, len(order_ids), CHUNK):
         subjects = {f"{Order._meta.label_lower}:{id}": id for id in order_ids[start : start + CHUNK]}
         tasks = DurableTask.objects.filter(subject__in=subjects, name="store.tasks.update_inventory").order_by("id")
+        forgone = Forgone.objects.filter(subject__in=subjects, name="store.tasks.update_inventory")
+        statuses |= {
+            subjects[subject]: DurableTask.Status.CANCELLED for subject in forgone.values_list("subject", flat=True)
+        }
         for subject, status in tasks.values_list("subject", "status"):
             statuses[subjects[str(subject)]] = status
     return statuses

@@ -5,6 +5,7 @@ Whoever changes a cart holds its row until the change is committed. So does the 
 it: a line is in the order or its change is refused, never lost between the two.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from store.models import MAX_CART_LINES, MAX_LINE_QUANTITY, Cart, CartItem, Product
+from store.models import MAX_CART_LINES, MAX_LINE_QUANTITY, Cart, CartItem, Customer, Product
 
 #: Carts that are dropped in one transaction.
 BATCH = 500
@@ -84,21 +85,42 @@ def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
         _hold(cart_id, among).delete()
 
 
-def drop_abandoned(*, older_than: timedelta) -> int:
+def claim_cart(cart_id: UUID, customer: Customer, *, among: QuerySet[Cart]) -> None:
     """
-    Throw away the carts that were made longer ago, in small transactions, and return how many.
+    Make a cart the customer's own, so that from now on nobody else can use it. Claiming one's own changes nothing.
+
+    Raises:
+        Cart.DoesNotExist: there is no such cart.
+    """
+    with transaction.atomic():
+        cart = _hold(cart_id, among)
+        cart.customer = customer
+        cart.save(update_fields=["customer"])
+
+
+def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
+    """
+    Throw away the carts that were made longer ago, in small transactions; yield after each how many it had.
 
     One that somebody holds at this moment is in use and stays.
     """
-    dropped = 0
-    old = Cart.objects.filter(created_at__lt=timezone.now() - older_than).order_by("created_at")
+    return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than))
+
+
+def drop_unused(*, older_than: timedelta) -> Iterator[int]:
+    """Throw away nobody's empty carts of longer ago in the same way: strangers make them without end."""
+    return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than, customer=None, items=None))
+
+
+def _drop(carts: QuerySet[Cart]) -> Iterator[int]:
     while True:
         with transaction.atomic():
-            ids = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+            old = carts.order_by("created_at").select_for_update(skip_locked=True, of=("self",))
+            ids = list(old.values_list("pk", flat=True)[:BATCH])
             Cart.objects.filter(pk__in=ids).delete()
         if not ids:
-            return dropped
-        dropped += len(ids)
+            return
+        yield len(ids)
 
 
 def _hold(cart_id: UUID, among: QuerySet[Cart]) -> Cart:

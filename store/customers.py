@@ -11,6 +11,18 @@ from store.models import Customer
 NO_DOMAIN: Final = "customers.invalid"
 
 
+class AddressTaken(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """Another account has this mail address."""
+
+
+class TooManyAddresses(Exception):  # noqa: N818 - As above.
+    """There were enough mails to confirm an address for now; ``wait`` says for how many seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("Too many mails to confirm an address.")
+        self.wait = wait
+
+
 def customer_of(user: Any) -> Customer:
     """
     Return the profile of a signed-in user.

@@ -12,6 +12,8 @@ from store.fields import MAX_ID
 from store.models import Product
 
 MAX_SEARCH_LENGTH = 200
+#: Each word is looked for in every title and SKU: of a hundred, twenty strangers could keep a database busy.
+MAX_SEARCH_WORDS = 12
 
 
 class CollectionFilter(filters.Filter):
@@ -28,21 +30,23 @@ class NamedChoiceField(ChoiceField):
 
 
 class StableOrderingFilter(filters.OrderingFilter):
-    """Orders by what is asked for, then by id, so that pages do not overlap."""
+    """Orders by what is asked for, however often, then by id, so that pages do not overlap."""
 
     field_class = NamedChoiceField
 
     def filter(self, qs: QuerySet[Product], value: Any) -> QuerySet[Product]:
-        return super().filter(qs, [*value, "id"]) if value else qs
+        return super().filter(qs, list(dict.fromkeys([*value, "id"]))) if value else qs
 
     def get_ordering_value(self, param: str) -> Any:
         return "id" if param == "id" else super().get_ordering_value(param)
 
 
 class FilledForm(forms.Form):
-    """A form that refuses a filter without a value; only a search may be for nothing."""
+    """A form that refuses a filter without a value (only a search may be for nothing), and a search that is endless."""
 
     def clean(self) -> dict[str, Any]:
+        if len((self.cleaned_data.get("search") or "").split()) > MAX_SEARCH_WORDS:
+            self.add_error("search", f"A search has at most {MAX_SEARCH_WORDS} words.")
         for name in self.fields:
             if name != "search" and self.data.get(name) == "":
                 self.add_error(name, "This filter has no value.")
@@ -64,7 +68,7 @@ class ProductFilter(filters.FilterSet):
         coerce={"true": True, "1": True, "false": False, "0": False}.__getitem__,
     )
     ordering = StableOrderingFilter(
-        fields=["unit_price", "title", "sku", "available", "id"], help_text="A minus in front turns it round."
+        fields=["unit_price", "title", "sku", "available", "id"], help_text="Prefix with a minus for descending order."
     )
 
     class Meta:

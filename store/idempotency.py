@@ -8,6 +8,7 @@ row commits with the order or not at all, so a request that failed leaves its ke
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -98,13 +99,11 @@ def remember(request: NamedRequest, answer: Answer) -> None:
         raise LostRace from error
 
 
-def prune() -> int:
-    """Delete the keys past their lifetime, in small transactions, and return how many."""
-    pruned = 0
+def prune() -> Iterator[int]:
+    """Delete the keys past their lifetime, in small transactions; yield after each how many it had."""
     old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - LIFETIME).order_by("created_at")
     while ids := list(old.values_list("pk", flat=True)[:BATCH]):
-        pruned += IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
-    return pruned
+        yield IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
 
 
 def _look_up(request: NamedRequest) -> tuple[bool, bool]:

@@ -14,9 +14,9 @@ from typing import Any, Final
 from django.db import connection
 from django.utils import timezone
 
+from celery_ledger import collecting
 from store.models import Product, Stock
 from store.signals import stock_low
-from worker.outbox import collecting
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def settle(order_ids: list[int]) -> int:
     Turn the promises made to these orders into goods that have left; return the number of lines.
 
     Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
-    are passed over, so settling twice is settling once. Lock the orders first.
+    are passed over, so settling twice is settling once. Lock the orders first, and commit next: whoever falls
+    silent with the stock locked is ended by the server after a few seconds.
     """
     if not order_ids:
         return 0
@@ -104,7 +105,7 @@ def settle(order_ids: list[int]) -> int:
             [_now(), *order_ids],
         )
         lines = cursor.fetchall()
-    _change_all("on_hand = on_hand - wanted.n, reserved = reserved - wanted.n", _sums(lines))
+    _change_all("on_hand = on_hand - wanted.n, reserved = reserved - wanted.n", _sums(lines), then_commits=True)
     return len(lines)
 
 
@@ -139,7 +140,7 @@ def give_back(order_id: int) -> None:
 # waits for it, SQLite because it has one writer.
 _STATEMENTS: Final = {
     "postgresql": """
-        WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS pair(product_id, n)),
+        WITH wanted AS (SELECT pair.* FROM unnest(%s::bigint[], %s::bigint[]) AS pair(product_id, n){patience}),
         locked AS (
             SELECT stock.product_id FROM store_stock AS stock JOIN wanted USING (product_id)
             ORDER BY stock.product_id FOR NO KEY UPDATE OF stock
@@ -157,7 +158,14 @@ _STATEMENTS: Final = {
 }
 
 
-def _change_stock(change: str, condition: str, quantities: Mapping[int, int]) -> dict[int, int]:
+#: A worker that is stopped with the stock of a batch in its hands has its session ended by the server after so long,
+#: less than a checkout waits for a row. Only for a transaction that does nothing else: a receiver may take longer.
+_FALLS_SILENT_FOR: Final = ", (SELECT set_config('idle_in_transaction_session_timeout', '4s', true)) AS patience"
+
+
+def _change_stock(
+    change: str, condition: str, quantities: Mapping[int, int], *, then_commits: bool = False
+) -> dict[int, int]:
     """Change the rows that meet ``condition``; return what is available of each of their products."""
     parameters: list[Any] = (
         [list(quantities), list(quantities.values())]
@@ -165,14 +173,16 @@ def _change_stock(change: str, condition: str, quantities: Mapping[int, int]) ->
         else [json.dumps(list(quantities.items()))]
     )
     with connection.cursor() as cursor:
-        cursor.execute(_STATEMENTS[connection.vendor].format(change=change, condition=condition), parameters)
+        patience = _FALLS_SILENT_FOR if then_commits else ""
+        statement = _STATEMENTS[connection.vendor]
+        cursor.execute(statement.format(change=change, condition=condition, patience=patience), parameters)
         return dict(cursor.fetchall())
 
 
-def _change_all(change: str, quantities: Mapping[int, int]) -> None:
+def _change_all(change: str, quantities: Mapping[int, int], *, then_commits: bool = False) -> None:
     if not quantities:
         return
-    changed = _change_stock(change, "true", quantities)
+    changed = _change_stock(change, "true", quantities, then_commits=then_commits)
     if missing := quantities.keys() - changed.keys():
         raise StockOutOfStep(f"The products {sorted(missing)} have no stock row.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 #: The most of one product that one line may ask for: a wholesale line.
@@ -155,8 +155,8 @@ class CartQuerySet(models.QuerySet["Cart"]):
         return self.filter(Q(customer=None) | Q(customer=customer) if customer else Q(customer=None))
 
     def with_lines(self) -> "CartQuerySet":
-        """Have the lines and their products read too, in one query for all carts."""
-        return self.prefetch_related(models.Prefetch("items", CartItem.objects.select_related("product")))
+        """Have the lines, their products and what there is of them read too, in one query for all carts."""
+        return self.prefetch_related(models.Prefetch("items", CartItem.objects.select_related("product__stock")))
 
 
 class Cart(models.Model):
@@ -207,6 +207,12 @@ class CartItem(models.Model):
         """What the line costs at the catalogue's price now."""
         return self.quantity * self.product.unit_price
 
+    @property
+    def available(self) -> int:
+        """How many of its product can be ordered now."""
+        stock: Stock | None = getattr(self.product, "stock", None)
+        return stock.available if stock else 0
+
 
 class OrderQuerySet(models.QuerySet["Order"]):
     """Orders."""
@@ -215,9 +221,30 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Return the orders that a signed-in user may see: all for staff, else the user's own."""
         return self if user.is_staff else self.filter(customer__user=user)
 
+    def cancellable_by(self, user: Any) -> "OrderQuerySet":
+        """Return the orders that a signed-in user may cancel: their own, and all for staff who may change orders."""
+        is_trusted = user.is_staff and user.has_perm("store.change_order")
+        return self if is_trusted else self.filter(customer__user=user)
+
     def with_lines(self) -> "OrderQuerySet":
         """Have the lines and their products read too, in one query for all orders."""
         return self.prefetch_related(models.Prefetch("items", OrderItem.objects.select_related("product")))
+
+    def with_sums(self) -> "OrderQuerySet":
+        """Have it said how many lines and units each order has."""
+        each = OrderItem.objects.filter(order=OuterRef("pk")).order_by().values("order")
+        return self.annotate(
+            items_count=Coalesce(Subquery(each.annotate(n=models.Count("pk")).values("n")), 0),
+            units=Coalesce(Subquery(each.annotate(n=models.Sum("quantity")).values("n")), 0),
+        )
+
+    def ends_of_lines(self, count: int) -> "models.QuerySet[Order, tuple[int, int, int]]":
+        """Return each order's id with those of its first line and its ``count``-th; it has as many."""
+        lines = OrderItem.objects.filter(order=OuterRef("pk")).order_by()
+        first = lines.values("order").annotate(n=models.Min("pk")).values("n")
+        # By a sum, or PostgreSQL may walk through all orders' lines by id instead of sorting this one's.
+        last = lines.order_by(F("pk") + 0).values("pk")[count - 1 : count]
+        return self.order_by().values_list("pk", Subquery(first), Subquery(last))
 
 
 class Order(models.Model):

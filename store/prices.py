@@ -6,11 +6,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from django.db import transaction
 from django.db.models import QuerySet
 
+from celery_ledger import collecting
+from celery_ledger.context import current_actor
 from store import bulk
 from store.models import PriceChange, Product
 from store.signals import product_price_changed
-from worker.context import current_actor
-from worker.outbox import collecting
 
 #: Rows a statement.
 BATCH = 500

@@ -61,7 +61,7 @@ def notice_old_price(
 
 
 def record_new_price(sender: object, instance: Product, **kwargs: Any) -> None:
-    """A product was saved: record and announce its price, if that is another."""
+    """Record and announce a product's price when it has changed."""
     old: Decimal | None = vars(instance).pop("_old_price", None)
     if old is None:
         return

@@ -29,7 +29,7 @@ class OutOfStock(Refusal):
     """There is less of some products than the cart asks for."""
 
     problem = "out-of-stock"
-    default_detail = "There is not enough stock for this order. Nothing was ordered."
+    default_detail = "Not enough stock for this order. Nothing was ordered."
 
     def __init__(self, shortage: NotEnoughStock) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class KeyInUse(Refusal):
     """A request under this idempotency key is being answered at this moment."""
 
     problem = "idempotency-key-in-use"
-    default_detail = "A request with this Idempotency-Key is still running. Ask again in a moment."
+    default_detail = "A request with this Idempotency-Key is still in progress. Try again shortly."
     wait = 1  # seconds
 
 
@@ -58,7 +58,7 @@ class KeyReused(Refusal):
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     problem = "idempotency-key-reused"
-    default_detail = "This Idempotency-Key was used with another body. Send a new key with a new request."
+    default_detail = "This Idempotency-Key was used with a different request body. Use a new key."
 
 
 class NotCancellable(Refusal):

@@ -1,38 +1,57 @@
 """What goes in and out of the shop's API, and the order's transaction."""
 
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date
-from typing import Any
+from typing import Any, Final
 from unicodedata import category
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
-from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.exceptions import NotFound, ParseError, Throttled
 
+from celery_ledger.faults import crash_point
+from celery_ledger.models import DurableTask
 from store import checkout, idempotency, inventory
 from store.checkout import Line
-from store.customers import customer_of
+from store.customers import AddressTaken, TooManyAddresses, customer_of
 from store.fields import IdField, QuantityField, StrictSerializer, StrictUUIDField, TextField
 from store.idempotency import Answer, NamedRequest
 from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product
 from store.refusals import OutOfStock
-from store.signals import order_created
-from worker.faults import crash_point
-from worker.models import DurableTask
+from store.signals import address_wished, order_created
+from store.story import label_of, trouble_of
 
+#: Of an order in a list, so many lines are shown: a page of a hundred orders stays below a megabyte.
+LINES_IN_LIST: Final = 30
 #: Empty, or what a telephone can dial.
 PHONE = r"^(\+?[0-9][0-9 ()./-]{4,30})?\Z"
 
 
-def one_line(text: str) -> None:
+#: What a name has none of: line breaks and other control characters, marks that turn the writing round, and what
+#: makes a web address, for mail programs make links of those. A dot ends a word, or an initial: J.R. King jr.
+NOT_IN_NAMES: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/@\\.\u3002\uff0e\uff0f\uff20\uff61"
+INITIAL: Final = r"\.[A-Za-z\u00c0-\u024f\u0370-\u052f]?"
+NAME: Final = rf"^([^{NOT_IN_NAMES}]|({INITIAL})+[ ,)-])*({INITIAL})*$"
+
+
+def of_one_line(text: str) -> None:
     """Refuse line breaks and other control characters: a name goes into the headers of mails."""
     if any(category(character) in {"Cc", "Zl", "Zp"} for character in text):
         raise serializers.ValidationError("This has to be one line of text.")
+
+
+def no_address(text: str) -> None:
+    """Refuse what a mail program would make a link of: a name is written to others."""
+    if not re.fullmatch(NAME, text):
+        raise serializers.ValidationError("This cannot hold a web address: leave a blank after a dot, and no / or @.")
 
 
 def of_a_person_alive(day: date) -> None:
@@ -41,12 +60,12 @@ def of_a_person_alive(day: date) -> None:
         raise serializers.ValidationError("This is no birth date of a customer.")
 
 
-@extend_schema_field({"type": "string", "maxLength": 150, "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"})
+@extend_schema_field({"type": "string", "maxLength": 150, "pattern": NAME})
 class NameField(TextField):
-    """A name of a person: one line, or nothing."""
+    """A name of a person: one line without a web address, or nothing."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=150, allow_blank=True, validators=[one_line], **kwargs)
+        super().__init__(max_length=150, allow_blank=True, validators=[of_one_line, no_address], **kwargs)
 
 
 @extend_schema_field({"type": "string", "pattern": r"^(\+?[0-9][0-9 ()./-]{4,30})?$"})
@@ -62,36 +81,47 @@ class CustomerSerializer(StrictSerializer):
 
     id = serializers.IntegerField(read_only=True)
     username = serializers.CharField(source="user.username", read_only=True)
-    email = serializers.EmailField(source="user.email", max_length=254)
+    email = serializers.EmailField(
+        source="user.email",
+        max_length=254,
+        help_text="A verified address stays until a change is confirmed at both addresses.",
+    )
     first_name = NameField(source="user.first_name")
     last_name = NameField(source="user.last_name")
-    phone = PhoneField(help_text="Empty, or digits, as they are dialled.")
+    phone = PhoneField(help_text="A phone number, or empty.")
     birth_date = serializers.DateField(allow_null=True, validators=[of_a_person_alive])
 
     def validate_email(self, email: str) -> str:
         assert self.instance is not None
         others = get_user_model().objects.exclude(pk=self.instance.user_id)
         if others.filter(email__iexact=email).exists():
-            raise serializers.ValidationError("This address is taken.")
+            raise serializers.ValidationError("This address is already in use.")
         return email
 
     def update(self, instance: Customer, validated_data: dict[str, Any]) -> Customer:
         """
-        Save what was changed.
+        Save what was changed; a mail address that is verified only stays until another one is, too.
 
         Raises:
             ValidationError: somebody took the address a moment ago.
+            Throttled: enough mails to confirm an address were sent for now.
         """
         of_user = validated_data.pop("user", {})
+        email = of_user.pop("email", None)
         try:
             with transaction.atomic():
+                if email is not None:
+                    address_wished.send(sender=Customer, user=instance.user, email=email)
+                    instance.user.refresh_from_db(fields=["email"])
                 for thing, fields in ((instance.user, of_user), (instance, validated_data)):
                     for name, value in fields.items():
                         setattr(thing, name, value)
                     if fields:
                         thing.save(update_fields=list(fields))
-        except IntegrityError as error:
-            raise serializers.ValidationError({"email": ["This address is taken."]}) from error
+        except (AddressTaken, IntegrityError) as error:
+            raise serializers.ValidationError({"email": ["This address is already in use."]}) from error
+        except TooManyAddresses as error:
+            raise Throttled(error.wait, "Too many verification emails were requested. Try again later.") from None
         return instance
 
 
@@ -105,7 +135,9 @@ class CollectionSerializer(serializers.ModelSerializer[Collection]):
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):
-    collection = serializers.IntegerField(source="collection_id", allow_null=True, help_text="Its collection's id.")
+    collection = serializers.IntegerField(
+        source="collection_id", allow_null=True, help_text="The id of its collection."
+    )
     available = serializers.IntegerField(help_text="How many can be ordered now.")
 
     class Meta:
@@ -119,11 +151,12 @@ class CartItemSerializer(serializers.ModelSerializer[CartItem]):
     sku = serializers.CharField(source="product.sku")
     title = serializers.CharField(source="product.title")
     unit_price = serializers.DecimalField(source="product.unit_price", max_digits=12, decimal_places=2)
+    available = serializers.IntegerField(help_text="How many of the product can be ordered now.")
     total_price = serializers.DecimalField(max_digits=18, decimal_places=2)
 
     class Meta:
         model = CartItem
-        fields = ["id", "product", "sku", "title", "quantity", "unit_price", "total_price"]
+        fields = ["id", "product", "sku", "title", "quantity", "unit_price", "total_price", "available"]
         read_only_fields = fields
 
 
@@ -159,14 +192,19 @@ class ChangeItemSerializer(StrictSerializer):
 
 
 class OrderTaskSerializer(serializers.ModelSerializer[DurableTask]):
+    """A task of an order. Staff, whom the context's ``staff`` says are asking, read its error; others what it means."""
+
     task = serializers.CharField(source="name")
+    label = serializers.SerializerMethodField()  # type: ignore[assignment]
     enqueued_at = serializers.DateTimeField(source="created_at")
+    last_error = serializers.SerializerMethodField()
 
     class Meta:
         model = DurableTask
         fields = [
             "id",
             "task",
+            "label",
             "queue",
             "status",
             "attempts",
@@ -176,6 +214,12 @@ class OrderTaskSerializer(serializers.ModelSerializer[DurableTask]):
             "last_error",
         ]
         read_only_fields = fields
+
+    def get_label(self, task: DurableTask) -> str:
+        return label_of(task.name)
+
+    def get_last_error(self, task: DurableTask) -> str:
+        return task.last_error if self.context.get("staff") else trouble_of(task)
 
 
 class OrderTasksSerializer(serializers.Serializer[Any]):
@@ -207,11 +251,50 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         read_only_fields = fields
 
     def to_representation(self, instance: Order) -> dict[str, Any]:
-        lines = (
-            Line(i.product_id, i.product.sku, i.product.title, i.quantity, i.unit_price, instance.currency)
-            for i in instance.items.all()
+        return represent(instance, lines_of(instance, instance.items.all()))
+
+
+class OrderInListSerializer(OrderSerializer):
+    """An order in a list: its first lines, and how many there are in all."""
+
+    items = OrderItemSerializer(many=True, help_text=f"The first {LINES_IN_LIST} lines; the order itself has all.")
+    items_count = serializers.IntegerField(help_text="Number of lines.")
+    units = serializers.IntegerField(help_text="Number of units in all lines.")
+
+    class Meta(OrderSerializer.Meta):
+        fields = [*OrderSerializer.Meta.fields, "items_count", "units"]
+        read_only_fields = fields
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        sums = {"items_count": instance.items_count, "units": instance.units}
+        return represent(instance, lines_of(instance, instance.first_items)) | sums
+
+
+def read_first_lines(orders: Sequence[Any]) -> None:
+    """
+    Give each order ``first_items``, its first lines; the orders come ``with_sums``.
+
+    The lines of an order were written in one statement, so that their ids lie beside one another: no more are read
+    than are shown, whatever an order has.
+    """
+    large = [order.pk for order in orders if order.items_count > LINES_IN_LIST]
+    wanted = Q(order__in=[order.pk for order in orders if order.items_count <= LINES_IN_LIST])
+    if large:
+        for order_id, first, last in Order.objects.filter(pk__in=large).ends_of_lines(LINES_IN_LIST):
+            wanted |= Q(pk__range=(first, last), order=order_id)
+    found = defaultdict(list)
+    for item in OrderItem.objects.filter(wanted).select_related("product").order_by("pk"):
+        found[item.order_id].append(item)
+    for order in orders:
+        order.first_items = found[order.pk]
+
+
+def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
+    """Return the lines that an order was made of."""
+    for item in items:
+        yield Line(
+            item.product_id, item.product.sku, item.product.title, item.quantity, item.unit_price, order.currency
         )
-        return represent(instance, lines)
 
 
 def represent(order: Order, lines: Iterable[Line]) -> dict[str, Any]:
@@ -241,7 +324,7 @@ class CreateOrderSerializer(StrictSerializer):
     """The cart to order."""
 
     # ``context`` gives the ``request``, which may carry an ``Idempotency-Key``.
-    cart_id = StrictUUIDField(help_text="The cart to order. It is gone afterwards.")
+    cart_id = StrictUUIDField(help_text="The cart to order. It is deleted by the checkout.")
 
     def save(self, **kwargs: Any) -> Answer:
         """
@@ -285,7 +368,7 @@ class CreateOrderSerializer(StrictSerializer):
         """Return the order that this customer made of the cart before."""
         order = Order.objects.with_lines().filter(cart_id=cart_id, customer=customer).first()
         if order is None:
-            raise NotFound("There is no such cart.")
+            raise NotFound("Cart not found.")
         return Answer(status.HTTP_200_OK, OrderSerializer(order).data, replayed=True)
 
     def _named_request(self) -> NamedRequest | None:

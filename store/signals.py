@@ -1,6 +1,8 @@
 """What happens in the shop. Listeners connect in their own ``apps.py``; the shop does not know them."""
 
-from worker.signals import DurableSignal
+from django.dispatch import Signal
+
+from celery_ledger.signals import DurableSignal
 
 order_created = DurableSignal("store.order_created")
 """
@@ -59,4 +61,14 @@ Arguments: ``product``, a :class:`store.models.Product`.
 Not sent again until there was as much as the threshold in between; not for a threshold of 0; and not by
 imports, nor when the threshold itself is raised: the daily sweep reports what is low whatever the reason.
 Receivers must be repeatable, as for ``order_created``.
+"""
+
+address_wished = Signal()
+"""
+Sent when a customer asks for another mail address, inside the transaction that saves the profile.
+
+Arguments: ``user``; ``email``, the address that is wished for.
+
+An ordinary signal: whoever answers for addresses changes the user's, or asks first whether it is the user's, and
+raises :class:`store.customers.AddressTaken` or :class:`store.customers.TooManyAddresses`, which refuses the request.
 """

@@ -6,15 +6,17 @@ success. What tidies up is enqueued by beat, and run in small transactions of it
 """
 
 from datetime import timedelta
+from itertools import chain
 
 from celery import shared_task
 from django.conf import settings
 
+from celery_ledger.desk import turns
 from store import carts, idempotency, inventory
 from store.models import Order
 
 
-@shared_task(name="store.tasks.update_inventory", queue="inventory", batch_size=200)
+@shared_task(name="store.tasks.update_inventory", label="Bring the shelf up to date", queue="inventory", batch_size=200)
 def update_inventory(order_ids: list[int]) -> None:
     """
     Settle the stock that these orders reserved: the goods have left.
@@ -30,14 +32,16 @@ def update_inventory(order_ids: list[int]) -> None:
 @shared_task(name="store.tasks.drop_abandoned_carts", queue="scheduled", transactional=False)
 def drop_abandoned_carts() -> int:
     """
-    Delete the carts that were made over ``CART_LIFETIME_DAYS`` ago, and return how many.
+    Delete carts of over ``CART_LIFETIME_DAYS`` ago, nobody's empty ones after a day, and return how many.
 
     Repeatable: what is gone stays gone.
     """
-    return carts.drop_abandoned(older_than=timedelta(days=settings.CART_LIFETIME_DAYS))
+    unused = carts.drop_unused(older_than=timedelta(days=1))
+    abandoned = carts.drop_abandoned(older_than=timedelta(days=settings.CART_LIFETIME_DAYS))
+    return turns.take(drop_abandoned_carts, chain(unused, abandoned))
 
 
 @shared_task(name="store.tasks.prune_idempotency_keys", queue="scheduled", transactional=False)
 def prune_idempotency_keys() -> int:
     """Delete the idempotency keys that nobody may use any more, and return how many. Repeatable."""
-    return idempotency.prune()
+    return turns.take(prune_idempotency_keys, idempotency.prune())

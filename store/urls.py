@@ -14,6 +14,7 @@ urlpatterns = [
     path("customers/me/", views.MyProfileView.as_view()),
     path("carts/", views.CartsView.as_view()),
     path("carts/<uuid:cart_id>/", views.CartView.as_view()),
+    path("carts/<uuid:cart_id>/claim/", views.CartClaimView.as_view()),
     path("carts/<uuid:cart_id>/items/", views.CartItemsView.as_view()),
     path("carts/<uuid:cart_id>/items/<int:item_id>/", views.CartItemView.as_view()),
     path("", include(router.urls)),

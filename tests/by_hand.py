@@ -1,7 +1,8 @@
 """The relay's and the clock's part in tests of single steps of the ledger."""
 
-from worker import ledger
-from worker.models import DurableTask
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import ledger
+from celery_ledger.work import consumer
 
 Status = DurableTask.Status
 
@@ -10,6 +11,11 @@ def publish(*queues: str) -> list[str]:
     """Claim what is due, as the relay does, and return the ids that its messages would carry."""
     rooms = dict.fromkeys(queues or ("default",), 1_000)
     return [str(row.id) for row in ledger.claim(rooms, lease=60, limit=1_000)]
+
+
+def take(task, ids: list[str]) -> str:
+    """Do with a message what a worker does, and return what became of its rows, in words."""
+    return str(consumer.consume(task, ids))
 
 
 def make_due() -> None:

@@ -3,14 +3,20 @@
 import logging
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 
 from tests import processes
+from tests.tcp_proxy import tcp_proxy
 from worker.celery import app
 
 # Threads that tests start would otherwise meet the app of the pytest-celery plugin, which comes first.
 app.set_default()
+# How long an example takes says more of what else this machine does.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 # A line for each of a thousand requests would bury what a failed test has to say.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -52,6 +58,14 @@ def leave_out(config, items, marker):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let what a test with half a surrogate pair said travel from its process to the one that reports."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def asks_for_faults(config):
@@ -104,3 +118,12 @@ def machine(transactional_db, tmp_path):
     """A database, a broker, and room for real processes of the project."""
     with processes.Machine(tmp_path) as machine:
         yield machine
+
+
+@pytest.fixture
+def database_proxy(machine):
+    """A proxy before the database, for the processes that are started with its ``url``."""
+    url = urlsplit(machine.environment["DATABASE_URL"])
+    with tcp_proxy(url.hostname, url.port) as proxy:
+        proxy.url = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{proxy.port}")).geturl()
+        yield proxy

@@ -22,15 +22,19 @@ TEMPLATES = ROOT / "email_app" / "templates" / "email_app"
 WIDTH, HEIGHT = 640, 1400
 INTRODUCTION = """# The mails
 
-Every mail has a text and an HTML part, and is shown here as it comes. Drawn by `python -m tests.mail_pictures`.
+Every mail has a text part and an HTML part; both are shown here. Drawn by `python -m tests.mail_pictures`.
 """
 OCCASIONS = {
     "order_confirmation": "when an order is placed",
     "order_cancellation": "when an order is cancelled",
-    "welcome": "when somebody registers",
-    "duplicate_order": "to each manager, when a customer places the same lines again",
-    "notification": "to whoever wants notifications of its kind by mail",
-    "sales_report": "to each manager every morning, and to whom of the staff asks for one",
+    "welcome": "when a user registers",
+    "address_check": "to an address that has not been confirmed, also in place of emails about orders",
+    "address_change": "to a verified address that its user wants to replace",
+    "password_reset": "when a password reset is requested",
+    "password_changed": "when a password has been changed",
+    "duplicate_order": "to each manager when a customer places the same order again",
+    "notification": "to users who chose email for notifications of this kind",
+    "sales_report": "to each manager every morning, and to staff on request",
 }
 
 
@@ -94,17 +98,21 @@ def cause_every_mail() -> None:
     from django.utils import timezone
 
     from analytics_app.models import SaleRecord
+    from celery_ledger.testing import drain
+    from core import passwords
     from core.management.commands.seed_demo import fill_catalogue
     from core.tasks import send_daily_reports
     from notifications.announce import notify
     from notifications.models import Kind
     from store.models import Order, Product
     from tests.shop import api, check_out, make_cart, make_customer, make_manager
-    from worker.testing import drain
 
     settings.ALLOWED_HOSTS = ["*"]
     fill_catalogue()
     products = list(Product.objects.order_by("id"))
+    account = {"username": "lin", "email": "lin@shop.example", "password": "correct horse battery"}
+    assert api().post("/api/users/", account, format="json").status_code == 201
+    drain()
     ada = make_customer(username="ada", first_name="Ada", email="ada@shop.example")
     make_manager(username="grace", first_name="Grace", email="grace@shop.example")
     client = api(ada)
@@ -113,6 +121,10 @@ def cause_every_mail() -> None:
     again = check_out(client, make_cart(lines, ada)).json()
     drain()
     client.post(f"/api/orders/{again['id']}/cancel/")
+    drain()
+    api().post("/api/auth/password/reset/", {"email": "ada@shop.example"}, format="json")
+    passwords.set_new(ada.user, "staple of a new horse")
+    client.patch("/api/customers/me/", {"email": "ada@new.example"}, format="json")
     drain()
     # Two weeks of sales, for the picture in the report.
     for number in range(1, 15):

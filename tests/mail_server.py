@@ -25,6 +25,8 @@ class MailServer(Controller):
         self.refused: dict[str, str] = {}
         self.received = []
         self.connections = 0
+        #: Seconds that it takes for a mail.
+        self.delay = 0.0
         #: Called when the next mail has come, before it is answered.
         self.before_answer: Callable[[], object] | None = None
         #: Messages-IDs of mails that were taken and never acknowledged.
@@ -47,6 +49,7 @@ class MailServer(Controller):
         return OK
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        await asyncio.sleep(self.delay)
         answer = self.answers.popleft() if self.answers else OK
         if answer in {OK, "drop"}:
             self.received.append(message_from_bytes(envelope.content, policy=policy.default))

@@ -72,6 +72,22 @@ class OwnRabbitMQ:
             except NotFound:
                 return 0
 
+    def limit(self, queue: str, messages: int) -> None:
+        """Have a queue refuse what is beyond so many messages."""
+        definition = f'{{"max-length": {messages}, "overflow": "reject-publish"}}'
+        self._control("set_policy", "full", f"^{queue}$", definition, "--apply-to", "queues")
+
+    def take_limits_off(self) -> None:
+        self._control("clear_policy", "full")
+
+    def _control(self, *command: str) -> None:
+        subprocess.run(
+            [str(self.script.parent / "rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], *command],
+            env=self.environment,
+            capture_output=True,
+            check=True,
+        )
+
     def _answers(self) -> bool:
         try:
             with kombu.Connection(self.url, connect_timeout=2) as link:

@@ -7,13 +7,16 @@ import time
 import uuid
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from celery import shared_task
 from django.db import connection, transaction
 
+from celery_ledger.context import about_item
+from celery_ledger.errors import PermanentError
+from celery_ledger.signals import DurableSignal
 from store.models import Collection
-from worker.errors import PermanentError
-from worker.signals import DurableSignal
+from worker.task import Task
 
 logger = logging.getLogger(__name__)
 #: Titles whose tasks fail, and how; tests fill and clear it.
@@ -56,6 +59,21 @@ def tell_retries(self) -> None:
     raise RuntimeError("again")
 
 
+@shared_task(name="tests.tell_key", bind=True, transactional=False)
+def tell_key(self) -> None:
+    seen.append(self.request.id)
+    raise RuntimeError("again")
+
+
+@shared_task(name="tests.leave_mark", transactional=False)
+def leave_mark(path: str, seconds: float) -> None:
+    """Leave a line each time: an effect that no database knows of."""
+    logger.info("%s is under way", path)
+    time.sleep(seconds)
+    with Path(path).open("a") as file:
+        file.write("mark\n")
+
+
 @shared_task(name="tests.count_down")
 def count_down(number: int) -> None:
     seen.append(number)
@@ -67,6 +85,13 @@ def count_down(number: int) -> None:
 def enqueue_for_each(titles: list[str]) -> None:
     for title in titles:
         make_collection.delay(title)
+
+
+@shared_task(name="tests.enqueue_about_each", batch_size=50)
+def enqueue_about_each(titles: list[str]) -> None:
+    for title in titles:
+        with about_item(title):
+            make_collection.delay(title)
 
 
 @shared_task(name="tests.ring", transactional=False)
@@ -85,6 +110,31 @@ def come_back(self, seconds: float) -> None:
 @shared_task(name="tests.come_back_at", bind=True)
 def come_back_at(self, moment: str) -> None:
     raise self.retry(eta=datetime.fromisoformat(moment))
+
+
+@shared_task(name="tests.retry_as_told", bind=True, max_retries=2)
+def retry_as_told(self, options: dict[str, object], round: int = 1) -> int:
+    seen.append(round)
+    if round < 3:
+        raise self.retry(**options)
+    return round
+
+
+@shared_task(name="tests.pause_evenly", retry_kwargs={"max_retries": 4, "countdown": 30})
+def pause_evenly() -> None:
+    raise RuntimeError("again")
+
+
+@shared_task(
+    name="tests.retry_by_celery", autoretry_for=(RuntimeError,), retry_kwargs={"max_retries": 1, "countdown": 30}
+)
+def retry_by_celery() -> None:
+    raise RuntimeError("again")
+
+
+@shared_task(name="tests.go_last", priority=9, expires=3600)
+def go_last(title: str) -> None:
+    seen.append(title)
 
 
 @shared_task(name="tests.give_up", dont_autoretry_for=(ZeroDivisionError,), max_retries=2)
@@ -139,7 +189,16 @@ def make_slowly(title: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
-@shared_task(name="tests.heed_nothing")
+class Told(Task):
+    """A task that says what it is told of its failures."""
+
+    abstract = True
+
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        logger.info("%s was told that %s of %s failed", self.name, task_id, args)
+
+
+@shared_task(name="tests.heed_nothing", base=Told, max_retries=0)
 def heed_nothing(seconds: float) -> None:
     """Go on whatever is raised, and keep the transaction busy: the database does not end it for being idle."""
     deadline = time.monotonic() + seconds

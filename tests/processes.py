@@ -40,6 +40,20 @@ def wait_until(what: str, condition: Callable[[], Any], *, seconds: float = 60) 
     return time.monotonic() - began
 
 
+def best_of(measure: Callable[[], float], *, below: float, tries: int = 3) -> float:
+    """
+    Return the least of up to ``tries`` measurements, and take no more once one is ``below`` what is allowed.
+
+    A busy machine is slow now and then; what is slow by itself stays so.
+    """
+    best = measure()
+    for _ in range(tries - 1):
+        if best < below:
+            break
+        best = min(best, measure())
+    return best
+
+
 def _die_with_the_test_run() -> None:
     """Have Linux kill this process when the test run is killed: a worker left over would take others' messages."""
     if sys.platform == "linux":
@@ -47,15 +61,17 @@ def _die_with_the_test_run() -> None:
 
 
 class Process:
-    """A process of the project, in a process group of its own."""
+    """A process of the project, or of another in ``folder``, in a process group of its own."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], log: Path, *, folder: Path = ROOT
+    ) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=folder,
                 env=environment,
                 stdout=output,
                 stderr=output,

@@ -6,15 +6,47 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
+import redis
 from django.db import connection
 from rest_framework_simplejwt.tokens import AccessToken
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from notifications.announce import notify
 from notifications.feed import Feed
+from notifications.models import Kind, Notification
+from notifications.wakeup import bell
 from tests.processes import Machine
+
+#: The group of the channel layer, as Redis knows it.
+GROUP = "shopwire.__group__live"
+
+
+@contextmanager
+def web_that_hears(machine: Machine, settings: Any) -> Iterator[Machine]:
+    """Start a web process, and have a channel layer over which this process rings for it."""
+    usual = settings.CHANNEL_LAYERS["default"]
+    address = f"redis://127.0.0.1:{machine.redis_port}/0"
+    settings.CHANNEL_LAYERS = {"default": {**usual, "CONFIG": {**usual["CONFIG"], "hosts": [address]}}}
+    machine.environment["REDIS_URL"] = address
+    machine.web = machine.start_web()  # type: ignore[attr-defined]
+    yield machine
+    bell.close()  # It knows the channel layer of this test.
+
+
+def tell(*users: Any, message: str = "News.") -> Any:
+    """Write a notification to each user, and return the last."""
+    notify([user.pk for user in users], kind=Kind.ANNOUNCEMENT, message=message)
+    return Notification.objects.order_by("-pk").first()
+
+
+def listeners(machine: Machine) -> int:
+    """How many processes listen for hints at the channel layer."""
+    found: Any = redis.Redis(port=machine.redis_port).pubsub_numsub(GROUP)
+    return int(dict(found)[GROUP.encode()])
 
 
 def token_of(user: Any) -> str:
@@ -46,9 +78,12 @@ def sse_events(response: httpx.Response) -> Iterator[dict[str, str]]:
             event[name] = value
 
 
-def websocket(machine: Machine, user: Any = None, after: int | None = None, **options: Any) -> ClientConnection:
+def websocket(
+    machine: Machine, user: Any = None, after: int | None = None, *, events: str | None = None, **options: Any
+) -> ClientConnection:
     """Open the WebSocket of a user."""
-    query = "" if after is None else f"?after={after}"
+    asked = {"after": after, "events": events}
+    query = f"?{urlencode({name: value for name, value in asked.items() if value is not None})}"
     if user is not None:
         options["subprotocols"] = ["bearer", token_of(user)]
     address = f"ws://127.0.0.1:{machine.web_port}/ws/notifications/{query}"

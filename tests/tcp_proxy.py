@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 CHUNK = 65_536
 
@@ -12,13 +13,15 @@ class TcpProxy:
     """
     Passes bytes between its clients and ``upstream``, until told otherwise.
 
-    ``cuts`` counts the connections that were cut, ``dropped`` the answers that were thrown away.
+    ``cuts`` counts the connections that were cut, ``dropped`` the answers that were thrown away, and ``turns`` how
+    often a client spoke after it had heard something: round trips, whatever travelled together in each.
     """
 
     def __init__(self, upstream: tuple[str, int]) -> None:
         self.upstream = upstream
         self.cuts = 0
         self.dropped = 0
+        self.turns = 0
         self._passing = threading.Event()
         self._passing.set()
         self._refusing = False
@@ -83,30 +86,37 @@ class TcpProxy:
             pair = (client, server)
             with self._lock:
                 self._pairs.add(pair)
-            losing = threading.Event()
+            talk = Talk()
             for source, sink, from_client in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._pump, args=(pair, source, sink, losing, from_client), daemon=True).start()
+                threading.Thread(target=self._pump, args=(pair, source, sink, talk, from_client), daemon=True).start()
 
     def _pump(
         self,
         pair: tuple[socket.socket, socket.socket],
         source: socket.socket,
         sink: socket.socket,
-        losing: threading.Event,
+        talk: "Talk",
         from_client: bool,
     ) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 self._passing.wait()
-                if not from_client and losing.is_set():
+                if not from_client and talk.is_to_be_lost:
                     self.dropped += 1
                     break
                 if from_client and self._is_to_be_lost(data):
-                    losing.set()
+                    talk.is_to_be_lost = True
+                self._count(talk, from_client=from_client)
                 sink.sendall(data)
         with self._lock:
             self._pairs.discard(pair)
         _reset(*pair)
+
+    def _count(self, talk: "Talk", *, from_client: bool) -> None:
+        with self._lock:
+            if from_client and talk.server_spoke_last:
+                self.turns += 1
+            talk.server_spoke_last = not from_client
 
     def _is_to_be_lost(self, data: bytes) -> bool:
         with self._lock:
@@ -114,6 +124,14 @@ class TcpProxy:
                 return False
             self._drop_after = None
             return True
+
+
+@dataclass
+class Talk:
+    """What a connection's two directions know of each other."""
+
+    server_spoke_last: bool = True
+    is_to_be_lost: bool = False
 
 
 def _reset(*sockets: socket.socket) -> None:

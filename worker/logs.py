@@ -6,14 +6,14 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from worker.context import current_request_id, current_subject
+from celery_ledger.context import current_request_id, current_subject
 
 #: What moves a cursor or begins another line: control characters, and Unicode's own line ends and turns of direction.
 UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 #: What a caller may add to a line by ``extra={"data": {...}}``.
 DATA = "data"
 #: What Celery calls the messages that only see whether a queue is consumed.
-CANARY: Final = "worker.tasks.see_canary"
+CANARY: Final = "celery_ledger.tasks.see_canary"
 
 
 class NoCanaries(logging.Filter):

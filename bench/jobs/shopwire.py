@@ -8,7 +8,7 @@ from django.conf import settings
 
 from bench import effects
 from bench.models import Order
-from worker.signals import DurableSignal
+from celery_ledger.signals import DurableSignal
 
 order_created = DurableSignal("bench.order_created")
 

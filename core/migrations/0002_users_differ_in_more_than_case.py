@@ -18,6 +18,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='user',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('email'), name='one_user_an_address', violation_error_message='This address is taken.'),
+            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('email'), name='one_user_an_address', violation_error_message='This address is already in use.'),
         ),
     ]

@@ -16,10 +16,14 @@ SCHEDULES = [
 ]
 
 
+#: Whose policies of schedules were when this ran.
+POLICIES = ("worker", "SchedulePolicy")
+
+
 def seed(apps, schema_editor):
     crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects
     schedules = apps.get_model("django_celery_beat", "PeriodicTask").objects
-    policies = apps.get_model("worker", "SchedulePolicy").objects
+    policies = apps.get_model(*POLICIES).objects
     for name, task, minute, hour, catch_up, alert_after in SCHEDULES:
         crontab, _ = crontabs.get_or_create(
             minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*", timezone="UTC"

@@ -1,24 +1,47 @@
-import { type ReactNode } from "react";
+import { type ReactNode, useEffect } from "react";
 import { Redirect, Route, Switch, useLocation } from "wouter";
 
+import { chunk } from "./chunk";
 import { Page } from "./parts/Page";
-import { Failure, Skeleton } from "./parts/states";
-import { Account } from "./pages/Account";
-import { Cart } from "./pages/Cart";
+import { Blank, Failure } from "./parts/states";
 import { Catalogue } from "./pages/Catalogue";
-import { Messages } from "./pages/Messages";
 import { NotFound } from "./pages/NotFound";
-import { NotificationsTab } from "./pages/NotificationsTab";
-import { Operations } from "./pages/Operations";
-import { Order } from "./pages/Order";
-import { Orders } from "./pages/Orders";
-import { Product } from "./pages/Product";
-import { Register, SignIn } from "./pages/SignIn";
 import { useSession } from "./session";
 import { text } from "./text";
 
+// The catalogue comes with the first script; what follows it comes while the catalogue is looked at.
+const Product = chunk(() => import("./pages/Product").then((page) => page.Product));
+const Cart = chunk(() => import("./pages/Cart").then((page) => page.Cart));
+const SignIn = chunk(() => import("./pages/SignIn").then((page) => page.SignIn));
+const Register = chunk(() => import("./pages/SignIn").then((page) => page.Register));
+const VerifyEmail = chunk(() => import("./pages/VerifyEmail").then((page) => page.VerifyEmail));
+const ResetPassword = chunk(() => import("./pages/ResetPassword").then((page) => page.ResetPassword));
+const Orders = chunk(() => import("./pages/Orders").then((page) => page.Orders));
+const Order = chunk(() => import("./pages/Order").then((page) => page.Order));
+const NotificationsTab = chunk(() => import("./pages/NotificationsTab").then((page) => page.NotificationsTab));
+const Messages = chunk(() => import("./pages/Messages").then((page) => page.Messages));
+const Account = chunk(() => import("./pages/Account").then((page) => page.Account));
+const Operations = chunk(() => import("./pages/Operations").then((page) => page.Operations));
+
+/** Have the pages of a buyer at hand, also for when the network is gone. The operators' come to operators. */
+function useSoon() {
+  const { user } = useSession();
+  const asked = user !== undefined;
+  useEffect(() => {
+    if (!asked) return undefined;
+    const timer = setTimeout(() => {
+      for (const page of [Product, Cart, SignIn, Orders, Order, NotificationsTab, Messages, Account]) page.soon();
+    }, SOON);
+    return () => clearTimeout(timer);
+  }, [asked]);
+}
+
+/** Milliseconds from when it is known who is there until the other pages are fetched: the first one comes first. */
+const SOON = 1000;
+
 /** Every page. The web process knows the same addresses, in core/urls.py. */
 export function Pages() {
+  useSoon();
   return (
     <Switch>
       <Route path="/">
@@ -33,6 +56,12 @@ export function Pages() {
       </Route>
       <Route path="/register">
         <Register />
+      </Route>
+      <Route path="/verify-email">
+        <VerifyEmail />
+      </Route>
+      <Route path="/reset-password">
+        <ResetPassword />
       </Route>
       <Route path="/orders">
         <SignedIn>
@@ -78,8 +107,11 @@ function SignedIn({ children, staff = false }: { children: ReactNode; staff?: bo
   const { user, error, ask } = useSession();
   const [here] = useLocation();
   if (user === undefined) {
+    if (!error) return <Blank />;
     return (
-      <Page title={text.shop}>{error ? <Failure error={error} retry={() => void ask()} /> : <Skeleton rows={4} />}</Page>
+      <Page title={text.shop}>
+        <Failure error={error} retry={() => void ask()} />
+      </Page>
     );
   }
   if (user === null) return <Redirect to={`/sign-in?next=${encodeURIComponent(here)}`} replace />;

@@ -1,14 +1,16 @@
-import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 
-import { api, ask, type Cart, ProblemError } from "./api/client";
-
-const KEPT = "shopwire.cart";
+import { api, ask, type Cart, ProblemError, type Product } from "./api/client";
+import { carts, type Owner } from "./carts";
+import { openAttempt } from "./checkout";
+import { useSession } from "./session";
+import { hearOthers, tellOthers } from "./tabs";
 
 interface Basket {
   /** Undefined until it is known; null where there is none. */
   cart: Cart | null | undefined;
   error: Error | undefined;
-  /** The id of the cart, also of one that the shop no longer has. */
+  /** The id of the cart, also of one that is gone while its order had no answer. */
   id: string | null;
   reload: () => Promise<void>;
   add: (product: number, quantity: number) => Promise<void>;
@@ -18,80 +20,148 @@ interface Basket {
   forget: () => void;
 }
 
+interface Read {
+  owner: Owner | undefined;
+  id: string | null;
+  cart: Cart | null | undefined;
+  error?: Error;
+}
+
+const UNKNOWN: Read = { owner: undefined, id: null, cart: undefined };
 const Context = createContext<Basket | null>(null);
 
-/** The cart of this browser: its id is kept here, all else is the shop's to say. */
+/** The cart of whoever is signed in, or nobody's: its id is kept here, all else is the shop's to say. */
 export function CartProvider({ children }: { children: ReactNode }) {
-  const [id, setId] = useState(() => localStorage.getItem(KEPT));
-  const [cart, setCart] = useState<Cart | null | undefined>(id ? undefined : null);
-  const [error, setError] = useState<Error>();
+  const { user, error: unasked, ask: askWho } = useSession();
+  const owner = user === undefined ? undefined : (user?.id ?? null);
+  const [last, setLast] = useState(UNKNOWN);
+  // What was read for somebody else is nothing that this person is shown, not even for a moment.
+  const { cart, id, error } = last.owner === owner && owner !== undefined ? last : UNKNOWN;
+  const turn = useRef(0);
+  const taken = useRef(Promise.resolve());
 
-  const read = useCallback(async (wanted: string) => {
-    try {
-      setCart(await ask(api.GET("/api/carts/{cart_id}/", { params: { path: { cart_id: wanted } } })));
-      setError(undefined);
-    } catch (reason) {
-      if (reason instanceof ProblemError && reason.status === 404) setCart(null);
-      else setError(reason as Error);
-    }
-  }, []);
+  /** Return who is signed in by the shop's word: a cart is also unreachable to whoever is not, or no longer, its owner. */
+  const whoIs = useCallback(async (): Promise<Owner> => {
+    const session = await askWho();
+    return session?.user?.id ?? null;
+  }, [askWho]);
+
+  const read = useCallback(
+    async (whose: Owner) => {
+      const mine = ++turn.current;
+      const show = (found: Omit<Read, "owner">) => mine === turn.current && setLast({ owner: whose, ...found });
+      for (;;) {
+        const wanted = carts.of(whose);
+        if (!wanted) return void show({ id: null, cart: null });
+        try {
+          return void show({ id: wanted, cart: await ask(get(wanted)) });
+        } catch (reason) {
+          if (!isGone(reason)) return void show({ id: wanted, cart: undefined, error: reason as Error });
+          if (whose !== null && (await whoIs()) !== whose) return; // Whose turn it is now is told by the session.
+          if (whose !== null && openAttempt(wanted, whose)) return void show({ id: wanted, cart: null });
+          carts.drop(whose, wanted);
+        }
+      }
+    },
+    [whoIs],
+  );
   const reload = useCallback(async () => {
-    if (id) await read(id);
-  }, [id, read]);
-  useEffect(() => void reload(), [reload]);
+    if (owner !== undefined) await read(owner);
+  }, [owner, read]);
+
+  useEffect(() => {
+    if (owner === undefined) return;
+    taken.current = takeAlong(owner);
+    void taken.current.then(() => read(owner));
+  }, [owner, read]);
+  useEffect(() => hearOthers("cart", () => void reload()), [reload]);
 
   const forget = useCallback(() => {
-    localStorage.removeItem(KEPT);
-    setId(null);
-    setCart(null);
-  }, []);
+    if (owner === undefined || !id) return;
+    carts.drop(owner, id);
+    tellOthers("cart");
+    setLast({ owner, id: null, cart: null });
+    void read(owner);
+  }, [owner, id, read]);
   const add = useCallback(
     async (product: number, quantity: number) => {
-      const put = (cart_id: string) =>
-        ask(api.POST("/api/carts/{cart_id}/items/", { params: { path: { cart_id } }, body: { product_id: product, quantity } }));
-      const begin = async () => {
-        const made = await ask(api.POST("/api/carts/", { body: {} }));
-        localStorage.setItem(KEPT, made.id);
-        setId(made.id);
-        return made.id;
-      };
-      let target = id && cart !== null ? id : await begin();
-      try {
-        await put(target);
-      } catch (reason) {
-        // The cart may have gone since: ordered in another window, or dropped for its age.
-        const gone = reason instanceof ProblemError && reason.status === 404 && target === id;
-        if (!gone) throw reason;
-        target = await begin();
-        await put(target);
+      let whose = owner === undefined ? await whoIs() : owner;
+      await taken.current;
+      for (let tries = 0; ; tries += 1) {
+        const cart_id = carts.of(whose) ?? (await begin(whose));
+        try {
+          await ask(api.POST("/api/carts/{cart_id}/items/", { params: { path: { cart_id } }, body: { product_id: product, quantity } }));
+          break;
+        } catch (reason) {
+          // The cart may have gone since: ordered in another window, dropped for its age, or another's after all.
+          if (tries > 1 || !isGone(reason) || !(await ask(get(cart_id)).then(() => false, isGone))) throw reason;
+          const now = await whoIs();
+          if (now === whose) carts.drop(whose, cart_id);
+          whose = now;
+        }
       }
-      await read(target);
+      tellOthers("cart");
+      await read(whose);
     },
-    [id, cart, read],
+    [owner, whoIs, read],
   );
   const change = useCallback(
     async (item_id: number, quantity: number) => {
       if (!id) return;
       const path = { cart_id: id, item_id };
-      await ask(api.PATCH("/api/carts/{cart_id}/items/{item_id}/", { params: { path }, body: { quantity } }));
-      await read(id);
+      await ask(api.PATCH("/api/carts/{cart_id}/items/{item_id}/", { params: { path }, body: { quantity } })).finally(reload);
+      tellOthers("cart");
     },
-    [id, read],
+    [id, reload],
   );
   const remove = useCallback(
     async (item_id: number) => {
       if (!id) return;
-      await ask(api.DELETE("/api/carts/{cart_id}/items/{item_id}/", { params: { path: { cart_id: id, item_id } } }));
-      await read(id);
+      const path = { cart_id: id, item_id };
+      await ask(api.DELETE("/api/carts/{cart_id}/items/{item_id}/", { params: { path } })).finally(reload);
+      tellOthers("cart");
     },
-    [id, read],
+    [id, reload],
   );
 
+  const failed = error ?? (owner === undefined ? unasked : undefined);
   const value = useMemo(
-    () => ({ cart, error, id, reload, add, change, remove, forget }),
-    [cart, error, id, reload, add, change, remove, forget],
+    () => ({ cart, error: failed, id, reload, add, change, remove, forget }),
+    [cart, failed, id, reload, add, change, remove, forget],
   );
   return <Context value={value}>{children}</Context>;
+}
+
+/** Return how many of a product can still be put into a cart: those in stock that are not in it. */
+export function leftOf({ id, available }: Pick<Product, "id" | "available">, cart: Cart | null | undefined): number {
+  return available - (cart?.items.find(({ product }) => product === id)?.quantity ?? 0);
+}
+
+function get(cart_id: string) {
+  return api.GET("/api/carts/{cart_id}/", { params: { path: { cart_id } } });
+}
+
+function isGone(reason: unknown): boolean {
+  return reason instanceof ProblemError && reason.status === 404;
+}
+
+async function begin(owner: Owner): Promise<string> {
+  const { id } = await ask(api.POST("/api/carts/", { body: {} }));
+  carts.put(owner, id);
+  return id;
+}
+
+/** Make nobody's cart, filled before signing in, the own one of who signed in; an earlier one of theirs comes after it. */
+async function takeAlong(owner: Owner): Promise<void> {
+  const nobodys = owner === null ? null : carts.of(null);
+  if (owner === null || !nobodys) return;
+  try {
+    const { items } = await ask(api.POST("/api/carts/{cart_id}/claim/", { params: { path: { cart_id: nobodys } }, body: {} }));
+    if (items.length > 0) carts.put(owner, nobodys);
+  } catch (reason) {
+    if (!isGone(reason)) return; // It stays nobody's, and is asked for again with the next page.
+  }
+  carts.drop(null, nobodys);
 }
 
 export function useCart(): Basket {

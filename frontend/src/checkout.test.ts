@@ -4,6 +4,8 @@ import { NoAnswerError, ProblemError } from "./api/client";
 import { openAttempt, PATIENCE, placeOrder } from "./checkout";
 
 const CART = "0d5f4f6e-6f1a-4f0e-9d56-000000000001";
+const ADA = 1;
+const BOB = 2;
 const ORDER = { id: 7, status: "placed" };
 const keys: (string | null)[] = [];
 /** What the shop answers, one after the other; null: nothing is heard. */
@@ -35,7 +37,7 @@ afterEach(() => vi.useRealTimers());
 
 it("sends one request for two presses", async () => {
   answers = [json(201, ORDER)];
-  const orders = await settle(Promise.all([placeOrder(CART), placeOrder(CART)]));
+  const orders = await settle(Promise.all([placeOrder(CART, ADA), placeOrder(CART, ADA)]));
 
   expect(orders).toEqual([ORDER, ORDER]);
   expect(keys).toHaveLength(1);
@@ -44,41 +46,62 @@ it("sends one request for two presses", async () => {
 it("asks again under the same key where no answer was heard", async () => {
   answers = [null, refusal(503), json(201, ORDER)];
 
-  expect(await settle(placeOrder(CART))).toEqual(ORDER);
+  expect(await settle(placeOrder(CART, ADA))).toEqual(ORDER);
   expect(keys).toHaveLength(3);
   expect(new Set(keys).size).toBe(1);
-  expect(openAttempt(CART)).toBeNull();
+  expect(openAttempt(CART, ADA)).toBeNull();
 });
 
 it("keeps the attempt open, and its key, until there is an answer", async () => {
   answers = [null, null, null];
-  expect(await settle(placeOrder(CART))).toBeInstanceOf(NoAnswerError);
-  expect(openAttempt(CART)).toMatchObject({ key: keys[0] });
+  expect(await settle(placeOrder(CART, ADA))).toBeInstanceOf(NoAnswerError);
+  expect(openAttempt(CART, ADA)).toMatchObject({ key: keys[0] });
 
   answers = [json(201, ORDER)];
-  expect(await settle(placeOrder(CART))).toEqual(ORDER);
+  expect(await settle(placeOrder(CART, ADA))).toEqual(ORDER);
   expect(new Set(keys).size).toBe(1);
 });
 
 it("waits for a request under the same key that is still running", async () => {
   answers = [refusal(409, "urn:shopwire:problem:idempotency-key-in-use"), json(201, ORDER)];
 
-  expect(await settle(placeOrder(CART))).toEqual(ORDER);
+  expect(await settle(placeOrder(CART, ADA))).toEqual(ORDER);
 });
 
 it("begins another attempt after a refusal", async () => {
   answers = [refusal(409, "urn:shopwire:problem:out-of-stock")];
-  expect(await settle(placeOrder(CART))).toBeInstanceOf(ProblemError);
-  expect(openAttempt(CART)).toBeNull();
+  expect(await settle(placeOrder(CART, ADA))).toBeInstanceOf(ProblemError);
+  expect(openAttempt(CART, ADA)).toBeNull();
 
   answers = [json(201, ORDER)];
-  await settle(placeOrder(CART));
+  await settle(placeOrder(CART, ADA));
   expect(new Set(keys).size).toBe(2);
 });
 
 it("does not take another cart's attempt for this one's", async () => {
   answers = [null, null, null];
-  await settle(placeOrder(CART));
+  await settle(placeOrder(CART, ADA));
 
-  expect(openAttempt("0d5f4f6e-6f1a-4f0e-9d56-000000000002")).toBeNull();
+  expect(openAttempt("0d5f4f6e-6f1a-4f0e-9d56-000000000002", ADA)).toBeNull();
+});
+
+it("leaves nothing open where the shop does not know who asks", async () => {
+  answers = [refusal(401)];
+  expect(await settle(placeOrder(CART, ADA))).toBeInstanceOf(ProblemError);
+
+  expect(openAttempt(CART, ADA)).toBeNull();
+});
+
+it("keeps open what may have been ordered before the session ended", async () => {
+  answers = [null, refusal(401)];
+  await settle(placeOrder(CART, ADA));
+
+  expect(openAttempt(CART, ADA)).toMatchObject({ key: keys[0] });
+});
+
+it("does not go on with what somebody else began", async () => {
+  answers = [null, null, null];
+  await settle(placeOrder(CART, ADA));
+
+  expect(openAttempt(CART, BOB)).toBeNull();
 });

@@ -13,18 +13,21 @@ export const PATIENCE = [1000, 3000];
 
 interface Attempt {
   cart: string;
+  /** The id of the user whose press began it: nobody else goes on with it. */
+  user: number;
   key: string;
+  /** How often it was asked for. */
+  sent: number;
 }
 
-/** Return the attempt to order `cart` that has had no answer yet, if there is one. */
-export function openAttempt(cart: string | null): Attempt | null {
+/** Return the attempt of `user` to order `cart` that has had no answer yet, if there is one. */
+export function openAttempt(cart: string | null, user: number): Attempt | null {
   const kept = sessionStorage.getItem(KEPT);
   const attempt = kept ? (JSON.parse(kept) as Attempt) : null;
-  return attempt && attempt.cart === cart ? attempt : null;
+  return attempt && attempt.cart === cart && attempt.user === user ? attempt : null;
 }
 
-function begin(cart: string): Attempt {
-  const attempt = openAttempt(cart) ?? { cart, key: crypto.randomUUID() };
+function keep(attempt: Attempt): Attempt {
   sessionStorage.setItem(KEPT, JSON.stringify(attempt));
   return attempt;
 }
@@ -32,14 +35,14 @@ function begin(cart: string): Attempt {
 const underWay = new Map<string, Promise<Order>>();
 
 /**
- * Order `cart`; called again while that is under way, return the same promise.
+ * Order `cart` for `user`, who is signed in; called again while that is under way, return the same promise.
  *
  * Throws ProblemError where the shop refuses, NoAnswerError where it was not heard after several tries.
  */
-export function placeOrder(cart: string): Promise<Order> {
+export function placeOrder(cart: string, user: number): Promise<Order> {
   const same = underWay.get(cart);
   if (same) return same;
-  const attempt = begin(cart);
+  const attempt = openAttempt(cart, user) ?? { cart, user, key: crypto.randomUUID(), sent: 0 };
   const promise = send(attempt).finally(() => underWay.delete(cart));
   underWay.set(cart, promise);
   return promise;
@@ -47,6 +50,7 @@ export function placeOrder(cart: string): Promise<Order> {
 
 async function send(attempt: Attempt): Promise<Order> {
   for (let tries = 0; ; tries += 1) {
+    attempt = keep({ ...attempt, sent: attempt.sent + 1 });
     try {
       const order = await ask(
         api.POST("/api/orders/", {
@@ -58,16 +62,19 @@ async function send(attempt: Attempt): Promise<Order> {
       return order;
     } catch (error) {
       const wait = PATIENCE[tries];
-      if (settles(error)) sessionStorage.removeItem(KEPT);
+      if (settles(error, attempt)) sessionStorage.removeItem(KEPT);
       if (!mayPass(error) || wait === undefined) throw error;
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 }
 
-/** Whether the shop has looked at the cart and said no: another press is another attempt. */
-function settles(error: unknown): boolean {
-  return error instanceof ProblemError && [400, 404, 409, 422].includes(error.status) && !isRunning(error);
+/** Whether the shop has said no, so that another press is another attempt. */
+function settles(error: unknown, attempt: Attempt): boolean {
+  if (!(error instanceof ProblemError) || isRunning(error)) return false;
+  // Turned away at the door, nothing is ordered; but of an earlier request nothing may have been heard.
+  if ([401, 403].includes(error.status)) return attempt.sent === 1;
+  return [400, 404, 409, 422].includes(error.status);
 }
 
 /** Whether the same request may well be answered in a moment. */

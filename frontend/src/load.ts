@@ -9,22 +9,44 @@ export interface Loaded<T> {
   set: (value: T) => void;
 }
 
-/** Call `load` now, whenever `key` changes and on `reload()`; an answer that is overtaken is dropped. */
-export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>): Loaded<T> {
-  const [state, setState] = useState<{ key: string; value?: T; error?: Error; loading: boolean }>({ key, loading: true });
+/** What is kept for whoever comes back to a page, by its key: the last few, and nothing that is somebody's own. */
+const kept = new Map<string, unknown>();
+const MOST_KEPT = 20;
+
+function keep(key: string, value: unknown): void {
+  kept.delete(key);
+  kept.set(key, value);
+  for (const oldest of kept.keys()) {
+    if (kept.size <= MOST_KEPT) break;
+    kept.delete(oldest);
+  }
+}
+
+/** Call `load` now, whenever `key` changes and on `reload()`; an answer that is overtaken is dropped.
+ * With `shared`, what everybody may see is shown as it last was, at once, while it is asked for again. */
+export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, { shared = false } = {}): Loaded<T> {
+  const [state, setState] = useState<{ key: string; value?: T; error?: Error; loading: boolean }>(() => ({
+    key,
+    loading: true,
+    ...(shared && kept.has(key) && { value: kept.get(key) as T }),
+  }));
   const [turn, setTurn] = useState(0);
   const latest = useRef(load);
   latest.current = load;
 
   useEffect(() => {
     const abort = new AbortController();
-    setState((before) => ({ ...before, key, loading: true }));
+    setState((before) => ({ ...before, key, loading: true, ...(shared && kept.has(key) && { value: kept.get(key) as T }) }));
     latest.current(abort.signal).then(
-      (value) => !abort.signal.aborted && setState({ key, value, loading: false }),
+      (value) => {
+        if (abort.signal.aborted) return;
+        if (shared) keep(key, value);
+        setState({ key, value, loading: false });
+      },
       (error: Error) => !abort.signal.aborted && setState((before) => ({ ...before, key, error, loading: false })),
     );
     return () => abort.abort();
-  }, [key, turn]);
+  }, [key, turn, shared]);
 
   return {
     value: state.value,

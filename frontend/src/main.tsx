@@ -9,6 +9,7 @@ import { Pages } from "./Pages";
 import { Layout } from "./parts/Layout";
 import { Toasts } from "./parts/toasts";
 import { SessionProvider } from "./session";
+import { keepPlaces } from "./place";
 import { locale, text } from "./text";
 
 /** Shows something where a page would otherwise be blank. */
@@ -33,6 +34,7 @@ class Crash extends Component<{ children: ReactNode }, { crashed: boolean }> {
 }
 
 document.documentElement.lang = locale;
+keepPlaces();
 createRoot(document.getElementById("app")!).render(
   <StrictMode>
     <Crash>

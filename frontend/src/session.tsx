@@ -2,6 +2,7 @@ import { createContext, type ReactNode, useCallback, useContext, useEffect, useM
 
 import { api, ask, NOT_SIGNED_IN, type Session } from "./api/client";
 import { turnOff } from "./push";
+import { hearOthers, tellOthers } from "./tabs";
 
 type User = Session["user"];
 
@@ -11,7 +12,8 @@ interface Known {
   flowerUrl: string | null;
   /** Why the shop has not said, if it has not. */
   error: Error | undefined;
-  ask: () => Promise<void>;
+  /** Ask the shop again who is signed in, and return what it says; undefined where it does not answer. */
+  ask: () => Promise<Session | undefined>;
   signIn: (username: string, password: string) => Promise<void>;
   signOut: () => Promise<void>;
 }
@@ -24,22 +26,29 @@ export function SessionProvider({ children }: { children: ReactNode }) {
 
   const known = useCallback(async () => {
     try {
-      setSession(await ask(api.GET("/api/session/")));
+      const answer = await ask(api.GET("/api/session/"));
+      // The same person is the same object: nothing that hangs on it begins anew.
+      setSession((before) => (JSON.stringify(before) === JSON.stringify(answer) ? before : answer));
       setError(undefined);
+      return answer;
     } catch (reason) {
       setError(reason as Error);
+      return undefined;
     }
   }, []);
   const signIn = useCallback(async (username: string, password: string) => {
     setSession(await ask(api.POST("/api/session/", { body: { username, password } })));
+    tellOthers("session");
   }, []);
   const signOut = useCallback(async () => {
     // Whoever uses this browser next is not shown what this person is told.
     await turnOff().catch(() => undefined);
     await ask(api.DELETE("/api/session/"));
     setSession({ user: null, flower_url: null });
+    tellOthers("session");
   }, []);
   useEffect(() => void known(), [known]);
+  useEffect(() => hearOthers("session", () => void known()), [known]);
   const isSignedIn = Boolean(session?.user);
   useEffect(() => {
     if (!isSignedIn) return undefined;

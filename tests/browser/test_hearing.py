@@ -41,7 +41,7 @@ def test_what_happens_elsewhere_shows_here_by_whichever_way_works(visitor, page,
 
     expect(here.page.get_by_text(f"Your order {order} of")).to_be_visible()
     unread(here.page, 1)
-    here.page.get_by_role("link", name="Look").click()
+    here.page.get_by_role("link", name="View").click()
     expect(here.page.get_by_role("heading", name=f"Order {order}")).to_be_visible()
     expect(here.page.get_by_role("link", name=re.compile("unread"))).to_be_hidden()
 
@@ -159,8 +159,8 @@ def test_who_is_blocked_is_not_written_to_until_messages_are_taken_again(visitor
     other.expect_complaints("403")
     other.page.get_by_label("Message", exact=True).fill("Why not?")
     other.page.get_by_role("button", name="Send").click()
-    expect(other.page.get_by_text("No messages are taken between you and this person.")).to_be_visible()
-    page.get_by_role("button", name="Take messages again").click()
+    expect(other.page.get_by_text("You cannot exchange messages with this user.")).to_be_visible()
+    page.get_by_role("button", name="Unblock").click()
 
     expect(page.get_by_label("Message", exact=True)).to_be_visible()
     other.page.get_by_role("button", name="Send").click()
@@ -170,7 +170,7 @@ def test_who_is_blocked_is_not_written_to_until_messages_are_taken_again(visitor
 def test_a_number_is_verified_with_the_code_that_came_to_it(shop, visitor, page):
     visitor.register()
     page.goto("/account")
-    page.get_by_label("Telephone").fill("+44 20 7946 0123")
+    page.get_by_label("Phone number").fill("+44 20 7946 0123")
     page.get_by_role("button", name="Save").click()
     page.get_by_label("Code").fill("12")
     visitor.expect_complaints("400")
@@ -189,14 +189,14 @@ def test_preferences_and_profile_are_kept(visitor, page):
     visitor.register()
     page.goto("/account")
     page.get_by_label("Order placed by Push").uncheck()
-    page.get_by_label("Keep quiet every day").check()
+    page.get_by_label("Use quiet hours every day").check()
     expect(page.get_by_label("From")).to_have_value("22:00")
     page.get_by_label("First name").fill("Ada")
-    page.get_by_label("Telephone").fill("nonsense")
+    page.get_by_label("Phone number").fill("nonsense")
     visitor.expect_complaints("400")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_label("Telephone")).to_have_attribute("aria-invalid", "true")
-    page.get_by_label("Telephone").fill("+44 20 7946 0000")
+    expect(page.get_by_label("Phone number")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Phone number").fill("+44 20 7946 0000")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
 
@@ -204,7 +204,7 @@ def test_preferences_and_profile_are_kept(visitor, page):
 
     expect(page.get_by_label("First name")).to_have_value("Ada")
     expect(page.get_by_label("Order placed by Push")).not_to_be_checked()
-    expect(page.get_by_label("Keep quiet every day")).to_be_checked()
+    expect(page.get_by_label("Use quiet hours every day")).to_be_checked()
 
 
 def announce(name: str, *words: str) -> str:

@@ -56,7 +56,7 @@ def test_a_browser_opts_in_is_pushed_to_and_opts_out(subscriber, address):
     with page.expect_response("**/api/save-sub/") as saved:
         page.get_by_role("button", name="Turn on push").click()
     assert saved.value.status == 201
-    expect(page.get_by_text("This browser gets your notifications.")).to_be_visible()
+    expect(page.get_by_text("Push notifications are on in this browser.")).to_be_visible()
     assert page.evaluate("navigator.serviceWorker.ready.then(({ active }) => active.scriptURL)") == f"{address}/sw.js"
     assert page.evaluate("window.asked.userVisibleOnly")
     assert page.evaluate("window.asked.applicationServerKey") == page.evaluate(
@@ -94,7 +94,7 @@ def test_who_signs_out_is_no_longer_pushed_to_here(subscriber):
     page = subscriber.page
     page.goto("/account")
     page.get_by_role("button", name="Turn on push").click()
-    expect(page.get_by_text("This browser gets your notifications.")).to_be_visible()
+    expect(page.get_by_text("Push notifications are on in this browser.")).to_be_visible()
 
     with page.expect_response("**/api/save-sub/") as forgotten:
         page.locator("header").get_by_role("button", name="Sign out").first.click()
@@ -108,7 +108,7 @@ def test_who_comes_after_somebody_else_is_not_said_to_be_pushed_to(subscriber):
     page = subscriber.page
     page.goto("/account")
     page.get_by_role("button", name="Turn on push").click()
-    expect(page.get_by_text("This browser gets your notifications.")).to_be_visible()
+    expect(page.get_by_text("Push notifications are on in this browser.")).to_be_visible()
     page.context.clear_cookies()  # The session is over, and nobody signed out.
 
     subscriber.register()
@@ -123,4 +123,4 @@ def test_a_browser_that_was_told_not_to_says_so(visitor, page):
     page.goto("/account")
     page.get_by_role("button", name="Turn on push").click()
 
-    expect(page.get_by_text("The browser was told not to show notifications")).to_be_visible()
+    expect(page.get_by_text("Notifications are blocked in this browser")).to_be_visible()

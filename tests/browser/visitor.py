@@ -44,6 +44,10 @@ class Visitor:
         self.page.locator("form").get_by_role("button", name="Sign in").click()
         expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
 
+    def sign_out(self) -> None:
+        self.page.locator("header").get_by_role("button", name="Sign out").click()
+        expect(self.page.locator("header").get_by_role("link", name="Sign in")).to_be_visible()
+
     def register(self) -> str:
         """Register as somebody new, and return the name."""
         name = f"visitor{next(_numbers)}-{uuid.uuid4().hex[:8]}"
@@ -59,7 +63,7 @@ class Visitor:
         for title in titles:
             self.page.goto(f"/?search={quote(title)}")
             self.page.get_by_role("button", name=f"Add to cart {title}").click()
-            expect(self.page.get_by_text(f"{title} is in your cart.").last).to_be_visible()
+            expect(self.page.get_by_text(f"{title} was added to your cart.").last).to_be_visible()
 
     def place_order(self) -> int:
         """Order what is in the cart, and return the order's number."""

@@ -7,9 +7,9 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.models import ProtectedError
 
+from celery_ledger.promises import promises
 from store.models import CartItem, Order, OrderItem, Product
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
-from worker.audit import promises
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 8

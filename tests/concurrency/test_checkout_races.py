@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from django.db import connection, transaction
 
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
 from store.models import Order, Stock, StockMovement
 from store.tasks import update_inventory
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
-from worker.audit import promises
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 #: A race that is lost now and then is not won by one run.

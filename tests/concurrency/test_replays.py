@@ -3,13 +3,13 @@
 import pytest
 from django.db import connection
 
+from celery_ledger.desk import dead_letters
+from celery_ledger.models import DurableTask
+from celery_ledger.rows.outbox import collecting
+from celery_ledger.testing import drain
 from store.models import Collection
 from tests import probe
 from tests.shop import all_at_once
-from worker import dead_letters
-from worker.models import DurableTask
-from worker.outbox import collecting
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Status = DurableTask.Status

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
+from celery_ledger.promises import promises
 from store.models import Order, Stock, StockMovement
 from store.tasks import update_inventory
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
-from worker.audit import promises
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 

@@ -56,7 +56,7 @@ class Shop:
 
     def open_tasks(self, orders: Iterable[int] | None = None, status: str | None = None) -> int:
         """Return how many tasks, of these orders and in this status if given, have not succeeded."""
-        statement = "SELECT count(*) FROM worker_durabletask WHERE status <> 'succeeded'"
+        statement = "SELECT count(*) FROM celery_ledger_durabletask WHERE status <> 'succeeded'"
         parameters: list[Any] = []
         if orders is not None:
             statement += " AND subject = ANY(%s)"
@@ -69,13 +69,13 @@ class Shop:
     def relays_at_work(self) -> set[str]:
         """Return the host names of the relays that were heard of lately."""
         rows = self.database.execute(
-            "SELECT process FROM worker_heartbeat WHERE kind = 'relay' AND beaten_at > now() - interval '10 s'"
+            "SELECT process FROM celery_ledger_heartbeat WHERE kind = 'relay' AND beaten_at > now() - interval '10 s'"
         )
         return {row[0].rpartition(" at ")[2] for row in rows}
 
     def relays_heard_of(self) -> datetime:
         """Return when a relay said last that it is at work."""
-        return self.number("SELECT max(beaten_at) FROM worker_heartbeat WHERE kind = 'relay'")
+        return self.number("SELECT max(beaten_at) FROM celery_ledger_heartbeat WHERE kind = 'relay'")
 
     def number(self, statement: str, *parameters: Any) -> Any:
         return self.database.execute(statement, parameters).fetchone()[0]

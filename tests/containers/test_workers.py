@@ -52,7 +52,7 @@ def test_a_broker_killed_and_started_again_empty(celery_setup, relay, shop):
         assert not broker.container.is_marked(), "the broker has kept what it had"
     shop.assert_done_once(orders)
     subjects = [f"store.order:{order}" for order in orders]
-    assert shop.number("SELECT sum(lapses) FROM worker_durabletask WHERE subject = ANY(%s)", subjects) > 0
+    assert shop.number("SELECT sum(lapses) FROM celery_ledger_durabletask WHERE subject = ANY(%s)", subjects) > 0
 
 
 def test_two_relays_of_which_each_can_die(celery_setup, relay, second_relay, shop):

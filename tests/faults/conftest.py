@@ -1,7 +1,5 @@
 """Servers of a test's own, to be broken."""
 
-from urllib.parse import urlsplit
-
 import pytest
 from django.db import connection
 
@@ -28,15 +26,6 @@ def own_postgresql(transactional_db, tmp_path):
         connection.close()
         connection.settings_dict.update(usual)
         server.close()
-
-
-@pytest.fixture
-def database_proxy(machine):
-    """A proxy before the database, for the processes that are started with its ``url``."""
-    url = urlsplit(machine.environment["DATABASE_URL"])
-    with tcp_proxy(url.hostname, url.port) as proxy:
-        proxy.url = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{proxy.port}")).geturl()
-        yield proxy
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from email.message import EmailMessage
 
 from django.db.models import Sum
 
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
 from core import wiring
 from store.models import Order, OrderItem, Stock
 from tests.faults.buyers import Buyers
 from tests.processes import wait_until
-from worker.audit import promises
-from worker.models import DurableTask
 
 Status = DurableTask.Status
 ENDED = {Status.SUCCEEDED, Status.DEAD, Status.CANCELLED}

@@ -20,12 +20,12 @@ import pytest
 import redis
 from django.db import connection
 
+from celery_ledger.models import DurableTask
 from store.models import Order
 from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, doubled, settle
 from tests.processes import Machine, Process, free_port, wait_until
 from tests.tcp_proxy import TcpProxy, tcp_proxy
-from worker.models import DurableTask
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "2"))

@@ -13,9 +13,9 @@ import threading
 
 import pytest
 
+from celery_ledger.models import DurableTask
 from store.models import Order
 from tests.processes import wait_until
-from worker.models import DurableTask
 
 EXPORT = os.environ.get("RETAIL_EXPORT", "")
 LIMIT = os.environ.get("RETAIL_LIMIT", "1000000")

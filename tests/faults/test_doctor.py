@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from celery_ledger.models import DurableTask, Heartbeat
 from tests import probe
 from tests.processes import wait_until
-from worker.models import DurableTask, Heartbeat
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 
@@ -53,6 +54,7 @@ def test_each_thing_that_is_wrong_is_named(machine):
         "'Late' was due",
         "stuck tasks: 1",
         "dead letters: 1",
+        f"Look at {reverse('admin:celery_ledger_durabletask_dead')}:",
     ):
         assert words in said, said
     machine.stop_broker()

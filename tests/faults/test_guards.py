@@ -6,13 +6,13 @@ import uuid
 import pytest
 import redis
 
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import outbox
+from celery_ledger.rows.calls import Call
 from store.models import Collection
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded, enqueue
 from tests.processes import wait_until
-from worker import outbox
-from worker.models import DurableTask
-from worker.outbox import Call
 
 pytestmark = pytest.mark.processes
 
@@ -64,7 +64,7 @@ def test_f23_a_redis_that_begins_to_evict_later_is_given_nothing_until_it_is_men
 def test_f57_a_task_of_the_next_release_waits_for_a_worker_that_knows_it(machine):
     machine.start_relay()
     old = machine.start_worker(concurrency=1)
-    call = Call(name="tests.of_the_next_release", queue="default", args=("new",))
+    call = Call(name="tests.of_the_next_release", queue="default", args='["new"]')
     outbox.enqueue(call)
     enqueue(20)
     wait_until("the old worker met it", lambda: old.says("left to a worker that knows them"))
@@ -103,17 +103,15 @@ def test_f24_forged_messages_have_no_effect(machine, client):
 
 
 @pytest.mark.fault("F24")
-def test_f24_garbage_at_the_broker_costs_a_worker_and_no_task(machine, client):
+def test_f24_garbage_at_the_broker_costs_neither_a_worker_nor_a_task(machine, client):
     machine.start_relay()
     worker = machine.start_worker(concurrency=1)
     client.lpush("shopwire:default", b"\xff not JSON")
     enqueue(20)
-    wait_until("the worker ended or did all", lambda: not worker.is_alive or all_succeeded())
-    if not worker.is_alive:
-        machine.start_worker(concurrency=1)  # As run.py's supervisor does.
     took = wait_until("all are done", all_succeeded, seconds=30)
+    assert worker.is_alive
     assert Collection.objects.count() == 20
-    print(f"F24: the worker {'lived' if worker.is_alive else 'was restarted'}, all done {took:.1f} s later")
+    print(f"F24: all done {took:.1f} s later")
 
 
 def forged(task: str, ids: object) -> str:

@@ -8,12 +8,12 @@ import time
 import pytest
 from django_celery_results.models import TaskResult
 
+from celery_ledger.models import Heartbeat
 from tests import probe
 from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, settle
 from tests.faulty_proxy import FaultyProxy
 from tests.processes import free_port, wait_until
-from worker.models import Heartbeat
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 

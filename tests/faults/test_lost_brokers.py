@@ -8,14 +8,14 @@ import pytest
 import redis
 from django.db.models import Sum
 
+from celery_ledger.models import DurableTask, Tally
+from celery_ledger.rows.outbox import collecting
 from store.models import Collection
 from tests import probe
 from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, settle
 from tests.faults.test_lost_processes import all_succeeded, enqueue
 from tests.processes import wait_until
-from worker.models import DurableTask, Tally
-from worker.outbox import collecting
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 

@@ -1,19 +1,22 @@
 """Databases that restart, freeze, refuse or fall silent: told honestly, and healed without restarting anything."""
 
+import contextlib
 import os
+import socket
+import threading
 import time
 
 import psycopg
 import pytest
 from django.db import connection
 
+from celery_ledger.models import DurableTask
 from store.models import Collection, Order
 from tests import probe
 from tests.faults.buyers import NO_ANSWER, Buyers
 from tests.faults.invariants import broken, settle
 from tests.faults.test_lost_processes import all_succeeded, enqueue
 from tests.processes import wait_until
-from worker.models import DurableTask
 
 pytestmark = [
     pytest.mark.processes,
@@ -147,7 +150,7 @@ def test_f05_an_order_that_waits_too_long_for_a_lock_is_a_503_and_no_order(machi
     machine.start_web()
     buyers = Buyers(1)
     with psycopg.connect(machine.environment["DATABASE_URL"]) as holder:
-        holder.execute("LOCK TABLE worker_durabletask IN ACCESS EXCLUSIVE MODE")  # Whatever a receiver hangs on.
+        holder.execute("LOCK TABLE celery_ledger_durabletask IN ACCESS EXCLUSIVE MODE")  # Whatever a receiver hangs on.
         buyers.begin(machine.web_url, at_once=1)
         wait_until("it is told to come back", lambda: buyers.statuses()[503] >= 1, seconds=30)
         assert buyers.slowest(1) < 11
@@ -184,12 +187,12 @@ def test_f45_a_task_that_commits_long_after_others_is_not_overlooked(machine):
     machine.start_worker()
     with psycopg.connect(machine.environment["DATABASE_URL"]) as late:
         late.execute(
-            "INSERT INTO worker_durabletask (id, name, queue, args, kwargs, available_at) VALUES "
+            "INSERT INTO celery_ledger_durabletask (id, name, queue, args, kwargs, available_at) VALUES "
             "('00000000-0000-7000-8000-000000000000', 'tests.make_collection', 'default', '[\"late\"]', '{}', now())"
         )
         enqueue(20)
         wait_until("the others are done", lambda: Collection.objects.count() == 20)
-    took = wait_until("the late one is done", all_succeeded, seconds=10)
+    took = wait_until("the late one is done", all_succeeded, seconds=30)
     print(f"F45: done {took:.2f} s after its commit")
     assert Collection.objects.filter(title="late").exists()
 
@@ -203,9 +206,51 @@ def test_f46_a_relay_that_nobody_wakes_looks_for_itself(machine):
     time.sleep(1)
     with connection.cursor() as cursor:  # By hand, without the statement that wakes the relay.
         cursor.execute(
-            "INSERT INTO worker_durabletask (id, name, queue, args, kwargs, available_at) VALUES "
+            "INSERT INTO celery_ledger_durabletask (id, name, queue, args, kwargs, available_at) VALUES "
             "('00000000-0000-7000-8000-000000000000', 'tests.make_collection', 'default', '[\"alone\"]', '{}', now())"
         )
-    took = wait_until("it is done", all_succeeded, seconds=10)
+    took = wait_until("it is done", all_succeeded, seconds=30)
     print(f"F46: done {took:.2f} s after its commit")
-    assert took < 8  # It looks once a second; the machine may be busy.
+    assert took < 20  # It looks once a second; the machine may be busy.
+
+
+class Recovering:
+    """In a PostgreSQL's place, on its port, while it recovers: it answers, and lets nobody in."""
+
+    def __init__(self, port):
+        self.refused = 0
+        self._listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                link, _ = self._listener.accept()
+                with link:
+                    while link.recv(1024)[4:8] in (TLS, GSS):
+                        link.sendall(b"N")
+                    body = b"SFATAL\0VFATAL\0C57P03\0Mdas Datenbanksystem startet\0\0"
+                    link.sendall(b"E" + (len(body) + 4).to_bytes(4, "big") + body)
+                    self.refused += 1
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+TLS, GSS = (80877103).to_bytes(4, "big"), (80877104).to_bytes(4, "big")
+
+
+@pytest.mark.fault("F93")
+@pytest.mark.postgresql
+def test_f93_a_relay_that_is_started_while_its_database_recovers_waits_for_it(own_postgresql, machine):
+    connection.close()
+    own_postgresql.stop_at_once()
+    recovering = Recovering(own_postgresql.port)
+    relay = machine.start_relay(wait=False)
+    wait_until("it was refused", lambda: recovering.refused >= 3)
+    wait_until("it says so", lambda: relay.says("The database recovers"))
+    assert relay.is_alive
+    recovering.close()
+    own_postgresql.start()
+    wait_until("the relay is ready", lambda: relay.says("The relay is ready"))

@@ -5,7 +5,9 @@ from email import message_from_bytes, policy
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Sum
 
+from celery_ledger.models import DurableTask, Tally
 from email_app.audit import orders_without_confirmation
 from email_app.models import EmailDelivery
 from email_app.tasks import send_order_confirmation
@@ -16,7 +18,6 @@ from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, doubled, settle
 from tests.processes import wait_until
 from tests.tcp_proxy import tcp_proxy
-from worker.models import DurableTask
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 
@@ -120,3 +121,28 @@ def test_f28_f54_a_mail_that_is_out_while_the_database_is_away_is_recorded_and_n
     print(f"F28: {len(sent)} copies of a mail during which the database went away")
     assert len(sent) == 1
     assert EmailDelivery.objects.get(order=order).status == "sent"
+
+
+@pytest.mark.fault("F88")
+def test_f88_mails_that_wait_for_longer_than_a_lease_are_published_once_each(machine, mail_server):
+    """As a server that takes 2 s for a mail and a lease of a minute, ten times as fast."""
+    mail_server.delay = 0.4
+    machine.environment |= {"TASK_TIME_LIMIT": "6", "LEDGER_PUBLISHED_LEASE": "6"}
+    orders = [OrderFactory() for _ in range(50)]
+    DurableTask.objects.all().delete()  # The welcomes are not what this is about.
+    machine.start_relay()
+    machine.start_worker(concurrency=1)
+    for order in orders:
+        send_order_confirmation.delay(order.pk)
+    mails = DurableTask.objects.filter(queue="email")
+    wait_until("all are sent", lambda: not mails.exclude(status="succeeded").exists(), seconds=90)
+    wait_until("the relay has counted", lambda: told("published") >= len(orders))
+    print(f"F88: {told('published')} publications of {len(orders)} mails, {told('rescued')} rescued")
+    assert len(mail_server.received) == len(orders)
+    assert told("rescued") == 0
+    assert told("published") <= 1.05 * len(orders)
+
+
+def told(outcome):
+    """How often the tally has this of mails."""
+    return Tally.objects.filter(queue="email", outcome=outcome).aggregate(Sum("rows"))["rows__sum"] or 0

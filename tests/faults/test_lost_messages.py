@@ -2,12 +2,12 @@
 
 import pytest
 
+from celery_ledger.models import DurableTask
+from celery_ledger.rows.outbox import collecting
 from store.models import Collection
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded, enqueue
 from tests.processes import wait_until
-from worker.models import DurableTask
-from worker.outbox import collecting
 
 pytestmark = pytest.mark.processes
 

@@ -6,13 +6,14 @@ import time
 
 import pytest
 
+from celery_ledger.models import DurableTask
+from celery_ledger.rows.outbox import collecting
+from celery_ledger.watch import watchdog
 from store.models import Collection
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded
 from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.processes import wait_until
-from worker.models import DurableTask
-from worker.outbox import collecting
 
 pytestmark = pytest.mark.processes
 COUNT = 3_000
@@ -75,3 +76,30 @@ def test_f20_a_rabbitmq_that_falls_silent_is_left_and_found_again(machine, own_r
     print(f"F20: done {took:.1f} s after RabbitMQ answered again")
     assert relay.is_alive
     assert Collection.objects.count() == 21
+
+
+@pytest.mark.fault("F87")
+def test_f87_a_queue_that_is_full_costs_no_relay_and_no_other_queue_anything(machine, own_rabbitmq):
+    relay = machine.start_relay()
+    probe.make_collection.delay("warm up")
+    wait_until("its queue is there", lambda: own_rabbitmq.depth("default") == 1)
+    own_rabbitmq.limit("default", 3)
+    with collecting():
+        for number in range(20):
+            probe.make_collection.delay(f"shelf {number}")
+    wait_until("the relay was refused", lambda: relay.says("The broker refuses messages for default"), seconds=40)
+    for number in range(5):
+        probe.make_collection.apply_async((f"elsewhere {number}",), queue="analytics")
+    wait_until("the others go out", lambda: own_rabbitmq.depth("analytics") >= 5)
+    wait_until("it is named", lambda: any("the broker refuses default" in found.text for found in watchdog.of_relays()))
+    assert DurableTask.objects.filter(queue="default", status="pending").count() >= 15
+    assert not DurableTask.objects.filter(lapses__gt=0).exists()
+    own_rabbitmq.take_limits_off()
+    machine.start_worker()
+    wait_until("all are done", all_succeeded, seconds=60)
+    wait_until("it is well again", lambda: watchdog.of_relays() == [], seconds=30)
+    assert relay.is_alive
+    assert "Traceback" not in relay.log.read_text()
+    assert Collection.objects.count() == 26
+    # What waited long for the worker may be published once more in the moment in which it takes all at once.
+    assert not DurableTask.objects.filter(queue="default", lapses__gt=0).exists()

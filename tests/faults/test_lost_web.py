@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from celery_ledger.models import DurableTask
 from store.models import Order
 from tests import probe
 from tests.faults.buyers import NO_ANSWER, Buyers
@@ -16,7 +17,6 @@ from tests.faults.invariants import broken, settle
 from tests.faults.test_lost_processes import all_succeeded
 from tests.processes import database_url, wait_until
 from tests.shop import make_user
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.processes
 
@@ -135,7 +135,7 @@ def test_f68_a_column_that_the_next_release_adds_disturbs_no_process_of_this_one
     buyers = Buyers(400)
     buyers.begin(machine.web_url, at_once=2)
     wait_until("orders are placed", lambda: len(buyers.told) >= 20)
-    tables = ("store_order", "worker_durabletask")
+    tables = ("store_order", "celery_ledger_durabletask")
     for table in tables:
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER TABLE {table} ADD COLUMN of_the_next_release integer DEFAULT 0 NOT NULL")
@@ -168,7 +168,7 @@ def test_f58_a_backlog_of_a_hundred_thousand_waits_in_the_ledger_and_drains(mach
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO worker_durabletask (id, name, queue, args, kwargs, available_at)
+            INSERT INTO celery_ledger_durabletask (id, name, queue, args, kwargs, available_at)
             SELECT gen_random_uuid(), 'tests.make_collections', 'default',
                    jsonb_build_array('shelf ' || number), '{}', now()
             FROM generate_series(1, 100000) AS number

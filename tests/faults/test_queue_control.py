@@ -1,17 +1,20 @@
 """Pauses, rates and limits of what is under way hold across several relays and workers."""
 
+import subprocess
+import sys
 import time
 from datetime import timedelta
 
 import pytest
 
+from celery_ledger.desk import queues
+from celery_ledger.models import DurableTask
 from tests import probe
-from tests.processes import wait_until
-from worker import queues
-from worker.models import DurableTask
+from tests.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 Status = DurableTask.Status
+SLOWED = "tests.make_collection"
 
 
 @pytest.fixture
@@ -86,3 +89,22 @@ def test_a_paused_queue_rests_on_every_relay_and_goes_on_when_resumed(start_clus
     queues.resume("default")
     took = wait_until("all are done", is_done, seconds=30)
     print(f"40 tasks were done {took:.1f} s after the queue was resumed")
+
+
+@pytest.mark.fault("F73")
+def test_f73_a_rate_that_somebody_sets_for_a_task_holds_no_worker_back(machine):
+    machine.start_relay()
+    machine.start_worker(concurrency=1)
+    told = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "control", "--timeout", "30", "rate_limit", SLOWED, "1/m"],
+        cwd=ROOT,
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "new rate limit set successfully" in told.stdout, told.stdout + told.stderr
+    for number in range(5):
+        probe.make_collection.delay(f"shelf {number}")
+        probe.name_process.delay(number)
+    wait_until("all is done", is_done, seconds=20)

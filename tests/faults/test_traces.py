@@ -6,9 +6,9 @@ import httpx
 import pytest
 from rest_framework_simplejwt.tokens import AccessToken
 
+from celery_ledger.models import DurableTask
 from tests.processes import wait_until
 from tests.shop import make_cart, make_customer, make_product
-from worker.models import DurableTask
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 

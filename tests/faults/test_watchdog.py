@@ -7,13 +7,16 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
 
+from celery_ledger import clock
+from celery_ledger.models import Canary, DurableTask, Heartbeat
+from celery_ledger.watch import canaries, heartbeats, watchdog
+from celery_ledger.watch.samples import queue_names
+from celery_ledger.work.bootsteps import LOOP_HANGS_AFTER
 from tests import probe
 from tests.processes import wait_until
-from worker import canaries, heartbeats, watchdog
-from worker.beating import LOOP_HANGS_AFTER
-from worker.models import Canary, DurableTask, Heartbeat
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 Status = DurableTask.Status
@@ -143,3 +146,44 @@ def test_a_database_that_is_away_is_no_reason_to_start_a_worker_again(machine):
     machine.environment["DATABASE_URL"] = "postgres://nobody@127.0.0.1:1/nothing"
     health = machine.run_command("health", "worker")
     assert (health.returncode, "nobody can say" in health.stdout) == (0, True), json.dumps(health.stderr)
+
+
+@pytest.mark.fault("F91")
+@pytest.mark.postgresql
+def test_f91_after_a_restart_of_the_database_no_idle_queue_is_said_to_have_no_worker(own_postgresql, machine):
+    machine.start_relay()
+    machine.start_worker(concurrency=1)
+    began = clock.now()
+    wait_until("each canary came back", lambda: came_back_since(began), seconds=60)
+    connection.close()
+    own_postgresql.restart(seconds_away=2)
+    since = clock.now()
+    said = []
+
+    def each_has_come_back():
+        said.extend(texts("queues"))
+        return came_back_since(since)
+
+    wait_until("each has come back", each_has_come_back, seconds=60)
+    assert said == []
+
+
+@pytest.mark.fault("F91")
+def test_f91_a_relay_whose_broker_is_away_works_and_its_probe_says_so(machine):
+    if machine.uses_rabbitmq:
+        pytest.skip("the RabbitMQ of the run is shared and not ours to stop")
+    relay = machine.start_relay()
+    wait_until("it is heard of", lambda: Heartbeat.objects.exists())
+    machine.stop_broker()
+    wait_until("it says so", lambda: any("broker away" in text for text in texts("relay")), seconds=30)
+    health = machine.run_command("health", "relay")
+    assert (health.returncode, health.stderr) == (0, "")
+    relay.kill(signal.SIGSTOP)
+    wait_until("it is silent", lambda: any("silent" in text for text in texts("relay")), seconds=40)
+    assert machine.run_command("health", "relay").returncode == 1
+
+
+def came_back_since(moment):
+    """Whether each queue's message, sent since then, came back."""
+    sent = Canary.objects.filter(seen_at__gte=F("sent_at"))
+    return sent.filter(sent_at__gt=moment).count() == len(queue_names())

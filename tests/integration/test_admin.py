@@ -10,14 +10,14 @@ from django.test import Client
 from django.urls import reverse
 
 from analytics_app.models import SaleRecord
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain, enqueued
 from core.models import AuditEntry
 from email_app.models import EmailDelivery
 from notifications.models import Notification, NotificationPreference
 from phones.models import PhoneVerification
 from store.models import Collection, Order, PriceChange, Product
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product, make_user
-from worker.models import DurableTask
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +62,7 @@ def test_a_list_costs_as_many_queries_for_many_rows_as_for_one(browser, model, d
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     fill_the_shop(1)
     few_rows = model._default_manager.count()
-    with django_assert_max_num_queries(25) as few:
+    with django_assert_max_num_queries(26) as few:
         assert browser.get(address).status_code == 200
     cost = len(few)
     fill_the_shop(3)
@@ -158,6 +158,9 @@ def test_orders_are_cancelled_together_with_all_that_follows(browser):
     act(browser, Order, "ship", orders[:1])
 
     page = act(browser, Order, "cancel", orders).content.decode()
+    assert "3 orders will be cancelled. This cannot be undone" in page
+    assert Order.objects.filter(status="cancelled").count() == 0
+    page = act(browser, Order, "cancel", orders, confirmed="yes").content.decode()
 
     assert "2 orders cancelled, 1 left as they were." in page
     assert list(Order.objects.order_by("id").values_list("status", flat=True)) == ["shipped", "cancelled", "cancelled"]
@@ -166,6 +169,24 @@ def test_orders_are_cancelled_together_with_all_that_follows(browser):
     assert (product.stock.on_hand, product.stock.reserved) == (8, 0)
     assert AuditEntry.objects.filter(model="store.order", what="cancelled", who__is_staff=True).count() == 2
     assert api(buyer).post(f"/api/orders/{orders[0]}/cancel/").status_code == 409
+
+
+def test_orders_are_shipped_in_portions(browser, monkeypatch):
+    from store import admin
+
+    monkeypatch.setattr(admin, "PORTION", 2)
+    buyer, product = make_customer(), make_product(stock=10)
+    orders = [check_out(api(buyer), make_cart({product: 1}, buyer)).json()["id"] for _ in range(3)]
+    assert "3 orders marked as shipped" in act(browser, Order, "ship", orders).content.decode()
+
+
+def test_that_an_order_may_be_a_double_is_said_in_words(browser):
+    buyer, product = make_customer(), make_product(stock=10)
+    for _ in range(2):
+        check_out(api(buyer), make_cart({product: 1}, buyer))
+    page = browser.get(reverse("admin:store_order_changelist")).content.decode()
+    assert page.count("possible duplicate") == 1
+    assert "icon-yes" not in page
 
 
 def test_who_marks_an_order_as_shipped_is_on_record(browser):

@@ -6,11 +6,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain, enqueued
 from notifications import tasks
 from notifications.models import Announcement, Notification, NotificationDelivery, PushSubscription
 from tests.shop import make_manager, make_user
-from worker.models import DurableTask
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,16 +1,21 @@
 """Who did what is on record, each entry caused by its event, and the record is only ever added to."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from celery_ledger.desk import turns
+from celery_ledger.testing import drain
+from core import audit, tasks
 from core.models import AuditEntry
 from store.models import Collection, PriceChange, Product
 from tests.shop import api, check_out, edit_in_admin, make_cart, make_customer, make_manager, make_product, make_user
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,6 +169,46 @@ def test_the_database_itself_refuses_to_change_the_trail(statement):
     make_product()
     with pytest.raises(DatabaseError, match="only ever added to"), transaction.atomic():
         connection.cursor().execute(statement)
+
+
+class TestRetention:
+    @pytest.fixture
+    def old(self):
+        """Entries of a hundred days ago, one of them of an order."""
+        long_ago = timezone.now() - timedelta(days=100)
+        for what, model in (("changed", "store.product"), ("logged in", "core.user"), ("placed", "store.order")):
+            AuditEntry.objects.create(what=what, model=model, object_id="1", at=long_ago)
+        AuditEntry.objects.create(what="changed", model="store.product", object_id="2")
+
+    def test_everything_is_kept_unless_somebody_says_otherwise(self, old):
+        assert tasks.prune_audit_trail.run() == 0
+        assert AuditEntry.objects.count() == 4
+
+    def test_what_is_older_goes_but_for_orders(self, old, settings, monkeypatch):
+        settings.AUDIT_RETENTION_DAYS = 90
+        monkeypatch.setattr(audit, "BATCH", 1)
+        assert tasks.prune_audit_trail.run() == 2
+        kept = AuditEntry.objects.order_by("id").values_list("model", "object_id")
+        assert list(kept) == [("store.order", "1"), ("store.product", "2")]
+
+    def test_what_takes_long_is_carried_on_by_another_task(self, old, settings, monkeypatch):
+        settings.AUDIT_RETENTION_DAYS = 90
+        monkeypatch.setattr(audit, "BATCH", 1)
+        monkeypatch.setattr(turns, "TURN", -1)
+        assert tasks.prune_audit_trail.run() == 1
+        drain()
+        assert AuditEntry.objects.count() == 2
+
+    @pytest.mark.postgresql
+    def test_the_database_lets_nobody_delete_what_is_young(self, old):
+        with (
+            pytest.raises(DatabaseError, match="only ever added to"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT set_config('shopwire.prune_audit_trail', 'on', true)")
+            cursor.execute("DELETE FROM core_auditentry")
+        assert AuditEntry.objects.count() == 4
 
 
 def test_the_trail_outlives_the_users_that_it_names():

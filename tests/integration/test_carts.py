@@ -57,6 +57,7 @@ def test_a_cart_shows_its_lines_at_the_prices_of_now():
         "quantity": 3,
         "unit_price": "2.50",
         "total_price": "7.50",
+        "available": 100,
     }
     Product.objects.filter(pk=tea.pk).update(unit_price="3.00")
     assert api().get(f"/api/carts/{cart.id}/").json()["total_price"] == "10.00"
@@ -211,6 +212,7 @@ def test_a_customers_cart_is_a_404_for_others_in_every_way(who):
     ]
 
     assert [answer.status_code for answer in answers] == [404] * 5
+    assert client.post(f"/api/carts/{cart.id}/claim/").status_code == (401 if who == "nobody" else 404)
     assert answers[0].json() == client.get(f"/api/carts/{uuid.uuid4()}/").json()
     assert cart.items.get().quantity == 1
 
@@ -224,3 +226,40 @@ def test_an_absurd_line_number_is_a_404():
     cart = make_cart({})
 
     assert api().delete(f"/api/carts/{cart.id}/items/{10**30}/").status_code == 404
+
+
+@pytest.mark.fault("F110")
+def test_f110_nobodys_cart_becomes_the_own_one_of_who_claims_it():
+    ada, bob = make_customer(), make_customer()
+    tea = make_product()
+    cart = make_cart({tea: 2})
+
+    claimed = api(ada).post(f"/api/carts/{cart.id}/claim/", {}, format="json")
+
+    assert claimed.status_code == 200
+    assert [(line["product"], line["quantity"]) for line in claimed.json()["items"]] == [(tea.id, 2)]
+    assert api(ada).post(f"/api/carts/{cart.id}/claim/").status_code == 200
+    for client in (api(), api(bob)):
+        assert client.get(f"/api/carts/{cart.id}/").status_code == 404
+    assert api(bob).post(f"/api/carts/{cart.id}/claim/").status_code == 404
+    cart.refresh_from_db()
+    assert cart.customer == ada
+
+
+def test_nobody_claims_a_cart_without_signing_in():
+    cart = make_cart({make_product(): 1})
+
+    assert api().post(f"/api/carts/{cart.id}/claim/").status_code == 401
+    assert api().get(f"/api/carts/{cart.id}/").status_code == 200
+
+
+@pytest.mark.fault("F113")
+@pytest.mark.parametrize(("stock", "available"), [(496, 496), (0, 0), (None, 0)])
+def test_f113_a_line_says_how_many_there_are(stock, available):
+    product = make_product(stock=stock)
+    cart = make_cart({product: 2})
+
+    [line] = api().get(f"/api/carts/{cart.id}/").json()["items"]
+
+    assert line["available"] == available
+    assert add(api(), cart, product, 1).json()["available"] == available

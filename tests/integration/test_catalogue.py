@@ -1,7 +1,9 @@
 """The catalogue: what is sold, narrowed and ordered as a client asks."""
 
 import pytest
+from django.db import connection
 
+from store.filters import ProductFilter
 from store.models import Collection, Product, Stock
 from tests.shop import api, make_product
 
@@ -103,6 +105,7 @@ def test_the_catalogue_is_narrowed_to_a_collection(products):
         {"collection": str(2**63)},
         {"collection": "-1"},
         {"search": "x" * 201},
+        {"search": " ".join("abcdefghijklm")},
     ],
 )
 def test_a_filter_that_makes_no_sense_is_a_400(query):
@@ -175,3 +178,62 @@ def test_collections_say_how_much_is_on_them(products, django_assert_num_queries
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 def test_the_catalogue_is_not_written_through_the_api(products, method):
     assert getattr(api(), method)(f"/api/products/{products['mug'].id}/").status_code in {401, 405}
+
+
+@pytest.mark.fault("F107")
+def test_f107_a_search_has_a_dozen_words_and_no_more(products):
+    refused = api().get("/api/products/", {"search": "a " * 100})
+
+    assert refused.status_code == 400
+    assert refused.json()["errors"] == [{"pointer": "/search", "detail": "A search has at most 12 words."}]
+    assert found(products, search=" green tea " * 6) == ["green"]
+
+
+def test_what_is_ordered_by_a_thousand_times_is_ordered_by_once(products):
+    asked = ProductFilter({"ordering": "-title,sku," * 1000 + "id"}, Product.objects.with_available())
+
+    assert [product.title for product in asked.qs] == ["Spoon", "Green tea", "Green mug", "Black tea"]
+    assert len(asked.qs.query.order_by) == 3
+
+
+@pytest.mark.fault("F107")
+@pytest.mark.postgresql
+@pytest.mark.parametrize("words", ["lantern", "bulk00042", "lantern storm"])
+def test_f107_a_search_reads_an_index_and_not_the_catalogue(words):
+    titles = ("Enamel saucepan", "Bird feeder", "Ball of jute twine", "Clothbound notebook")
+    Product.objects.bulk_create(
+        Product(sku=f"BULK{n:05}", title=f"{titles[n % 4]} {n}", slug="bulk", unit_price=1) for n in range(5000)
+    )
+    make_product(title="Storm lantern")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE store_product")
+
+    plan = ProductFilter({"search": words}, Product.objects.order_by("id")).qs.explain()
+
+    assert "store_product_title_trigrams" in plan
+    assert "store_product_sku_trigrams" in plan
+
+
+@pytest.mark.fault("F111")
+@pytest.mark.parametrize("address", ["/api/products/", "/api/products/{}/", "/api/collections/"])
+def test_f111_what_was_read_is_kept_for_a_moment_and_asked_for_again_without_being_sent(address):
+    tea = make_product(stock=5)
+    first = api().get(address.format(tea.id))
+
+    assert first.headers["Cache-Control"] == "public, max-age=10"
+    again = api().get(address.format(tea.id), headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    Product.objects.update(title="Another tea")
+    Collection.objects.create(title="Another shelf")
+    changed = api().get(address.format(tea.id), headers={"If-None-Match": first.headers["ETag"]})
+    assert changed.status_code == 200
+    assert changed.json() != first.json()
+
+
+@pytest.mark.fault("F111")
+@pytest.mark.parametrize("address", ["/api/products/999999/", "/api/products/?min_price=x"])
+def test_f111_a_refusal_is_not_kept(address):
+    answer = api().get(address)
+
+    assert answer.status_code in {400, 404}
+    assert "max-age" not in answer.headers.get("Cache-Control", "")

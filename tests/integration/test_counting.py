@@ -6,9 +6,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from tests import probe
-from worker import ledger, samples, tally
-from worker.models import (
+from celery_ledger.models import (
     Canary,
     DurableTask,
     FailedAttempt,
@@ -18,7 +16,10 @@ from worker.models import (
     QueueSwitch,
     Tally,
 )
-from worker.testing import drain
+from celery_ledger.rows import ledger, tally
+from celery_ledger.testing import drain
+from celery_ledger.watch import samples
+from tests import probe
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

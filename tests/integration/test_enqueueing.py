@@ -1,21 +1,24 @@
 """The way into the ledger: a call exists if and only if its transaction does."""
 
 import uuid
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery.result import AsyncResult
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from celery_ledger.context import working_on
+from celery_ledger.models import DurableTask, Priority
+from celery_ledger.relay import limits
+from celery_ledger.rows import calls, inserts, ledger
+from celery_ledger.rows.outbox import collecting
+from celery_ledger.rows.sql import statements
+from celery_ledger.testing import drain, enqueued
 from tests import probe
-from worker import ledger, limits
-from worker.context import working_on
-from worker.models import DurableTask, Priority
-from worker.outbox import collecting
-from worker.sql import statements
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,9 +82,100 @@ def test_an_eta_in_the_past_is_due_and_one_ahead_is_not():
 
 
 def test_a_unique_key_is_recorded_once():
-    for _ in range(3):
-        probe.make_collection.apply_async(("daily",), unique_key="report:2010-12-01")
-    assert DurableTask.objects.count() == 1
+    handles = [probe.make_collection.apply_async(("daily",), unique_key="report:2010-12-01") for _ in range(3)]
+    assert [handle.id for handle in handles] == [str(DurableTask.objects.get().id)] * 3
+    drain()
+    assert [handle.get(timeout=1) for handle in handles] == ["daily"] * 3
+
+
+def test_a_key_that_is_repeated_among_collected_calls_gives_the_first_ones_handle_when_they_are_written():
+    before = probe.make_collection.apply_async(("a",), unique_key="a")
+    with collecting():
+        handles = [probe.make_collection.apply_async((key,), unique_key=key) for key in "abb"]
+    assert handles[0].id == before.id
+    assert handles[1].id == handles[2].id
+    assert {str(task.id) for task in DurableTask.objects.all()} == {handle.id for handle in handles}
+
+
+def add_in_a_block(title, error=None, **options):
+    with suppress(ZeroDivisionError), transaction.atomic(**options):
+        probe.make_collection.delay(title)
+        if error:
+            raise error
+
+
+@pytest.mark.fault("F70")
+@pytest.mark.parametrize("outside", [True, False])
+def test_f70_a_collected_call_is_gone_with_the_part_of_the_transaction_it_was_made_in(outside):
+    with nullcontext() if outside else transaction.atomic(), collecting():
+        add_in_a_block("kept")
+        add_in_a_block("gone", ZeroDivisionError())
+        with suppress(ZeroDivisionError), transaction.atomic():
+            add_in_a_block("gone with its outer part")
+            raise ZeroDivisionError
+        with transaction.atomic():
+            add_in_a_block("gone too", ZeroDivisionError())
+            add_in_a_block("kept beside it")
+            probe.make_collection.delay("kept after it")
+    assert {task.args[0] for task in DurableTask.objects.all()} == {"kept", "kept beside it", "kept after it"}
+    assert connection.run_on_commit == []
+
+
+def test_what_a_task_enqueued_in_a_part_of_its_transaction_that_failed_is_not_done(monkeypatch):
+    monkeypatch.setattr(probe.make_collection, "run", lambda title: add_in_a_block("never", ZeroDivisionError()))
+    probe.make_collection.delay("garden")
+    drain()
+    assert [task.args[0] for task in DurableTask.objects.all()] == ["garden"]
+
+
+def test_calls_for_several_statements_outside_any_transaction_are_all_written_or_none(monkeypatch):
+    monkeypatch.setattr(inserts, "MOST_ROWS", 2)
+    with pytest.raises(IntegrityError), collecting() as held_back:
+        for number in range(3):
+            probe.make_collection.delay(f"{number}")
+        held_back[2] = replace(held_back[2], name=None)
+    assert DurableTask.objects.count() == 0
+
+
+@pytest.mark.fault("F122")
+def test_calls_among_much_else_that_waits_for_the_commit_look_at_it_once():
+    looks = 0
+
+    class Hooks(list):
+        def __reversed__(self):
+            nonlocal looks
+            looks += 1
+            return super().__reversed__()
+
+    with collecting() as held_back, transaction.atomic():
+        connection.run_on_commit = Hooks(connection.run_on_commit)
+        for number in range(200):
+            transaction.on_commit(lambda: None)
+            probe.make_collection.delay(f"shelf {number}")
+        with suppress(ZeroDivisionError), transaction.atomic():
+            probe.make_collection.delay("undone")
+            raise ZeroDivisionError
+        probe.make_collection.delay("the last")
+    assert len(held_back) == 202
+    assert looks <= 2
+    assert DurableTask.objects.count() == 201
+
+
+@pytest.mark.fault("F70")
+def test_f70_a_hundred_thousand_calls_of_one_block_are_written():
+    with transaction.atomic(), collecting():
+        for number in range(100_000):
+            probe.make_collection.delay(f"shelf {number}")
+    assert DurableTask.objects.count() == 100_000
+
+
+def test_calls_that_are_too_large_together_for_one_statement_are_written_by_several(monkeypatch):
+    monkeypatch.setattr(inserts, "MOST_CHARACTERS", 1_000)
+    with CaptureQueriesContext(connection) as queries, collecting():
+        for number in range(10):
+            probe.make_collection.delay(f"{number} {'x' * 400}")
+    assert len([query for query in queries if "INSERT" in query["sql"]]) == 5
+    assert DurableTask.objects.count() == 10
 
 
 def test_tasks_of_a_task_are_part_of_its_transaction_and_its_story():
@@ -104,9 +198,12 @@ def test_the_queue_comes_from_the_routes_or_the_call():
         (lambda: probe.make_collection.delay(), TypeError, "title"),
         (lambda: probe.make_collection.delay(object()), TypeError, "must be JSON"),
         (lambda: probe.make_collection.delay(float("nan")), TypeError, "must be JSON"),
+        (lambda: probe.make_collection.delay("\0"), TypeError, "NUL"),
+        (lambda: probe.make_collection.delay("half a \ud83d"), TypeError, "surrogates not allowed"),
+        (lambda: probe.make_collection.delay("x" * 5_000_000), ValueError, "characters of JSON"),
         (lambda: probe.make_collections.delay("a", "b"), TypeError, "one positional argument"),
         (lambda: probe.make_collection.apply_async(("a",), queue="nowhere"), ValueError, "there is no queue 'nowhere'"),
-        (lambda: probe.make_collection.apply_async(("a",), priority=3), ValueError, "3"),
+        (lambda: probe.make_collection.apply_async(("a",), priority=10), ValueError, "10"),
         (lambda: probe.make_collection.apply_async(("a",), link=probe.ring.s()), TypeError, "no option 'link'"),
         (lambda: (probe.make_collection.s("a") | probe.ring.s()).delay(), TypeError, "no option"),
     ],
@@ -151,3 +248,7 @@ def test_a_limit_that_was_taken_off_a_moment_ago_limits_nothing():
 def test_a_database_that_the_ledger_has_no_statements_for_is_named():
     with pytest.raises(NotImplementedError, match="on PostgreSQL and SQLite, not on oracle"):
         statements("oracle")
+
+
+def test_what_a_call_may_hold_is_what_its_columns_do():
+    assert {name: DurableTask._meta.get_field(name).max_length for name in calls._WIDTHS} == calls._WIDTHS

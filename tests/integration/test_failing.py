@@ -1,5 +1,6 @@
 """What becomes of an attempt that fails, and of the rows whose worker is gone."""
 
+import json
 import uuid
 from types import SimpleNamespace
 from unittest import mock
@@ -8,14 +9,17 @@ import pytest
 from celery.result import AsyncResult
 from django.db import OperationalError, connection, transaction
 
+from celery_ledger import backoff
+from celery_ledger.desk import dead_letters
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import ledger
+from celery_ledger.testing import drain
+from celery_ledger.work import consumer, failures, leaving, reception
+from celery_ledger.work.request import LedgerRequest
 from store.models import Collection
 from tests import probe
-from tests.by_hand import let_leases_end, make_due, publish, unlimited
+from tests.by_hand import let_leases_end, make_due, publish, take, unlimited
 from tests.shop import all_at_once
-from worker import backoff, consumer, dead_letters, ledger, receiving
-from worker.models import DurableTask
-from worker.request import LedgerRequest
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Status = DurableTask.Status
@@ -26,7 +30,7 @@ class TestFailure:
     def test_a_failure_undoes_the_effect_and_comes_back_later(self):
         probe.failing["garden"] = RuntimeError("no garden")
         handle = probe.make_collection.delay("garden")
-        assert consumer.consume(probe.make_collection, publish()) == "0 succeeded, 1 failed, 0 passed over"
+        assert take(probe.make_collection, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.last_error) == (Status.PENDING, 1, "RuntimeError: no garden")
         assert task.available_at > task.created_at
@@ -97,7 +101,7 @@ class TestFailure:
         probe.give_up.delay("permanent")
         drain()
         levels = {
-            record.levelname: record.getMessage() for record in caplog.records if record.name == consumer.__name__
+            record.levelname: record.getMessage() for record in caplog.records if record.name == failures.__name__
         }
         assert "failed at attempt 1 and is due again in" in levels["WARNING"]
         assert "failed at attempt 1 and is dead" in levels["ERROR"]
@@ -143,7 +147,7 @@ class TestFailure:
             mock.patch.object(ledger, "complete", side_effect=OperationalError("the connection is gone")),
             pytest.raises(OperationalError),
         ):
-            consumer.consume(probe.make_collection, ids)
+            take(probe.make_collection, ids)
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.last_error) == (Status.PUBLISHED, 0, "")
 
@@ -192,6 +196,19 @@ class TestLostWorkers:
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.lease_until) == (Status.PENDING, 1, None)
 
+    @pytest.mark.parametrize("task", [probe.make_collection, probe.ring], ids=["inside", "outside"])
+    def test_a_dead_process_counts_no_attempt_of_a_row_that_was_published_again_since(self, task):
+        task.delay("garden")
+        ids = publish()
+        if task is probe.ring:
+            assert ledger.start(uuid.UUID(ids[0]), lease=8, limit_of=unlimited) is not None
+        before = DurableTask.objects.values("status", "attempts", "lease_until").get()
+        consumer.count_lost(task, ids, "signal 9", held_for=60)
+        assert DurableTask.objects.values("status", "attempts", "lease_until").get() == before
+        DurableTask.objects.update(published_at="2010-12-01T08:00Z")
+        consumer.count_lost(task, ids, "signal 9", held_for=60)
+        assert DurableTask.objects.values_list("status", "attempts").get() == (Status.PENDING, 1)
+
     @pytest.mark.parametrize("more", [0, 1])
     def test_a_suspect_whose_process_dies_is_not_counted_twice(self, more):
         probe.make_collection.delay("garden")
@@ -207,7 +224,7 @@ class TestLostWorkers:
         for title in "abc":
             probe.make_collections.delay(title)
         DurableTask.objects.filter(args=["b"]).update(lapses=lapses)
-        assert consumer.consume(probe.make_collections, publish()) == "3 succeeded, 0 failed, 0 passed over"
+        assert take(probe.make_collections, publish()) == "3 succeeded, 0 failed, 0 passed over"
         assert probe.seen == seen
         assert set(DurableTask.objects.values_list("status", "attempts")) == {(Status.SUCCEEDED, 1)}
 
@@ -229,7 +246,7 @@ class TestLostWorkers:
         for _ in range(probe.give_up.max_attempts):
             assert ledger.count_attempt(uuid.UUID(publish()[0]), limit_of=unlimited) is not None
             let_leases_end()
-        assert consumer.consume(probe.give_up, publish()) == "0 succeeded, 1 failed, 0 passed over"
+        assert take(probe.give_up, publish()) == "0 succeeded, 1 failed, 0 passed over"
         task = DurableTask.objects.get()
         assert task.attempts == probe.give_up.max_attempts
         assert (task.status, task.last_error) == (Status.DEAD, "AttemptsUsedUpError: every worker that ran it died")
@@ -237,7 +254,7 @@ class TestLostWorkers:
     def test_a_suspect_that_this_process_does_not_know_is_left_uncounted(self):
         probe.make_collection.delay("garden")
         DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES, name="tests.of_the_next_release")
-        consumer.consume(probe.make_collection, publish())
+        take(probe.make_collection, publish())
         task = DurableTask.objects.get()
         assert (task.status, task.attempts, task.lapses) == (Status.PENDING, 0, ledger.SUSPECT_LAPSES)
 
@@ -268,9 +285,14 @@ class TestLostWorkers:
         def refuse(*call):
             raise OperationalError("the database is away")
 
-        monkeypatch.setattr(consumer, "leave", refuse)
-        worker = receiving.Consumer.__new__(receiving.Consumer)
+        monkeypatch.setattr(leaving, "leave", refuse)
+        worker = reception.Consumer.__new__(reception.Consumer)
         worker.connection_errors = ()
-        message = SimpleNamespace(reject_log_error=lambda *_: None, payload=([[str(uuid.uuid4())]], {}, {}))
+        message = SimpleNamespace(
+            reject_log_error=lambda *_: None,
+            headers={"task": "tests.of_the_next_release", "id": str(uuid.uuid4())},
+            content_type="application/json",
+            body=json.dumps([[[str(uuid.uuid4())]], {}, {}]),
+        )
         worker.on_unknown_task({}, message, KeyError("tests.of_the_next_release"))
         assert "its rows come back when their lease ends" in caplog.text

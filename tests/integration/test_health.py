@@ -7,9 +7,9 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from celery_ledger.models import Heartbeat
+from celery_ledger.watch import heartbeats
 from tests.shop import api
-from worker import heartbeats
-from worker.models import Heartbeat
 
 pytestmark = pytest.mark.django_db
 

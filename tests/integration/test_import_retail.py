@@ -10,10 +10,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from celery_ledger.models import DurableTask
 from core.models import AuditEntry
 from store.models import Customer, Order, PriceChange, Product, Stock, StockMovement
 from tests.retail_files import line, write
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.django_db
 

@@ -4,13 +4,13 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
 from email_app import audit, tasks
 from email_app.models import EmailDelivery
 from store.models import Order
 from store.signals import order_cancelled, order_created
 from tests.factories import OrderFactory
-from worker.audit import promises
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +74,7 @@ def test_a_receiver_that_is_sent_the_signal_again_accounts_for_its_mail():
     first, second = OrderFactory(), OrderFactory()
     for order, receiver in ((first, "email_app.enqueue_order_confirmation"), (second, "somebody.else")):
         DurableTask.objects.create(
-            name="worker.tasks.redeliver",
+            name="celery_ledger.tasks.redeliver",
             queue="default",
             subject=f"store.order:{order.pk}",
             kwargs={"signal": "store.order_created", "dispatch_uid": receiver, "arguments": {}},

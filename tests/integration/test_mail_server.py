@@ -9,15 +9,15 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django_celery_results.models import TaskResult
 
+from celery_ledger.errors import PermanentError
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain
 from email_app import audit, outgoing, tasks
 from email_app.models import EmailDelivery
 from store.models import Order
 from store.signals import order_created
 from tests.factories import OrderFactory
 from tests.mail_server import MailServer
-from worker.errors import PermanentError
-from worker.models import DurableTask
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db
 

@@ -3,10 +3,10 @@
 import pytest
 from django.test import Client
 
+from celery_ledger.testing import drain, enqueued
 from messaging.models import Message
 from notifications.models import Notification
 from tests.shop import api, make_manager, make_user
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

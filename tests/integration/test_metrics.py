@@ -1,17 +1,21 @@
 """``/metrics``: who may read it, and that what it says is what happened."""
 
+from datetime import timedelta
+
 import httpx
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from celery_ledger.desk import dead_letters, queues
+from celery_ledger.models import DurableTask, Heartbeat
+from celery_ledger.testing import drain
+from celery_ledger.watch import heartbeats, samples
 from tests import probe
 from tests.processes import wait_until
-from worker import dead_letters, heartbeats, queues, samples
-from worker.models import DurableTask, Heartbeat
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,7 +73,7 @@ class TestReading:
             raise OperationalError("connection refused")
 
         monkeypatch.setattr(connection, "cursor", fail)
-        assert read()["shopwire_database_up",] == 0
+        assert read()["celery_ledger_database_up",] == 0
 
 
 class TestWhatItSays:
@@ -83,43 +87,46 @@ class TestWhatItSays:
         probe.make_collection.delay("e")
         found = read()
         make, give_up = "tests.make_collection", "tests.give_up"
-        assert found["shopwire_tasks_total", "succeeded", "default", make] == 3
-        assert found["shopwire_tasks_total", "retried", "default", make] == 1
-        assert found["shopwire_tasks_total", "dead", "default", give_up] == 1
-        assert found["shopwire_tasks_now", "default", "pending", make] == 2
-        assert found["shopwire_tasks_now", "default", "dead", give_up] == 1
-        assert found["shopwire_tasks_enqueued_total", "default", make] == 5
-        assert found["shopwire_task_lag_seconds_count", "default", make] == 3
-        assert found["shopwire_oldest_due_seconds", "default"] > 0
+        assert found["celery_ledger_tasks_total", "succeeded", "default", make] == 3
+        assert found["celery_ledger_tasks_total", "retried", "default", make] == 1
+        assert found["celery_ledger_tasks_total", "dead", "default", give_up] == 1
+        assert found["celery_ledger_tasks_now", "default", "pending", make] == 2
+        assert found["celery_ledger_tasks_now", "default", "dead", give_up] == 1
+        assert found["celery_ledger_tasks_enqueued_total", "default", make] == 5
+        assert found["celery_ledger_task_lag_seconds_count", "default", make] == 3
+        assert found["celery_ledger_oldest_due_seconds", "default"] > 0
 
         dead_letters.discard([DurableTask.objects.get(name=give_up).id], reason="a test")
         found = read()
-        assert found["shopwire_tasks_enqueued_total", "default", give_up] == 1
-        assert ("shopwire_tasks_now", "default", "dead", give_up) not in found
+        assert found["celery_ledger_tasks_enqueued_total", "default", give_up] == 1
+        for name, *labels in list(found):
+            if name.startswith("celery_ledger_") and "seconds" not in name:
+                assert found[name.replace("celery_ledger_", "shopwire_"), *labels] == found[name, *labels], name
+        assert ("celery_ledger_tasks_now", "default", "dead", give_up) not in found
 
     def test_a_histograms_buckets_add_up(self):
         probe.make_collection.delay("a")
-        probe.make_collection.apply_async(("b",), countdown=-20)
+        probe.make_collection.apply_async(("b",), eta=timezone.now() - timedelta(seconds=20))
         drain()
         found = read()
-        name, task = "shopwire_task_lag_seconds_bucket", "tests.make_collection"
+        name, task = "celery_ledger_task_lag_seconds_bucket", "tests.make_collection"
         assert found[name, "10.0", "default", task] == 1
         assert found[name, "30.0", "default", task] == 2
         assert found[name, "+Inf", "default", task] == 2
-        assert 20 < found["shopwire_task_lag_seconds_sum", "default", task] < 40
+        assert 20 < found["celery_ledger_task_lag_seconds_sum", "default", task] < 40
 
     def test_pauses_processes_and_the_broker_are_seen(self):
         queues.pause("email")
         samples.take({"email": 7, "default": None})
         heartbeats.beat(Heartbeat.Kind.RELAY, "broker away")
         found = read()
-        assert found["shopwire_queue_paused", "email"] == 1
-        assert found["shopwire_queue_paused", "default"] == 0
-        assert found["shopwire_broker_messages", "email"] == 7
-        assert ("shopwire_broker_messages", "default") not in found
-        assert found["shopwire_processes", "relay", "broker away"] == 1
-        assert found["shopwire_processes", "worker", "ok"] == 0
-        assert found["shopwire_sample_age_seconds",] < 20
+        assert found["celery_ledger_queue_paused", "email"] == 1
+        assert found["celery_ledger_queue_paused", "default"] == 0
+        assert found["celery_ledger_broker_messages", "email"] == 7
+        assert ("celery_ledger_broker_messages", "default") not in found
+        assert found["celery_ledger_processes", "relay", "broker away"] == 1
+        assert found["celery_ledger_processes", "worker", "ok"] == 0
+        assert found["celery_ledger_sample_age_seconds",] < 20
 
     def test_requests_are_counted_by_route(self):
         key = ("shopwire_http_requests_total", "GET", "api/carts/<uuid:cart_id>/", "404")
@@ -141,14 +148,14 @@ class TestWhatItSays:
             cursor.execute("SET enable_seqscan = off")
             try:
                 for query in queries.captured_queries:
-                    if "worker_durabletask" in query["sql"]:
+                    if "celery_ledger_durabletask" in query["sql"]:
                         cursor.execute("EXPLAIN " + query["sql"])
                         plans.append("\n".join(line for (line,) in cursor.fetchall()))
             finally:
                 cursor.execute("RESET enable_seqscan")
-        assert len(plans) == 4
+        assert len(plans) == 5
         for plan in plans:
-            assert "durable_pending" in plan or "durable_leased" in plan or "durable_dead" in plan, plan
+            assert "ledger_pending" in plan or "ledger_leased" in plan or "ledger_dead" in plan, plan
             assert "Seq Scan" not in plan, plan
 
 
@@ -163,13 +170,13 @@ def test_two_web_processes_and_a_relay_say_the_same(machine):
         httpx.get(f"{base}/api/products/?page={number + 1}")
     for title in ("a", "b", "c"):
         probe.make_collections.delay(title)
-    key = ("shopwire_tasks_total", "succeeded", "default", "tests.make_collections")
+    key = ("celery_ledger_tasks_total", "succeeded", "default", "tests.make_collections")
     wait_until("the tasks are counted", lambda: values(httpx.get(f"{base}/metrics").text).get(key) == 3)
     wait_until(
         "the relay is seen",
-        lambda: values(httpx.get(f"{base}/metrics").text).get(("shopwire_processes", "relay", "ok")) == 1,
+        lambda: values(httpx.get(f"{base}/metrics").text).get(("celery_ledger_processes", "relay", "ok")) == 1,
     )
-    published = ("shopwire_tasks_total", "published", "default", "tests.make_collections")
+    published = ("celery_ledger_tasks_total", "published", "default", "tests.make_collections")
     wait_until("publishing is counted", lambda: values(httpx.get(f"{base}/metrics").text).get(published) == 3)
     for _ in range(10):
         found = values(httpx.get(f"{base}/metrics").text)
@@ -179,5 +186,5 @@ def test_two_web_processes_and_a_relay_say_the_same(machine):
             if name[0] == "shopwire_http_requests_total" and "products" in name[2]
         ]
         assert sum(listed) == 40, found
-        assert found["shopwire_broker_messages", "default"] == 0
+        assert found["celery_ledger_broker_messages", "default"] == 0
     assert worker.is_alive

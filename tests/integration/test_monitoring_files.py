@@ -9,18 +9,20 @@ import pytest
 import yaml
 from django.test import Client
 
+from celery_ledger.desk import dead_letters
+from celery_ledger.models import DurableTask, Heartbeat, Tally
+from celery_ledger.rows import tally
+from celery_ledger.testing import drain
+from celery_ledger.watch import heartbeats, samples
 from tests import probe
 from tests.processes import ROOT
-from worker import dead_letters, heartbeats, samples, tally
-from worker.models import DurableTask, Heartbeat, Tally
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 RULES = ROOT / "deploy" / "prometheus-rules.yml"
 CASES = ROOT / "deploy" / "prometheus-rules.test.yml"
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
 #: What a database other than PostgreSQL has none of.
-OF_POSTGRESQL = {"shopwire_database_connections", "shopwire_database_connections_max"}
+OF_POSTGRESQL = {"celery_ledger_database_connections", "celery_ledger_database_connections_max"}
 
 
 def rules():
@@ -41,6 +43,7 @@ def said():
     """The names and labels of all that ``/metrics`` says of a shop in which something happened."""
     probe.make_collection.delay("a")
     probe.give_up.delay("permanent")
+    probe.give_up.delay("other")
     drain()
     probe.make_collection.delay("b")
     tally.add(Tally.Outcome.PUBLISHED, [tally.Count("default", "tests.make_collection", 2, 1)])
@@ -50,14 +53,16 @@ def said():
     assert DurableTask.objects.filter(status="dead").exists()
     assert dead_letters.groups()
     found = {}
-    for name, labels in re.findall(r"^(shopwire_\w+)(?:\{(.*)\})? ", Client().get("/metrics").text, re.MULTILINE):
+    for name, labels in re.findall(
+        r"^((?:celery_ledger|shopwire)_\w+)(?:\{(.*)\})? ", Client().get("/metrics").text, re.MULTILINE
+    ):
         found.setdefault(name, set()).update(re.findall(r"(\w+)=\"", labels))
     return found
 
 
 def test_every_series_that_is_asked_for_is_there(said):
     for expression in expressions():
-        for name, labels in re.findall(r"(shopwire_\w+)(?:\{([^}]*)\})?", expression):
+        for name, labels in re.findall(r"((?:celery_ledger|shopwire)_\w+)(?:\{([^}]*)\})?", expression):
             assert name in said or name in OF_POSTGRESQL, f"{name} in {expression}"
             for label in re.findall(r"(\w+)(?:=|!)", labels):
                 assert label in said[name], f"{label} of {name} in {expression}"

@@ -10,6 +10,8 @@ from django.core import signing
 from django.test import Client
 from django.utils import timezone
 
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain, enqueued, loud_receivers
 from email_app.models import EmailDelivery
 from notifications.announce import notify
 from notifications.models import Channel, Kind, NotificationDelivery
@@ -17,8 +19,6 @@ from notifications.unsubscribe import SALT, address_for
 from phones import sms
 from phones.models import PhoneVerification
 from tests.shop import api, make_user
-from worker.models import DurableTask
-from worker.testing import drain, enqueued, loud_receivers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

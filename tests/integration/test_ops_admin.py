@@ -1,8 +1,6 @@
 """Operations in the admin: what operators find, and what they decide."""
 
-import json
 import re
-import uuid
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -12,27 +10,31 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
-from django_celery_results.models import TaskResult
 
+from celery_ledger.contrib.admin import charts
+from celery_ledger.desk import queues
+from celery_ledger.models import DurableTask, FailedAttempt, QueueSample
+from celery_ledger.relay import limits
+from celery_ledger.rows import ledger
+from celery_ledger.testing import drain
+from celery_ledger.watch import samples
 from core.models import AuditEntry
-from operations import charts
 from tests import probe
 from tests.integration.test_ops_api import die, many_dead
 from tests.shop import api, check_out, make_cart, make_customer, make_product, make_user
-from worker import ledger, limits, queues, samples
-from worker.models import DurableTask, FailedAttempt, QueueSample
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Status = DurableTask.Status
-TASKS = "admin:worker_durabletask_changelist"
-DEAD = "admin:worker_durabletask_dead"
-QUEUES = "admin:worker_queueswitch_changelist"
+TASKS = "admin:celery_ledger_durabletask_changelist"
+DEAD = "admin:celery_ledger_durabletask_dead"
+QUEUES = "admin:celery_ledger_queueswitch_changelist"
 
 
 def browser(*permissions, superuser=False):
     user = make_user(is_staff=True, is_superuser=superuser)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions, content_type__app_label="worker"))
+    user.user_permissions.set(
+        Permission.objects.filter(codename__in=permissions, content_type__app_label="celery_ledger")
+    )
     client = Client()
     client.force_login(user)
     return client
@@ -74,23 +76,20 @@ class TestOneTask:
         settings.FLOWER_URL = "https://flower.example"
         task = die("garden")
         client = browser("view_durabletask")
-        page = client.get(reverse("admin:worker_durabletask_change", args=[task.pk]))
+        page = client.get(reverse("admin:celery_ledger_durabletask_change", args=[task.pk]))
         assert page.status_code == 200
         text = page.content.decode()
         assert "PermissionError: no key to" in text
         assert "/admin/django_celery_results/taskresult/" in text
-        to_flower = reverse("admin:worker_durabletask_flower", args=[task.pk])
+        to_flower = reverse("admin:celery_ledger_durabletask_flower", args=[task.pk])
         assert to_flower in text
         assert client.get(to_flower).headers["Location"] == f"https://flower.example/task/{task.pk}"
-        message = uuid.uuid4()
-        TaskResult.objects.update(meta=json.dumps({"children": [], "message": str(message)}))
-        assert client.get(to_flower).headers["Location"] == f"https://flower.example/task/{message}"
         assert browser().get(to_flower).status_code == 403
 
     def test_it_is_replayed_with_other_arguments(self):
         task = die("garden")
         client = browser("view_durabletask", "replay_durabletask", "change_durabletask")
-        address = reverse("admin:worker_durabletask_edit", args=[task.pk])
+        address = reverse("admin:celery_ledger_durabletask_edit", args=[task.pk])
         assert b"garden" in client.get(address).content
         for bad in ("", "garden", "{}", "[1, 2]"):
             assert client.post(address, {"args": bad, "kwargs": "{}"}).status_code == 200
@@ -98,7 +97,7 @@ class TestOneTask:
         assert client.post(address, {"args": '["yard"]', "kwargs": "{}"}).status_code == 302
         drain()
         assert DurableTask.objects.get(pk=task.pk).status == Status.SUCCEEDED
-        assert AuditEntry.objects.get(model="worker.durabletask").after["args"] == ["yard"]
+        assert AuditEntry.objects.get(model="celery_ledger.durabletask").after["args"] == ["yard"]
         assert client.get(address).status_code == 404
 
 
@@ -130,7 +129,7 @@ class TestDeadLetters:
         assert DurableTask.objects.filter(status=Status.DEAD).count() == 3
         client.post(reverse(DEAD), wish | {"reason": "a test"})
         assert DurableTask.objects.filter(status=Status.CANCELLED).count() == 3
-        assert AuditEntry.objects.filter(model="worker.durabletask").count() == 13
+        assert AuditEntry.objects.filter(model="celery_ledger.durabletask").count() == 13
 
     @pytest.mark.parametrize(
         ("decision", "held"), [("replay", "discard_durabletask"), ("discard", "replay_durabletask")]
@@ -168,7 +167,9 @@ class TestChosenOnes:
         assert self.decide(client, "discard") == "Say why the tasks are discarded."
         assert self.decide(client, "discard", reason="a test") == "3 tasks discarded."
         assert DurableTask.objects.filter(status=Status.CANCELLED).count() == 3
-        assert {entry.after["reason"] for entry in AuditEntry.objects.filter(model="worker.durabletask")} == {"a test"}
+        assert {entry.after["reason"] for entry in AuditEntry.objects.filter(model="celery_ledger.durabletask")} == {
+            "a test"
+        }
 
     def test_they_are_replayed_at_a_rate(self):
         many_dead(5)
@@ -221,7 +222,7 @@ class TestQueues:
         for nonsense in ({"per_second": "x"}, {"concurrency": "0"}, {"queue": "nowhere"}):
             assert client.post(reverse(QUEUES), {"queue": "email", "decision": "limit"} | nonsense).status_code == 302
         assert limits.limited_queues() == {"email"}
-        assert AuditEntry.objects.filter(model="worker.queueswitch").count() == 3
+        assert AuditEntry.objects.filter(model="celery_ledger.queueswitch").count() == 3
 
     def test_who_may_only_look_steers_nothing(self):
         wish = {"queue": "email", "decision": "pause"}
@@ -235,7 +236,7 @@ def test_the_schedules_say_when_they_run_next_and_which_are_late():
     for name, hours in (("on time", 0), ("behind", 72)):
         PeriodicTask.objects.create(
             name=name,
-            task="worker.tasks.prune",
+            task="celery_ledger.tasks.prune",
             crontab=nightly,
             last_run_at=timezone.now() - timedelta(hours=hours),
         )

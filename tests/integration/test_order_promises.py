@@ -7,13 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
+from celery_ledger.testing import drain
 from core.models import AuditEntry
 from notifications.models import Notification, NotificationPreference
 from store.models import Order
 from tests.shop import api, check_out, make_cart, make_customer, make_product
-from worker.audit import promises
-from worker.models import DurableTask
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

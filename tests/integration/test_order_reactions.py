@@ -5,13 +5,13 @@ from django.core import mail as outbox
 from django.db import transaction
 
 from analytics_app.models import DailySales, SaleRecord
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
+from celery_ledger.testing import drain, loud_receivers
 from email_app.models import EmailDelivery
 from store.models import Order
 from store.signals import order_cancelled, order_created
 from tests.factories import OrderFactory, ProductFactory
-from worker.audit import promises
-from worker.models import DurableTask
-from worker.testing import drain, loud_receivers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,11 +1,18 @@
 """Orders after the checkout: seen by their customer and by staff, cancelled once, followed by their tasks."""
 
-import pytest
-from django.db import transaction
+import time
+from uuid import uuid4
 
-from store.models import Order, Stock, StockMovement
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.utils import timezone
+
+from celery_ledger.models import DurableTask
+from store.models import Order, OrderItem, Product, Stock, StockMovement
 from store.signals import order_cancelled
 from store.tasks import update_inventory
+from tests.processes import best_of
 from tests.shop import api, check_out, make_cart, make_customer, make_product, make_user
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +105,44 @@ def test_a_page_of_orders_costs_as_many_queries_as_one_order(buyer, product, dja
         assert len(client.get("/api/orders/").json()["results"]) == 5
 
 
+def test_a_list_shows_the_first_lines_of_an_order_and_says_how_many_there_are(buyer):
+    products = [make_product() for _ in range(35)]
+    small = check_out(api(buyer), make_cart({products[0]: 2}, buyer)).json()
+    large = check_out(api(buyer), make_cart(dict.fromkeys(products, 3), buyer)).json()
+
+    first, second = api(buyer).get("/api/orders/").json()["results"]
+
+    assert len(large["items"]) == 35
+    assert first == large | {"items": large["items"][:30], "items_count": 35, "units": 105}
+    assert second == small | {"items_count": 1, "units": 2}
+    assert api(buyer).get(f"/api/orders/{large['id']}/").json() == large
+
+
+def test_a_page_of_a_hundred_large_orders_is_below_a_megabyte_and_soon_there(buyer):
+    products = Product.objects.bulk_create(
+        Product(sku=f"SKU-OF-A-LINE-{n}", title=f"A product with a title of some length, {n}", slug="x", unit_price=1)
+        for n in range(300)
+    )
+    orders = Order.objects.bulk_create(
+        Order(customer=buyer, cart_id=uuid4(), fingerprint="", total=1000) for _ in range(100)
+    )
+    OrderItem.objects.bulk_create(
+        (OrderItem(order=order, product=product, quantity=1, unit_price=1) for order in orders for product in products),
+        batch_size=10_000,
+    )
+    client = api(buyer)
+
+    def seconds_for_a_page() -> float:
+        began = time.perf_counter()
+        response = client.get("/api/orders/", {"page_size": 100})
+        took = time.perf_counter() - began
+        assert len(response.json()["results"]) == 100
+        assert len(response.content) < 1_000_000
+        return took
+
+    assert best_of(seconds_for_a_page, below=1, tries=15) < 1
+
+
 def test_settling_takes_the_goods_out_and_says_so_once_a_line(order, product):
     settle(order)
     settle(order)
@@ -153,6 +198,34 @@ def test_cancelling_after_the_stock_is_settled_brings_the_goods_back(buyer, orde
     assert [(m.reason, m.quantity) for m in movements] == [("sale", -3), ("cancel", 3)]
 
 
+@pytest.mark.fault("F105")
+def test_f105_staff_cancel_the_orders_of_others_with_the_permission_to_change_them_and_not_without(order, product):
+    colleague, trusted = make_user(is_staff=True), make_user(is_staff=True)
+    trusted.user_permissions.add(Permission.objects.get(codename="change_order"))
+
+    refused = cancel(api(colleague), order)
+
+    assert refused.status_code == 403
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert Order.objects.get().status == "placed"
+    assert stock_of(product) == (10, 3)
+    assert cancel(api(trusted), order).status_code == 200
+
+
+def test_staff_cancel_their_own_order_as_any_customer(product):
+    colleague = make_customer(is_staff=True)
+    order = Order.objects.get(pk=check_out(api(colleague), make_cart({product: 1}, colleague)).json()["id"])
+
+    assert cancel(api(colleague), order).status_code == 200
+
+
+def test_a_permission_without_the_desk_opens_nobody_elses_order(order):
+    customer = make_user()
+    customer.user_permissions.add(Permission.objects.get(codename="change_order"))
+
+    assert cancel(api(customer), order).status_code == 404
+
+
 def test_a_second_cancellation_is_a_409_and_changes_nothing(buyer, order, product):
     cancel(api(buyer), order)
 
@@ -203,6 +276,7 @@ def test_an_order_tells_what_became_of_it(buyer, order):
     assert row.pop("enqueued_at").endswith("Z")
     assert row == {
         "task": "store.tasks.update_inventory",
+        "label": "Bring the shelf up to date",
         "queue": "inventory",
         "status": "pending",
         "attempts": 0,
@@ -210,6 +284,50 @@ def test_an_order_tells_what_became_of_it(buyer, order):
         "completed_at": None,
         "last_error": "",
     }
+
+
+@pytest.mark.fault("F112")
+@pytest.mark.parametrize(
+    ("status", "ended", "told"),
+    [
+        ("pending", False, "This step failed and will be retried automatically."),
+        ("dead", True, "This step failed. Our staff are looking into it."),
+        ("cancelled", True, ""),
+        ("succeeded", True, ""),
+    ],
+)
+def test_f112_customers_are_told_what_an_error_means_for_them_and_staff_what_it_was(buyer, order, status, ended, told):
+    error = 'OperationalError: relation "store_stock" at /srv/shop/store/inventory.py'
+    DurableTask.objects.filter(subject=order.subject).update(
+        status=status, attempts=1, last_error=error, completed_at=timezone.now() if ended else None
+    )
+
+    for client, expected in ((api(buyer), told), (api(make_user(is_staff=True)), error)):
+        rows = client.get(f"/api/orders/{order.id}/tasks/").json()["results"]
+        assert rows
+        assert {row["last_error"] for row in rows} == {expected}
+
+
+@pytest.mark.fault("F112")
+def test_f112_every_task_of_an_order_has_a_label_also_one_that_says_none(buyer, order):
+    DurableTask.objects.create(name="loyalty.tasks.add_points", queue="default", subject=order.subject)
+
+    rows = api(buyer).get(f"/api/orders/{order.id}/tasks/").json()["results"]
+
+    labels = {row["task"]: row["label"] for row in rows}
+    assert labels["email_app.tasks.send_order_confirmation"] == "Send you the confirmation"
+    assert labels["loyalty.tasks.add_points"] == "Add points"
+
+
+@pytest.mark.fault("F112")
+def test_f112_the_tasks_of_each_order_are_told_in_the_same_order(buyer):
+    told = []
+    for _ in range(8):
+        placed = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()
+        rows = api(buyer).get(f"/api/orders/{placed['id']}/tasks/").json()["results"]
+        told.append([row["task"] for row in rows])
+
+    assert all(names == told[0] for names in told)
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])

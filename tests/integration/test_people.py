@@ -6,11 +6,11 @@ import pytest
 from django.core import mail as outbox
 from django.core.management import call_command
 
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain
 from core.request_counts import RequestCounts, counts
 from store.models import Customer
 from tests.shop import api, make_user
-from worker.models import DurableTask
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

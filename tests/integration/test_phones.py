@@ -11,12 +11,12 @@ import time_machine
 from django.core.management import call_command
 from django.utils import timezone
 
+from celery_ledger.errors import PermanentError
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain, enqueued
 from phones import sms
 from phones.models import PhoneVerification
 from tests.shop import all_at_once, api, edit_in_admin, make_customer, make_manager
-from worker.errors import PermanentError
-from worker.models import DurableTask
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,21 +61,22 @@ def wrong(code):
 
 
 def test_setting_a_number_sends_a_code_and_the_code_verifies_it(client, folder):
-    assert client.get("/api/customers/me/phone/").json() == {"phone": "", "verified": False}
+    assert client.get("/api/customers/me/phone/").json() == {"phone": "", "verified": False, "served": False}
     set_number(client)
     [message] = messages(folder)
     assert message.startswith("To: +442079460000\n")
     assert "good for 10 minutes" in message
-    assert client.get("/api/customers/me/phone/").json() == {"phone": NUMBER, "verified": False}
+    state = {"phone": NUMBER, "verified": False, "served": True}
+    assert client.get("/api/customers/me/phone/").json() == state
     answer = verify(client, code_in(message))
-    assert (answer.status_code, answer.json()) == (200, {"phone": NUMBER, "verified": True})
+    assert (answer.status_code, answer.json()) == (200, state | {"verified": True})
     assert verify(client, code_in(message)).status_code == 409
 
 
 def test_a_number_that_is_set_in_the_admin_gets_a_code_too(customer, folder):
     edit_in_admin(make_manager(), customer, phone="02079460001")
     drain()
-    assert messages(folder)[0].startswith("To: 02079460001\n")
+    assert messages(folder)[0].startswith("To: +442079460001\n")
 
 
 def test_the_same_number_again_and_other_changes_send_nothing(client, customer, folder):
@@ -101,7 +102,7 @@ def test_a_code_bears_five_tries_and_then_not_even_the_right_one(client, folder)
     code = code_in(messages(folder)[0])
     answers = [verify(client, wrong(code)) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [400] * 5
-    assert answers[0].json()["errors"] == [{"pointer": "/code", "detail": "This is not the code. Tries left: 4."}]
+    assert answers[0].json()["errors"] == [{"pointer": "/code", "detail": "Wrong code. Attempts left: 4."}]
     refused = verify(client, code)
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:shopwire:problem:no-code")
     assert client.get("/api/customers/me/phone/").json()["verified"] is False

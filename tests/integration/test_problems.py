@@ -189,7 +189,7 @@ def test_a_body_that_is_too_long_is_a_413(settings):
 @pytest.mark.fault("F65")
 def test_text_of_all_the_world_is_read():
     customer = make_customer()
-    name = "\U0001f600 שלום \u202e مرحبا 😀"
+    name = "\U0001f600 שלום مرحبا 😀"
 
     answer = api(customer).patch("/api/customers/me/", {"first_name": name}, format="json")
 

@@ -20,12 +20,12 @@ from django.test import Client
 from django.utils import timezone
 from py_vapid import Vapid02
 
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain, enqueued
 from notifications import push_services, vapid
 from notifications.announce import notify
 from notifications.models import Kind, NotificationDelivery, PushSubscription
 from tests.shop import api, make_user
-from worker.models import DurableTask
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,15 +1,25 @@
 """What the relay lets wait at the broker, while workers fall behind or the broker is away."""
 
+import time
+from datetime import timedelta
+
+import psycopg
 import pytest
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
 from redis.exceptions import ResponseError
 
+from celery_ledger.desk import queues
+from celery_ledger.models import DurableTask, QueueSample
+from celery_ledger.relay import leases, wakeup
+from celery_ledger.relay.broker import _refuse_eviction
+from celery_ledger.relay.relay import Relay
+from celery_ledger.rows import ledger
+from celery_ledger.rows.outbox import collecting
 from tests import probe
-from worker import ledger, queues
-from worker.broker import _refuse_eviction
+from tests.processes import database_url
 from worker.celery import app
-from worker.models import DurableTask, QueueSample
-from worker.outbox import collecting
-from worker.relay import Relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,6 +31,7 @@ class SlowQueue:
 
     def __init__(self):
         self.messages = []
+        self.on_publish = lambda: None
 
     errors = (ConnectionError,)
 
@@ -30,6 +41,7 @@ class SlowQueue:
     def publish(self, queue, name, ids):
         if ids:  # Canaries have none.
             self.messages.append(ids)
+            self.on_publish()
 
     def refuse_eviction(self):
         pass
@@ -112,7 +124,7 @@ def test_what_the_broker_refuses_waits_in_the_ledger_and_goes_out_when_it_is_bac
         assert relay.turn() == 0
     assert DurableTask.objects.filter(status="pending", lease_until=None).count() == 3
     assert caplog.text.count("The broker is away or refuses") == 1
-    with caplog.at_level("INFO", logger="worker.relay"):
+    with caplog.at_level("INFO", logger="celery_ledger.relay.relay"):
         assert relay.turn() == 3
     assert "The broker is back." in caplog.text
 
@@ -172,3 +184,131 @@ def test_a_connection_that_cannot_even_be_closed_stops_no_relay(queue, relay, mo
         patch.setattr(queue, "close", refuse)
         assert relay.turn() == 0
     assert relay.turn() == 1
+
+
+class TestMessagesThatWaitForLongerThanTheirLease:
+    @pytest.fixture(autouse=True)
+    def published(self, relay):
+        with collecting():
+            for number in range(WINDOW):
+                probe.make_collection.delay(f"slow {number}")
+        relay.turn()
+        DurableTask.objects.update(published_at="2010-12-01T08:00Z", lease_until="2010-12-01T08:01Z")
+
+    @pytest.mark.fault("F88")
+    def test_f88_they_are_renewed_as_long_as_they_wait(self, relay, queue):
+        relay.sweep_if_due()
+        assert not DurableTask.objects.exclude(status="published", lapses=0).exists()
+        assert not DurableTask.objects.filter(lease_until__lt=timezone.now() + timedelta(seconds=50)).exists()
+
+    @pytest.mark.fault("F88")
+    def test_f88_what_does_not_wait_any_more_lapses(self, relay, queue):
+        queue.messages.pop(0)
+        DurableTask.objects.filter(pk=min(DurableTask.objects.values_list("pk", flat=True))).update(
+            published_at="2010-12-01T07:00Z"
+        )
+        relay.sweep_if_due()
+        assert sorted(DurableTask.objects.values_list("status", "lapses")) == [
+            ("pending", 1),
+            ("published", 0),
+            ("published", 0),
+        ]
+
+    @pytest.mark.fault("F88")
+    def test_f88_nobody_calls_them_lost_while_the_broker_is_away(self, relay, queue, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(queue, "depth", lambda name: (_ for _ in ()).throw(ConnectionError("refused")))
+            relay.sweep_if_due()
+        assert not DurableTask.objects.exclude(status="published").exists()
+
+
+@pytest.mark.fault("F88")
+def test_f88_a_message_of_a_batch_is_renewed_with_all_that_it_carries(relay, queue):
+    relay.window = 80
+    with collecting():
+        for number in range(80):
+            probe.make_collections.delay(f"slow {number}")
+    relay.turn()
+    assert [len(ids) for ids in queue.messages] == [50, 30]
+    DurableTask.objects.update(lease_until="2010-12-01T08:01Z")
+    assert leases.renew_waiting(app, "default", 1, lease=60) == 50
+    assert leases.renew_waiting(app, "default", 2, lease=60) == 30
+    assert leases.renew_waiting(app, "default", 2, lease=60) == 0
+
+
+@pytest.mark.fault("F89")
+@pytest.mark.postgresql
+def test_f89_only_the_claim_s_own_commit_does_not_wait_for_the_disk(relay, queue):
+    def mode():
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return cursor.fetchone()[0]
+
+    usual = mode()
+    assert usual != "off"
+    relay.broker.on_publish = relay.stop
+    probe.make_collection.delay("shelf")
+    relay.run()
+    assert mode() == usual
+    probe.make_collection.delay("another shelf")
+    with transaction.atomic():
+        assert len(ledger.claim({"default": 1}, lease=60, limit=1)) == 1
+        assert mode() == "off"
+    assert mode() == usual
+
+
+@pytest.mark.fault("F72")
+@pytest.mark.parametrize("published", [False, True])
+def test_f72_a_task_that_expires_before_a_worker_takes_it_is_cancelled_by_a_sweep(relay, published):
+    probe.make_collection.apply_async(("late",), expires=60)
+    if published:
+        assert relay.turn() == 1
+    DurableTask.objects.update(expires_at=F("created_at") - timedelta(seconds=1))
+    relay.sweep_if_due()
+    task = DurableTask.objects.get()
+    assert (task.status, task.lease_until) == (DurableTask.Status.CANCELLED, None)
+
+
+def test_a_task_that_a_worker_has_begun_by_then_is_not_cancelled(relay):
+    probe.ring.apply_async(("bell",), expires=60)
+    relay.turn()
+    row = DurableTask.objects.get()
+    assert ledger.start(row.id, lease=60, limit_of=lambda name: None)
+    DurableTask.objects.update(expires_at=F("created_at") - timedelta(seconds=1))
+    relay.sweep_if_due()
+    row.refresh_from_db()
+    assert row.status == DurableTask.Status.RUNNING
+
+
+@pytest.mark.postgresql
+def test_due_work_that_somebody_else_holds_is_looked_at_now_and_then(relay, monkeypatch):
+    """Not as fast as the relay can."""
+    probe.make_collection.delay("held")
+    claim, claims = ledger.claim, []
+
+    def count(*rooms, **how):
+        claims.append(time.monotonic())
+        if claims[-1] - claims[0] > 1:
+            relay.stop()
+        return claim(*rooms, **how)
+
+    monkeypatch.setattr(ledger, "claim", count)
+    with psycopg.connect(database_url()) as somebody:
+        somebody.execute("SELECT 1 FROM celery_ledger_durabletask FOR UPDATE")
+        relay.run()
+    assert 2 <= len(claims) < 60
+
+
+@pytest.mark.fault("F89")
+@pytest.mark.postgresql
+def test_f89_a_doorbell_behind_a_pooler_neither_locks_nor_listens_and_hears_of_work(monkeypatch):
+    monkeypatch.setattr(wakeup, "is_pooled", lambda: True)
+    looks = iter([False, False, True])
+    wakeup.PostgreSQLDoorbell().wait(60, lambda: next(looks))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),"
+            " (SELECT count(*) FROM pg_listening_channels())"
+        )
+        assert cursor.fetchone() == (0, 0)
+    assert next(looks, None) is None

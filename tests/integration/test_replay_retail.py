@@ -9,6 +9,7 @@ import httpx
 import pytest
 from django.core.management import CommandError, call_command
 
+from celery_ledger.testing import drain
 from store.models import Cart, Order, OrderItem, Stock
 from store.retail.accounts import Accounts
 from store.retail.client import AnswerLostError, GaveUpError
@@ -16,7 +17,6 @@ from store.retail.export import read_export
 from store.retail.replayer import Outcome, Replayer, Result
 from tests.faulty_proxy import LOST, UNHEARD, Canned, faulty_proxy
 from tests.retail_files import line, write
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

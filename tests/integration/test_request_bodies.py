@@ -6,7 +6,7 @@ import json
 import pytest
 from django.db import connections
 
-from core.asgi import ThreadedASGIHandler
+from core.handler import ThreadedASGIHandler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,12 +16,13 @@ def post(settings):
     """Send chunks as an ASGI server does and return status and JSON."""
     settings.WEB_THREADS = 1
     application = ThreadedASGIHandler()
-    yield lambda path, *chunks: send_chunks(application, path, chunks)
+    yield lambda path, *chunks, read=None: send_chunks(application, path, chunks, read)
     application.threads.submit(connections.close_all).result()
     application.threads.shutdown()
+    application.probe_threads.shutdown()
 
 
-def send_chunks(application, path, chunks):
+def send_chunks(application, path, chunks, read=None):
     scope = {
         "type": "http",
         "method": "POST",
@@ -43,7 +44,10 @@ def send_chunks(application, path, chunks):
         async def receive():
             if not incoming:
                 await gone.wait()
-            return incoming.pop(0)
+            message = incoming.pop(0)
+            if read is not None:
+                read.append(len(message["body"]))
+            return message
 
         async def send(message):
             sent.append(message)
@@ -61,7 +65,7 @@ def test_a_body_in_chunks_of_no_declared_length_is_read(post):
 
     status, problem = post(f"/api/carts/{cart['id']}/items/", b'{"product_id": 999', b'999, "quan', b'tity": 1}')
 
-    assert (status, problem["detail"]) == (404, "There is no such product.")
+    assert (status, problem["detail"]) == (404, "Product not found.")
 
 
 def test_no_body_at_all_is_an_empty_request(post):
@@ -73,3 +77,28 @@ def test_a_body_in_chunks_is_bounded_too(settings, post):
     count = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // len(chunk) + 1
 
     assert post("/api/carts/", *[chunk] * count, b"{}")[0] == 413
+
+
+@pytest.mark.fault("F106")
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [
+        ("/api/carts/", "DATA_UPLOAD_MAX_MEMORY_SIZE"),
+        ("/admin/login/", "MAX_BODY_BYTES"),
+        ("/nowhere", "MAX_BODY_BYTES"),
+    ],
+)
+def test_f106_a_body_of_no_declared_length_is_read_to_its_bound_and_no_further(settings, post, path, setting):
+    limit, chunk, read = getattr(settings, setting), b" " * 65_536, []
+
+    status, problem = post(path, *[chunk] * 400, read=read)
+
+    assert (status, problem["status"]) == (413, 413)
+    assert sum(read) <= limit + len(chunk)
+
+
+def test_a_body_of_exactly_its_bound_is_read(settings, post):
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+    assert post("/api/carts/", b"{" + b" " * (limit - 2), b"}")[0] == 201
+    assert post("/api/carts/", b"{" + b" " * (limit - 1), b"}")[0] == 413

@@ -15,6 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
+from celery_ledger.models import DurableTask, QueueSwitch
 from messaging.models import Block, Message
 from notifications.models import Notification, NotificationPreference, PushSubscription
 from store.models import Cart, CartItem, Collection, Order, Stock
@@ -31,9 +32,18 @@ ENDPOINT = "https://fcm.googleapis.com/fcm/send/owner"
 #: What another customer is answered, by route and method; a method that is not named here is a 405.
 #: On objects, the identifiers are those of somebody else, or of nothing at all: no difference.
 OTHER_CUSTOMER: dict[str, dict[str, int]] = {
+    "/api/": READ,
     "/api/users/": {"POST": 400},
     "/api/token/": {"POST": 400},
     "/api/token/refresh/": {"POST": 400},
+    "/api/auth/email/": READ,
+    "/api/auth/email/verify/": {"POST": 400},
+    "/api/auth/email/resend/": {"POST": 409},
+    "/api/auth/email/change/": {"POST": 400},
+    "/api/auth/password/change/": {"POST": 400},
+    "/api/auth/password/reset/": {"POST": 400},
+    "/api/auth/password/reset/confirm/": {"POST": 400},
+    "/api/auth/logout/": {"POST": 400},
     "/api/session/": READ | {"POST": 400, "DELETE": 204},
     "/api/schema/": READ,
     "/api/docs/": READ | {"OPTIONS": 405},
@@ -55,6 +65,10 @@ OTHER_CUSTOMER: dict[str, dict[str, int]] = {
             "dead/discard/",
             "dead/{task}/replay/",
             "dead/{task}/discard/",
+            "tasks/{task}/cancel/",
+            "tasks/{task}/run-now/",
+            "decisions/",
+            "decisions/{decision}/",
         )
     },
     "/api/customers/me/": READ | {"PATCH": 200},
@@ -63,6 +77,7 @@ OTHER_CUSTOMER: dict[str, dict[str, int]] = {
     "/api/customers/me/phone/verify/": {"POST": 400},
     "/api/carts/": {"POST": 201},
     "/api/carts/{cart}/": {"GET": 404, "HEAD": 404, "DELETE": 404},
+    "/api/carts/{cart}/claim/": {"POST": 404},
     "/api/carts/{cart}/items/": {"POST": 404},
     "/api/carts/{cart}/items/{item}/": {"PATCH": 404, "DELETE": 404},
     "/api/products/": READ,
@@ -87,9 +102,14 @@ OTHER_CUSTOMER: dict[str, dict[str, int]] = {
 }
 #: Where a stranger may go. Everywhere else it is a 401, whatever the method.
 FOR_STRANGERS = {
+    "/api/",
     "/api/users/",
     "/api/token/",
     "/api/token/refresh/",
+    "/api/auth/email/verify/",
+    "/api/auth/password/reset/",
+    "/api/auth/password/reset/confirm/",
+    "/api/auth/logout/",
     "/api/session/",
     "/api/schema/",
     "/api/docs/",
@@ -103,7 +123,7 @@ FOR_STRANGERS = {
     "/api/collections/{collection}/",
 }
 #: What the URLconf names by its number, below the plural.
-THINGS = ("product", "collection", "order", "notification", "message", "block")
+THINGS = ("product", "collection", "order", "notification", "message", "block", "decision")
 #: How the URLconf writes an identifier, and what it is called here.
 PLACEHOLDERS = {
     "<uuid:cart_id>": "{cart}",
@@ -161,6 +181,7 @@ def objects(owner):
         "product": ware.pk,
         "collection": ware.collection_id,
         "task": UNKNOWN_CART,
+        "decision": UNKNOWN_NUMBER,
         "owner": owner.user.username,
         "endpoint": owner.user.push_subscriptions.create(endpoint=ENDPOINT, p256dh="k", auth="s").endpoint,
         "notification": owner.user.notifications.create(kind="announcement", message="Told.").pk,
@@ -197,6 +218,36 @@ def send(client, method, route, identifiers):
     )
 
 
+#: What is asked with any method that changes something.
+REFUSED = dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), 403)
+#: What staff without a single permission are answered where they are answered otherwise than a customer.
+#: They may look at everything, and change nothing but what is their own.
+STAFF_WITHOUT_PERMISSIONS: dict[str, dict[str, int]] = {
+    "/api/analytics/sales/": READ,
+    "/api/analytics/reports/": {"POST": 202},  # A mail to themselves, of figures that they may read.
+    "/api/analytics/reports/{task}/": {"GET": 404, "HEAD": 404},
+    "/api/ops/queues/": READ,
+    "/api/ops/queues/{queue}/pause/": REFUSED,
+    "/api/ops/queues/{queue}/resume/": REFUSED,
+    "/api/ops/queues/{queue}/limits/": REFUSED,
+    "/api/ops/series/": READ,
+    "/api/ops/problems/": READ,
+    "/api/ops/decisions/": READ,
+    "/api/ops/decisions/{decision}/": {"GET": 404, "HEAD": 404},
+    "/api/ops/dead/": READ,
+    "/api/ops/dead/groups/": READ,
+    "/api/ops/dead/replay/": REFUSED,
+    "/api/ops/dead/discard/": REFUSED,
+    "/api/ops/dead/{task}/replay/": REFUSED,
+    "/api/ops/dead/{task}/discard/": REFUSED,
+    "/api/ops/tasks/{task}/cancel/": REFUSED,
+    "/api/ops/tasks/{task}/run-now/": REFUSED,
+    "/api/orders/{order}/": READ,
+    "/api/orders/{order}/cancel/": {"POST": 403},
+    "/api/orders/{order}/tasks/": READ,
+}
+
+
 def everything_of(owner):
     return (
         sorted(Cart.objects.filter(customer=owner).values_list("id", "customer")),
@@ -225,6 +276,23 @@ def test_another_customer_gets_what_the_matrix_says_and_changes_nothing(owner, o
     expected = OTHER_CUSTOMER[route].get(method, 200 if method == "OPTIONS" else 405)
     assert response.status_code == expected, response.content
     assert everything_of(owner) == before
+
+
+@pytest.mark.fault("F105")
+@pytest.mark.parametrize(("route", "method"), list(pairs(OTHER_CUSTOMER, METHODS)))
+def test_f105_staff_without_a_permission_look_and_change_nothing(owner, objects, route, method):
+    dead = DurableTask.objects.create(name="tests.dead", queue="email", status=DurableTask.Status.DEAD)
+    identifiers = objects | ({"task": dead.pk} if "/ops/" in route else {})
+    before = everything_of(owner)
+
+    response = send(signed_in(make_user(is_staff=True)), method, route, identifiers)
+
+    matrix = OTHER_CUSTOMER | STAFF_WITHOUT_PERMISSIONS
+    expected = matrix[route].get(method, 200 if method == "OPTIONS" else 405)
+    assert response.status_code == expected, response.content
+    assert everything_of(owner) == before
+    assert DurableTask.objects.get(pk=dead.pk).status == DurableTask.Status.DEAD
+    assert not QueueSwitch.objects.exists()
 
 
 @pytest.mark.parametrize(("route", "method"), list(pairs(OTHER_CUSTOMER, METHODS)))

@@ -7,11 +7,11 @@ from django.db.models.functions import Now
 
 from analytics_app import audit, tasks
 from analytics_app.models import DailySales, SaleRecord
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
 from store.models import Order, OrderItem
 from store.signals import order_cancelled, order_created
 from tests.factories import OrderFactory, ProductFactory
-from worker.audit import promises
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.django_db
 

@@ -9,11 +9,11 @@ from django.test.utils import CaptureQueriesContext
 
 from analytics_app import audit, journal, tasks
 from analytics_app.models import DailySales, SaleRecord
+from celery_ledger.errors import PermanentError
+from celery_ledger.models import DurableTask
 from store.models import Order
 from store.signals import order_cancelled, order_created
 from tests.factories import OrderFactory, ProductFactory
-from worker.errors import PermanentError
-from worker.models import DurableTask
 
 pytestmark = pytest.mark.django_db
 

@@ -11,12 +11,12 @@ from django.utils import timezone
 from PIL import Image
 
 from analytics_app.report import harmless
+from celery_ledger.models import DurableTask
+from celery_ledger.testing import drain
 from core.tasks import send_daily_reports
 from email_app.models import EmailDelivery
 from store.models import Order
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product
-from worker.models import DurableTask
-from worker.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,16 +53,17 @@ def test_every_manager_has_yesterdays_report_with_a_picture_and_a_table():
     drain()
     message = report_to(manager)
     assert report_to(other)
-    assert "17.00 GBP: 2 orders, 5 units" in message.body
-    assert "4 x Tea (TEA): 10.00 GBP" in message.body
+    assert "£17.00: 2 orders, 5 units" in message.body
+    assert "4 x Tea (TEA): £10.00" in message.body
     parts = parts_of(message)
     html = parts["text/html"].get_payload(decode=True).decode()
     assert 'src="cid:chart"' in html
+    assert "best day £17.00" in html
     assert "Grace" in html
     picture = parts["image/png"]
     assert picture["Content-ID"] == "<chart>"
     image = Image.open(io.BytesIO(picture.get_payload(decode=True)))
-    assert (image.format, image.size) == ("PNG", (1040, 440))
+    assert (image.format, image.size) == ("PNG", (1040, 388))
     assert (0x24, 0x58, 0xD3) in {color for _, color in image.getcolors(1 << 20)}  # Yesterday's bar.
     table = list(csv.DictReader(io.StringIO(parts["text/csv"].get_payload(decode=True).decode())))
     assert [(row["sku"], row["title"], row["units"], row["revenue"]) for row in table] == [

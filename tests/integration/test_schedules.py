@@ -1,27 +1,36 @@
 """What happens at its hours: each due time once, what was missed as its policy says, and what the tasks do."""
 
 import importlib
+import sys
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from unittest import mock
 
 import pytest
 import time_machine
 from django.apps import apps
 from django.contrib.sessions.models import Session
+from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
+from celery_ledger.contrib.beat.due_times import late_schedules, next_due
+from celery_ledger.contrib.beat.lateness import announce_late_schedules
+from celery_ledger.contrib.beat.models import SchedulePolicy
+from celery_ledger.contrib.beat.schedule import LedgerScheduler
+from celery_ledger.models import DurableTask
+from celery_ledger.project import import_tasks
+from celery_ledger.promises import promises
+from celery_ledger.relay.relay import Relay
+from celery_ledger.testing import drain, enqueued
+from celery_ledger.watch import watchdog
 from email_app.models import EmailDelivery
 from notifications.models import Notification
 from store.models import Cart, IdempotencyKey, Stock
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product
-from worker.audit import promises
-from worker.celery import app, import_tasks
-from worker.models import DurableTask, SchedulePolicy
-from worker.relay import Relay, announce_late_schedules
-from worker.schedule import LedgerScheduler
-from worker.testing import drain, enqueued
+from worker.celery import app
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +38,9 @@ NOON = datetime(2030, 3, 4, 12, 0, 30, tzinfo=UTC)
 
 
 def seed():
-    importlib.import_module("core.migrations.0005_schedules").seed(apps, None)
+    migration = importlib.import_module("core.migrations.0005_schedules")
+    with mock.patch.object(migration, "POLICIES", ("celery_ledger_beat", "SchedulePolicy")):
+        migration.seed(apps, None)
 
 
 def schedule(*, last_run_at, catch_up=None, alert_after=None, **when):
@@ -49,13 +60,17 @@ def schedule(*, last_run_at, catch_up=None, alert_after=None, **when):
     return row
 
 
-def beat(turns=3):
-    """Have a beat that has just started do what is due."""
+def make_beat():
     scheduler = LedgerScheduler(app=app, lazy=True)
     scheduler._finalize.cancel()  # It would sync when the test run ends.
+    return scheduler
+
+
+def beat(turns=3):
+    """Have a beat that has just started do what is due."""
+    scheduler = make_beat()
     for _ in range(turns):
         scheduler.tick()
-    scheduler.sync()
 
 
 def due_times(name="often"):
@@ -93,6 +108,15 @@ def test_a_due_time_that_passed_a_while_ago_is_missed(when, catch_up, expected):
     with time_machine.travel(NOON + timedelta(hours=1), tick=False):
         beat()
     assert due_times() == expected + hours(13)
+
+
+def test_a_run_is_not_begun_later_after_its_due_time_than_its_schedule_allows():
+    row = schedule(last_run_at=NOON - timedelta(hours=1), catch_up="all", **HOURLY)
+    PeriodicTask.objects.filter(pk=row.pk).update(expire_seconds=90)
+    with time_machine.travel(NOON, tick=False):
+        beat()
+    [task] = enqueued("tests.make_collection")
+    assert task.expires_at == NOON + timedelta(minutes=1)  # It is half a minute past noon.
 
 
 def test_a_schedule_that_is_due_at_another_hour_than_beat_comes_back_at_is_not_forgotten():
@@ -162,7 +186,8 @@ def test_a_relay_looks_for_late_schedules_now_and_then():
     relay = Relay(app, window=1, lease=60)
     relay.sweep_if_due()
     assert enqueued("notifications.tasks.alert_late_schedule") == []
-    relay._next_sweep = relay._next_look = 0
+    relay._next_sweep = 0
+    relay._rounds = dict.fromkeys(relay._rounds, 0)
     relay.sweep_if_due()
     assert len(enqueued("notifications.tasks.alert_late_schedule")) == 1
 
@@ -245,7 +270,22 @@ def test_a_schedule_of_one_moment_runs_then_and_never_again():
     assert len(due_times()) == 1
 
 
-def test_a_solar_schedule_is_refused_with_a_word_and_the_others_run(caplog):
+def at_sunrise(*, last_run_at, catch_up="all", latitude=51, event="sunrise"):
+    PeriodicTask.objects.all().delete()
+    sun = SolarSchedule.objects.create(event=event, latitude=latitude, longitude=0)
+    row = PeriodicTask.objects.create(
+        name="often", task="tests.make_collection", args='["scheduled"]', solar=sun, last_run_at=last_run_at
+    )
+    SchedulePolicy.objects.create(schedule=row, catch_up=catch_up)
+    return row
+
+
+def without_ephem(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ephem", None)
+
+
+def test_without_its_package_a_solar_schedule_is_refused_with_a_word_and_the_others_run(caplog, monkeypatch):
+    without_ephem(monkeypatch)
     schedule(last_run_at=NOON - timedelta(hours=3), **HOURLY)
     sunset = SolarSchedule.objects.create(event="sunset", latitude=51, longitude=0)
     PeriodicTask.objects.create(name="at sunset", task="tests.make_collection", solar=sunset)
@@ -253,7 +293,40 @@ def test_a_solar_schedule_is_refused_with_a_word_and_the_others_run(caplog):
         beat()
         assert len(list(promises()["No schedule is late."]())) == 0
     assert due_times() == hours(12)
-    assert "The schedule 'at sunset' never runs: solar schedules are not served. Give it a crontab." in caplog.messages
+    problem = "never runs: its times cannot be told without the package ephem: pip install 'celery[solar]'."
+    assert f"The schedule 'at sunset' {problem}" in caplog.messages
+
+
+@pytest.mark.skipif(find_spec("ephem") is None, reason="solar schedules need ephem: pip install 'celery[solar]'")
+class TestSolarSchedules:
+    def test_each_sunrise_runs_once_whenever_a_beat_looks(self):
+        at_sunrise(last_run_at=NOON - timedelta(days=2))
+        for minute in (0, 7, 23, 1_440):
+            PeriodicTask.objects.update(last_run_at=NOON - timedelta(days=2) + timedelta(minutes=minute))
+            with time_machine.travel(NOON, tick=False):
+                beat()
+        assert due_times() == ["2030-03-03T06:40:19+00:00", "2030-03-04T06:38:10+00:00"]
+
+    def test_what_is_due_next_is_the_next_sunrise(self):
+        row = at_sunrise(last_run_at=NOON)
+        with time_machine.travel(NOON, tick=False):
+            assert f"{next_due(row):%F %T}" == "2030-03-05 06:36:01"
+            assert make_beat().tick() > 0
+        assert due_times() == []
+
+    def test_while_the_sun_does_not_rise_nothing_runs(self):
+        winter = datetime(2030, 12, 20, tzinfo=UTC)
+        row = at_sunrise(last_run_at=winter, latitude=70)
+        with time_machine.travel(winter + timedelta(days=10), tick=False):
+            beat()
+            assert due_times() == []
+            assert f"{next_due(row):%F}" == "2031-01-17"
+
+    def test_one_that_never_comes_is_named(self, caplog):
+        at_sunrise(last_run_at=NOON, latitude=90)
+        with time_machine.travel(NOON, tick=False):
+            beat()
+        assert "The schedule 'often' never runs: its next time is too far away." in caplog.messages
 
 
 def test_the_admin_offers_no_solar_schedules():
@@ -399,6 +472,21 @@ def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
     assert enqueued("core.tasks.verify_promises")[0].status == "succeeded"
 
 
+def test_no_process_is_held_by_all_promises_at_once(monkeypatch):
+    from celery_ledger.promises import promises
+    from core import tasks
+
+    monkeypatch.setattr(tasks, "TURN", -1)
+    manager, product = make_manager(), make_product()
+    Stock.objects.filter(product=product).update(reserved=3)
+    tasks.verify_promises.delay()
+    for _ in range(3):
+        drain(most_turns=2 * len(promises()))
+        DurableTask.objects.filter(status="pending").update(available_at=timezone.now() - timedelta(seconds=1))
+    assert len(enqueued("core.tasks.verify_promises")) == len(promises()) + 2
+    assert Notification.objects.filter(user=manager, kind="promise_broken").count() == 1
+
+
 def test_promises_that_are_kept_alarm_nobody():
     from core.tasks import verify_promises
 
@@ -407,3 +495,172 @@ def test_promises_that_are_kept_alarm_nobody():
     run(verify_promises)
     assert enqueued("core.tasks.verify_promises")[0].attempts == 1
     assert not Notification.objects.exists()
+
+
+# --- Schedules that never can run ---------------------------------------------------------
+
+
+def poisoned(name, **changes):
+    """Make a schedule as the admin does, and then change rows of it as the admin does not let one."""
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3", timezone="UTC")
+    row = PeriodicTask.objects.create(name=name, task="tests.make_collection", args='["poison"]', crontab=crontab)
+    for key, value in changes.items():
+        if key == "timezone":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE django_celery_beat_crontabschedule SET timezone = %s WHERE id = %s", [value, crontab.pk]
+                )
+        elif key in {"day_of_month", "month_of_year", "minute"}:
+            CrontabSchedule.objects.filter(pk=crontab.pk).update(**{key: value})
+        elif key == "every":
+            interval = IntervalSchedule.objects.create(every=1, period="days")
+            PeriodicTask.objects.filter(pk=row.pk).update(crontab=None, interval=interval)
+            IntervalSchedule.objects.filter(pk=interval.pk).update(every=value)
+        else:
+            PeriodicTask.objects.filter(pk=row.pk).update(**{key: value})
+    return row
+
+
+NEVER = {
+    "31 February": {"day_of_month": "31", "month_of_year": "2"},
+    "a timezone that is gone": {"timezone": "Mars/Olympus"},
+    "minute 99": {"minute": "99"},
+    "a minute that is a word": {"minute": "noon"},
+    "an interval of nothing": {"every": 0},
+    "an interval of six million years": {"every": 2**31 - 1},
+    "no times": {"crontab": None},
+    "arguments that are not JSON": {"args": "[1,"},
+    "arguments that are no array": {"args": '{"a": 1}'},
+    "named arguments that are no object": {"kwargs": "[1]"},
+}
+
+
+@pytest.mark.fault("F86")
+@pytest.mark.parametrize("changes", NEVER.values(), ids=NEVER.keys())
+def test_f86_a_schedule_that_never_can_run_is_one_named_problem_and_all_else_goes_on(changes, settings):
+    manager = make_manager()
+    schedule(last_run_at=NOON - timedelta(hours=3), **HOURLY)
+    row = poisoned("the poison", **changes)
+
+    with time_machine.travel(NOON, tick=False):
+        announce_late_schedules()
+        [problem] = [found for found in watchdog.LOOKS["schedules"]() if "poison" in found.text]
+        assert problem.text.startswith("'the poison' never runs: ")
+        beat()
+    assert due_times() == hours(12)
+    relay = Relay(app, window=1, lease=60)
+    relay._rounds = dict.fromkeys(relay._rounds, 0.0)
+    relay.sweep_if_due()
+
+    answer = api().get("/health/ready/")
+    assert answer.status_code == 200
+    assert "schedules" in answer.json()["failing"]
+    client = Client(REMOTE_ADDR="127.0.0.1")
+    assert 'celery_ledger_problems{part="schedules"} ' in client.get("/metrics").content.decode()
+    client.force_login(manager)
+    model = "admin:django_celery_beat_periodictask"
+    assert "never: " in client.get(reverse(f"{model}_changelist")).content.decode()
+    for kind in ("crontabschedule", "intervalschedule"):
+        assert client.get(reverse(f"admin:django_celery_beat_{kind}_changelist")).status_code == 200
+    for page in ("change", "delete"):
+        assert client.get(reverse(f"{model}_{page}", args=[row.pk])).status_code == 200
+    assert client.post(reverse(f"{model}_delete", args=[row.pk]), {"post": "yes"}).status_code == 302
+    assert not PeriodicTask.objects.filter(name="the poison").exists()
+
+
+@pytest.mark.fault("F86")
+def test_f86_the_admin_refuses_times_that_never_come():
+    client = Client()
+    client.force_login(make_manager())
+    page = client.post(
+        reverse("admin:django_celery_beat_crontabschedule_add"),
+        {"minute": "0", "hour": "3", "day_of_month": "31", "month_of_year": "2", "day_of_week": "*", "timezone": "UTC"},
+    )
+    assert "This schedule can never run: its times never come: there is no such day." in page.content.decode()
+    page = client.post(
+        reverse("admin:django_celery_beat_intervalschedule_add"), {"every": str(2**31 - 1), "period": "days"}
+    )
+    assert "This schedule can never run: " in page.content.decode()
+    row = poisoned("the poison", day_of_month="31", month_of_year="2")
+    page = client.post(
+        reverse("admin:django_celery_beat_periodictask_change", args=[row.pk]),
+        {
+            "name": "renamed",
+            "task": row.task,
+            "enabled": "on",
+            "crontab": row.crontab_id,
+            "args": "[1]",
+            "kwargs": "[]",
+        },
+    )
+    assert "This schedule can never run: " in page.content.decode()
+    assert "Enter a JSON object." in page.content.decode()
+    assert PeriodicTask.objects.filter(name="the poison").exists()
+
+
+@pytest.mark.fault("F86")
+def test_f86_one_schedule_that_cannot_be_enqueued_is_said_once_and_stays_due_and_the_others_run(caplog):
+    schedule(last_run_at=NOON - timedelta(hours=3), **HOURLY)
+    poisoned("of no task", task="tests.nobody_has_this", last_run_at=NOON - timedelta(days=2))
+    with time_machine.travel(NOON, tick=False):
+        beat(turns=3)
+        assert due_times() == hours(12)
+        said = [message for message in caplog.messages if "'of no task' could not be enqueued" in message]
+        assert len(said) == 1
+        assert [name for name, _ in late_schedules()] == ["of no task"]
+
+
+# --- The database goes --------------------------------------------------------------------
+
+
+def lose_the_database(monkeypatch, after):
+    """Have the database go after so many more statements, until the answer is called."""
+    left = [after]
+
+    def maybe(execute, sql, params, many, context):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(sql, params, many, context)
+
+    connection.execute_wrappers.append(maybe)
+    monkeypatch.setattr(connection, "is_usable", lambda: False)
+    monkeypatch.setattr(connection, "close", lambda: None)
+
+    def come_back():
+        connection.execute_wrappers.remove(maybe)
+        monkeypatch.undo()
+
+    return come_back
+
+
+@pytest.mark.fault("F85")
+@pytest.mark.parametrize("restarted", [False, True], ids=["the same beat", "another beat"])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 6])
+def test_f85_whatever_statement_the_database_goes_at_each_due_time_runs_once(monkeypatch, after, restarted):
+    schedule(last_run_at=NOON - timedelta(minutes=10), catch_up="all", **HOURLY)
+    scheduler = make_beat()
+    with time_machine.travel(NOON, tick=False) as clock:
+        come_back = lose_the_database(monkeypatch, after)
+        for minutes in (0, 1, 60):  # It is away for an hour.
+            clock.move_to(NOON + timedelta(minutes=minutes))
+            scheduler.tick()
+        come_back()
+        if restarted:
+            scheduler = make_beat()
+        clock.move_to(NOON + timedelta(hours=2))
+        for _ in range(3):
+            scheduler.tick()
+    assert due_times() == hours(12, 13, 14)
+
+
+@pytest.mark.fault("F85")
+def test_f85_a_clock_that_jumped_ahead_and_came_back_keeps_no_schedule_from_running():
+    schedule(last_run_at=NOON + timedelta(days=365), **HOURLY)
+    with time_machine.travel(NOON, tick=False) as clock:
+        beat()
+        clock.move_to(NOON + timedelta(hours=1))
+        beat()
+        clock.move_to(NOON + timedelta(hours=2))
+        beat()
+    assert due_times() == hours(13, 14)

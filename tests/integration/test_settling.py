@@ -1,12 +1,17 @@
 """From the checkout to settled stock by the ledger's way, and the promises that are kept meanwhile."""
 
-import pytest
-from django.db import connection, transaction
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from celery_ledger.promises import promises
+from celery_ledger.testing import drain, enqueued
 from store.models import Order, OrderItem, Stock, StockMovement
+from store.tasks import update_inventory
 from tests.shop import api, check_out, make_cart, make_customer, make_product
-from worker.audit import promises
-from worker.testing import drain, enqueued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,6 +50,35 @@ def test_an_order_is_settled_by_its_task_and_every_promise_holds(order, product)
     assert Stock.objects.get(product=product).on_hand == 7
     for promise in (STOCK_COVERS, RESERVED, SETTLED, RETURNED, TOTALS):
         assert broken(promise) == []
+
+
+@pytest.mark.fault("F107")
+@pytest.mark.postgresql
+def test_f107_a_worker_that_stops_with_stock_in_its_hands_holds_up_checkouts_for_seconds(order, product):
+    settled, thaw = threading.Event(), threading.Event()
+
+    def stopped_worker():
+        try:
+            with pytest.raises(DatabaseError), transaction.atomic():
+                update_inventory([order.pk])
+                settled.set()
+                assert thaw.wait(60)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(stopped_worker)
+        assert settled.wait(10)
+        buyer, began = make_customer(), time.monotonic()
+        answer = check_out(api(buyer), make_cart({product: 1}, buyer))
+        waited = time.monotonic() - began
+        thaw.set()
+        worker.result(10)
+
+    assert answer.status_code == 201
+    assert 2 < waited < 20  # It was 45; the machine may be busy.
+    drain()
+    assert Stock.objects.get(product=product).on_hand == 6
 
 
 def test_a_cancelled_order_keeps_every_promise_settled_or_not(order):

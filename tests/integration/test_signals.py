@@ -4,11 +4,11 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from celery_ledger.models import DurableTask
+from celery_ledger.signals import DurableSignal
+from celery_ledger.testing import drain, enqueued, loud_receivers
 from store.models import Collection
 from tests import probe
-from worker.models import DurableTask
-from worker.signals import DurableSignal
-from worker.testing import drain, enqueued, loud_receivers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,7 +68,9 @@ def test_a_receiver_that_fails_loses_nothing_but_its_own_half_done_work(connecte
     assert Collection.objects.filter(title="garden").exists()
     assert not Collection.objects.filter(title="half done").exists()
     assert [task.args for task in enqueued("tests.make_collection")] == [["because of garden"]]
-    assert [task.kwargs["dispatch_uid"] for task in enqueued("worker.tasks.redeliver")] == [f"tests.{bad.__name__}"]
+    assert [task.kwargs["dispatch_uid"] for task in enqueued("celery_ledger.tasks.redeliver")] == [
+        f"tests.{bad.__name__}"
+    ]
 
 
 def test_a_failed_receiver_is_sent_the_signal_again_and_then_reacts(connected, monkeypatch):
@@ -77,7 +79,7 @@ def test_a_failed_receiver_is_sent_the_signal_again_and_then_reacts(connected, m
     monkeypatch.setattr(probe.collection_made.receiver_for("tests.raises"), "function", probe.writes)
     drain()
     assert Collection.objects.filter(title="beside garden").exists()
-    task = enqueued("worker.tasks.redeliver")[0]
+    task = enqueued("celery_ledger.tasks.redeliver")[0]
     assert (task.status, task.subject) == ("succeeded", f"store.collection:{collection.pk}")
 
 
@@ -87,7 +89,7 @@ def test_a_redelivery_that_fails_for_ever_becomes_a_dead_letter(connected):
     for _ in range(10):
         DurableTask.objects.filter(status="pending").update(available_at="2010-12-01T08:00Z")
         drain()
-    task = enqueued("worker.tasks.redeliver")[0]
+    task = enqueued("celery_ledger.tasks.redeliver")[0]
     assert (task.status, task.last_error) == ("dead", "RuntimeError: a receiver's mistake")
 
 
@@ -96,7 +98,7 @@ def test_a_redelivery_to_a_receiver_that_is_gone_is_a_dead_letter_that_says_so(c
     announce("garden")
     probe.collection_made.disconnect(dispatch_uid="tests.raises")
     drain()
-    task = enqueued("worker.tasks.redeliver")[0]
+    task = enqueued("celery_ledger.tasks.redeliver")[0]
     assert task.status == "dead"
     assert "No receiver 'tests.raises' is connected" in task.last_error
 

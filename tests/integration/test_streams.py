@@ -8,54 +8,28 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
-import redis
 from django.db import connection, transaction
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from notifications.announce import notify
-from notifications.models import Kind, Notification
-from notifications.wakeup import bell
+from notifications.models import Kind
 from tests.processes import wait_until
 from tests.shop import api, check_out, make_cart, make_customer, make_product, make_user
-from tests.streams import Follower, end, sse, sse_events, token_of, websocket
+from tests.streams import Follower, end, listeners, sse, sse_events, tell, token_of, web_that_hears, websocket
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-
-GROUP = "shopwire.__group__live"
 
 
 @pytest.fixture
 def web(machine, settings):
-    """A web process, and a channel layer over which this process rings for it."""
-    settings.CHANNEL_LAYERS = {
-        "default": {
-            **settings.CHANNEL_LAYERS["default"],
-            "CONFIG": {
-                **settings.CHANNEL_LAYERS["default"]["CONFIG"],
-                "hosts": [f"redis://127.0.0.1:{machine.redis_port}/0"],
-            },
-        }
-    }
-    machine.environment["REDIS_URL"] = f"redis://127.0.0.1:{machine.redis_port}/0"
-    machine.web = machine.start_web()
-    yield machine
-    bell.close()  # It knows the channel layer of this test.
+    with web_that_hears(machine, settings) as machine:
+        yield machine
 
 
 @pytest.fixture
 def reader():
     return make_user(username="reader")
-
-
-def tell(*users, message="News."):
-    notify([user.pk for user in users], kind=Kind.ANNOUNCEMENT, message=message)
-    return Notification.objects.order_by("-pk").first()
-
-
-def listeners(machine):
-    """How many processes listen for hints at the channel layer."""
-    return dict(redis.Redis(port=machine.redis_port).pubsub_numsub(GROUP))[GROUP.encode()]
 
 
 # --- What they carry ----------------------------------------------------------------------
@@ -235,9 +209,10 @@ def test_forty_streams_leave_threads_and_connections_to_others_and_one_listener(
             assert next(stream) == {"retry": "2000"}
             assert "id" in next(stream)
         began = wait_until(
-            "the API answers", lambda: httpx.get(f"http://127.0.0.1:{web.web_port}/api/products/").is_success
+            "the API answers",
+            lambda: httpx.get(f"http://127.0.0.1:{web.web_port}/api/products/", timeout=30).is_success,
         )
-        assert began < 5
+        assert began < 15
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
@@ -270,7 +245,7 @@ def test_streams_end_at_once_when_the_server_stops_and_nobody_listens_any_longer
         with pytest.raises(ConnectionClosed, match="1012"):  # Service restart.
             socket.recv(timeout=10)
     assert ended.wait(10), "The stream did not end as a stream does."
-    assert took < 3
+    assert took < 10
     assert not web.web.says("Cancel")
     assert not web.web.says("Traceback")
     assert listeners(web) == 0
@@ -348,12 +323,12 @@ def test_an_id_that_is_committed_late_is_not_passed_over(reader):
     second = threading.Thread(target=quick)
     second.start()
     wait_until("the second writer waits for its turn, or is done", lambda: second_done.is_set() or _somebody_waits())
-    seen = [event.id for event in read_page(reader.pk, 0)]
+    seen = [event.id for event in read_page(reader.pk, 0)[0]]
     position = newest_id()
     may_commit.set()
     first.join(30)
     second.join(30)
-    seen += [event.id for event in read_page(reader.pk, max([position, *seen]))]
+    seen += [event.id for event in read_page(reader.pk, max([position, *seen]))[0]]
     assert seen == list(reader.notifications.order_by("pk").values_list("pk", flat=True))
     assert len(seen) == 2
 
@@ -411,7 +386,11 @@ def test_a_customer_hears_when_tasks_of_an_order_are_settled_and_nobody_else_doe
     buyer, other = make_customer(), make_customer()
     web.start_relay()
     web.start_worker("-Q", "inventory,analytics,notifications,default,email")
-    with websocket(web, buyer.user) as socket, websocket(web, other.user) as others, sse(web, buyer.user) as response:
+    with (
+        websocket(web, buyer.user, events="order-tasks") as socket,
+        websocket(web, other.user, events="order-tasks") as others,
+        sse(web, buyer.user) as response,
+    ):
         order = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()["id"]
         frames = [json.loads(socket.recv(timeout=60))]
         while not any(frame.get("type") == "order-tasks" for frame in frames):

@@ -7,13 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from celery_ledger import clock
+from celery_ledger.contrib.beat.models import SchedulePolicy
+from celery_ledger.models import Canary, Heartbeat, QueueSample
+from celery_ledger.watch import canaries, heartbeats, samples, watchdog
 from tests.shop import api, make_user
-from worker import clock, heartbeats, samples, watchdog
-from worker.models import Heartbeat, QueueSample, SchedulePolicy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,7 +73,7 @@ class TestAWorkerThatTakesNothing:
 def test_a_schedule_is_late_by_its_own_policy():
     nightly = CrontabSchedule.objects.create(minute="30", hour="3")
     model = PeriodicTask.objects.create(
-        name="Prune", task="worker.tasks.prune", crontab=nightly, last_run_at=timezone.now() - timedelta(days=2)
+        name="Prune", task="celery_ledger.tasks.prune", crontab=nightly, last_run_at=timezone.now() - timedelta(days=2)
     )
     assert "'Prune' was due" in texts("schedules")[0]
     SchedulePolicy.objects.create(schedule=model, alert_after=0)
@@ -131,3 +134,39 @@ def test_a_process_that_runs_is_not_forgotten_whosever_it_is_and_whatever_the_sy
         monkeypatch.setattr(heartbeats, "Path", lambda name: Path("/nowhere"))
     heartbeats.beat(Heartbeat.Kind.RELAY)
     assert Heartbeat.objects.filter(process=silent).exists()
+
+
+@pytest.fixture
+def another_machine(monkeypatch):
+    """A machine whose name begins like ours, with a relay that has fallen silent."""
+    ours = heartbeats.own_name(Heartbeat.Kind.RELAY)
+    heartbeats.beat(Heartbeat.Kind.RELAY)
+    Heartbeat.objects.create(process=f"{ours}-2", kind=Heartbeat.Kind.RELAY, state="ok")
+    Heartbeat.objects.filter(process=f"{ours}-2").update(beaten_at=Now() - timedelta(minutes=1))
+
+
+@pytest.mark.usefixtures("another_machine")
+def test_a_probe_is_about_this_machine_s_processes_alone(capsys):
+    assert len(texts("relay")) == 1
+    call_command("health", "relay")
+    assert capsys.readouterr().out.startswith("ok: ")
+
+
+def test_a_relay_that_waits_for_its_broker_lives(capsys):
+    heartbeats.beat(Heartbeat.Kind.RELAY, heartbeats.BROKER_AWAY)
+    assert texts("relay") != []
+    call_command("health", "relay")
+    Heartbeat.objects.update(beaten_at=Now() - timedelta(minutes=1))
+    with pytest.raises(CommandError, match="has been silent"):
+        call_command("health", "relay")
+
+
+def test_a_queue_that_is_no_more_is_not_missed():
+    for queue in ("email", "letters"):
+        Canary.objects.create(queue=queue, seen_at=Now() - timedelta(days=1))
+    Canary.objects.update(sent_at=Now() - timedelta(minutes=1))
+    assert len(texts("queues")) == 1
+    assert texts("queues")[0].startswith("nobody takes messages from email for 60 s")
+    canaries.start_anew()
+    assert texts("queues") == []
+    assert canaries.due(["email"]) == ["email"]

@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
+from celery_ledger.signals import durable_signals
 from core import wiring
-from worker.signals import durable_signals
 
 OURS = [signal for signal in durable_signals() if signal.name.partition(".")[0] in wiring.our_apps()]
 

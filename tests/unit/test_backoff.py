@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker import backoff
+from celery_ledger import backoff
 
 
 class TestExponential:

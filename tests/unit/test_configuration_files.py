@@ -33,6 +33,21 @@ def test_every_requirement_is_pinned_with_its_hashes():
             assert "--hash=sha256:" in entry, f"{name}: {entry[:80]}"
 
 
+def test_the_workflows_run_what_a_developer_runs():
+    ci, release = ((ROOT / ".github" / "workflows" / f"{name}.yml").read_text() for name in ("ci", "release"))
+    runs = re.findall(r"- run: (\S+(?: \S+)?)", ci)
+    assert ".ci/run" in runs
+    assert "make matrix" in runs
+    [nox] = re.findall(r"nox==[\d.]+", release)
+    assert nox in (ROOT / "Makefile").read_text()
+    for version in re.findall(r'\("(3\.\d+)", ', (ROOT / "noxfile.py").read_text()):
+        assert re.search(rf"^            {re.escape(version)}$", ci, re.MULTILINE), version
+    for image in ("postgres", "redis", "rabbitmq"):
+        [used, *others] = set(re.findall(rf"image: ({image}:\S+)", ci))
+        assert others == []
+        assert used in (ROOT / ".ci" / "run").read_text()
+
+
 def test_no_serializer_gives_away_fields_that_it_does_not_name():
     for path in ROOT.glob("*/serializers.py"):
         source = path.read_text()
@@ -42,7 +57,9 @@ def test_no_serializer_gives_away_fields_that_it_does_not_name():
 
 def test_the_table_of_threats_names_tests_that_there_are():
     rows = re.findall(r"^\| S\d+ .*$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
-    assert len(rows) == 27
+    numbers = [int(row.split()[1][1:]) for row in rows]
+    assert numbers == sorted(set(numbers))
+    assert set(numbers) >= set(range(1, 28))
     for row in rows:
         tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row)
         assert tests, row

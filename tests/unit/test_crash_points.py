@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from worker import faults
+from celery_ledger import faults
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -30,3 +33,19 @@ def test_unarmed_no_place_kills(monkeypatch, kills):
     monkeypatch.setattr(faults, "_place", "")
     faults.crash_point("relay.after_claim")
     assert kills == []
+
+
+@pytest.mark.parametrize(
+    "value", ["1", "yes", "a:b", "segmentation:fault", "relay.after_claim:x", "relay.after_claim:0", ":"]
+)
+def test_a_variable_of_somebody_elses_means_nothing_and_ends_no_start(value):
+    done = subprocess.run(
+        [sys.executable, "-c", "from celery_ledger import faults; print(repr(faults._place), faults.armed())"],
+        cwd=ROOT,
+        env={**os.environ, "FAULT": value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "'' None\n", done.stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from django.urls import resolve
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -40,6 +41,13 @@ def test_every_link_leads_somewhere(page):
         if not path.exists() or (anchor and anchor not in anchors_of(path))
     ]
     assert broken == []
+
+
+def test_every_address_of_the_admin_has_a_page():
+    named = {address for page in PAGES for address in re.findall(r"/admin/[a-z_/]*", page.read_text())}
+    assert named
+    # What the admin has no page for goes to its last route, which has no name.
+    assert sorted(address for address in named if resolve(address).url_name is None) == []
 
 
 def test_every_page_can_be_reached_from_the_readme():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from worker.context import working_on
+from celery_ledger.context import working_on
 from worker.logs import JSONFormatter, LineFormatter, NoCanaries
 
 
@@ -51,9 +51,9 @@ def test_a_line_for_people_ends_with_the_request(request_id, line):
 @pytest.mark.parametrize(
     ("name", "level", "kept"),
     [
-        ("worker.tasks.see_canary", logging.INFO, False),
-        ("worker.tasks.see_canary", logging.ERROR, True),
-        ("worker.tasks.prune", logging.INFO, True),
+        ("celery_ledger.tasks.see_canary", logging.INFO, False),
+        ("celery_ledger.tasks.see_canary", logging.ERROR, True),
+        ("celery_ledger.tasks.prune", logging.INFO, True),
     ],
 )
 def test_canaries_are_spoken_of_only_when_they_fail(name, level, kept):

@@ -24,6 +24,14 @@ def test_html_escapes_everything():
         assert "|safe" not in source, path.name
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.iterdir()))
+def test_amounts_are_written_as_on_the_pages(name):
+    amounts = re.findall(
+        r"{{ *(\S*\.(?:total|revenue|unit_price|amount|currency|highest)\b\S*)", (TEMPLATES / name).read_text()
+    )
+    assert [amount for amount in amounts if not re.search(r"\|money:\w+\.currency$", amount)] == []
+
+
 def test_text_escapes_nothing():
     for path in [*TEMPLATES.glob("*.txt"), *TEMPLATES.glob("*.subject")]:
         source = path.read_text()

@@ -50,7 +50,10 @@ def test_production_settings_pass_the_deployment_checks():
 
 @pytest.mark.parametrize(
     ("environment", "id"),
-    [({"FAULT": "relay.after_claim"}, "worker.E006"), ({"REDIS_URL": "redis://redis.example/0"}, "worker.E007")],
+    [
+        ({"FAULT": "relay.after_claim"}, "celery_ledger.E006"),
+        ({"REDIS_URL": "redis://redis.example/0"}, "core.E010"),
+    ],
 )
 def test_what_is_unsafe_in_production_is_refused(environment, id):
     run = start("check", **{**WORTHY, **environment})

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from worker.uuid7 import first_uuid7_at, uuid7
+from celery_ledger.uuid7 import first_uuid7_at, uuid7
 
 
 def test_it_is_a_version_7_of_the_rfc_s_variant():

@@ -7,10 +7,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from celery_ledger.project import import_tasks
 from core import reference
-from worker.celery import import_tasks
 
 FOLDER = Path("docs") / "reference"
+README = Path("celery_ledger") / "README.md"
 
 
 class Command(BaseCommand):
@@ -25,3 +26,6 @@ class Command(BaseCommand):
                 raise CommandError(f"{name} needs a migrated database (`manage.py migrate`): {error}") from None
             (settings.BASE_DIR / FOLDER / name).write_text(page)
             self.stdout.write(f"{FOLDER / name} is written.")
+        readme = settings.BASE_DIR / README
+        readme.write_text(reference.with_ledger_settings(readme.read_text()))
+        self.stdout.write(f"{README} has its table of settings.")

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from celery_ledger.management.database import told_in_one_line
 from core.models import User
 from store.managers import MANAGERS
 from store.models import Collection, Customer, Product, Stock
-from worker.management.database import told_in_one_line
 
 #: Every account's password is "shopwire-" and its name.
 ACCOUNTS: dict[str, dict[str, bool]] = {
@@ -25,8 +25,14 @@ ACCOUNTS: dict[str, dict[str, bool]] = {
 }
 #: What a manager may do in the admin besides looking at everything.
 MANAGERS_CHANGE = ("collection", "product", "stock")
-#: And what about the tasks that orders set in motion.
-MANAGERS_OPERATE = ("replay_durabletask", "discard_durabletask", "change_queueswitch")
+#: And what about orders, to ship and to cancel them, and about the tasks that they set in motion.
+MANAGERS_OPERATE = (
+    "change_order",
+    "replay_durabletask",
+    "discard_durabletask",
+    "cancel_durabletask",
+    "change_queueswitch",
+)
 ON_HAND = 500
 
 #: The n-th product of the catalogue, counted from one, has the SKU "DEMO-n".
@@ -155,7 +161,7 @@ def create_accounts() -> int:
 
 def what_managers_may() -> list[Permission]:
     ours = Permission.objects.filter(
-        content_type__app_label__in=["store", "email_app", "analytics_app", "notifications", "worker"]
+        content_type__app_label__in=["store", "email_app", "analytics_app", "notifications", "celery_ledger"]
     )
     changes = [f"{verb}_{thing}" for verb in ("add", "change") for thing in MANAGERS_CHANGE]
     return [*ours.filter(codename__startswith="view_"), *ours.filter(codename__in=[*changes, *MANAGERS_OPERATE])]

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from worker.management.database import told_in_one_line
+from celery_ledger.management.database import told_in_one_line
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from celery_ledger.project import import_tasks
 from core import wiring
-from worker.celery import import_tasks
 
 
 class Command(BaseCommand):

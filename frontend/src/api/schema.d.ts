@@ -14,7 +14,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Have a sales report sent
+         * Request a sales report
          * @description Have the sales report of a day, by default yesterday's, sent to oneself by mail.
          */
         post: operations["analytics_reports_create"];
@@ -32,7 +32,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How far a sales report is
+         * Get the progress of a sales report
          * @description How far a report is that one asked for oneself.
          */
         get: operations["analytics_reports_retrieve"];
@@ -66,6 +66,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/auth/email/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get your email address
+         * @description The current address, whether it is verified, and the new address if a change is pending.
+         */
+        get: operations["auth_email_retrieve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/email/change/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change your email address
+         * @description Change your email address.
+         *
+         *     A verified address stays until the links sent to both are followed; an unverified one is replaced at once.
+         */
+        post: operations["auth_email_change_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/email/resend/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resend the verification emails
+         * @description Send the links again that have not been followed. At most five times an hour.
+         */
+        post: operations["auth_email_resend_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/email/verify/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify an email address
+         * @description Redeem a mailed link. Each works once; to change a verified address, redeem the links sent to both.
+         *
+         *     Once the address is verified, the mails of the last week that were held for it are sent.
+         */
+        post: operations["auth_email_verify_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/logout/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke a token
+         * @description Revoke a refresh token, every token of the same sign-in, and their access tokens.
+         */
+        post: operations["auth_logout_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/password/change/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change your password
+         * @description Change your password. All other sessions and all tokens are revoked.
+         */
+        post: operations["auth_password_change_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/password/reset/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Request a password reset
+         * @description Request a password reset link by mail. The response is the same whether or not the account exists.
+         */
+        post: operations["auth_password_reset_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/password/reset/confirm/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset a password
+         * @description Set a new password with a mailed link. All sessions and tokens are revoked.
+         */
+        post: operations["auth_password_reset_confirm_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/carts/": {
         parameters: {
             query?: never;
@@ -76,8 +240,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make a cart
-         * @description Make an empty cart. It belongs to the customer who is signed in, or to nobody.
+         * Create a cart
+         * @description Create an empty cart. It belongs to the customer who is signed in; otherwise it is anonymous.
          */
         post: operations["carts_create"];
         delete?: never;
@@ -94,17 +258,37 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One cart
-         * @description What is in a cart, at the prices of now.
+         * Get a cart
+         * @description The lines of a cart, at current prices.
          */
         get: operations["carts_retrieve"];
         put?: never;
         post?: never;
         /**
-         * Throw a cart away
+         * Delete a cart
          * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
          */
         delete: operations["carts_destroy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/carts/{cart_id}/claim/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim a cart
+         * @description Claim an anonymous cart, for example after signing in. No one else can use it afterwards.
+         */
+        post: operations["carts_claim_create"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -120,8 +304,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Put a product into a cart
-         * @description Put some of a product into a cart, on top of what is in it already.
+         * Add a product to a cart
+         * @description Add a quantity of a product to a cart. If the product is already in it, the quantities add up.
          */
         post: operations["carts_items_create"];
         delete?: never;
@@ -141,14 +325,14 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Take a line out of a cart
+         * Remove an item from a cart
          * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
          */
         delete: operations["carts_items_destroy"];
         options?: never;
         head?: never;
         /**
-         * Change how many a line asks for
+         * Change the quantity of a cart item
          * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
          */
         patch: operations["carts_items_partial_update"];
@@ -162,7 +346,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The shelves of the catalogue
+         * List collections
          * @description The shelves of the catalogue.
          */
         get: operations["collections_list"];
@@ -182,7 +366,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One shelf
+         * Get a collection
          * @description The shelves of the catalogue.
          */
         get: operations["collections_retrieve"];
@@ -202,8 +386,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One's own profile
-         * @description One's own customer profile.
+         * Get your profile
+         * @description The profile of the customer who is signed in.
          */
         get: operations["customers_me_retrieve"];
         put?: never;
@@ -212,8 +396,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change one's own profile
-         * @description One's own customer profile.
+         * Update your profile
+         * @description The profile of the customer who is signed in.
          */
         patch: operations["customers_me_partial_update"];
         trace?: never;
@@ -226,8 +410,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One's own telephone number
-         * @description Whether one's number was shown to be one's own. It is set in the profile, and a code goes out then.
+         * Get your phone number
+         * @description Your phone number, and whether it is verified. A code is sent when you set it in your profile.
          */
         get: operations["customers_me_phone_retrieve"];
         put?: never;
@@ -248,8 +432,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Have another code sent
-         * @description Have another code sent to one's number. At most five go out in an hour.
+         * Resend the verification code
+         * @description Have another code sent to one's number. At most five go out in an hour, fewer where many ask.
          */
         post: operations["customers_me_phone_code_create"];
         delete?: never;
@@ -268,8 +452,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Verify one's telephone number
-         * @description Show that a number is one's own, by the code that was sent to it. Each code bears five tries.
+         * Verify your phone number
+         * @description Verify your number with the code sent to it. A code allows five attempts.
          */
         post: operations["customers_me_phone_verify_create"];
         delete?: never;
@@ -286,13 +470,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One's messages
-         * @description One's own messages, newest first.
+         * List messages
+         * @description Your messages, newest first.
          */
         get: operations["messages_list"];
         put?: never;
         /**
-         * Write to somebody
+         * Send a message
          * @description Write to another person, who is notified of it. 403 where one of the two blocks the other.
          */
         post: operations["messages_create"];
@@ -312,7 +496,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Say that one has read it
+         * Mark a message as read
          * @description Set the read receipt of a message to oneself, which its sender sees. A second time changes nothing.
          */
         post: operations["messages_read_create"];
@@ -330,13 +514,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whom one blocks
-         * @description The people between whom and oneself no messages are taken.
+         * List blocked users
+         * @description The users you have blocked.
          */
         get: operations["messages_blocks_list"];
         put?: never;
         /**
-         * Block somebody
+         * Block a user
          * @description Take no more messages from somebody, nor send any. Who is blocked already stays so.
          */
         post: operations["messages_blocks_create"];
@@ -357,8 +541,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Take messages again
-         * @description The people between whom and oneself no messages are taken.
+         * Unblock a user
+         * @description The users you have blocked.
          */
         delete: operations["messages_blocks_destroy"];
         options?: never;
@@ -374,11 +558,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What one was told
-         * @description Those that are unread, or with `all=1` all of them.
+         * List notifications
+         * @description Unread notifications, or with `all=1` all of them.
          *
-         *     To poll, send the `ETag` of the last answer as `If-None-Match`: it is a 304 without a body, and costs
-         *     one small query, for as long as nothing changed.
+         *     To poll, send the `ETag` of the last response as `If-None-Match`: as long as nothing has changed, the
+         *     response is a 304 without a body, which costs one small query.
          */
         get: operations["notifications_list"];
         put?: never;
@@ -399,8 +583,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Mark one as read
-         * @description Mark one as read. A second time changes nothing.
+         * Mark a notification as read
+         * @description Mark a notification as read. Repeating the request changes nothing.
          */
         post: operations["notifications_read_create"];
         delete?: never;
@@ -417,13 +601,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How one wants to be told
-         * @description Whether one wants to hear of each kind of thing by each channel, and when one wants quiet.
+         * Get notification preferences
+         * @description The channels that are on for each kind of notification, and the quiet hours.
          */
         get: operations["notifications_preferences_retrieve"];
         /**
-         * Say how one wants to be told
-         * @description Switch channels on or off, kind by kind, and set quiet hours. What is not named stays as it is.
+         * Update notification preferences
+         * @description Turn channels on or off for each kind, and set quiet hours. Settings that are left out stay unchanged.
          */
         put: operations["notifications_preferences_update"];
         post?: never;
@@ -443,8 +627,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Mark all as read
-         * @description Mark all that one was told until now as read.
+         * Mark all notifications as read
+         * @description Mark all notifications up to now as read.
          */
         post: operations["notifications_read_all_create"];
         delete?: never;
@@ -461,12 +645,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What one is told, live
+         * Stream notifications
          * @description Server-Sent Events, each with a notification's id as `id` and its JSON as `data`.
          *
-         *     After `Last-Event-ID`, or `after`, the stream goes on without a gap; without either it begins now. An event
-         *     of the type `order-tasks`, `{"order": 7}`, says that there is news at `/api/orders/7/tasks/`. 429 where one
-         *     has enough streams open.
+         *     With `Last-Event-ID` or `after`, the stream resumes without a gap; without either it starts now. An event
+         *     of type `order-tasks`, `{"order": 7}`, means that `/api/orders/7/tasks/` has changed. The response is 429
+         *     if the user has too many streams open.
          */
         get: operations["notifications_sse_retrieve"];
         put?: never;
@@ -485,7 +669,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The dead letters
+         * List dead letters
          * @description Tasks whose attempts are used up or that can never succeed, longest dead first.
          */
         get: operations["ops_dead_list"];
@@ -551,6 +735,8 @@ export interface paths {
         /**
          * Discard many dead letters
          * @description Give them up for good: they are cancelled, and keep the reason.
+         *
+         *     Many thousands are discarded by a worker, in portions: the answer is a 202 and names the decision.
          */
         post: operations["ops_dead_discard_many"];
         delete?: never;
@@ -567,7 +753,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The dead letters by kind of error
+         * Dead letters grouped by error
          * @description One row for each task and kind of error, the most frequent first.
          */
         get: operations["ops_dead_groups_list"];
@@ -591,8 +777,50 @@ export interface paths {
         /**
          * Replay many dead letters
          * @description Make them pending again, all at once or at a bounded rate. Asking twice replays each once.
+         *
+         *     Many thousands are replayed by a worker, in portions: the answer is a 202 and names the decision.
          */
         post: operations["ops_dead_replay_many"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/decisions/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List bulk decisions
+         * @description What people decided about many dead letters in the last month, newest first, and how far each is.
+         */
+        get: operations["ops_decisions_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/decisions/{id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a bulk decision
+         * @description What was decided, and how far it is.
+         */
+        get: operations["ops_decisions_retrieve"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -607,7 +835,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What is wrong
+         * List problems
          * @description What the watchdog finds wrong with relays, workers, queues, schedules and clock; empty if all is well.
          */
         get: operations["ops_problems_list"];
@@ -627,7 +855,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The queues
+         * List queues
          * @description How much is where, as of now.
          */
         get: operations["ops_queues_list"];
@@ -716,12 +944,52 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The queues over time
+         * Queue history
          * @description Depth, throughput and lag of every queue over the last hour, or as far back as ``minutes`` says.
          */
         get: operations["ops_series_retrieve"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/tasks/{task_id}/cancel/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a waiting task
+         * @description End it for good: it never runs, whatever restarts. A task that is under way or has ended is a 409.
+         */
+        post: operations["ops_tasks_cancel_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/tasks/{task_id}/run-now/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run a task now
+         * @description Make it due. A task that does not wait in the ledger is a 409.
+         */
+        post: operations["ops_tasks_run_now_create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -736,14 +1004,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Orders
-         * @description One's own orders, newest first; staff see everybody's.
+         * List orders
+         * @description Your orders, newest first; staff see all orders.
          */
         get: operations["orders_list"];
         put?: never;
         /**
          * Check out
-         * @description Place an order of a cart. The cart is gone afterwards; a second checkout of it answers the same order.
+         * @description Place an order from a cart. The cart is deleted; a second checkout of it returns the same order.
          */
         post: operations["orders_create"];
         delete?: never;
@@ -760,8 +1028,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One order
-         * @description One's own orders, newest first; staff see everybody's.
+         * Get an order
+         * @description Your orders, newest first; staff see all orders.
          */
         get: operations["orders_retrieve"];
         put?: never;
@@ -783,7 +1051,9 @@ export interface paths {
         put?: never;
         /**
          * Cancel an order
-         * @description Cancel an order that is not yet shipped: its stock goes back. A second time it is a 409.
+         * @description Cancel an order that has not been shipped, and return its stock. A second request is answered with 409.
+         *
+         *     To cancel another customer's order takes the permission to change orders, as in the admin.
          */
         post: operations["orders_cancel_create"];
         delete?: never;
@@ -800,8 +1070,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What became of an order
-         * @description Every durable task that this order set in motion, oldest first.
+         * List the tasks of an order
+         * @description Every durable task of this order, oldest first.
+         *
+         *     Tasks created at the same moment come in a fixed order. Staff see the actual errors; customers see
+         *     what an error means for them.
          */
         get: operations["orders_tasks_retrieve"];
         put?: never;
@@ -820,7 +1093,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The catalogue
+         * List products
          * @description What the shop sells.
          */
         get: operations["products_list"];
@@ -840,7 +1113,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One product
+         * Get a product
          * @description What the shop sells.
          */
         get: operations["products_retrieve"];
@@ -860,8 +1133,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The key to subscribe with
-         * @description The `applicationServerKey` of the shop. 404 where it sends no pushes.
+         * Get the public key for push subscriptions
+         * @description The `applicationServerKey` of the shop. 404 if the shop does not send push notifications.
          */
         get: operations["push_public_key_retrieve"];
         put?: never;
@@ -882,13 +1155,13 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Have this browser take pushes
-         * @description Store the subscription of a browser. The endpoint is one of a known push service over https.
+         * Subscribe a browser to push notifications
+         * @description Store a browser's subscription. The endpoint must belong to a known push service and use https.
          */
         post: operations["save_sub_create"];
         /**
-         * Have this browser take no more pushes
-         * @description Forget the subscription of a browser of one's own.
+         * Unsubscribe a browser from push notifications
+         * @description Delete a browser's subscription.
          */
         delete: operations["save_sub_destroy"];
         options?: never;
@@ -955,7 +1228,7 @@ export interface paths {
         put?: never;
         /**
          * Stay signed in
-         * @description Exchange a refresh token for a new access token.
+         * @description Exchange a refresh token for new tokens, once; who sends it again later signs out whoever had the next.
          */
         post: operations["token_refresh_create"];
         delete?: never;
@@ -975,7 +1248,7 @@ export interface paths {
         put?: never;
         /**
          * Register
-         * @description Register. A customer profile is made with the user, and a welcome mail goes out.
+         * @description Register. A customer profile is made with the user, and a mail goes out that asks whose the address is.
          */
         post: operations["users_create"];
         delete?: never;
@@ -988,21 +1261,36 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        AccessToken: {
-            /** @description Goes into `Authorization: Bearer ...` for an hour. */
-            access: string;
-        };
         /** @description So many of a product. */
         AddItemRequest: {
             /** Format: int64 */
             product_id: number;
             quantity: number;
         };
+        Address: {
+            /** @description The current email address. */
+            email: string;
+            /** @description Whether the address has been verified. */
+            verified: boolean;
+            /** @description The new address, while a change waits to be confirmed at both addresses. */
+            wished: string | null;
+        };
+        /** @description A new email address, and the current password. */
+        AddressWishRequest: {
+            password: string;
+            /** Format: email */
+            email: string;
+        };
         Block: {
             readonly id: number;
             username: string;
             /** Format: date-time */
             readonly created_at: string;
+        };
+        /** @description A serializer that refuses fields which it does not know or does not let a client write. */
+        CancelRequest: {
+            /** @description The reason, kept with the task and in the audit trail. */
+            reason: string;
         };
         Cart: {
             /** Format: uuid */
@@ -1022,6 +1310,8 @@ export interface components {
             unit_price: string;
             /** Format: decimal */
             total_price: string;
+            /** @description How many of the product can be ordered now. */
+            available: number;
         };
         /** @description Channels, on or off. */
         Channels: {
@@ -1039,7 +1329,7 @@ export interface components {
         };
         /** @description The code that came to a number. */
         CodeRequest: {
-            /** @description As it came by SMS. */
+            /** @description The code received by SMS. */
             code: string;
         };
         Collection: {
@@ -1047,8 +1337,12 @@ export interface components {
             readonly title: string;
             products_count: number;
         };
+        Confirmed: {
+            /** @description Whether the address is verified; if not, the link sent to the other address must be followed too. */
+            verified: boolean;
+        };
         Count: {
-            /** @description How many dead letters it was; those that were no longer dead are not. */
+            /** @description Number of dead letters changed; tasks that were no longer dead are not counted. */
             count: number;
         };
         /** @description What every row says. Cancelled orders do not count. */
@@ -1065,7 +1359,7 @@ export interface components {
         CreateOrderRequest: {
             /**
              * Format: uuid
-             * @description The cart to order. It is gone afterwards.
+             * @description The cart to order. It is deleted by the checkout.
              */
             cart_id: string;
         };
@@ -1073,11 +1367,14 @@ export interface components {
         Customer: {
             readonly id: number;
             readonly username: string;
-            /** Format: email */
+            /**
+             * Format: email
+             * @description A verified address stays until a change is confirmed at both addresses.
+             */
             email: string;
             first_name: string;
             last_name: string;
-            /** @description Empty, or digits, as they are dialled. */
+            /** @description A phone number, or empty. */
             phone: string;
             /** Format: date */
             birth_date: string | null;
@@ -1104,7 +1401,7 @@ export interface components {
             readonly status: components["schemas"]["TaskStatus"];
             /** @description How often its body was started, as far as is known. */
             readonly attempts: number;
-            /** @description What it is about, such as store.order:42. */
+            /** @description What it is about, such as app.model:42. */
             readonly subject: string | null;
             args: unknown;
             kwargs: unknown;
@@ -1118,16 +1415,52 @@ export interface components {
             /** @description The group of errors it belongs to. */
             readonly fingerprint: string;
         };
+        /** @description Too many for one answer: a worker decides about them. */
+        Decided: {
+            /** @description Number of dead letters. */
+            count: number;
+            /** @description Progress is at /api/ops/decisions/{decision}/. */
+            decision: number;
+        };
+        /** @description What somebody decided about many dead letters, and how far that is. */
+        Decision: {
+            readonly id: number;
+            readonly what: components["schemas"]["WhatEnum"];
+            /** @description Which dead tasks; see celery_ledger.desk.dead_letters.Selection. */
+            readonly selection: unknown;
+            /** @description Why they are discarded. */
+            readonly reason: string;
+            /**
+             * Format: double
+             * @description How many are replayed a second; null: all at once.
+             */
+            readonly per_second: number | null;
+            /** @description The user's id; null: somebody at a terminal. */
+            readonly who: number | null;
+            /** @description How many tasks there were when it was decided. */
+            readonly wanted: number;
+            readonly done: number;
+            readonly percent: number;
+            /** Format: date-time */
+            readonly begun_at: string;
+            /**
+             * Format: date-time
+             * @description When the last portion was done.
+             */
+            readonly moved_at: string;
+            /** Format: date-time */
+            readonly ended_at: string | null;
+        };
         /** @description Which dead letters: exactly one of these. */
         DiscardManyRequest: {
             ids?: string[];
-            /** @description A group's. */
+            /** @description The fingerprint of a group. */
             fingerprint?: string;
-            /** @description All of one task. */
+            /** @description All dead letters of this task. */
             task?: string;
             /** @description true: every dead letter. */
             all?: boolean;
-            /** @description Why, kept with the tasks and in the audit trail. */
+            /** @description The reason, kept with the tasks and in the audit trail. */
             reason: string;
         };
         /** @description Other arguments for a replay; what is left out stays as it is. */
@@ -1144,11 +1477,16 @@ export interface components {
             /** @description As the browser's Push API gave it. */
             endpoint: string;
         };
+        /** @description The email address of an account. */
+        ForgottenRequest: {
+            /** Format: email */
+            email: string;
+        };
         /** @description Dead letters of one task whose errors differ in nothing but ids, numbers and quoted names. */
         Group: {
             fingerprint: string;
             task: string;
-            /** @description What the errors have in common. */
+            /** @description The part that the errors have in common. */
             error: string;
             /** @description One of the errors. */
             example: string;
@@ -1175,11 +1513,12 @@ export interface components {
          *     * `stock_low` - Stock Low
          *     * `schedule_late` - Schedule Late
          *     * `promise_broken` - Promise Broken
+         *     * `dead_letters` - Dead Letters
          *     * `message` - Message
          *     * `announcement` - Announcement
          * @enum {string}
          */
-        KindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "message" | "announcement";
+        KindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "message" | "announcement";
         /** @description Channels by what a notification is about. */
         Kinds: {
             order_placed?: components["schemas"]["Channels"];
@@ -1188,6 +1527,7 @@ export interface components {
             stock_low?: components["schemas"]["Channels"];
             schedule_late?: components["schemas"]["Channels"];
             promise_broken?: components["schemas"]["Channels"];
+            dead_letters?: components["schemas"]["Channels"];
             message?: components["schemas"]["Channels"];
             announcement?: components["schemas"]["Channels"];
         };
@@ -1199,6 +1539,7 @@ export interface components {
             stock_low?: components["schemas"]["ChannelsRequest"];
             schedule_late?: components["schemas"]["ChannelsRequest"];
             promise_broken?: components["schemas"]["ChannelsRequest"];
+            dead_letters?: components["schemas"]["ChannelsRequest"];
             message?: components["schemas"]["ChannelsRequest"];
             announcement?: components["schemas"]["ChannelsRequest"];
         };
@@ -1213,11 +1554,20 @@ export interface components {
             username: string;
             password: string;
         };
+        /** @description A refresh token. */
+        LogoutRequest: {
+            refresh: string;
+        };
         /** @description Something that a person should look at. */
         MachineryProblem: {
             /** @description relay, workers, queues, schedules or clock. */
             part: string;
             text: string;
+        };
+        /** @description The token of a mailed link. */
+        MailedTokenRequest: {
+            /** @description The `token` in the mailed link. */
+            token: string;
         };
         Message: {
             readonly id: number;
@@ -1270,6 +1620,24 @@ export interface components {
             readonly placed_at: string;
             readonly duplicate: boolean;
         };
+        /** @description An order in a list: its first lines, and how many there are in all. */
+        OrderInList: {
+            readonly id: number;
+            readonly status: components["schemas"]["OrderStatus"];
+            customer: number;
+            /** @description The first 30 lines; the order itself has all. */
+            items: components["schemas"]["OrderItem"][];
+            /** Format: decimal */
+            readonly total: string;
+            readonly currency: string;
+            /** Format: date-time */
+            readonly placed_at: string;
+            readonly duplicate: boolean;
+            /** @description Number of lines. */
+            items_count: number;
+            /** @description Number of units in all lines. */
+            units: number;
+        };
         OrderItem: {
             product: number;
             sku: string;
@@ -1285,6 +1653,7 @@ export interface components {
          * @enum {string}
          */
         OrderStatus: "placed" | "shipped" | "cancelled";
+        /** @description A task of an order. Staff, whom the context's ``staff`` says are asking, read its error; others what it means. */
         OrderTask: {
             /**
              * Format: uuid
@@ -1292,6 +1661,7 @@ export interface components {
              */
             readonly id: string;
             task: string;
+            readonly label: string;
             readonly queue: string;
             readonly status: components["schemas"]["TaskStatus"];
             /** @description How often its body was started, as far as is known. */
@@ -1351,6 +1721,21 @@ export interface components {
              */
             previous?: string | null;
             results: components["schemas"]["DeadTask"][];
+        };
+        PaginatedDecisionList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["Decision"][];
         };
         PaginatedGroupList: {
             /** @example 123 */
@@ -1412,7 +1797,7 @@ export interface components {
             previous?: string | null;
             results: components["schemas"]["Notification"][];
         };
-        PaginatedOrderList: {
+        PaginatedOrderInListList: {
             /** @example 123 */
             count: number;
             /**
@@ -1425,7 +1810,7 @@ export interface components {
              * @example http://api.example.org/accounts/?page=2
              */
             previous?: string | null;
-            results: components["schemas"]["Order"][];
+            results: components["schemas"]["OrderInList"][];
         };
         PaginatedProductList: {
             /** @example 123 */
@@ -1472,25 +1857,41 @@ export interface components {
             previous?: string | null;
             results: components["schemas"]["Sales"][];
         };
+        /** @description The current password, and a new one. */
+        PasswordChangeRequest: {
+            old_password: string;
+            new_password: string;
+        };
+        /** @description The token of a mailed link, and a new password. */
+        PasswordResetRequest: {
+            /** @description The `token` in the mailed link. */
+            token: string;
+            new_password: string;
+        };
         /** @description How many a line asks for. */
         PatchedChangeItemRequest: {
             quantity: number;
         };
         /** @description One's own profile, with what the user has of it. */
         PatchedCustomerRequest: {
-            /** Format: email */
+            /**
+             * Format: email
+             * @description A verified address stays until a change is confirmed at both addresses.
+             */
             email?: string;
             first_name?: string;
             last_name?: string;
-            /** @description Empty, or digits, as they are dialled. */
+            /** @description A phone number, or empty. */
             phone?: string;
             /** Format: date */
             birth_date?: string | null;
         };
         Phone: {
-            /** @description Empty where there is none. */
+            /** @description Empty if none is set. */
             phone: string;
             verified: boolean;
+            /** @description Whether SMS can be sent to this number. */
+            served: boolean;
         };
         /** @description A queue at one moment, and what was done since the moment before. */
         Point: {
@@ -1500,9 +1901,10 @@ export interface components {
             published: number;
             running: number;
             dead: number;
+            retrying: number;
             /** Format: double */
             oldest_pending_seconds: number | null;
-            /** @description Waiting at the broker; null: it was away. */
+            /** @description Messages waiting at the broker; null: it could not be reached. */
             messages: number | null;
             /**
              * Format: double
@@ -1516,22 +1918,22 @@ export interface components {
             failed_per_minute: number;
             /**
              * Format: double
-             * @description Mean time from due to done of what was done since; null: nothing was.
+             * @description Mean time from due to done of the tasks completed since; null: none were.
              */
             lag_seconds: number | null;
         };
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         Preferences: {
-            /** @description What is not named stays as it is. */
+            /** @description Settings that are left out stay unchanged. */
             kinds?: components["schemas"]["Kinds"];
-            /** @description When mails, pushes and SMS wait. Null: never. */
+            /** @description When mails, push notifications and SMS are held back. Null: never. */
             quiet_hours?: components["schemas"]["QuietHours"] | null;
         };
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         PreferencesRequest: {
-            /** @description What is not named stays as it is. */
+            /** @description Settings that are left out stay unchanged. */
             kinds?: components["schemas"]["KindsRequest"];
-            /** @description When mails, pushes and SMS wait. Null: never. */
+            /** @description When mails, push notifications and SMS are held back. Null: never. */
             quiet_hours?: components["schemas"]["QuietHoursRequest"] | null;
         };
         Product: {
@@ -1542,7 +1944,7 @@ export interface components {
             /** Format: decimal */
             readonly unit_price: string;
             readonly currency: string;
-            /** @description Its collection's id. */
+            /** @description The id of its collection. */
             collection: number | null;
             /** @description How many can be ordered now. */
             available: number;
@@ -1570,26 +1972,28 @@ export interface components {
         /** @description A queue as it is now. */
         Queue: {
             queue: string;
-            /** @description In the ledger: due, or due later. */
+            /** @description Tasks in the ledger, due now or later. */
             pending: number;
-            /** @description At the broker, or in a worker's hands. */
+            /** @description Tasks at the broker or held by a worker. */
             published: number;
             /** @description Claimed by a worker; only tasks with effects outside the database. */
             running: number;
             dead: number;
+            /** @description Pending tasks that have failed and wait for another attempt. */
+            retrying: number;
             /**
              * Format: double
-             * @description For how long the longest due task has been due; null: none is.
+             * @description How long the oldest due task has been due; null: none is due.
              */
             oldest_pending_seconds: number | null;
             completed_per_minute: number;
             paused: boolean;
             /**
              * Format: double
-             * @description Tasks that may begin a second; null: no limit.
+             * @description Tasks that may start per second; null: no limit.
              */
             per_second: number | null;
-            /** @description Tasks under way at once; null: no limit. */
+            /** @description Tasks that may run at once; null: no limit. */
             concurrency: number | null;
         };
         QueueSeries: {
@@ -1622,12 +2026,12 @@ export interface components {
             time_zone: string;
         };
         ReadAll: {
-            /** @description How many were unread until now. */
+            /** @description How many notifications were unread. */
             read: number;
         };
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         ReasonRequest: {
-            /** @description Why, kept with the task and in the audit trail. */
+            /** @description The reason, kept with the task and in the audit trail. */
             reason?: string;
         };
         /** @description A new user. */
@@ -1647,31 +2051,31 @@ export interface components {
         /** @description Which dead letters: exactly one of these. */
         ReplayManyRequest: {
             ids?: string[];
-            /** @description A group's. */
+            /** @description The fingerprint of a group. */
             fingerprint?: string;
-            /** @description All of one task. */
+            /** @description All dead letters of this task. */
             task?: string;
             /** @description true: every dead letter. */
             all?: boolean;
             /**
              * Format: double
-             * @description Replay so many a second, longest dead first; by default all at once.
+             * @description Replay at this rate, longest dead first; by default all at once.
              */
             per_second?: number;
         };
         Report: {
             /** Format: uuid */
             id: string;
-            /** @description The durable task's: pending, published, running, succeeded, dead, cancelled. */
+            /** @description The status of the durable task: pending, published, running, succeeded, dead, cancelled. */
             status: string;
-            /** @description While it is running: how many steps are done. */
+            /** @description How many steps are done, while it is running. */
             progress: components["schemas"]["Progress"] | null;
         };
         /** @description The day that a report is about. */
         ReportRequestRequest: {
             /**
              * Format: date
-             * @description The day, in UTC; by default yesterday.
+             * @description The day, in UTC; defaults to yesterday.
              */
             day?: string;
         };
@@ -1681,11 +2085,11 @@ export interface components {
             queues: components["schemas"]["QueueSeries"][];
         };
         Session: {
-            /** @description Who is signed in, or null. */
+            /** @description The user who is signed in, or null. */
             user: components["schemas"]["SignedIn"] | null;
             /**
              * Format: uri
-             * @description Where Flower is; for staff.
+             * @description The address of Flower; for staff.
              */
             flower_url: string | null;
         };
@@ -1721,11 +2125,17 @@ export interface components {
             refresh: string;
         };
         Tokens: {
-            /** @description Goes into `Authorization: Bearer ...` for an hour. */
+            /** @description Send it as `Authorization: Bearer ...`; it expires after half an hour by default. */
             access: string;
-            /** @description Gives new access tokens for a week. */
+            /** @description Exchange it once, within a week, for a new pair. */
             refresh: string;
         };
+        /**
+         * @description * `replay` - Replay
+         *     * `discard` - Discard
+         * @enum {string}
+         */
+        WhatEnum: "replay" | "discard";
         /** @description An error, after RFC 9457. */
         Problem: {
             /**
@@ -1737,7 +2147,7 @@ export interface components {
             title: string;
             /** @example 409 */
             status: number;
-            /** @example There is not enough stock for this order. Nothing was ordered. */
+            /** @example Not enough stock for this order. Nothing was ordered. */
             detail: string;
             /** @description What is wrong with which part of the request. */
             errors?: {
@@ -1887,7 +2297,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1993,6 +2403,500 @@ export interface operations {
             };
         };
     };
+    auth_email_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "email": "ada@shop.example",
+                     *       "verified": true,
+                     *       "wished": "ada@new.example"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Address"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_email_change_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery",
+                 *       "email": "ada@new.example"
+                 *     }
+                 */
+                "application/json": components["schemas"]["AddressWishRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "email": "ada@shop.example",
+                     *       "verified": true,
+                     *       "wished": "ada@new.example"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Address"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_email_resend_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "email": "ada@shop.example",
+                     *       "verified": true,
+                     *       "wished": "ada@new.example"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Address"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_email_verify_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "WzQyLCI1Zj..."
+                 *     }
+                 */
+                "application/json": components["schemas"]["MailedTokenRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "verified": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Confirmed"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_logout_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "refresh": "eyJ0eXAiOi..."
+                 *     }
+                 */
+                "application/json": components["schemas"]["LogoutRequest"];
+            };
+        };
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_password_change_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "old_password": "correct horse battery",
+                 *       "new_password": "staple of a new horse"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordChangeRequest"];
+            };
+        };
+        responses: {
+            /** @description New tokens, if the request used a token. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "access": "eyJhbGciOi...",
+                     *       "refresh": "eyJ0eXAiOi..."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Tokens"];
+                };
+            };
+            /** @description The session continues, if the request used one. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_password_reset_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "email": "ada@shop.example"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ForgottenRequest"];
+            };
+        };
+        responses: {
+            /** @description If the account exists, a reset link is mailed to it. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_password_reset_confirm_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "MTI.d1xq2k-...",
+                 *       "new_password": "staple of a new horse"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordResetRequest"];
+            };
+        };
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     carts_create: {
         parameters: {
             query?: never;
@@ -2023,7 +2927,8 @@ export interface operations {
                      *           "title": "Enamel saucepan",
                      *           "quantity": 2,
                      *           "unit_price": "24.50",
-                     *           "total_price": "49.00"
+                     *           "total_price": "49.00",
+                     *           "available": 500
                      *         }
                      *       ],
                      *       "total_price": "49.00",
@@ -2035,6 +2940,15 @@ export interface operations {
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2080,7 +2994,8 @@ export interface operations {
                      *           "title": "Enamel saucepan",
                      *           "quantity": 2,
                      *           "unit_price": "24.50",
-                     *           "total_price": "49.00"
+                     *           "total_price": "49.00",
+                     *           "available": 500
                      *         }
                      *       ],
                      *       "total_price": "49.00",
@@ -2090,7 +3005,7 @@ export interface operations {
                     "application/json": components["schemas"]["Cart"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2128,7 +3043,88 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    carts_claim_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cart_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11",
+                     *       "items": [
+                     *         {
+                     *           "id": 31,
+                     *           "product": 7,
+                     *           "sku": "DEMO-07",
+                     *           "title": "Enamel saucepan",
+                     *           "quantity": 2,
+                     *           "unit_price": "24.50",
+                     *           "total_price": "49.00",
+                     *           "available": 500
+                     *         }
+                     *       ],
+                     *       "total_price": "49.00",
+                     *       "currency": "GBP"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Cart"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2182,7 +3178,8 @@ export interface operations {
                      *       "title": "Enamel saucepan",
                      *       "quantity": 2,
                      *       "unit_price": "24.50",
-                     *       "total_price": "49.00"
+                     *       "total_price": "49.00",
+                     *       "available": 500
                      *     }
                      */
                     "application/json": components["schemas"]["CartItem"];
@@ -2197,8 +3194,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2236,7 +3242,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2290,7 +3296,8 @@ export interface operations {
                      *       "title": "Enamel saucepan",
                      *       "quantity": 2,
                      *       "unit_price": "24.50",
-                     *       "total_price": "49.00"
+                     *       "total_price": "49.00",
+                     *       "available": 500
                      *     }
                      */
                     "application/json": components["schemas"]["CartItem"];
@@ -2305,7 +3312,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2407,7 +3414,7 @@ export interface operations {
                     "application/json": components["schemas"]["Collection"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2559,7 +3566,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "phone": "+44 20 7946 0958",
-                     *       "verified": false
+                     *       "verified": false,
+                     *       "served": true
                      *     }
                      */
                     "application/json": components["schemas"]["Phone"];
@@ -2607,7 +3615,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "phone": "+44 20 7946 0958",
-                     *       "verified": false
+                     *       "verified": false,
+                     *       "served": true
                      *     }
                      */
                     "application/json": components["schemas"]["Phone"];
@@ -2686,7 +3695,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "phone": "+44 20 7946 0958",
-                     *       "verified": false
+                     *       "verified": false,
+                     *       "served": true
                      *     }
                      */
                     "application/json": components["schemas"]["Phone"];
@@ -2733,7 +3743,7 @@ export interface operations {
     messages_list: {
         parameters: {
             query?: {
-                /** @description What was written to one (the default), or what one wrote. */
+                /** @description Messages received (the default) or sent. */
                 box?: "inbox" | "sent";
                 /** @description A page number within the paginated result set. */
                 page?: number;
@@ -2895,7 +3905,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3069,7 +4079,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3092,7 +4102,7 @@ export interface operations {
     notifications_list: {
         parameters: {
             query?: {
-                /** @description 1: those that were read as well. */
+                /** @description 1 includes notifications that have been read. */
                 all?: "0" | "1";
                 /** @description A page number within the paginated result set. */
                 page?: number;
@@ -3100,7 +4110,7 @@ export interface operations {
                 page_size?: number;
             };
             header?: {
-                /** @description The `ETag` of an earlier answer to the same request. */
+                /** @description The `ETag` of an earlier response to the same request. */
                 "If-None-Match"?: string;
             };
             path?: never;
@@ -3110,7 +4120,7 @@ export interface operations {
         responses: {
             200: {
                 headers: {
-                    /** @description Names the state of this list. */
+                    /** @description Identifies the state of this list. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -3118,10 +4128,10 @@ export interface operations {
                     "application/json": components["schemas"]["PaginatedNotificationList"];
                 };
             };
-            /** @description The list is as it was. */
+            /** @description The list has not changed. */
             304: {
                 headers: {
-                    /** @description Names the state of this list. */
+                    /** @description Identifies the state of this list. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -3181,7 +4191,7 @@ export interface operations {
                      * @example {
                      *       "id": 311,
                      *       "kind": "order_placed",
-                     *       "message": "Your order 1001 of 49.00 GBP is placed.",
+                     *       "message": "Your order 1001 of £49.00 has been placed.",
                      *       "data": {
                      *         "order": 1001
                      *       },
@@ -3210,7 +4220,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3402,11 +4412,11 @@ export interface operations {
     notifications_sse_retrieve: {
         parameters: {
             query?: {
-                /** @description As `Last-Event-ID`, for who cannot set headers. */
+                /** @description Same as `Last-Event-ID`, for clients that cannot set headers. */
                 after?: number;
             };
             header?: {
-                /** @description The id of the last event that was seen. */
+                /** @description The id of the last event received. */
                 "Last-Event-ID"?: number;
             };
             path?: never;
@@ -3454,7 +4464,7 @@ export interface operations {
     ops_dead_list: {
         parameters: {
             query?: {
-                /** @description A group's. */
+                /** @description The fingerprint of a group. */
                 fingerprint?: string;
                 /** @description A page number within the paginated result set. */
                 page?: number;
@@ -3601,7 +4611,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3688,7 +4698,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3740,6 +4750,20 @@ export interface operations {
                     "application/json": components["schemas"]["Count"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 66000,
+                     *       "decision": 7
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Decided"];
+                };
+            };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
                 headers: {
@@ -3772,7 +4796,7 @@ export interface operations {
     ops_dead_groups_list: {
         parameters: {
             query?: {
-                /** @description A group's. */
+                /** @description The fingerprint of a group. */
                 fingerprint?: string;
                 /** @description A page number within the paginated result set. */
                 page?: number;
@@ -3878,6 +4902,20 @@ export interface operations {
                     "application/json": components["schemas"]["Count"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 66000,
+                     *       "decision": 7
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Decided"];
+                };
+            };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
                 headers: {
@@ -3889,6 +4927,148 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_decisions_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "id": 7,
+                     *           "what": "replay",
+                     *           "selection": {
+                     *             "task": "email_app.tasks.send_order_confirmation"
+                     *           },
+                     *           "reason": "",
+                     *           "per_second": 500,
+                     *           "who": 1,
+                     *           "wanted": 66000,
+                     *           "done": 12000,
+                     *           "percent": 18,
+                     *           "begun_at": "2026-01-31T08:00:00Z",
+                     *           "moved_at": "2026-01-31T08:00:09Z",
+                     *           "ended_at": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedDecisionList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_decisions_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 7,
+                     *       "what": "replay",
+                     *       "selection": {
+                     *         "task": "email_app.tasks.send_order_confirmation"
+                     *       },
+                     *       "reason": "",
+                     *       "per_second": 500,
+                     *       "who": 1,
+                     *       "wanted": 66000,
+                     *       "done": 12000,
+                     *       "percent": 18,
+                     *       "begun_at": "2026-01-31T08:00:00Z",
+                     *       "moved_at": "2026-01-31T08:00:09Z",
+                     *       "ended_at": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Decision"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4002,6 +5182,7 @@ export interface operations {
                      *           "published": 40,
                      *           "running": 2,
                      *           "dead": 3,
+                     *           "retrying": 2,
                      *           "oldest_pending_seconds": 4.2,
                      *           "completed_per_minute": 1800,
                      *           "paused": false,
@@ -4076,6 +5257,7 @@ export interface operations {
                      *       "published": 40,
                      *       "running": 2,
                      *       "dead": 3,
+                     *       "retrying": 2,
                      *       "oldest_pending_seconds": 4.2,
                      *       "completed_per_minute": 1800,
                      *       "paused": false,
@@ -4104,7 +5286,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4147,6 +5329,7 @@ export interface operations {
                      *       "published": 40,
                      *       "running": 2,
                      *       "dead": 3,
+                     *       "retrying": 2,
                      *       "oldest_pending_seconds": 4.2,
                      *       "completed_per_minute": 1800,
                      *       "paused": false,
@@ -4166,7 +5349,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4209,6 +5392,7 @@ export interface operations {
                      *       "published": 40,
                      *       "running": 2,
                      *       "dead": 3,
+                     *       "retrying": 2,
                      *       "oldest_pending_seconds": 4.2,
                      *       "completed_per_minute": 1800,
                      *       "paused": false,
@@ -4228,7 +5412,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4251,7 +5435,7 @@ export interface operations {
     ops_series_retrieve: {
         parameters: {
             query?: {
-                /** @description How far back. */
+                /** @description How many minutes back. */
                 minutes?: number;
                 /**
                  * @description Seconds between points.
@@ -4287,6 +5471,7 @@ export interface operations {
                      *               "published": 40,
                      *               "running": 2,
                      *               "dead": 3,
+                     *               "retrying": 2,
                      *               "oldest_pending_seconds": 4.2,
                      *               "messages": 9,
                      *               "completed_per_minute": 1800,
@@ -4312,6 +5497,158 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_tasks_cancel_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "The promotion is over."
+                 *     }
+                 */
+                "application/json": components["schemas"]["CancelRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *       "task": "email_app.tasks.send_order_confirmation",
+                     *       "queue": "email",
+                     *       "status": "dead",
+                     *       "attempts": 8,
+                     *       "subject": "store.order:1001",
+                     *       "args": [
+                     *         1001
+                     *       ],
+                     *       "kwargs": {},
+                     *       "enqueued_at": "2026-11-21T12:00:00.250000Z",
+                     *       "published_at": "2026-11-21T12:10:00.010000Z",
+                     *       "completed_at": "2026-11-21T12:10:04.020000Z",
+                     *       "last_error": "ConnectionRefusedError: [Errno 111] Connection refused",
+                     *       "fingerprint": "9f2b7c01d4e8a655"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeadTask"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_tasks_run_now_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *       "task": "email_app.tasks.send_order_confirmation",
+                     *       "queue": "email",
+                     *       "status": "dead",
+                     *       "attempts": 8,
+                     *       "subject": "store.order:1001",
+                     *       "args": [
+                     *         1001
+                     *       ],
+                     *       "kwargs": {},
+                     *       "enqueued_at": "2026-11-21T12:00:00.250000Z",
+                     *       "published_at": "2026-11-21T12:10:00.010000Z",
+                     *       "completed_at": "2026-11-21T12:10:04.020000Z",
+                     *       "last_error": "ConnectionRefusedError: [Errno 111] Connection refused",
+                     *       "fingerprint": "9f2b7c01d4e8a655"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeadTask"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4371,12 +5708,14 @@ export interface operations {
                      *           "total": "49.00",
                      *           "currency": "GBP",
                      *           "placed_at": "2026-11-21T12:00:00.250000Z",
-                     *           "duplicate": false
+                     *           "duplicate": false,
+                     *           "items_count": 1,
+                     *           "units": 2
                      *         }
                      *       ]
                      *     }
                      */
-                    "application/json": components["schemas"]["PaginatedOrderList"];
+                    "application/json": components["schemas"]["PaginatedOrderInListList"];
                 };
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
@@ -4412,7 +5751,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters. The same key and body again within 24 hours answer the first response again, with `Idempotent-Replayed: true`, and place nothing. */
+                /** @description 1 to 255 printable ASCII characters. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and place no order. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4429,10 +5768,10 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The order that was made of this cart before. */
+            /** @description The order that was placed from this cart earlier. */
             200: {
                 headers: {
-                    /** @description Present where this order was placed by an earlier request. */
+                    /** @description Present if the order was placed by an earlier request. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -4460,10 +5799,10 @@ export interface operations {
                     "application/json": components["schemas"]["Order"];
                 };
             };
-            /** @description The order is placed. */
+            /** @description The order has been placed. */
             201: {
                 headers: {
-                    /** @description Present where this order was placed by an earlier request. */
+                    /** @description Present if the order was placed by an earlier request. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -4509,7 +5848,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4518,7 +5857,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is too little of a product, or a request with the same key is still running. Nothing was ordered. */
+            /** @description Not enough stock, or a request with the same key is still in progress. Nothing was ordered. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4527,7 +5866,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The key was used with another body. */
+            /** @description The key was used with a different request body. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4604,7 +5943,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4686,7 +6025,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4737,6 +6076,7 @@ export interface operations {
                      *         {
                      *           "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
                      *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "label": "Send you the confirmation",
                      *           "queue": "email",
                      *           "status": "succeeded",
                      *           "attempts": 1,
@@ -4760,7 +6100,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4785,12 +6125,12 @@ export interface operations {
             query?: {
                 /** @description A collection's id. */
                 collection?: number;
-                /** @description Only what is available, or only what is not. */
+                /** @description Only products in stock, or only products out of stock. */
                 in_stock?: boolean;
                 max_price?: string;
                 min_price?: string;
                 /**
-                 * @description A minus in front turns it round.
+                 * @description Prefix with a minus for descending order.
                  *
                  *     * `unit_price` - Unit price
                  *     * `-unit_price` - Unit price (descending)
@@ -4808,7 +6148,7 @@ export interface operations {
                 page?: number;
                 /** @description Number of results to return per page. */
                 page_size?: number;
-                /** @description Words of the title, or a part of the SKU; each has to be found. */
+                /** @description Up to 12 words; each must occur in the title or the SKU. */
                 search?: string;
             };
             header?: never;
@@ -4895,7 +6235,7 @@ export interface operations {
                     "application/json": components["schemas"]["Product"];
                 };
             };
-            /** @description There is no such thing, or it is somebody else's: no difference. */
+            /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5293,10 +6633,11 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "access": "eyJhbGciOi..."
+                     *       "access": "eyJhbGciOi...",
+                     *       "refresh": "eyJ0eXAiOi..."
                      *     }
                      */
-                    "application/json": components["schemas"]["AccessToken"];
+                    "application/json": components["schemas"]["Tokens"];
                 };
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */

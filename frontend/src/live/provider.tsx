@@ -2,6 +2,7 @@ import { createContext, type ReactNode, useCallback, useContext, useEffect, useM
 
 import { api, ask } from "../api/client";
 import { useSession } from "../session";
+import { hearOthers } from "../tabs";
 import { LiveConnection, type State } from "./connection";
 import { type News, transports } from "./transports";
 
@@ -50,6 +51,10 @@ export function LiveProvider({ children }: { children: ReactNode }) {
         for (const listener of all) listener.opened();
       },
     });
+    const quiet = hearOthers("read", () => {
+      recount();
+      for (const listener of all) listener.opened();
+    });
     const goOn = () => connection.network(true);
     const pause = () => connection.network(false);
     addEventListener("online", goOn);
@@ -58,6 +63,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
     return () => {
       removeEventListener("online", goOn);
       removeEventListener("offline", pause);
+      quiet();
       connection.stop();
       setUnread(0);
     };

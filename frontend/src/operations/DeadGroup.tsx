@@ -4,10 +4,9 @@ import { api, ask, type DeadGroup as Group, type DeadTask } from "../api/client"
 import { moment } from "../format";
 import { useLoad } from "../load";
 import { Failure, Skeleton } from "../parts/states";
-import { text } from "../text";
+import { words } from "./text";
 import type { Question } from "./Question";
 
-const words = text.operations;
 
 /** Dead letters of one kind, and what can be decided about them: all at once, or one by one. */
 export function DeadGroup({ group, ask: put }: { group: Group; ask: (question: Question) => void }) {
@@ -17,7 +16,7 @@ export function DeadGroup({ group, ask: put }: { group: Group; ask: (question: Q
     title: words.replayNamed(count),
     body: <p>{words.replayBody(task)}</p>,
     action: words.replay,
-    act: () => ask(api.POST("/api/ops/dead/replay/", { body: { fingerprint } })).then((done) => words.replayed(done.count)),
+    act: () => ask(api.POST("/api/ops/dead/replay/", { body: { fingerprint } })).then((done) => ("decision" in done ? words.underWay(done.count) : words.replayed(done.count))),
   };
   const discard: Question = {
     title: words.discardNamed(count),
@@ -26,7 +25,7 @@ export function DeadGroup({ group, ask: put }: { group: Group; ask: (question: Q
     bad: true,
     needsReason: true,
     act: (reason) =>
-      ask(api.POST("/api/ops/dead/discard/", { body: { fingerprint, reason } })).then((done) => words.discarded(done.count)),
+      ask(api.POST("/api/ops/dead/discard/", { body: { fingerprint, reason } })).then((done) => ("decision" in done ? words.underWay(done.count) : words.discarded(done.count))),
   };
   return (
     <li className="dead-group" data-task={task}>

@@ -2,9 +2,8 @@ import type { Queue, QueueSeries } from "../api/client";
 import { duration, number } from "../format";
 import { Chart, highest, type Point } from "../parts/Chart";
 import { Failure } from "../parts/states";
-import { text } from "../text";
+import { words } from "./text";
 
-const words = text.operations;
 
 export const inFlight = (queue: Queue) => queue.published + queue.running;
 const sum = (queues: Queue[], of: (queue: Queue) => number) => queues.reduce((before, queue) => before + of(queue), 0);
@@ -14,11 +13,13 @@ const waitOf = (queue: Queue) => queue.oldest_pending_seconds ?? 0;
 export function Figures({ queues }: { queues: Queue[] }) {
   const oldest = Math.max(...queues.map(waitOf));
   const dead = sum(queues, (queue) => queue.dead);
+  const retrying = sum(queues, (queue) => queue.retrying);
   const figures: [string, string, string | undefined][] = [
     [words.figures.waiting, number(sum(queues, (queue) => queue.pending)), undefined],
     [words.figures.flight, number(sum(queues, inFlight)), undefined],
     [words.figures.rate, number(sum(queues, (queue) => queue.completed_per_minute)), undefined],
     [words.figures.oldest, oldest ? duration(oldest) : words.none, undefined],
+    [words.figures.retrying, number(retrying), retrying ? "warn" : undefined],
     [words.figures.dead, number(dead), dead ? "bad" : undefined],
   ];
   return (

@@ -3,9 +3,8 @@ import { type ReactNode, useState } from "react";
 import { Confirm } from "../parts/Confirm";
 import { Field } from "../parts/Field";
 import { useToast } from "../parts/toasts";
-import { text } from "../text";
+import { words } from "./text";
 
-const words = text.operations;
 
 /** What is asked before it is done. */
 export interface Question {

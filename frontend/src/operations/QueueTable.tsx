@@ -1,11 +1,10 @@
 import { api, ask, type Queue, type QueueSeries } from "../api/client";
 import { duration, number } from "../format";
 import { Chart } from "../parts/Chart";
-import { text } from "../text";
+import { words } from "./text";
 import { inFlight } from "./Figures";
 import type { Question } from "./Question";
 
-const words = text.operations;
 
 interface TableProps {
   queues: Queue[];
@@ -34,6 +33,9 @@ export function QueueTable({ queues, series, ask: put }: TableProps) {
               </th>
               <th scope="col" className="amount">
                 {words.figures.oldest}
+              </th>
+              <th scope="col" className="amount">
+                {words.figures.retrying}
               </th>
               <th scope="col" className="amount">
                 {words.figures.dead}
@@ -83,6 +85,7 @@ function QueueRow({ queue, series, ask: put }: RowProps) {
       <td className="amount">{number(inFlight(queue))}</td>
       <td className="amount">{number(queue.completed_per_minute)}</td>
       <td className="amount">{queue.oldest_pending_seconds === null ? "–" : duration(queue.oldest_pending_seconds)}</td>
+      <td className={queue.retrying ? "amount warn" : "amount"}>{number(queue.retrying)}</td>
       <td className={queue.dead ? "amount bad" : "amount"}>{number(queue.dead)}</td>
       <td className="spark">
         <Chart

@@ -10,6 +10,7 @@ import { Failure, Skeleton, wordsFor } from "../parts/states";
 import { useToast } from "../parts/toasts";
 import { useSession } from "../session";
 import { text } from "../text";
+import { Address, Password } from "./Credentials";
 
 const CHANNELS = Object.keys(text.account.channels) as Channel[];
 /** Kinds that only who manages the shop is told of. */
@@ -24,6 +25,8 @@ export function Account() {
         <div>
           <Profile saved={phone.reload} />
           {phone.value?.phone && <Telephone phone={phone.value} set={phone.set} />}
+          {user && <Address user={user.id} />}
+          <Password />
         </div>
         <div>
           <HowTold />
@@ -68,7 +71,6 @@ function Profile({ saved }: { saved: () => void }) {
             <Field label={words.firstName} name="first_name" autoComplete="given-name" defaultValue={value.first_name} error={of("first_name")} />
             <Field label={words.lastName} name="last_name" autoComplete="family-name" defaultValue={value.last_name} error={of("last_name")} />
           </div>
-          <Field label={words.email} name="email" type="email" autoComplete="email" required defaultValue={value.email} error={of("email")} />
           <div className="pair">
             <Field label={words.phone} name="phone" type="tel" autoComplete="tel" defaultValue={value.phone} error={of("phone")} />
             <Field label={words.birthDate} name="birth_date" type="date" autoComplete="bday" defaultValue={value.birth_date ?? ""} error={of("birth_date")} />

@@ -20,24 +20,28 @@ export function Cart() {
   const [placing, setPlacing] = useState(false);
   const [refusal, setRefusal] = useState<Error>();
 
+  const buyer = user?.id;
   const order = useCallback(
     async (cartId: string) => {
+      if (buyer === undefined) return;
       setPlacing(true);
       setRefusal(undefined);
       try {
-        const placed = await placeOrder(cartId);
+        const placed = await placeOrder(cartId, buyer);
         forget();
         go(`/orders/${placed.id}`, { state: { justPlaced: true } });
       } catch (reason) {
+        if (reason instanceof ProblemError && reason.status === 401) return go("/sign-in?next=/cart", { state: { again: true } });
         setRefusal(reason as Error);
         setPlacing(false);
         if (reason instanceof ProblemError) void reload();
       }
     },
-    [forget, go, reload],
+    [buyer, forget, go, reload],
   );
-  // The cart is gone and the answer was lost: the order may be there. Ask for it under the same key.
-  const resumes = Boolean(user && id && cart === null && openAttempt(id));
+  // The shop has no such cart of this person any more, and its answer to their press was lost: the order may be there.
+  // Asking for it under the same key finds it, and can place none: there is no cart to place it from.
+  const resumes = Boolean(user && id && cart === null && openAttempt(id, user.id));
   useEffect(() => {
     if (resumes && id) void order(id);
   }, [resumes, id, order]);
@@ -63,8 +67,8 @@ export function Cart() {
       {cart && lines.length > 0 && (
         <div className="cart">
           <ul className="cart-lines">
-            {lines.map((line) => (
-              <Line key={line.id} line={line} currency={cart.currency} shortage={shortageOf(refusal, line.product)} disabled={placing} />
+            {lines.map((line, index) => (
+              <Line key={line.id} line={line} currency={cart.currency} shortage={shortageOf(refusal, line.product)} placing={placing} removed={() => goOnAt(index)} />
             ))}
           </ul>
           <section className="summary" aria-label={text.cart.summary}>
@@ -74,7 +78,7 @@ export function Cart() {
             </p>
             {refusal && <Refusal error={refusal} />}
             {user ? (
-              <button type="button" className="button wide" disabled={placing} onClick={() => void order(cart.id)}>
+              <button type="button" className="button wide" aria-disabled={placing || undefined} onClick={() => !placing && void order(cart.id)}>
                 {placing ? text.cart.placing : text.cart.placeOrder}
               </button>
             ) : (
@@ -109,17 +113,31 @@ interface LineProps {
   line: CartOf["items"][number];
   currency: string;
   shortage: string | undefined;
-  disabled: boolean;
+  placing: boolean;
+  /** Called when the line is gone. */
+  removed: () => void;
 }
 
-function Line({ line, currency, shortage, disabled }: LineProps) {
+/** Go on where a line was: at the one in its place, else the last, else the title. */
+function goOnAt(index: number) {
+  requestAnimationFrame(() => {
+    const buttons = [...document.querySelectorAll<HTMLElement>(".cart-line > .link")];
+    (buttons[index] ?? buttons.at(-1) ?? document.querySelector<HTMLElement>("h1"))?.focus();
+  });
+}
+
+function Line({ line, currency, shortage, placing, removed }: LineProps) {
   const { change, remove } = useCart();
   const say = useToast();
   const [busy, setBusy] = useState(false);
-  async function attempt(act: Promise<void>) {
+  const still = busy || placing;
+  const short = shortage ?? (line.quantity > line.available ? text.cart.short(line.quantity, line.available) : undefined);
+  async function attempt(act: () => Promise<void>, done?: () => void) {
+    if (still) return;
     setBusy(true);
     try {
-      await act;
+      await act();
+      done?.();
     } catch (error) {
       say(wordsFor(error as Error), true);
     } finally {
@@ -134,21 +152,30 @@ function Line({ line, currency, shortage, disabled }: LineProps) {
         <p className="hint">
           {money(line.unit_price, currency)} {text.cart.each}
         </p>
-        {shortage && <p className="field-error">{shortage}</p>}
+        {short && <p className="field-error">{short}</p>}
       </div>
       <Quantity
         label={text.cart.quantityOf(line.title)}
         value={line.quantity}
-        disabled={busy || disabled}
-        change={(quantity) => void attempt(change(line.id, quantity))}
+        available={line.available}
+        busy={still}
+        change={(quantity) => void attempt(() => change(line.id, quantity))}
       />
       <p className="cart-line-total">{money(line.total_price, currency)}</p>
       <button
         type="button"
         className="link"
-        disabled={busy || disabled}
+        aria-disabled={still || undefined}
         aria-label={text.cart.removeNamed(line.title)}
-        onClick={() => void attempt(remove(line.id))}
+        onClick={() =>
+          void attempt(
+            () => remove(line.id),
+            () => {
+              say(text.cart.removed(line.title));
+              removed();
+            },
+          )
+        }
       >
         {text.cart.remove}
       </button>

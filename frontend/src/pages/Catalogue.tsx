@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import { api, ask, type Product } from "../api/client";
-import { useCart } from "../cart";
+import { leftOf, useCart } from "../cart";
 import { money } from "../format";
 import { useLoad } from "../load";
 import { Artwork } from "../parts/Artwork";
@@ -30,9 +30,10 @@ export function Catalogue() {
     ordering: params.get("ordering") ?? "id",
   };
   const page = Math.max(1, Number(params.get("page")) || 1);
-  const shelves = useLoad("shelves", (signal) => ask(api.GET("/api/collections/", { params: { query: { page_size: 100 } }, signal })));
-  const products = useLoad(params.toString(), (signal) =>
-    ask(
+  const shelves = useLoad("shelves", (signal) => ask(api.GET("/api/collections/", { params: { query: { page_size: 100 } }, signal })), { shared: true });
+  const products = useLoad(
+    `products ${params.toString()}`,
+    (signal) => ask(
       api.GET("/api/products/", {
         signal,
         params: {
@@ -49,6 +50,7 @@ export function Catalogue() {
         },
       }),
     ),
+    { shared: true },
   );
 
   function narrow(changes: Record<string, string>) {
@@ -160,11 +162,13 @@ function withPage(params: URLSearchParams, page: number): URLSearchParams {
 }
 
 function Card({ product }: { product: Product }) {
-  const { add } = useCart();
+  const { cart, add } = useCart();
   const say = useToast();
   const [busy, setBusy] = useState(false);
+  const left = leftOf(product, cart);
 
   async function put() {
+    if (busy) return;
     setBusy(true);
     try {
       await add(product.id, 1);
@@ -175,17 +179,23 @@ function Card({ product }: { product: Product }) {
       setBusy(false);
     }
   }
-  const soldOut = product.available <= 0;
   return (
     <li className="card">
-      <Link href={`/products/${product.id}`} className="card-link">
+      <Link href={`/products/${product.id}`} state={{ fromShop: true }} className="card-link">
         <Artwork sku={product.sku} />
         <h2>{product.title}</h2>
       </Link>
       <div className="card-foot">
         <p className="price">{money(product.unit_price, product.currency)}</p>
         <Stock available={product.available} />
-        <button type="button" className="button small" disabled={busy || soldOut} onClick={() => void put()}>
+        <button
+          type="button"
+          className="button small"
+          disabled={product.available <= 0}
+          aria-disabled={busy || left <= 0 || undefined}
+          title={product.available > 0 && left <= 0 ? text.catalogue.allInCart : undefined}
+          onClick={() => (left > 0 ? void put() : say(text.catalogue.allInCart))}
+        >
           {text.catalogue.add} <span className="unseen">{product.title}</span>
         </button>
       </div>

@@ -10,6 +10,7 @@ import { Field } from "../parts/Field";
 import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton, wordsFor } from "../parts/states";
 import { useToast } from "../parts/toasts";
+import { tellOthers } from "../tabs";
 import { text } from "../text";
 
 /** Messages of each box that are shown at first, and each time that somebody wants to see earlier ones. */
@@ -66,6 +67,7 @@ async function readNotificationsOf(messages: Set<number>) {
   const about = results.filter(({ kind, data }) => kind === "message" && messages.has((data as { message: number }).message));
   const read = ({ id }: { id: number }) => api.POST("/api/notifications/{id}/read/", { params: { path: { id: String(id) } }, body: {} });
   await Promise.all(about.map((each) => ask(read(each))));
+  if (about.length > 0) tellOthers("read");
 }
 
 export function Messages() {

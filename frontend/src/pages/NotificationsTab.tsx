@@ -9,6 +9,7 @@ import { Page } from "../parts/Page";
 import { Pager } from "../parts/Pager";
 import { Empty, Failure, Skeleton, wordsFor } from "../parts/states";
 import { useToast } from "../parts/toasts";
+import { tellOthers } from "../tabs";
 import { text } from "../text";
 
 const SIZE = 20;
@@ -42,6 +43,7 @@ export function NotificationsTab() {
     }
     recount();
     reload();
+    tellOthers("read");
   }
   const markAll = async () => {
     const { read } = await ask(api.POST("/api/notifications/read-all/", { body: {} }));

@@ -1,21 +1,22 @@
-import { useEffect, useState } from "react";
+import { useState } from "react";
 
 import { api, ask, type MachineryProblem } from "../api/client";
+import { useEvery } from "../every";
 import { useLoad } from "../load";
 import { DeadGroup } from "../operations/DeadGroup";
+import { Decisions } from "../operations/Decisions";
 import { Figures, Hour } from "../operations/Figures";
 import { Asked, type Question } from "../operations/Question";
 import { QueueTable } from "../operations/QueueTable";
 import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { useSession } from "../session";
-import { text } from "../text";
+import { words } from "../operations/text";
 
 /** Milliseconds between two looks at the queues and the dead letters, at the machinery, and at the last hour. */
 const PACE = 2000;
 const MIDDLE_PACE = 10_000;
 const SLOW_PACE = 30_000;
-const words = text.operations;
 
 export function Operations() {
   const { flowerUrl } = useSession();
@@ -63,6 +64,7 @@ export function Operations() {
       <section className="dead-letters" aria-labelledby="dead">
         <h2 id="dead">{words.dead}</h2>
         <p className="hint">{words.deadHint}</p>
+        <Decisions />
         {groups.error && <Failure error={groups.error} retry={groups.reload} />}
         {groups.value?.results.length === 0 && <Empty title={words.noDead}>{words.noDeadHint}</Empty>}
         <ul className="dead-groups">
@@ -94,14 +96,4 @@ function Problems({ problems }: { problems: MachineryProblem[] }) {
       )}
     </div>
   );
-}
-
-/** Call every one of `looks` again and again, while somebody can see the page. */
-function useEvery(milliseconds: number, ...looks: (() => void)[]) {
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible") for (const look of looks) look();
-    }, milliseconds);
-    return () => clearInterval(timer);
-  }, [milliseconds, ...looks]);
 }

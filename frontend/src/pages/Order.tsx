@@ -12,6 +12,7 @@ import { Page } from "../parts/Page";
 import { Failure, Skeleton } from "../parts/states";
 import { isSettled, Timeline } from "../parts/Timeline";
 import { useToast } from "../parts/toasts";
+import { useSession } from "../session";
 import { text } from "../text";
 import { NotFound } from "./NotFound";
 
@@ -19,6 +20,7 @@ export function Order({ id }: { id: number }) {
   const path = { id: String(id) };
   const order = useLoad(`order ${id}`, (signal) => ask(api.GET("/api/orders/{id}/", { params: { path }, signal })));
   const tasks = useTasks(id);
+  const { user } = useSession();
   const [asking, setAsking] = useState(false);
   const say = useToast();
   const justPlaced = useHistoryState<{ justPlaced?: boolean } | null>()?.justPlaced;
@@ -66,7 +68,7 @@ export function Order({ id }: { id: number }) {
               <p className="timeline-sum" role="status" data-settled={isSettled(tasks.value)}>
                 {sumUp(tasks.value)}
               </p>
-              <Timeline tasks={tasks.value} />
+              <Timeline tasks={tasks.value} staff={user?.is_staff ?? false} />
             </>
           ) : (
             !tasks.error && <Skeleton rows={5} />

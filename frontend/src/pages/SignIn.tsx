@@ -1,7 +1,8 @@
-import { type FormEvent, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
+import { useHistoryState } from "wouter/use-browser-location";
 
 import { api, ask, ProblemError } from "../api/client";
+import { useForm } from "../form";
 import { Field } from "../parts/Field";
 import { Page } from "../parts/Page";
 import { wordsFor } from "../parts/states";
@@ -13,25 +14,6 @@ export function nextPage(next: string | null): string {
   return next?.startsWith("/") && !/^\/[/\\]/.test(next) ? next : "/";
 }
 
-function useForm(submit: (fields: Record<string, string>) => Promise<void>) {
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<Error>();
-  async function onSubmit(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const fields = Object.fromEntries(new FormData(event.currentTarget)) as Record<string, string>;
-    setBusy(true);
-    setError(undefined);
-    try {
-      await submit(fields);
-    } catch (reason) {
-      setError(reason as Error);
-      setBusy(false);
-    }
-  }
-  const of = (field: string) => (error instanceof ProblemError ? error.of(field) || undefined : undefined);
-  return { busy, error, of, onSubmit: (event: FormEvent<HTMLFormElement>) => void onSubmit(event) };
-}
-
 export function SignIn() {
   const { signIn } = useSession();
   const [params] = useSearchParams();
@@ -41,9 +23,15 @@ export function SignIn() {
     await signIn(username, password);
     go(next);
   });
+  const come = useHistoryState<{ again?: boolean; newPassword?: boolean } | null>();
   const wrong = form.error instanceof ProblemError && form.error.status === 401;
   return (
     <Page title={text.signIn.title} narrow>
+      {(come?.again || come?.newPassword) && (
+        <p className="note" role="status">
+          {come.again ? text.signIn.again : text.signIn.newPassword}
+        </p>
+      )}
       <form className="sheet" onSubmit={form.onSubmit}>
         <Field label={text.signIn.username} name="username" autoComplete="username" required maxLength={150} />
         <Field label={text.signIn.password} name="password" type="password" autoComplete="current-password" required />
@@ -57,6 +45,9 @@ export function SignIn() {
         </button>
         <p>
           <Link href={`/register?next=${encodeURIComponent(next)}`}>{text.signIn.register}</Link>
+        </p>
+        <p>
+          <Link href="/reset-password">{text.signIn.forgotten}</Link>
         </p>
       </form>
     </Page>
@@ -73,7 +64,6 @@ export function Register() {
     await signIn(username, password);
     go(next);
   });
-  const named = form.error instanceof ProblemError && Boolean(form.error.problem.errors?.length);
   return (
     <Page title={text.register.title} narrow>
       <form className="sheet" onSubmit={form.onSubmit}>
@@ -88,9 +78,9 @@ export function Register() {
           hint={text.register.passwordHint}
           error={form.of("password")}
         />
-        {form.error && !named && (
+        {form.wrong && (
           <p className="field-error" role="alert">
-            {wordsFor(form.error)}
+            {form.wrong}
           </p>
         )}
         <button className="button wide" disabled={form.busy}>

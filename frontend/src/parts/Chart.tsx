@@ -1,4 +1,4 @@
-import { text } from "../text";
+import { words } from "../operations/text";
 
 export interface Point {
   /** Milliseconds since 1970. */
@@ -49,7 +49,7 @@ export function Chart({ what, points, say, tall = false }: Props) {
       viewBox={`0 0 ${WIDTH} ${height}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={text.operations.chartSays(what, say(points.at(-1)?.value ?? 0), say(most))}
+      aria-label={words.chartSays(what, say(points.at(-1)?.value ?? 0), say(most))}
     >
       <path className="chart-ground" d={`M0 ${height - 0.5}H${WIDTH}`} vectorEffect="non-scaling-stroke" />
       {lines.map(({ key, line, foot }) => (

@@ -1,6 +1,7 @@
 import { type ReactNode, useEffect, useState } from "react";
 import { Link, useLocation } from "wouter";
 
+import { askAgain, useAddress } from "../address";
 import { useCart } from "../cart";
 import { useLive } from "../live/provider";
 import { useSession } from "../session";
@@ -10,6 +11,7 @@ import { wordsFor } from "./states";
 
 export function Layout({ children }: { children: ReactNode }) {
   const online = useOnline();
+  const { user } = useSession();
   return (
     <>
       <a className="skip" href="#main">
@@ -21,9 +23,26 @@ export function Layout({ children }: { children: ReactNode }) {
           {text.errors.offline}
         </p>
       )}
+      {user && <Unverified user={user.id} />}
       {children}
       <Footer />
     </>
+  );
+}
+
+/** That mails wait for the address to be confirmed, and the way to have it asked for again. */
+function Unverified({ user }: { user: number }) {
+  const { value } = useAddress(user);
+  const say = useToast();
+  if (!value || value.verified) return null;
+  const again = () => askAgain().then(() => say(text.address.sentAgain), (error: Error) => say(wordsFor(error), true));
+  return (
+    <div className="banner" role="status">
+      {text.address.waits(value.email)}{" "}
+      <button type="button" className="link" onClick={() => void again()}>
+        {text.address.sendAgain}
+      </button>
+    </div>
   );
 }
 

@@ -1,5 +1,6 @@
 import { type ReactNode, useEffect, useRef } from "react";
 
+import { isKept } from "../place";
 import { text } from "../text";
 
 let first = true;
@@ -22,7 +23,7 @@ export function Page({ title, aside, lead, narrow = false, children }: Props) {
   useEffect(() => {
     if (!first) {
       heading.current?.focus({ preventScroll: true });
-      window.scrollTo(0, 0);
+      if (!isKept()) window.scrollTo(0, 0);
     }
     first = false;
   }, []);

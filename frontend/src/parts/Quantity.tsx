@@ -2,42 +2,60 @@ import { useEffect, useState } from "react";
 
 import { text } from "../text";
 
+/** More of a product than these is no line of an order. */
 const MOST = 10_000;
 
 interface Props {
   label: string;
   value: number;
-  disabled?: boolean;
+  /** How many there are. */
+  available: number;
+  /** Nothing can be changed for the moment; the focus stays. */
+  busy?: boolean;
   change: (value: number) => void;
 }
 
-/** A number of things, from one to ten thousand. What is typed counts once the field is left. */
-export function Quantity({ label, value, disabled = false, change }: Props) {
+/** A number of things, from one to as many as there are. What is typed counts once the field is left. */
+export function Quantity({ label, value, available, busy = false, change }: Props) {
+  const most = Math.max(1, Math.min(MOST, available));
   const [typed, setTyped] = useState(String(value));
+  const [cut, setCut] = useState(false);
   useEffect(() => setTyped(String(value)), [value]);
 
   function settle() {
-    const wanted = Math.min(MOST, Math.max(1, Math.round(Number(typed)) || value));
+    if (busy) return;
+    const asked = Math.round(Number(typed)) || value;
+    const wanted = Math.min(most, Math.max(1, asked));
+    setCut(asked > most);
     setTyped(String(wanted));
     if (wanted !== value) change(wanted);
   }
+  const step = (to: number) => {
+    setCut(to > most);
+    if (!busy && to >= 1 && (to <= most || to < value)) change(to);
+  };
   return (
-    <div className="quantity" role="group" aria-label={label}>
-      <button type="button" aria-label={text.product.less} disabled={disabled || value <= 1} onClick={() => change(value - 1)}>
-        −
-      </button>
-      <input
-        inputMode="numeric"
-        aria-label={label}
-        value={typed}
-        disabled={disabled}
-        onChange={(event) => setTyped(event.target.value)}
-        onBlur={settle}
-        onKeyDown={(event) => event.key === "Enter" && settle()}
-      />
-      <button type="button" aria-label={text.product.more} disabled={disabled || value >= MOST} onClick={() => change(value + 1)}>
-        +
-      </button>
+    <div className="quantity-field">
+      <div className="quantity" role="group" aria-label={label}>
+        <button type="button" aria-label={text.product.less} aria-disabled={busy || value <= 1 || undefined} onClick={() => step(value - 1)}>
+          −
+        </button>
+        <input
+          inputMode="numeric"
+          aria-label={label}
+          value={typed}
+          readOnly={busy}
+          onChange={(event) => setTyped(event.target.value)}
+          onBlur={settle}
+          onKeyDown={(event) => event.key === "Enter" && settle()}
+        />
+        <button type="button" aria-label={text.product.more} aria-disabled={busy || value >= most || undefined} onClick={() => step(value + 1)}>
+          +
+        </button>
+      </div>
+      <p className="hint quantity-cut" role="status">
+        {cut ? text.product.most(most) : ""}
+      </p>
     </div>
   );
 }

@@ -15,18 +15,14 @@ function isRetrying(task: OrderTask): boolean {
   return !FINAL.has(task.status) && (Boolean(task.last_error) || task.attempts > 1);
 }
 
-function nameOf(task: OrderTask): string {
-  return text.timeline.tasks[task.task] ?? task.task;
-}
-
-/** What became of each task of an order, as it happens. */
-export function Timeline({ tasks }: { tasks: OrderTask[] }) {
+/** What became of each task of an order, as it happens. Its name, its queue and its errors are for the staff. */
+export function Timeline({ tasks, staff = false }: { tasks: OrderTask[]; staff?: boolean }) {
   const longest = Math.max(0.001, ...tasks.map(total));
   return (
     <>
       <ol className="timeline">
         {tasks.map((task) => (
-          <Step key={task.id} task={task} longest={longest} />
+          <Step key={task.id} task={task} longest={longest} staff={staff} />
         ))}
       </ol>
       <p className="legend hint">
@@ -41,27 +37,30 @@ function total(task: OrderTask): number {
   return task.completed_at ? between(task.enqueued_at, task.completed_at) : 0;
 }
 
-function Step({ task, longest }: { task: OrderTask; longest: number }) {
+function Step({ task, longest, staff }: { task: OrderTask; longest: number; staff: boolean }) {
   const words = text.timeline;
   const retrying = isRetrying(task);
   const state = retrying ? "retrying" : task.status;
   const took = total(task);
+  const said = retrying ? words.retrying : staff && state === "dead" ? words.deadToStaff : words.statuses[task.status];
   return (
     <li className={`step ${state}`} data-task={task.task} data-status={task.status}>
       <Dot state={state} />
       <div className="step-body">
         <div className="step-head">
-          <h3>{nameOf(task)}</h3>
-          <span className={`state ${state}`}>{retrying ? words.retrying : words.statuses[task.status]}</span>
+          <h3>{task.label}</h3>
+          <span className={`state ${state}`}>{said}</span>
         </div>
         <p className="step-facts">
-          <code>{task.task}</code>
-          <span>{words.queue(task.queue)}</span>
-          {task.attempts > 0 && <span>{words.attempts(task.attempts)}</span>}
+          {staff && <code>{task.task}</code>}
+          {staff && <span>{words.queue(task.queue)}</span>}
+          {task.attempts > (staff ? 0 : 1) && <span>{words.attempts(task.attempts)}</span>}
           {task.status === "succeeded" && <span>{words.after(duration(took))}</span>}
         </p>
         {task.status === "succeeded" && <Bar task={task} longest={longest} />}
-        {task.last_error && task.status !== "succeeded" && <pre className="step-error">{task.last_error}</pre>}
+        {task.last_error &&
+          task.status !== "succeeded" &&
+          (staff ? <pre className="step-error">{task.last_error}</pre> : <p className="step-trouble">{task.last_error}</p>)}
       </div>
     </li>
   );

@@ -49,3 +49,12 @@ export function Skeleton({ rows, className = "skeleton-row" }: { rows: number; c
     </div>
   );
 }
+
+/** What stands in the place of a page until it is known which one, or what is in it. */
+export function Blank() {
+  return (
+    <main id="main" className="page">
+      <Skeleton rows={4} />
+    </main>
+  );
+}

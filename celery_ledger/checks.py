@@ -1,0 +1,253 @@
+"""
+What ``manage.py check``, a worker's start and a relay's start say of settings under which a promise would break.
+
+Celery's defaults are fine. An error is what would lose tasks or never run them; a warning is what works, and not as
+one might think. Each has an id and a remedy.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Advice
+from django.db import connection
+from kombu.transport import resolve_transport
+
+from celery_ledger import conf, faults
+from celery_ledger.project import AppNotFoundError, find_app, import_tasks
+
+OLDEST_SQLITE = (3, 38, 0)
+LOOPBACK = {"localhost", "127.0.0.1", "::1", None}
+#: What kombu's transports call the brokers that are served. Sentinel is one of Redis's.
+SERVED: Final = {"redis", "amqp"}
+#: Redis hands a message out again after so many seconds where the project says nothing, as kombu has it.
+VISIBILITY_TIMEOUT: Final = 3600
+#: Tasks that one message names at the most.
+MOST_NAMED: Final = 5
+
+Check = Callable[[Any], Iterator[CheckMessage]]
+
+
+def _kind(app: Any) -> str | None:
+    """Return what kombu's transport calls the app's broker; None: it has none for it here."""
+    try:
+        kind: str = resolve_transport(app.connection_for_write().transport_cls).driver_type
+    except (ImportError, KeyError):
+        return None
+    return kind
+
+
+def of_app(check: Check) -> Callable[..., list[CheckMessage]]:
+    """Have a check asked about the project's Celery app; where there is none, :func:`check_app` says so."""
+
+    def asked(app_configs: Any, **_: Any) -> list[CheckMessage]:
+        try:
+            app = find_app()
+        except AppNotFoundError:
+            return []
+        return list(check(app))
+
+    asked.__name__, asked.__doc__ = check.__name__, check.__doc__
+    return asked
+
+
+@register(Tags.compatibility)
+def check_app(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Warn where there is no Celery app, or one whose tasks are not durable."""
+    try:
+        app = find_app()
+    except AppNotFoundError as error:
+        return [Advice("There is no Celery app.", hint=str(error), id="celery_ledger.W001")]
+    if getattr(app.Task, "durable", None) is None:
+        return [
+            Advice(
+                f"The tasks of the Celery app {app.main!r} are not durable.",
+                hint=f'Make it Celery({app.main!r}, task_cls="celery_ledger:Task"), or derive the class that its '
+                "task_cls names from celery_ledger.Task.",
+                id="celery_ledger.W002",
+            )
+        ]
+    return []
+
+
+@register(Tags.compatibility)
+def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse values of this package's own settings that cannot be right."""
+    return [
+        Error(problem, hint=f"Leave it out for {setting.default}: {setting.meaning}.", id="celery_ledger.E014")
+        for setting in conf.SETTINGS
+        if (problem := setting.problem())
+    ]
+
+
+@register(Tags.compatibility)
+@of_app
+def check_content(app: Any) -> Iterator[CheckMessage]:
+    """Refuse a worker that would refuse every message of the relay."""
+    if not {"json", "application/json"} & set(app.conf.accept_content):
+        yield Error(
+            f"Celery's accept_content is {list(app.conf.accept_content)}, without json.",
+            hint="The relay's messages are JSON, and workers would refuse them all. Add 'json'.",
+            id="celery_ledger.E003",
+        )
+
+
+@register(Tags.compatibility)
+@of_app
+def check_broker(app: Any) -> Iterator[CheckMessage]:
+    """Refuse a broker that is not served."""
+    if app.conf.task_always_eager:
+        return
+    if _kind(app) not in SERVED:
+        yield Error(
+            f"Celery's broker, {urlsplit(app.conf.broker_write_url or '').scheme}://, is not served.",
+            hint="celery_ledger speaks to Redis or Valkey (redis://, rediss://, sentinel://) and to RabbitMQ (amqp://, "
+            "amqps://). Where there is no broker, as in tests, set task_always_eager.",
+            id="celery_ledger.E016",
+        )
+
+
+@register(Tags.compatibility)
+@of_app
+def check_times(app: Any) -> Iterator[CheckMessage]:
+    """Refuse a Redis that would hand a message out again while its task may still be running."""
+    if _kind(app) != "redis":
+        return
+    visibility = app.conf.broker_transport_options.get("visibility_timeout", VISIBILITY_TIMEOUT)
+    limit = app.conf.task_time_limit
+    if limit and limit >= visibility:
+        yield Error(
+            f"Redis's visibility_timeout ({visibility} s) is not longer than task_time_limit ({limit} s).",
+            hint="Redis would hand out a message again while its task runs. Lower the limit, or raise "
+            "visibility_timeout in broker_transport_options.",
+            id="celery_ledger.E010",
+        )
+
+
+@register(Tags.compatibility)
+@of_app
+def check_worker(app: Any) -> Iterator[CheckMessage]:
+    """Refuse pools in which no crash is noticed; warn of workers that hoard messages."""
+    pool = str(app.conf.worker_pool)
+    if "gevent" in pool or "eventlet" in pool:
+        yield Error(
+            f"Celery's worker_pool is {pool}.",
+            hint="Its green threads would share one connection to the database, and one transaction. Use prefork, "
+            "which is the default.",
+            id="celery_ledger.E015",
+        )
+    if getattr(app.Task, "durable", False) and app.conf.worker_prefetch_multiplier != 1:
+        yield Advice(
+            f"Celery's worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}.",
+            hint="What a worker holds back behind a long task is taken for lost and published again. Leave it out, or "
+            "set it to 1.",
+            id="celery_ledger.W019",
+        )
+
+
+@register(Tags.compatibility)
+def check_clock(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse times without a zone: the ledger compares its own with the database's, wherever a process runs."""
+    if settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "USE_TZ is off.",
+            hint="The ledger's times are moments, and would be read as times of day of TIME_ZONE. Set USE_TZ = True.",
+            id="celery_ledger.E013",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+@of_app
+def check_tasks(app: Any) -> Iterator[CheckMessage]:
+    """Name tasks that are not durable though nobody said so, and what their decorators say that nobody keeps."""
+    try:
+        import_tasks()
+    except Exception as error:  # noqa: BLE001 - a stranger's module raises what it likes, and is named here
+        yield Advice(
+            f"The project's tasks cannot be imported: {type(error).__name__}: {error}",
+            hint="Neither could the relay and the workers import them, and they would not start.",
+            id="celery_ledger.W022",
+        )
+        return
+    own = {name: task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")}
+    foreign = [name for name, task in own.items() if getattr(task, "durable", None) is None]
+    if foreign and getattr(app.Task, "durable", None) is not None:
+        more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
+        yield Advice(
+            f"Not durable, for their classes do not derive from celery_ledger.Task: "
+            f"{', '.join(foreign[:MOST_NAMED])}{more}.",
+            hint="Name celery_ledger.Task, or a class that derives from it, as base= in the decorator; or say "
+            "durable=False there if Celery's own way is meant.",
+            id="celery_ledger.W017",
+        )
+    for name, task in own.items():
+        if getattr(task, "durable", False) and getattr(task, "rate_limit", None):
+            yield Advice(
+                f"{name} has a rate_limit ({task.rate_limit}), which is ignored.",
+                hint="A worker would keep it by holding all its other tasks back. Route the task to a queue "
+                "of its own, and limit that in the whole cluster: manage.py outbox limit.",
+                id="celery_ledger.W020",
+            )
+
+
+@register(Tags.database)
+def check_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse a database that lacks what the ledger's statements need; warn of writers that would not wait in line."""
+    found: list[CheckMessage] = []
+    if connection.vendor not in {"postgresql", "sqlite"}:
+        return [
+            Error(
+                f"The ledger has no statements for {connection.display_name}.",
+                hint="It works on PostgreSQL, and on SQLite from 3.38 on.",
+                id="celery_ledger.E004",
+            )
+        ]
+    if connection.vendor != "sqlite":
+        return found
+    if connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
+        found.append(
+            Advice(
+                "SQLite's transaction_mode is not IMMEDIATE.",
+                hint="Relay and workers write beside your own processes, whose transactions that read and then write "
+                "may fail with 'database is locked'. Set OPTIONS = {'transaction_mode': 'IMMEDIATE', 'timeout': 20}.",
+                id="celery_ledger.W012",
+            )
+        )
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        found.append(
+            Error(
+                f"SQLite {sqlite3.sqlite_version} is too old for the ledger.",
+                hint="It needs 3.38 or newer. Use a newer Python build, or PostgreSQL.",
+                id="celery_ledger.E005",
+            )
+        )
+    return found
+
+
+@register(Tags.security)
+def check_faults(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse armed faults in production."""
+    if settings.DEBUG or not faults.armed():
+        return []
+    return [Error("FAULT is set while DEBUG is off.", hint="It kills processes; unset it.", id="celery_ledger.E006")]
+
+
+@register(Tags.security, deploy=True)
+@of_app
+def check_reach(app: Any) -> Iterator[CheckMessage]:
+    """Warn of a broker that anybody in reach can write to."""
+    if _kind(app) is None:
+        return
+    url = urlsplit(app.connection_for_write().as_uri(include_password=True))
+    if url.hostname not in LOOPBACK and not url.password:
+        yield Advice(
+            "The broker is on another machine and has no password.",
+            hint="Whoever can write to it can have any registered task run. Set a user and a password.",
+            id="celery_ledger.W007",
+        )

@@ -1,0 +1,78 @@
+"""
+The package's settings: Django settings, each with a default, read when they are used.
+
+No project needs to set any of them. A value that cannot be right is refused by ``manage.py check``, and where it is
+used.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = ["PUBLISHED_LEASE", "QUEUE_WINDOW", "RETENTION_DAYS", "RUNNING_LEASE", "SETTINGS", "Setting"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number that a project may set under ``name``; ``meaning`` begins with its unit."""
+
+    name: str
+    default: int
+    meaning: str
+    #: It must be more than that.
+    above: int = 0
+    #: Whether only whole numbers will do.
+    whole: bool = False
+
+    @property
+    def value(self) -> Any:
+        """
+        The value that holds now.
+
+        Raises:
+            ImproperlyConfigured: the project set one that cannot be right.
+        """
+        if problem := self.problem():
+            raise ImproperlyConfigured(problem)
+        return self._given
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the value that the project set; None: nothing."""
+        value, kinds = self._given, (int,) if self.whole else (int, float)
+        if isinstance(value, kinds) and not isinstance(value, bool) and self.above < value < float("inf"):
+            return None
+        kind = "a whole number" if self.whole else "a number"
+        return f"{self.name} must be {kind} above {self.above}, and not {value!r}."
+
+    @property
+    def _given(self) -> Any:
+        return getattr(settings, self.name, self.default)
+
+
+PUBLISHED_LEASE = Setting(
+    "LEDGER_PUBLISHED_LEASE",
+    60,
+    "seconds after which a published task that nobody has heard of is published again",
+    above=5,  # After so many a task is missed whose queue is empty; see celery_ledger/relay/relay.py.
+)
+RUNNING_LEASE = Setting(
+    "LEDGER_RUNNING_LEASE",
+    8,
+    "seconds for which a worker's claim on a running task holds; renewed while it runs",
+)
+QUEUE_WINDOW = Setting(
+    "LEDGER_QUEUE_WINDOW",
+    100,
+    "messages that may wait in one queue of the broker; the rest waits in the database",
+    whole=True,
+)
+RETENTION_DAYS = Setting(
+    "LEDGER_RETENTION_DAYS",
+    7,
+    "days for which succeeded and cancelled tasks are kept",
+)
+
+#: Every setting there is.
+SETTINGS = (PUBLISHED_LEASE, RUNNING_LEASE, QUEUE_WINDOW, RETENTION_DAYS)

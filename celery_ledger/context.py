@@ -1,0 +1,125 @@
+"""
+What the code that runs now is about: the request it serves, who makes it and from where, and the object it concerns.
+
+Set by the web's middleware, by a signal while it is sent, and by the consumer while a task runs;
+request and object are written into every ledger row that is enqueued meanwhile, so that a chain of
+tasks stays one story.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["about_item", "current_actor", "current_client", "current_request_id", "current_subject", "working_on"]
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """The message that brought the rows that run now: its id, the worker that has it, and how it came."""
+
+    id: str
+    worker: str
+    delivery_info: Mapping[str, Any]
+    #: Whether somebody listens to events, and is to be told of each row.
+    has_listeners: bool = False
+
+
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+_subject: ContextVar[str | None] = ContextVar("subject", default=None)
+_client: ContextVar[Callable[[], str] | None] = ContextVar("client", default=None)
+_actor: ContextVar[Callable[[], int | None] | None] = ContextVar("actor", default=None)
+
+
+_items: ContextVar[Mapping[Any, tuple[str, str | None]]] = ContextVar("items", default=MappingProxyType({}))
+_carrier: ContextVar[Carrier | None] = ContextVar("carrier", default=None)
+
+
+def current_carrier() -> Carrier | None:
+    """Return the message that brought what runs now, or None: no worker runs it."""
+    return _carrier.get()
+
+
+@contextmanager
+def carried_by(carrier: Carrier) -> Iterator[None]:
+    """Name the message whose rows this block runs."""
+    token = _carrier.set(carrier)
+    try:
+        yield
+    finally:
+        _carrier.reset(token)
+
+
+def current_request_id() -> str:
+    """Return the id of the request that set this work in motion, or an empty string."""
+    return _request_id.get()
+
+
+def current_subject() -> str | None:
+    """Return what this work is about, such as ``app.model:42``, or None."""
+    return _subject.get()
+
+
+def current_actor() -> int | None:
+    """Return the id of the user at whose request this is done, or None: nobody signed in, or no person at all."""
+    find = _actor.get()
+    return find() if find else None
+
+
+def current_client() -> str:
+    """Return the network address from which this is asked for, as limits count it, or an empty string."""
+    find = _client.get()
+    return find() if find else ""
+
+
+@contextmanager
+def working_on(
+    *,
+    request_id: str | None = None,
+    subject: str | None = None,
+    actor: Callable[[], int | None] | None = None,
+    client: Callable[[], str] | None = None,
+) -> Iterator[None]:
+    """
+    Name the request, the subject, the actor and the client of the work in this block; what is None stays as it was.
+
+    ``actor`` and ``client`` are asked only where somebody wants to know: a request begins before its user is known.
+    """
+    tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
+    if request_id is not None:
+        tokens.append((_request_id, _request_id.set(request_id)))
+    if subject is not None:
+        tokens.append((_subject, _subject.set(subject)))
+    if actor is not None:
+        tokens.append((_actor, _actor.set(actor)))
+    if client is not None:
+        tokens.append((_client, _client.set(client)))
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)
+
+
+@contextmanager
+def working_on_items(stories: Mapping[Any, tuple[str, str | None]]) -> Iterator[None]:
+    """Name the items of a batch that runs in this block: to which request and subject each belongs."""
+    token = _items.set(stories)
+    try:
+        yield
+    finally:
+        _items.reset(token)
+
+
+@contextmanager
+def about_item(item: Any) -> Iterator[None]:
+    """
+    Have what is enqueued in this block belong to the story of ``item``, one of the batch that a body was given.
+
+    Where there is no batch with such an item, nothing changes: a body that is called directly has none.
+    """
+    request_id, subject = _items.get().get(item, (None, None))
+    with working_on(request_id=request_id, subject=subject):
+        yield

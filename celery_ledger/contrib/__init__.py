@@ -1,0 +1,1 @@
+"""Optional parts, each an app or a module of its own."""

@@ -1,0 +1,15 @@
+"""
+The desk is in the project's admin site. A site of one's own registers the same classes.
+
+Only the machine changes a task's status; people decide on the dead and steer the queues. What they decide is
+announced by :mod:`celery_ledger.signals`.
+"""
+
+from django.contrib import admin
+
+from celery_ledger.contrib.admin.queues import QueuesAdmin
+from celery_ledger.contrib.admin.tasks import DurableTaskAdmin
+from celery_ledger.models import DurableTask, QueueSwitch
+
+admin.site.register(DurableTask, DurableTaskAdmin)
+admin.site.register(QueueSwitch, QueuesAdmin)

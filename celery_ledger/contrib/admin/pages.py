@@ -1,0 +1,38 @@
+"""What the pages of the desk share."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+
+
+class ReadOnly:
+    """Nobody adds, changes or deletes here what happened."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class RateForm(forms.Form):
+    per_second = forms.FloatField(required=False)
+
+
+def flower_url() -> str:
+    """Return where staff find Flower, by the setting ``FLOWER_URL``; nothing: the desk has no link to it."""
+    return str(getattr(settings, "FLOWER_URL", ""))
+
+
+def page(desk: admin.ModelAdmin, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+    """Return a page of the desk with the admin's frame around it."""
+    request.current_app = desk.admin_site.name
+    frame = {**desk.admin_site.each_context(request), "opts": desk.opts, "flower_url": flower_url()}
+    return TemplateResponse(request, f"celery_ledger_admin/{template}", frame | context)

@@ -1,0 +1,377 @@
+"""Durable tasks, attempt by attempt, and what people decide about the dead."""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+
+from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page
+from celery_ledger.desk import cancelling, dead_letters, decisions
+from celery_ledger.desk.dead_letters import Selection
+from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY
+from celery_ledger.models import Decision, DurableTask, FailedAttempt, Tally
+from celery_ledger.rows import results
+from celery_ledger.rows.wording import to_the_millisecond
+from celery_ledger.watch import samples
+
+#: Tasks that are found by words and decided about while somebody waits.
+MOST_CHOSEN = 10_000
+#: How long somebody waits for an action, in seconds.
+PATIENCE = 10.0
+#: The most results whose worker is looked through for a name.
+MOST_RESULTS = 1_000
+
+
+class ArgumentsForm(forms.Form):
+    args = forms.JSONField(label="Positional arguments", widget=forms.Textarea(attrs={"rows": 4}))
+    kwargs = forms.JSONField(label="Keyword arguments", required=False, widget=forms.Textarea(attrs={"rows": 4}))
+
+    def clean_args(self) -> list[Any]:
+        args = self.cleaned_data["args"]
+        if not isinstance(args, list):
+            raise forms.ValidationError("Positional arguments are a JSON array.")
+        return args
+
+    def clean_kwargs(self) -> dict[str, Any]:
+        kwargs = self.cleaned_data["kwargs"] or {}
+        if not isinstance(kwargs, dict):
+            raise forms.ValidationError("Keyword arguments are a JSON object.")
+        return kwargs
+
+
+class DecisionForm(ActionForm):
+    """What stands beside the choice of an action: why tasks are discarded, how fast they are replayed."""
+
+    per_second = forms.CharField(required=False, label="Replay a second:", widget=forms.NumberInput({"step": "any"}))
+    reason = forms.CharField(
+        required=False, label="Discard or cancel because:", widget=forms.TextInput({"maxlength": 300})
+    )
+
+
+class QueueFilter(admin.SimpleListFilter):
+    """Narrows to a queue; the settings name them, so that no table of millions is searched for its values."""
+
+    title = parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(queue, queue) for queue in samples.queue_names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> QuerySet[DurableTask]:
+        return queryset.filter(queue=self.value()) if self.value() else queryset
+
+
+class NameFilter(admin.SimpleListFilter):
+    """Narrows to the tasks of a name, of those that were ever published."""
+
+    title = parameter_name = "name"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = Tally.objects.order_by("name").values_list("name", flat=True).distinct()
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> QuerySet[DurableTask]:
+        return queryset.filter(name=self.value()) if self.value() else queryset
+
+
+class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
+    """Durable tasks, newest first, and what can be decided about the dead."""
+
+    list_display = (
+        "name",
+        "subject",
+        "status",
+        "error",
+        "created",
+        "attempts",
+        "in_flower",
+    )
+    action_form = DecisionForm
+    change_list_template = "celery_ledger_admin/tasks.html"
+    list_filter = ("status", QueueFilter, NameFilter)
+    search_fields = ("id",)  # See get_search_results.
+    search_help_text = (
+        "A task's id, a subject such as app.model:42, a request's id, a worker, "
+        "or a part of a task's name or of an error."
+    )
+    ordering = ("-id",)
+    actions = ("replay", "discard", "cancel")
+    show_full_result_count = False
+    list_per_page = 50
+    readonly_fields = ("all_attempts", "result", "decide", "in_flower")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
+    ) -> tuple[QuerySet[DurableTask], bool]:
+        """Narrow ``queryset`` to what the words may mean; see ``search_help_text``."""
+        words = search_term.strip()
+        if not words:
+            return queryset, False
+        if is_uuid(words):
+            return queryset.filter(Q(id=words) | Q(request_id=words)), False
+        if ":" in words and queryset.filter(subject=words).exists():
+            return queryset.filter(subject=words), False
+        failed = FailedAttempt.objects.filter(Q(error__icontains=words) | Q(worker__icontains=words))
+        found = queryset.filter(
+            Q(name__in=[name for name in current_app.tasks if words.lower() in name.lower()])
+            | Q(id__in=failed.values("task"))
+            | Q(id__in=results.done_by(words, most=MOST_RESULTS))
+            | Q(status=DurableTask.Status.DEAD, last_error__icontains=words)
+            | Q(request_id=words)
+        )
+        return found, False
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path("dead/", self.admin_site.admin_view(self.dead_view), name="celery_ledger_durabletask_dead"),
+            path(
+                "<uuid:task_id>/flower/",
+                self.admin_site.admin_view(self.flower_view),
+                name="celery_ledger_durabletask_flower",
+            ),
+            path(
+                "<uuid:task_id>/edit/",
+                self.admin_site.admin_view(self.edit_view),
+                name="celery_ledger_durabletask_edit",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"flower_url": flower_url(), **(extra_context or {})})
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [column for column in super().get_list_display(request) if self._has(column)]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [field for field in super().get_readonly_fields(request, obj) if self._has(field)]
+
+    def _has(self, field: Any) -> bool:
+        """Whether there is what ``field`` leads to: Flower, or results."""
+        return (field != "in_flower" or bool(flower_url())) and (field != "result" or results.are_kept())
+
+    def _address(self, name: str, *args: Any, **options: Any) -> str:
+        return reverse(f"admin:{name}", args=args, current_app=self.admin_site.name, **options)
+
+    def flower_view(self, request: HttpRequest, task_id: UUID) -> HttpResponse:
+        """
+        Go to Flower's page of the task.
+
+        Raises:
+            Http404: no setting says where Flower is.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if not flower_url():
+            raise Http404("FLOWER_URL is not set.")
+        return HttpResponseRedirect(f"{flower_url().rstrip('/')}/task/{task_id}")
+
+    # --- Columns ---
+
+    @admin.display(description="Created (UTC)", ordering="id")
+    def created(self, task: DurableTask) -> str:
+        return f"{task.created_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="Last error")
+    def error(self, task: DurableTask) -> str:
+        return Truncator(task.last_error).chars(80)
+
+    @admin.display(description="Flower")
+    def in_flower(self, task: DurableTask) -> SafeString:
+        address = self._address("celery_ledger_durabletask_flower", task.pk)
+        return format_html('<a href="{}" rel="noreferrer">show</a>', address)
+
+    @admin.display(description="Attempts, one by one")
+    def all_attempts(self, task: DurableTask) -> SafeString | str:
+        rows = [
+            (
+                attempt.number,
+                to_the_millisecond(attempt.published_at),
+                to_the_millisecond(attempt.failed_at),
+                attempt.worker,
+                attempt.error,
+            )
+            for attempt in task.failed_attempts.order_by("id")
+        ]
+        if task.status == DurableTask.Status.SUCCEEDED:
+            worker = results.of([task.pk]).values_list("worker", flat=True).first() if results.are_kept() else None
+            rows.append(
+                (
+                    task.attempts,
+                    to_the_millisecond(task.published_at),
+                    to_the_millisecond(task.completed_at),
+                    worker or "",
+                    "succeeded",
+                )
+            )
+        if not rows:
+            return "none that ended"
+        return format_html(
+            "<table><thead><tr><th>attempt</th><th>published</th><th>ended (UTC)</th><th>worker</th><th>how</th></tr>"
+            "</thead><tbody>{}</tbody></table>",
+            format_html_join("", "<tr>" + "<td>{}</td>" * 5 + "</tr>", rows),
+        )
+
+    @admin.display(description="Result")
+    def result(self, task: DurableTask) -> SafeString | str:
+        result = results.of([task.pk]).first()
+        if result is None:
+            return "none"
+        address = self._address("django_celery_results_taskresult_change", result.pk)
+        return format_html('<a href="{}">{}</a>', address, result.status)
+
+    @admin.display(description="Decide")
+    def decide(self, task: DurableTask) -> SafeString | str:
+        if task.status != DurableTask.Status.DEAD:
+            return "It is not dead: there is nothing to decide."
+        alone = self._address("celery_ledger_durabletask_changelist", query={"q": task.pk})
+        edit = self._address("celery_ledger_durabletask_edit", task.pk)
+        text = '<a href="{}">Replay or discard</a>, or <a href="{}">replay with other arguments</a>'
+        return format_html(text, alone, edit)
+
+    # --- Decisions ---
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(REPLAY)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(CANCEL)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(DISCARD)
+
+    @admin.action(description="Replay dead tasks", permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        self._decide("replay", request, self._chosen(request, queryset))
+
+    @admin.action(description="Discard dead tasks", permissions=["discard"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        self._decide("discard", request, self._chosen(request, queryset))
+
+    @admin.action(description="Cancel waiting tasks", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE
+        try:
+            for so_far in cancelling.cancel_all(queryset.order_by(), reason=reason):
+                count = so_far
+                if time.monotonic() > end:
+                    self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)
+                    break
+        except ValueError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        done = f"{count} task{'' if count == 1 else 's'} cancelled."
+        self.message_user(request, done, messages.SUCCESS if count else messages.WARNING)
+
+    def _chosen(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> list[UUID] | Selection:
+        """Return the ids of what was chosen, or, where a whole list was that only filters narrow, what it shows."""
+        filters = set(request.GET) <= {"status__exact", "queue", "name", "p", "o"}
+        dead = request.GET.get("status__exact", DurableTask.Status.DEAD) == DurableTask.Status.DEAD
+        if request.POST.get("select_across") == "1" and filters and dead:
+            return Selection(task=request.GET.get("name"), queue=request.GET.get("queue"))
+        return list(queryset.filter(status=DurableTask.Status.DEAD).values_list("id", flat=True)[:MOST_CHOSEN])
+
+    def dead_view(self, request: HttpRequest) -> HttpResponse:
+        """The dead letters by kind of error, and what to do about each kind."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            self._decide_on_group(request)
+            return HttpResponseRedirect(request.path)
+        groups = dead_letters.groups()
+        context = {
+            "title": "Dead letters",
+            "groups": groups,
+            "total": sum(group.count for group in groups),
+            "may_replay": self.has_replay_permission(request),
+            "may_discard": self.has_discard_permission(request),
+            "decisions": decisions.recent(),
+            "slowest": dead_letters.SLOWEST,
+            "fastest": dead_letters.FASTEST,
+        }
+        return page(self, request, "dead.html", context)
+
+    def _decide_on_group(self, request: HttpRequest) -> None:
+        """
+        Replay or discard the group that the form names, and say how many that was.
+
+        Raises:
+            PermissionDenied: this person may not.
+        """
+        group = Selection(fingerprint=request.POST.get("fingerprint", "").replace("\0", ""))
+        decision = request.POST.get("decision")
+        if not (self.has_discard_permission if decision == "discard" else self.has_replay_permission)(request):
+            raise PermissionDenied
+        self._decide("discard" if decision == "discard" else "replay", request, group)
+
+    def _decide(self, decision: str, request: HttpRequest, chosen: list[UUID] | Selection) -> None:
+        """Replay or discard dead tasks at the rate or for the reason that the form has, and say how many."""
+        rate = RateForm(request.POST)
+        if not rate.is_valid():
+            self.message_user(request, "A rate is a number of tasks a second.", messages.ERROR)
+            return
+        reason, per_second = request.POST.get("reason", "").replace("\0", ""), rate.cleaned_data["per_second"]
+        underway: Decision | None = None
+        try:
+            if isinstance(chosen, Selection):
+                what = Decision.What(decision)
+                count, underway = decisions.decide(what, chosen, reason=reason, per_second=per_second)
+            elif decision == "discard":
+                count = dead_letters.discard(chosen, reason=reason)
+            else:
+                count = dead_letters.replay(chosen, per_second=per_second)
+        except ValueError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        done = f"{count} task{'' if count == 1 else 's'} {decision}ed."
+        if underway:
+            where = self._address("celery_ledger_durabletask_dead")
+            text = '{} tasks are being {}ed, in portions: <a href="{}">view progress</a>.'
+            done = format_html(text, count, decision, where)
+        self.message_user(request, done, messages.SUCCESS if count else messages.WARNING)
+        if count == MOST_CHOSEN and not underway:
+            self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)
+
+    def edit_view(self, request: HttpRequest, task_id: UUID) -> HttpResponse:
+        """
+        Replay one dead letter with other arguments.
+
+        Raises:
+            Http404: there is no such dead letter.
+        """
+        if not (request.user.has_perm(REPLAY) and request.user.has_perm(EDIT)):
+            raise PermissionDenied
+        task = dead_letters.dead_tasks().filter(id=task_id).first()
+        if task is None:
+            raise Http404("Dead letter not found.")
+        form = ArgumentsForm(request.POST or None, initial={"args": task.args, "kwargs": task.kwargs})
+        if form.is_valid():
+            try:
+                if dead_letters.replay_edited(task_id, **form.cleaned_data):
+                    self.message_user(request, "The task is replayed with these arguments.", messages.SUCCESS)
+                else:
+                    self.message_user(request, "The task is no longer dead.", messages.WARNING)
+                return HttpResponseRedirect(self._address("celery_ledger_durabletask_change", task_id))
+            except (TypeError, LookupError) as error:
+                form.add_error(None, str(error))
+        context = {"title": "Replay with other arguments", "task": task, "form": form}
+        return page(self, request, "edit.html", context)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is the id of a task, as far as one can see."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

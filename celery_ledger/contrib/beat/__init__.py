@@ -1,0 +1,1 @@
+"""Schedules: each due time is enqueued once."""

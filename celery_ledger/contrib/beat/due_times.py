@@ -1,0 +1,239 @@
+"""
+When schedules are due, which of them are late although nobody may be there to run them, and which never can run.
+
+Called by beat's scheduler, by the relays, by ``outbox verify``, by the admin and by the health page: a beat that is
+away says nothing itself. A schedule whose times cannot be told is a problem of its own and of no other.
+"""
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count, takewhile
+from typing import Any, Final
+
+from celery import schedules
+from django.utils import timezone
+from django_celery_beat.clockedschedule import clocked
+from django_celery_beat.models import PeriodicTask
+
+from celery_ledger.contrib.beat.models import SchedulePolicy
+
+#: The most due times of one schedule that are made up for after a downtime: the latest ones.
+MOST_MISSED: Final = 1_000
+#: How long the sun is waited for where it does not rise, and how far one look is from the next.
+_YEAR: Final = timedelta(days=370)
+_STEP: Final = timedelta(minutes=1)
+#: How far ahead a first due time may be: longer ahead, years no longer have four digits.
+_LONGEST: Final = 100 * 365 * 24 * 3600.0  # seconds
+
+
+class UnknownZone(tzinfo):
+    """A timezone that this machine does not know: it has a name, and nobody can tell the time there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def utcoffset(self, at: datetime | None) -> timedelta | None:
+        raise ValueError(f"there is no timezone {self.name!r}")
+
+    def dst(self, at: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, at: datetime | None) -> str | None:
+        return self.name
+
+
+def know_unknown_zones(field: Any) -> None:
+    """
+    Have a crontab's timezone field read a name that the machine does not know as an :class:`UnknownZone`.
+
+    As it comes, one such row makes every query fail that meets it, and the page with which to mend it.
+    """
+    usual, to_python = field.from_db_value, field.to_python
+
+    def from_db_value(value: Any, *arguments: Any) -> Any:
+        try:
+            return usual(value, *arguments)
+        except Exception:  # noqa: BLE001 - whatever its zone database raises
+            return UnknownZone(str(value))
+
+    field.from_db_value = from_db_value
+    field.to_python = lambda value: value if isinstance(value, UnknownZone) else to_python(value)
+
+
+def served_schedules() -> tuple[list[PeriodicTask], dict[str, str]]:
+    """Return all schedules that are on, and can run; and by its name, what keeps each of the others from it."""
+    rows = PeriodicTask.objects.enabled().select_related("policy", "interval", "crontab", "clocked", "solar")
+    sound, broken = [], {}
+    for row in rows.order_by("name"):
+        if problem := problem_with(row):
+            broken[row.name] = problem
+        else:
+            sound.append(row)
+    return sound, broken
+
+
+def problem_with(row: PeriodicTask) -> str | None:
+    """Say in words what keeps a schedule from running: times that never come, or what its task would be given."""
+    if row.scheduler is None:
+        return "it has no times. Give it a crontab or an interval."
+    if problem := problem_with_times(row.scheduler):
+        return problem
+    for what, kind in (("args", list), ("kwargs", dict)):
+        try:
+            value = json.loads(getattr(row, what) or kind().__repr__())
+        except ValueError as error:
+            return f"its {what} are not JSON: {error}."
+        if not isinstance(value, kind):
+            return f"its {what} are not a JSON {'array' if kind is list else 'object'}."
+    return None
+
+
+def problem_with_times(times: Any) -> str | None:
+    """Say in words why a crontab, an interval or a moment has no due time; None: it has."""
+    now = timezone.now()
+    if getattr(times, "every", 1) < 1:
+        return f"its interval is {times.every} {times.period}. Make it 1 or more."
+    try:
+        due_at = first_after(times.schedule, now)
+        too_far = due_at is None or (due_at - now).total_seconds() > _LONGEST
+    except RuntimeError:
+        return "its times never come: there is no such day."
+    except ModuleNotFoundError as error:
+        return f"its times cannot be told without the package {error.name}: pip install 'celery[solar]'."
+    except Exception as error:  # noqa: BLE001 - Celery raises what it likes
+        return f"its times cannot be told: {' '.join(str(error).split())}."
+    return "its next time is too far away." if too_far else None
+
+
+def is_interval(schedule: Any) -> bool:
+    """Say whether a schedule is one of even steps, which are counted from the epoch."""
+    return type(schedule) is schedules.schedule
+
+
+def length_of(schedule: Any) -> float:
+    """Return the seconds from one due time of an interval to the next."""
+    return max(1.0, float(schedule.run_every.total_seconds()))
+
+
+def times_after(schedule: Any, since: datetime, now: datetime) -> Iterator[datetime]:
+    """Yield the due times of a schedule after ``since``, oldest first, past ``now`` and without an end."""
+    if is_interval(schedule):
+        length = length_of(schedule)
+        first = math.floor(since.timestamp() / length) + 1
+        first = max(first, math.floor(now.timestamp() / length) - MOST_MISSED)
+        yield from (datetime.fromtimestamp(number * length, tz=UTC) for number in count(first))
+    elif isinstance(schedule, schedules.crontab):
+        time = since.astimezone(schedule.tz)
+        while True:
+            begin, delta, _ = schedule.remaining_delta(time)
+            time = begin + delta
+            yield time.astimezone(UTC)
+    elif isinstance(schedule, schedules.solar):
+        yield from _times_of_the_sun(schedule, since)
+    elif isinstance(schedule, clocked):
+        yield schedule.clocked_time.astimezone(UTC)
+
+
+def _times_of_the_sun(schedule: schedules.solar, since: datetime) -> Iterator[datetime]:
+    """
+    Yield each sunrise, or what else the schedule is for, to the second below, for as long as there is one in a year.
+
+    Celery itself would also run a schedule once a day while the sun does not rise.
+    """
+    start, found_at = since.astimezone(UTC), since
+    while start - found_at < _YEAR:
+        try:
+            time = _next_of_the_sun(schedule, start)
+        except schedule.ephem.CircumpolarError:
+            # Celery's own step: it looks again on the next day.
+            start = _as_utc(schedule.cal.next_antitransit(schedule.ephem.Sun(), start=start)) + _STEP
+            continue
+        # Looked for from elsewhere it differs by milliseconds, and two beats shall name one time alike.
+        with suppress(schedule.ephem.CircumpolarError):
+            time = _next_of_the_sun(schedule, time.replace(minute=0, second=0, microsecond=0))
+        time = time.replace(microsecond=0)
+        if time > found_at:
+            yield time
+            found_at = time
+        start = max(start, time) + _STEP
+
+
+def _next_of_the_sun(schedule: schedules.solar, start: datetime) -> datetime:
+    look = getattr(schedule.cal, schedule.method)
+    centre = {"use_center": True} if schedule.use_center else {}
+    return _as_utc(look(schedule.ephem.Sun(), start=start, **centre))
+
+
+def _as_utc(date: Any) -> datetime:
+    moment: datetime = date.datetime()
+    return moment.replace(tzinfo=UTC)
+
+
+def counted_from(since: datetime, start: datetime | None) -> datetime:
+    """Return after when due times count: ``since``, a schedule's last run or its making, and not before it starts."""
+    return max(since, start - timedelta(microseconds=1)) if start else since
+
+
+def first_after(schedule: Any, since: datetime) -> datetime | None:
+    """Return the first due time of a schedule after ``since``, however long ago that is; None: never again."""
+    return next(times_after(schedule, since, since), None)
+
+
+def next_due(row: PeriodicTask) -> datetime | None:
+    """Return when a schedule is due after it ran last, which may be over; None: never again."""
+    return first_after(row.schedule, counted_from(_last_run(row, timezone.now()), row.start_time))
+
+
+def passed(row: PeriodicTask, now: datetime) -> list[datetime]:
+    """Return the due times of a schedule that have passed since it ran last, oldest first: the latest thousand."""
+    schedule, start = row.schedule, row.start_time
+    until = min(now, row.expires - timedelta(microseconds=1)) if row.expires else now
+    if start and start > now:
+        return []
+    last = _last_run(row, now)
+    times = times_after(schedule, counted_from(last, start), until)
+    found = list(deque(takewhile(lambda time: time <= until, times), maxlen=MOST_MISSED))
+    if not found and start and last < start <= until:
+        first = first_after(schedule, last)
+        if row.last_run_at is None or (first and first < start):
+            return [start]  # What was due before it started runs when it starts.
+    return found
+
+
+def _last_run(row: PeriodicTask, now: datetime) -> datetime:
+    """Return when a schedule ran last, or was made. A time that is still to come is from a clock that was wrong."""
+    last: datetime = row.last_run_at or row.date_changed
+    return min(last, now)
+
+
+def late_schedules() -> Iterator[tuple[str, datetime]]:
+    """Yield name and oldest due time of each schedule that did not run within the time its policy allows."""
+    now = timezone.now()
+    sound, _ = served_schedules()
+    for row in sound:
+        policy = getattr(row, "policy", None) or SchedulePolicy(schedule_id=row.pk)
+        if not policy.alert_after or (row.start_time and row.start_time > now) or (row.expires and row.expires < now):
+            continue
+        due_at = next_due(row)
+        if due_at and now - due_at > timedelta(seconds=policy.alert_after):
+            yield row.name, due_at
+
+
+def late_lines() -> Iterator[str]:
+    """Yield a line for each schedule that is late."""
+    for name, due_at in late_schedules():
+        yield f"{name!r} was due at {due_at:%F %T} UTC and has not run: is a beat there?"
+
+
+def broken_lines() -> Iterator[str]:
+    """Yield a line for each schedule that is on and can never run."""
+    _, broken = served_schedules()
+    for name, problem in broken.items():
+        yield f"{name!r} never runs: {problem}"

@@ -1,0 +1,23 @@
+"""Schedules that are late or can never run: a beat that is away does not say so itself, relays and the watchdog do."""
+
+from django.db import transaction
+
+from celery_ledger.contrib.beat import due_times
+from celery_ledger.contrib.beat.models import SchedulePolicy
+from celery_ledger.signals import schedule_late
+from celery_ledger.watch.watchdog import Problem
+
+#: Seconds from one look of a relay to the next.
+INTERVAL = 30.0
+
+
+def problems() -> list[Problem]:
+    """Return the schedules that can never run, and those that are late by more than their policy allows."""
+    return [Problem("schedules", line) for line in (*due_times.broken_lines(), *due_times.late_lines())]
+
+
+def announce_late_schedules() -> None:
+    """Say which schedules are late, by :data:`celery_ledger.signals.schedule_late`."""
+    for name, due_at in due_times.late_schedules():
+        with transaction.atomic():
+            schedule_late.send_robust(sender=SchedulePolicy, name=name, due_at=due_at.isoformat())

@@ -1,0 +1,44 @@
+"""What becomes of due times that passed while no beat ran: a policy for each schedule."""
+
+from datetime import datetime, timedelta
+
+from django.db import models
+from django.utils import timezone
+
+
+class SchedulePolicy(models.Model):
+    """What becomes of a schedule's due times that passed while no beat ran. What has no row is as by default."""
+
+    class CatchUp(models.TextChoices):
+        #: They are left out.
+        SKIP = "skip"
+        #: The latest of them runs.
+        ONCE = "once"
+        #: Each of them runs, at most the latest thousand.
+        ALL = "all"
+
+    schedule = models.OneToOneField(
+        "django_celery_beat.PeriodicTask", on_delete=models.CASCADE, primary_key=True, related_name="policy"
+    )
+    catch_up = models.CharField(max_length=4, choices=CatchUp, default=CatchUp.ONCE)
+    alert_after = models.PositiveIntegerField(
+        default=300, help_text="Seconds after which a due time that has not run is announced as late. 0: never."
+    )
+
+    class Meta:
+        verbose_name_plural = "schedule policies"
+
+    def __str__(self) -> str:
+        return f"catch up: {self.catch_up}"
+
+    @classmethod
+    def of(cls, schedule: models.Model) -> "SchedulePolicy":
+        """Return the policy of a schedule."""
+        return cls.objects.filter(pk=schedule.pk).first() or cls(schedule_id=schedule.pk)
+
+    def to_run(self, due: list[datetime], *, grace: float) -> list[datetime]:
+        """Return which of the times that are ``due``, oldest first, shall run; ``grace`` in seconds."""
+        if self.catch_up == self.CatchUp.ALL:
+            return due
+        missed = timezone.now() - due[-1] > timedelta(seconds=grace)
+        return [] if missed and self.catch_up == self.CatchUp.SKIP else due[-1:]

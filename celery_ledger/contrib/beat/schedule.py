@@ -1,0 +1,155 @@
+"""
+Beat's scheduler: schedules in the database, and each due time enqueued once, whoever enqueues it.
+
+Every due time has a name, and the name is the ledger's ``unique_key``: two beats, or one that was killed
+and started again, make one row of it. Intervals are counted from the epoch, so that all beats agree.
+What becomes of due times that passed while no beat ran is each schedule's policy; see ``SchedulePolicy``.
+
+Beat remembers nothing: it reads the schedules at every turn, and what a schedule is enqueued for and that it
+ran are one transaction. So whatever moment the database goes, a due time is done or still due.
+"""
+
+import inspect
+import json
+import logging
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+
+from celery_ledger.contrib.beat import due_times
+from celery_ledger.contrib.beat.models import SchedulePolicy
+from celery_ledger.signals import schedule_late
+
+logger = logging.getLogger(__name__)
+
+#: A due time that passed longer ago counts as missed, in seconds.
+GRACE: Final = 60
+#: Seconds from a turn that the database failed to the next.
+DATABASE_PAUSE: Final = 1.0
+
+
+class LedgerScheduler(DatabaseScheduler):
+    """Fires the schedules of django-celery-beat into the ledger. No schedule, and no outage, ends it."""
+
+    _lacks_defaults = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._named: dict[str, str] = {}  # The problems that the log has, by schedule.
+        self._database_is_away = False
+        super().__init__(*arguments, **options)
+
+    def setup_schedule(self) -> None:
+        """Leave what Celery itself schedules to the first turn that meets a database."""
+        self._lacks_defaults = True
+
+    def update_from_dict(self, mapping: Any) -> None:
+        """Write schedules that the code has."""
+        for name, fields in mapping.items():
+            ModelEntry.from_entry(name, app=self.app, **fields)
+
+    def tick(self, **_: Any) -> float:
+        """Enqueue what is due by now, and return the seconds until something else is, or until the next look."""
+        try:
+            close_old_connections()
+            if self._lacks_defaults:
+                self.install_default_entries({})
+                self._lacks_defaults = False
+            sound, broken = due_times.served_schedules()
+            problems = {name: f"never runs: {problem}" for name, problem in broken.items()}
+            pause = float(self.max_interval)
+            for row in sound:
+                try:
+                    pause = min(pause, self._serve(row))
+                except Exception as error:
+                    if isinstance(error, DatabaseError) and not connection.is_usable():
+                        raise
+                    logger.debug("What keeps %r:", row.name, exc_info=True)
+                    problems[row.name] = f"could not be enqueued and is tried again: {error}"
+        except DatabaseError as error:
+            if not self._database_is_away:
+                logger.warning("The database is away, beat waits for it: %s", error)
+            self._database_is_away = True
+            connection.close()
+            return DATABASE_PAUSE
+        except Exception:
+            logger.exception("A turn of beat failed; it goes on.")
+            return float(self.max_interval)
+        if self._database_is_away:
+            logger.info("The database is back.")
+            self._database_is_away = False
+        self._name(problems)
+        return pause
+
+    def sync(self) -> None:
+        """Write nothing: what happened is written when it happens."""
+
+    def _name(self, problems: dict[str, str]) -> None:
+        """Say each problem once, for as long as it lasts."""
+        for name, problem in problems.items():
+            if self._named.get(name) != problem:
+                logger.error("The schedule %r %s", name, problem)
+        self._named = problems
+
+    def _serve(self, row: PeriodicTask) -> float:
+        """Run a schedule if it is due, and return the seconds until it is again."""
+        now = timezone.now()
+        if row.last_run_at and (row.last_run_at - now).total_seconds() > GRACE:
+            # Written by a clock that was wrong: nothing would be due until then.
+            PeriodicTask.objects.filter(pk=row.pk, last_run_at=row.last_run_at).update(last_run_at=now)
+            row.last_run_at = now
+        if due_times.passed(row, now) or (row.expires and row.expires <= now):
+            with transaction.atomic():
+                self._run(row.pk, now)
+            due_at = due_times.first_after(row.schedule, now)
+        else:
+            due_at = due_times.next_due(row)
+        if row.start_time and row.start_time > now:
+            due_at = row.start_time
+        return max(0.0, (due_at - timezone.now()).total_seconds()) if due_at else self.max_interval
+
+    def _run(self, pk: int, now: datetime) -> None:
+        """
+        Enqueue a schedule's task for its due times, as its policy has it, and write down that it ran.
+
+        By what the database says now: another beat may have been here, a person may have switched it off.
+        """
+        row = PeriodicTask.objects.select_for_update().filter(pk=pk, enabled=True).first()
+        if row is None:
+            return
+        if due := due_times.passed(row, now):
+            policy = SchedulePolicy.of(row)
+            for time in policy.to_run(due, grace=GRACE):
+                self._enqueue(row, time)
+            oldest = due_times.next_due(row)  # However long ago that is.
+            late = (now - oldest).total_seconds() if oldest else 0
+            if oldest and policy.alert_after and late > policy.alert_after:
+                schedule_late.send_robust(sender=LedgerScheduler, name=row.name, due_at=oldest.isoformat())
+            changes: dict[str, Any] = {"last_run_at": now, "total_run_count": F("total_run_count") + 1}
+        else:
+            changes = {}
+        if (row.expires and row.expires <= now) or (due and (row.one_off or row.clocked_id)):
+            # As django-celery-beat leaves a schedule that is over: switched on again, it counts from then.
+            changes = {"enabled": False, "last_run_at": None, "total_run_count": 0}
+        if changes:
+            PeriodicTask.objects.filter(pk=pk).update(**changes)
+
+    def _enqueue(self, row: PeriodicTask, due_at: datetime) -> Any:
+        """Enqueue one run. A task that takes ``due_at`` is told which due time it runs for."""
+        task = self.app.tasks[row.task]
+        kwargs = json.loads(row.kwargs or "{}")
+        if "due_at" in inspect.signature(task.run).parameters:
+            kwargs.setdefault("due_at", due_at.isoformat())
+        return task.apply_async(
+            json.loads(row.args or "[]"),
+            kwargs,
+            queue=row.queue,
+            priority=row.priority,
+            expires=due_at + timedelta(seconds=row.expire_seconds) if row.expire_seconds else None,
+            unique_key=f"beat:{row.name}:{due_at.isoformat()}",
+        )

@@ -1,0 +1,102 @@
+"""
+Celery's ``revoke`` and what belongs to it, for rows of the ledger.
+
+Celery would tell its workers to drop a message, and write REVOKED where the ledger publishes the row again. Here the
+row is cancelled, in the caller's transaction, and what cannot be is refused.
+
+Imported by every program of Celery's, of which some, such as ``celery status``, have no use for Django: the ledger is
+imported when somebody revokes.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+from celery.app import control
+from kombu.utils.functional import maybe_list
+
+REASON = "revoked"
+
+
+class CannotRevokeError(RuntimeError):
+    """A worker has the task in its hands, or the ledger does not know it: nothing was changed about it."""
+
+
+class Control(control.Control):
+    """Celery's, but that a task is revoked in the ledger. Named by the app in worker/celery.py."""
+
+    def revoke(
+        self, task_id: Any, destination: Any = None, terminate: bool = False, signal: Any = None, **kwargs: Any
+    ) -> Any:
+        """
+        Cancel tasks that wait: whatever restarts, they never run. One that has ended stays as it is.
+
+        Raises:
+            CannotRevokeError: of one that runs, if it is to be terminated; and of an id that the ledger does not have.
+        """
+        told = _apart_from_loops(lambda: revoke(task_id, terminate=terminate))
+        return [{"ledger": {"ok": told}}] if kwargs.get("reply") else None
+
+    def revoke_by_stamped_headers(self, headers: Any, *args: Any, **kwargs: Any) -> Any:
+        """
+        Refuse: rows have no stamps.
+
+        Raises:
+            CannotRevokeError: always.
+        """
+        raise CannotRevokeError("Tasks of the ledger have no stamps; revoke them by their ids.")
+
+
+def revoke(task_id: str | Iterable[str], *, terminate: bool = False) -> str:
+    """
+    Cancel the tasks of these ids that wait, and return a line that says what became of them.
+
+    Raises:
+        CannotRevokeError: as of :meth:`Control.revoke`; those that wait are cancelled all the same.
+    """
+    from celery_ledger.desk import cancelling
+    from celery_ledger.models import DurableTask
+
+    ended = (DurableTask.Status.SUCCEEDED, DurableTask.Status.DEAD, DurableTask.Status.CANCELLED)
+    ids = [_parse(id) for id in maybe_list(task_id) or ("",)]
+    cancelled = cancelling.cancel(ids, reason=REASON)
+    statuses: dict[UUID, str] = {}
+    for start in range(0, len(ids), cancelling.PORTION):
+        portion = ids[start : start + cancelling.PORTION]
+        statuses |= dict(DurableTask.objects.filter(id__in=portion).values_list("id", "status"))
+    if unknown := [str(id) for id in ids if id not in statuses]:
+        raise CannotRevokeError(
+            f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."
+        )
+    under_way = [str(id) for id in ids if statuses[id] not in ended]
+    if under_way and terminate:
+        raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is running and is let end: it cannot be terminated.")
+    return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
+
+
+def _parse(id: Any) -> UUID:
+    try:
+        return UUID(str(id))
+    except ValueError:
+        raise CannotRevokeError(f"{id!r} is not the id of a task of the ledger.") from None
+
+
+def _apart_from_loops(function: Callable[[], str]) -> str:
+    """Call ``function``, in a thread of its own where this one runs an event loop, as Flower's does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+
+    from django.db import connection
+
+    def call_and_part() -> str:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call_and_part).result()

@@ -1,0 +1,146 @@
+"""
+Deletes what the ledger no longer needs. Dead tasks are kept until a person decides.
+
+What was given up and is about something leaves its fact behind (:class:`celery_ledger.models.Forgone`): the audit of
+promises asks for it for as long as there is the thing it was about.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from celery_ledger import conf
+from celery_ledger.models import REDELIVERIES, DurableTask, FailedAttempt, Forgone
+from celery_ledger.rows import results
+from celery_ledger.rows.sql import statements
+from celery_ledger.uuid7 import first_uuid7_at
+
+Status = DurableTask.Status
+#: Rows of the first portion, and the fewest and the most of one.
+FIRST, FEWEST, MOST = 500, 50, 4_000
+#: A portion shall hold its locks for about so long, in seconds; each is as large as the ones before allow.
+AIM = 0.01
+#: How often a relay looks for what is to be pruned, in seconds.
+INTERVAL = 600.0
+#: For how long a relay prunes before it publishes again, and then publishes before it goes on, in seconds.
+MOMENT, PAUSE = 0.05, 1.0
+#: Where ids that nobody's clock has made begin: callers' own.
+AHEAD = timedelta(days=1)
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
+
+
+def prune(*, older_than: timedelta) -> int:
+    """
+    Delete succeeded and cancelled tasks that ended over ``older_than`` ago, with their results; return how many.
+
+    In small transactions, oldest first, so that nobody waits long for a lock.
+    """
+    return sum(portions(older_than=older_than))
+
+
+def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
+    """
+    Do what :func:`prune` does, a portion at a time, and yield how many tasks each had.
+
+    Along the primary key, which needs no index of its own: ids begin with the time. Ids that callers chose
+    themselves do not; those are walked over afterwards. ``alone`` ends it where somebody else who said so prunes.
+    """
+    now = timezone.now()
+    cutoff = now - older_than
+    size = FIRST
+    for after, until in ((FIRST_ID, first_uuid7_at(cutoff)), (first_uuid7_at(now + AHEAD), LAST_ID)):
+        while True:
+            begun = time.monotonic()
+            count, last = _delete(after, until, cutoff, size, alone=alone)
+            if not count or last is None:
+                break
+            after = last
+            size = _size_after(count, time.monotonic() - begun)
+            yield count
+
+
+class Pruning:
+    """
+    What relays prune, each a moment at a time and one at a time: their round, see :mod:`celery_ledger.relay.rounds`.
+
+    So no project needs a schedule for it.
+    """
+
+    def __init__(self) -> None:
+        self._portions: Iterator[int] | None = None
+
+    def make(self) -> float | None:
+        """Prune for a moment what is older than the retention time; return when to go on, if more is left."""
+        if self._portions is None:
+            self._portions = portions(older_than=timedelta(days=conf.RETENTION_DAYS.value), alone=True)
+        end = time.monotonic() + MOMENT
+        for _ in self._portions:
+            if time.monotonic() > end:
+                return PAUSE
+        self._portions = None
+        return None
+
+
+#: The round of this process's relay: one object, for an app may be made ready more than once.
+prune_for_a_moment = Pruning().make
+
+
+def _size_after(count: int, seconds: float) -> int:
+    """Return how many the next portion may have: what fits the aim, at most twice as many as this one."""
+    fits = int(count * AIM / max(seconds, 0.001))
+    return max(FEWEST, min(fits, 2 * count, MOST))
+
+
+def _delete(after: UUID, until: UUID, cutoff: datetime, size: int, *, alone: bool) -> tuple[int, UUID | None]:
+    """Delete so many of what ended, after one id until another, in one transaction; say how many and the last."""
+    known = statements(connection.vendor)
+    sql = known.prune_results if results.are_kept() else known.prune
+    if sql is None:
+        return _delete_one_by_one(after, until, cutoff, size)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Along the key whatever the statistics say: before they know that a million tasks have ended, the planner
+        # would sort all of them for each portion.
+        cursor.execute("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)")
+        cursor.execute(sql, {"after": after, "until": until, "cutoff": cutoff, "size": size, "alone": alone})
+        count, last = cursor.fetchone()
+    return count, last
+
+
+def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) -> tuple[int, UUID | None]:
+    """Do as :func:`_delete`, by a statement for each table."""
+    ended = DurableTask.objects.filter(
+        id__gt=after, id__lte=until, status__in=[Status.SUCCEEDED, Status.CANCELLED], completed_at__lt=cutoff
+    )
+    with transaction.atomic():
+        rows = list(
+            ended.order_by("id").values_list("id", "status", "name", "subject", "completed_at", "last_error")[:size]
+        )
+        if not rows:
+            return 0, None
+        ids = [row[0] for row in rows]
+        _remember([row for row in rows if row[1] == Status.CANCELLED and row[3] is not None])
+        for dependent in (
+            *([results.of(ids)] if results.are_kept() else []),
+            FailedAttempt.objects.filter(task__in=ids),
+            DurableTask.objects.filter(id__in=ids),
+        ):
+            # No cascade and no signals: what depends on a task has gone before it.
+            dependent._raw_delete(dependent.db)
+    return len(rows), ids[-1]
+
+
+def _remember(cancelled: list[tuple[Any, ...]]) -> None:
+    """Note of each of these tasks what it would have done for what."""
+    if not cancelled:
+        return
+    redelivered = DurableTask.objects.filter(id__in=[row[0] for row in cancelled], name__in=REDELIVERIES)
+    receivers = {id: kwargs.get("dispatch_uid", "") for id, kwargs in redelivered.values_list("id", "kwargs")}
+    Forgone.objects.bulk_create(
+        Forgone(name=name, subject=subject, receiver=receivers.get(id, ""), forgone_at=ended_at, reason=reason[:500])
+        for id, _, name, subject, ended_at, reason in cancelled
+    )

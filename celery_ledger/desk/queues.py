@@ -1,0 +1,141 @@
+"""The queues as an operator sees them: how much is where, the pause switch and the limits."""
+
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from celery_ledger import clock
+from celery_ledger.context import current_actor
+from celery_ledger.models import DurableTask, QueueLimit, QueueSwitch, Tally
+from celery_ledger.rows import tally
+from celery_ledger.signals import queue_changed
+from celery_ledger.watch import samples
+from celery_ledger.watch.samples import queue_names
+
+MOST_PER_SECOND, MOST_AT_ONCE = 1e6, 1_000_000
+SUCCEEDED = Tally.Outcome.SUCCEEDED
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """
+    One queue's figures.
+
+    ``retrying`` are among those pending; ``oldest_pending_seconds`` counts from when the oldest due task was due.
+    """
+
+    queue: str
+    pending: int
+    published: int
+    running: int
+    dead: int
+    retrying: int
+    oldest_pending_seconds: float | None
+    completed_per_minute: int
+    paused: bool
+    per_second: float | None
+    concurrency: int | None
+
+
+def queue_states() -> list[QueueState]:
+    """
+    Return the figures of every queue, as of now, at a cost that what is done does not add to.
+
+    ``completed_per_minute`` is what was done since the last sample that is a minute old, for a minute.
+    """
+    paused = set(QueueSwitch.objects.values_list("queue", flat=True))
+    open_tasks = samples.open_tasks()
+    limits = {limit.queue: limit for limit in QueueLimit.objects.all()}
+    totals = tally.totals_by_queue()
+    now = clock.now()
+    before = samples.latest(before=now - timedelta(minutes=1))
+    states = []
+    for queue in queue_names():
+        completed = totals.get((queue, SUCCEEDED), (0, 0.0))[0]
+        minutes = 1.0
+        if sample := before.get(queue):
+            completed -= sample.succeeded
+            minutes = max(1.0, (now - sample.at).total_seconds() / 60)
+        states.append(
+            QueueState(
+                queue=queue,
+                **asdict(open_tasks[queue]),
+                completed_per_minute=max(0, round(completed / minutes)),
+                paused=queue in paused,
+                per_second=limits[queue].per_second if queue in limits else None,
+                concurrency=limits[queue].concurrency if queue in limits else None,
+            )
+        )
+    return states
+
+
+def make_due(id: UUID) -> bool:
+    """Have a task that waits in the ledger for its time run now; False if it does not wait there."""
+    return DurableTask.objects.filter(id=id, status=DurableTask.Status.PENDING).update(available_at=Now()) == 1
+
+
+def pause(queue: str) -> None:
+    """
+    Keep the tasks of ``queue`` in the ledger until :func:`resume`; relays heed it within a second.
+
+    Raises:
+        ValueError: there is no such queue.
+    """
+    _check(queue)
+    with transaction.atomic():
+        _, is_new = QueueSwitch.objects.get_or_create(queue=queue)
+        if is_new:
+            _announce(queue, before={"paused": False}, after={"paused": True})
+
+
+def resume(queue: str) -> None:
+    """
+    Let the tasks of ``queue`` go again.
+
+    Raises:
+        ValueError: there is no such queue.
+    """
+    _check(queue)
+    with transaction.atomic():
+        deleted, _ = QueueSwitch.objects.filter(queue=queue).delete()
+        if deleted:
+            _announce(queue, before={"paused": True}, after={"paused": False})
+
+
+def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> None:
+    """
+    Let at most so many tasks of ``queue`` begin a second, and be under way at once, in the whole cluster.
+
+    None is no limit. Relays heed it within a second.
+
+    Raises:
+        ValueError: there is no such queue, or a limit is not above zero; to stop a queue, pause it.
+    """
+    _check(queue)
+    if per_second is not None and not 0 < per_second <= MOST_PER_SECOND:
+        raise ValueError(f"The rate must be above 0 and at most {MOST_PER_SECOND:g} tasks a second.")
+    if concurrency is not None and not 0 < concurrency <= MOST_AT_ONCE:
+        raise ValueError(f"The tasks at once must be from 1 to {MOST_AT_ONCE}.")
+    wanted: dict[str, object] = {"per_second": per_second, "concurrency": concurrency}
+    with transaction.atomic():
+        old = QueueLimit.objects.select_for_update().filter(queue=queue).first()
+        before = {name: getattr(old, name, None) for name in wanted}
+        if wanted == before:
+            return
+        if per_second is None and concurrency is None:
+            QueueLimit.objects.filter(queue=queue).delete()
+        else:
+            QueueLimit.objects.update_or_create(queue=queue, defaults=wanted)
+        _announce(queue, before=before, after=wanted)
+
+
+def _announce(queue: str, *, before: dict[str, object], after: dict[str, object]) -> None:
+    queue_changed.send_robust(sender=QueueSwitch, queue=queue, before=before, after=after, who=current_actor())
+
+
+def _check(queue: str) -> None:
+    if queue not in queue_names():
+        raise ValueError(f"There is no queue {queue!r}; there are {', '.join(queue_names())}.")

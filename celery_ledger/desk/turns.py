@@ -1,0 +1,23 @@
+"""Work that takes as long as there is work, such as pruning, in turns that end long before any time limit."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+#: How long one turn is, in seconds.
+TURN = 15.0
+
+
+def take(task: Any, steps: Iterable[int]) -> int:
+    """
+    Do ``steps``, each a transaction, for one turn; if more are left, have ``task`` called again. Return their sum.
+
+    ``steps`` are those of a task that can be repeated: it begins anew, with what is left.
+    """
+    done, end = 0, time.monotonic() + TURN
+    for count in steps:
+        done += count
+        if time.monotonic() > end:
+            task.delay()
+            break
+    return done

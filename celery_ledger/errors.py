@@ -1,0 +1,38 @@
+"""Errors that say what shall become of a task."""
+
+from typing import Any
+
+from celery.exceptions import Retry
+
+__all__ = ["PermanentError", "WorkerDiedError"]
+
+
+class PermanentError(Exception):
+    """
+    Raised by a task that can never succeed: it is dead at once, and no attempt is wasted on it.
+
+    A person may replay it from the dead letters after mending the cause.
+    """
+
+
+class WorkerDiedError(Exception):
+    """The process that ran the task was killed: out of memory, a crash in C, a time limit, an operator."""
+
+
+class RetryOtherwise(Retry):
+    """A body asks to be run again, with other arguments or for more or fewer times than its task says."""
+
+    def __init__(
+        self,
+        message: str,
+        exc: BaseException | None,
+        when: Any,
+        *,
+        args: list[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        attempt_limit: int | None = None,
+    ) -> None:
+        super().__init__(message, exc, when)
+        self.new_args = args
+        self.new_kwargs = kwargs
+        self.attempt_limit = attempt_limit

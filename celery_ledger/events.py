@@ -1,0 +1,15 @@
+"""What a worker says aloud when its work is done, for whoever wants to show it."""
+
+from django.dispatch import Signal
+
+__all__ = ["tasks_settled"]
+
+tasks_settled = Signal()
+"""
+Sent by a worker once for each message, after its rows were committed: they succeeded, or an attempt failed.
+
+Arguments: ``subjects``, a set of what the rows were about, such as ``app.model:42``.
+
+Only a hint, and part of no transaction: it is lost where the worker is killed. A receiver must return at once,
+and touch neither the database nor the network: it is on the way of every task.
+"""

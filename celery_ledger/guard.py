@@ -1,0 +1,97 @@
+"""
+Code that is run beside somebody else's work, and can harm nothing of it.
+
+A :class:`Guard` is put around each receiver of a signal. Whatever the receiver does, and wherever it fails,
+the transaction is afterwards as if it had not run.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+
+
+class Guard:
+    """
+    A savepoint that costs nothing until the block sends its first query.
+
+    Most receivers only enqueue and send none; a savepoint for each would be two round trips. If the block
+    raises, what it wrote is undone, and with it what Django noted of its failure: a transaction that is marked
+    for rollback refuses every query. A failure that the block swallowed counts as one.
+
+    Raises:
+        SpoiledError: the block ended well, but left the transaction in a state in which nothing can be committed.
+    """
+
+    def __init__(self) -> None:
+        # The connection itself: each look at django.db.connection finds it anew, and there are many here.
+        self._connection: Any = connections[DEFAULT_DB_ALIAS]
+        self._savepoint: str | None = None
+        self._opening = False
+
+    def __enter__(self) -> None:
+        self._was_spoiled = self._connection.needs_rollback
+        self._blocks, self._savepoints = len(self._connection.atomic_blocks), len(self._connection.savepoint_ids)
+        self._hooks = len(self._connection.run_on_commit)
+        self._watch = self._connection.execute_wrapper(self._before_query)
+        self._watch.__enter__()
+
+    def _before_query(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        if self._savepoint is None and not self._opening and self._connection.in_atomic_block:
+            self._opening = True  # Opening it is itself a query.
+            try:
+                self._savepoint = transaction.savepoint()
+            finally:
+                self._opening = False
+        return execute(*arguments)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watch.__exit__(kind, error, trace)
+        if self._connection.closed_in_transaction or self._was_spoiled:
+            return  # Nothing can be saved any more, and whoever holds the transaction is told so.
+        if error is not None:
+            self._undo()
+            return
+        if self._is_spoiled():
+            self._undo()
+            raise SpoiledError("It swallowed an error and left a transaction that nothing can be committed of.")
+        try:
+            if self._savepoint is not None:
+                transaction.savepoint_commit(self._savepoint)
+        except DatabaseError as refused:
+            self._undo()
+            raise SpoiledError(f"It swallowed an error that had ended its transaction: {refused}") from refused
+        self._make_hooks_robust()
+
+    def _is_spoiled(self) -> bool:
+        return (
+            self._connection.needs_rollback
+            or len(self._connection.atomic_blocks) != self._blocks
+            or len(self._connection.savepoint_ids) != self._savepoints
+        )
+
+    def _undo(self) -> None:
+        """Bring the transaction back to where the block began: its rows, and what Django knows of it."""
+        del self._connection.atomic_blocks[self._blocks :]
+        del self._connection.savepoint_ids[self._savepoints :]
+        self._connection.needs_rollback = False
+        if self._savepoint is not None:
+            try:
+                transaction.savepoint_rollback(self._savepoint)
+            except DatabaseError:
+                self._connection.needs_rollback = True  # Or the sender would commit what is left, whatever that is.
+                raise
+        del self._connection.run_on_commit[self._hooks :]
+
+    def _make_hooks_robust(self) -> None:
+        """Let no function that the block wants called after COMMIT turn the answer about it into an error."""
+        hooks: list[Any] = self._connection.run_on_commit  # A third says whether its errors are logged and no more.
+        if len(hooks) > self._hooks:
+            hooks[self._hooks :] = [(savepoints, call, True) for savepoints, call, _ in hooks[self._hooks :]]
+
+
+class SpoiledError(Exception):
+    """Code swallowed a failure after which its transaction cannot be committed."""

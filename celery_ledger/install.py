@@ -1,0 +1,105 @@
+"""
+What makes an app's tasks durable, put in place by the first class of tasks that the app makes of ours.
+
+It fills in what the project has not set, adds boot steps beside the project's, and wraps a class of the project's in
+one of its own; it replaces nothing that the project chose. See docs/adr/0013.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from celery.result import AsyncResult
+from kombu.utils.imports import symbol_by_name
+
+from celery_ledger.project import import_tasks
+
+#: Below the project's own settings: workers that keep their messages short, and wait for a broker that is away.
+DEFAULTS = {
+    "broker_channel_error_retry": True,  # READONLY, MISCONF, NOREPLICAS: a Redis that refuses is waited for.
+    "broker_connection_max_retries": None,
+    "broker_connection_retry_on_startup": True,
+    # A broker's blip is no reason to end what runs: a mail under way would go out twice.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # Celery would take fewer messages after each loss of the broker; on RabbitMQ it stays at that.
+    "worker_enable_prefetch_count_reduction": False,
+    "worker_lost_wait": 0.5,  # seconds until a dead child counts as dead; Celery waits 10
+    "worker_prefetch_multiplier": 1,
+}
+WORKER_STEPS = {
+    "celery_ledger.work.bootsteps:ClassesStep",
+    "celery_ledger.work.bootsteps:ConnectionsStep",
+    "celery_ledger.work.bootsteps:HeartbeatStep",
+    "celery_ledger.desk.remote:CommandsStep",
+}
+CONSUMER_STEPS = {"celery_ledger.work.bootsteps:LoopStep"}
+
+
+def install(app: Celery) -> None:
+    """
+    Have ``app`` send, run and revoke durable tasks through the ledger. To call it again changes nothing.
+
+    Called for an app whose ``task_cls`` derives from :class:`celery_ledger.Task`, when it makes that class its own.
+    """
+    if "celery_ledger" in app.__dict__:
+        return
+    app.celery_ledger = True
+    _lay_below_the_settings(app)
+    app.steps["worker"].update(WORKER_STEPS)
+    app.steps["consumer"].update(CONSUMER_STEPS)
+    app.send_task = _durable_send_task(app, app.send_task)
+    app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")
+    app.__dict__.pop("control", None)  # One that was made before is made anew.
+
+
+def _lay_below_the_settings(app: Celery) -> None:
+    """Change Celery's own defaults, which are what is looked at last; ``app.add_defaults`` would win over a project."""
+
+    def lay(sender: Any, source: Any, **_: Any) -> None:
+        source.maps[-1].update(DEFAULTS)
+
+    if app.configured:
+        lay(app, app.conf)
+    else:
+        app.on_after_configure.connect(lay, weak=False)
+
+
+def _durable_send_task(app: Celery, send_task: Any) -> Any:
+    @functools.wraps(send_task)
+    def durable_send_task(
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """
+        Enqueue a call of the task ``name``, as a part of the current transaction.
+
+        A task that this process does not know has its row all the same, for workers that do; nobody can say here
+        whether the arguments fit it. Raises what ``Task.apply_async`` raises.
+        """
+        if name not in app.tasks:
+            import_tasks()
+        task = app.tasks.get(name)
+        if task is None and getattr(app.Task, "durable", False):
+            task = type("Unknown", (app.Task,), {"name": name, "typing": False})()
+        if not getattr(task, "durable", False):
+            return send_task(name, args, kwargs, countdown, eta, task_id, **options)
+        return task.apply_async(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
+
+    return durable_send_task
+
+
+def wrapped(theirs: Any, ours: str) -> type:
+    """Return the class that ``theirs`` is or names, with that which ``ours`` names before it unless it is there."""
+    chosen: type = symbol_by_name(theirs)
+    added: type = symbol_by_name(ours)
+    if issubclass(chosen, added):
+        return chosen
+    return (
+        added if issubclass(added, chosen) else type(added.__name__, (added, chosen), {"__module__": added.__module__})
+    )

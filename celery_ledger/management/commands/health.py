@@ -1,0 +1,36 @@
+"""``manage.py health``: whether this machine's worker or relay does its work, for the probes of containers."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
+
+from celery_ledger.models import Heartbeat
+from celery_ledger.watch import heartbeats, watchdog
+
+
+class Command(BaseCommand):
+    help = (
+        "Exit 1 if this machine's worker or relay is stalled and should be started again. A database or a broker that "
+        "is away is no reason to: a new process would meet the same."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("kind", choices=Heartbeat.Kind.values)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        kind = Heartbeat.Kind(options["kind"])
+        try:
+            own = {row.process for row in heartbeats.of_this_machine(kind)}
+            found = watchdog.of_relays() if kind == Heartbeat.Kind.RELAY else watchdog.of_workers()
+        except DatabaseError as error:
+            self.stdout.write(f"The database is away, so nobody can say: {error}")
+            return
+        if not own:
+            raise CommandError(f"No {kind} of this machine has been heard of.")
+        wrong = [problem.text for problem in found if problem.stalled in own]
+        if wrong:
+            raise CommandError("; ".join(wrong))
+        self.stdout.write(f"ok: {', '.join(sorted(own))}")

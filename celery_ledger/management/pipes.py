@@ -1,0 +1,23 @@
+"""Output that nobody reads any more, as of ``manage.py outbox dead | head``."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def unheard_from_here_on() -> Iterator[None]:
+    """
+    Have a command end quietly, with the code that a shell expects, when its reader has gone.
+
+    Raises:
+        SystemExit: the reader has gone.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would say so once more when it flushes what is left at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None  # As of SIGPIPE.

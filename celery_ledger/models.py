@@ -1,0 +1,328 @@
+"""The ledger's tables: one row per durable task, its whole life; what is counted; and the switches of the queues."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from celery_ledger.uuid7 import uuid7
+
+__all__ = [
+    "PRIORITIES",
+    "Canary",
+    "Decision",
+    "DurableTask",
+    "FailedAttempt",
+    "Forgone",
+    "Heartbeat",
+    "Priority",
+    "QueueLimit",
+    "QueueSample",
+    "QueueSwitch",
+    "Reaction",
+    "Tally",
+]
+
+#: Which of the due tasks of a queue goes first: 0, as Celery has it on Redis. It is so on RabbitMQ as well, where
+#: Celery's own order is the other way round, for it is the ledger that keeps it.
+PRIORITIES = tuple(range(10))
+
+#: What the task is called that sends a signal again, and what it was called before this was a package.
+REDELIVERIES = ("celery_ledger.tasks.redeliver", "worker.tasks.redeliver")
+
+
+class Priority(models.IntegerChoices):
+    """Names for three of the :data:`PRIORITIES`."""
+
+    HIGH = 0
+    NORMAL = 5
+    LOW = 9
+
+
+class DurableTask(models.Model):
+    """
+    One call of one task: outbox entry, receipt, retry clock and dead letter in one row.
+
+    It exists if and only if the transaction that enqueued it committed. All times are the
+    database's. No status change but through :mod:`celery_ledger.rows.ledger`.
+    """
+
+    class Status(models.TextChoices):
+        #: Committed with the business change; due at ``available_at``.
+        PENDING = "pending"
+        #: Handed to the broker under a lease.
+        PUBLISHED = "published"
+        #: Claimed by a worker under a lease; only tasks with effects outside the database.
+        RUNNING = "running"
+        #: Effect and status committed together; kept for the retention time.
+        SUCCEEDED = "succeeded"
+        #: Attempts used up, or an error that can never succeed; kept until a person decides.
+        DEAD = "dead"
+        #: A person discarded or cancelled it, with a reason; or it expired before it could run.
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False, help_text="Also the Celery task id.")
+    name = models.CharField(max_length=255)
+    queue = models.CharField(max_length=64)
+    status = models.CharField(max_length=9, choices=Status, db_default=Status.PENDING)
+    priority = models.SmallIntegerField(db_default=Priority.NORMAL, help_text="0 to 9; 0 is first.")
+    args = models.JSONField(default=list)
+    kwargs = models.JSONField(default=dict)
+    attempts = models.IntegerField(db_default=0, help_text="How often its body was started, as far as is known.")
+    attempt_limit = models.IntegerField(
+        null=True, blank=True, help_text="Set by a replay: dead again after this many attempts in all."
+    )
+    lapses = models.SmallIntegerField(
+        db_default=0, help_text="How often its message vanished; from the second on it runs alone and counted."
+    )
+    subject = models.CharField(  # noqa: DJ001 - null keeps the row out of the partial index
+        max_length=64, null=True, blank=True, help_text="What it is about, such as app.model:42."
+    )
+    request_id = models.CharField(max_length=64, blank=True, db_default="")
+    unique_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null is not a key
+    created_at = models.DateTimeField(db_default=Now())
+    available_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Cancelled if not started by then.")
+    published_at = models.DateTimeField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    unknown_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when workers say that they do not know its task."
+    )
+    last_error = models.TextField(blank=True, db_default="")
+    fingerprint = models.CharField(
+        max_length=16,
+        blank=True,
+        db_default="",
+        help_text="The kind of error it is dead of; see celery_ledger.rows.kinds.",
+    )
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["queue", "priority", "available_at", "id"],
+                condition=Q(status="pending"),
+                name="ledger_pending",
+            ),
+            # Not "status = published": the planner would then read every row in flight to find
+            # the few of one message.
+            models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="ledger_leased"),
+            models.Index(fields=["completed_at"], condition=Q(status="dead"), name="ledger_dead"),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(expires_at__isnull=False, status__in=["pending", "published"]),
+                name="ledger_expiring",
+            ),
+            models.Index(fields=["name"], condition=Q(unknown_since__isnull=False), name="ledger_unknown"),
+            models.Index(fields=["subject"], condition=Q(subject__isnull=False), name="ledger_subject"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["unique_key"], condition=Q(unique_key__isnull=False), name="ledger_unique_key"
+            ),
+        ]
+        permissions = [
+            ("replay_durabletask", "Can replay dead tasks"),
+            ("discard_durabletask", "Can discard dead tasks"),
+            ("cancel_durabletask", "Can cancel tasks that wait"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.pk}"
+
+
+class QueueSwitch(models.Model):
+    """A queue that an operator has paused: its tasks wait in the ledger until it is resumed."""
+
+    queue = models.CharField(max_length=64, primary_key=True)
+    paused_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "queue"
+        verbose_name_plural = "queues"
+
+    def __str__(self) -> str:
+        return f"{self.queue} paused"
+
+
+class QueueLimit(models.Model):
+    """What an operator allows of a queue, in the whole cluster. A queue without a row is not limited."""
+
+    queue = models.CharField(max_length=64, primary_key=True)
+    per_second = models.FloatField(null=True, blank=True, help_text="Tasks that may begin a second.")
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Tasks under way at once.")
+    allowance = models.FloatField(default=0, editable=False, help_text="Tasks that the rate allowed at counted_at.")
+    counted_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.queue} limited"
+
+
+class Decision(models.Model):
+    """What a person decided about many dead tasks, and how far that is. Kept for a month; the audit trail for good."""
+
+    class What(models.TextChoices):
+        REPLAY = "replay"
+        DISCARD = "discard"
+
+    what = models.CharField(max_length=7, choices=What)
+    selection = models.JSONField(
+        default=dict, help_text="Which dead tasks; see celery_ledger.desk.dead_letters.Selection."
+    )
+    reason = models.CharField(max_length=500, blank=True, help_text="Why they are discarded.")
+    per_second = models.FloatField(null=True, help_text="How many are replayed a second; null: all at once.")
+    who = models.BigIntegerField(null=True, help_text="The user's id; null: somebody at a terminal.")
+    until = models.DateTimeField(null=True, help_text="What died later is not meant.")
+    wanted = models.PositiveIntegerField(help_text="How many tasks there were when it was decided.")
+    done = models.PositiveIntegerField(default=0)
+    begun_at = models.DateTimeField(db_default=Now())
+    moved_at = models.DateTimeField(db_default=Now(), help_text="When the last portion was done.")
+    ended_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.done} of {self.wanted}"
+
+    @property
+    def percent(self) -> int:
+        """How much of it is done."""
+        return 100 if self.ended_at is not None or not self.wanted else min(99, 100 * self.done // self.wanted)
+
+
+class Forgone(models.Model):
+    """
+    A task that somebody gave up and the ledger has pruned since: the effect that nobody waits for any more.
+
+    Kept for as long as what it was about, so that the audit of promises knows.
+    """
+
+    name = models.CharField(max_length=255)
+    subject = models.CharField(max_length=64)
+    receiver = models.CharField(max_length=255, blank=True, help_text="Which one's signal, if it was a redelivery.")
+    forgone_at = models.DateTimeField()
+    reason = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["subject"], name="ledger_forgone_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.name} for {self.subject}"
+
+
+class Reaction(models.Model):
+    """A receiver of a durable signal, and since when it is there: it owes nothing to what happened before."""
+
+    receiver = models.CharField(max_length=255, primary_key=True, help_text="Its dispatch_uid.")
+    since = models.DateTimeField(null=True, help_text="Null: since the beginning.")
+
+    def __str__(self) -> str:
+        return f"{self.receiver} since {self.since or 'the beginning'}"
+
+
+class FailedAttempt(models.Model):
+    """An attempt that failed. The one that succeeded is in the task's own row: most tasks have no row here."""
+
+    task = models.ForeignKey(DurableTask, on_delete=models.CASCADE, related_name="failed_attempts")
+    number = models.IntegerField(help_text="Counted from one.")
+    published_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(db_default=Now())
+    worker = models.CharField(max_length=255, blank=True)
+    error = models.TextField()
+    traceback = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.task_id}"
+
+
+class Tally(models.Model):
+    """
+    How many tasks came to what, counted in the transaction that made it so.
+
+    The counts of one task are spread over slots, one for each process, so that nobody waits for another
+    one's transaction; see :mod:`celery_ledger.rows.tally`.
+    """
+
+    class Outcome(models.TextChoices):
+        #: Handed to the broker; ``messages`` says in how many messages.
+        PUBLISHED = "published"
+        SUCCEEDED = "succeeded"
+        #: Failed and due again.
+        RETRIED = "retried"
+        DEAD = "dead"
+        #: Brought back because its message or its worker was gone.
+        RESCUED = "rescued"
+        REPLAYED = "replayed"
+        DISCARDED = "discarded"
+        #: A person, or the caller, ended it before it had run.
+        CANCELLED = "cancelled"
+
+    pk = models.CompositePrimaryKey("queue", "name", "outcome", "bucket", "slot")
+    queue = models.CharField(max_length=64)
+    name = models.CharField(max_length=255)
+    outcome = models.CharField(max_length=9, choices=Outcome)
+    bucket = models.SmallIntegerField(help_text="Which of the lag histogram's buckets; 0 for all but successes.")
+    slot = models.SmallIntegerField()
+    rows = models.BigIntegerField()
+    messages = models.BigIntegerField(default=0)
+    seconds = models.FloatField(default=0, help_text="Sum of the lags.")
+
+    def __str__(self) -> str:
+        return f"{self.rows} {self.name} {self.outcome}"
+
+
+class QueueSample(models.Model):
+    """A queue's figures at one moment, taken every ten seconds. What is counted is counted from the beginning."""
+
+    pk = models.CompositePrimaryKey("at", "queue")
+    at = models.DateTimeField(help_text="A multiple of ten seconds.")
+    queue = models.CharField(max_length=64)
+    pending = models.PositiveIntegerField()
+    published = models.PositiveIntegerField()
+    running = models.PositiveIntegerField()
+    dead = models.PositiveIntegerField()
+    retrying = models.PositiveIntegerField(db_default=0, help_text="Of those pending, how many failed before.")
+    oldest_pending_seconds = models.FloatField(null=True)
+    messages = models.PositiveIntegerField(null=True, help_text="Waiting at the broker; null: nobody could say.")
+    succeeded = models.BigIntegerField()
+    failed = models.BigIntegerField(help_text="Attempts that failed.")
+    lag = models.FloatField(help_text="Seconds from due to done, summed up.")
+
+    def __str__(self) -> str:
+        return f"{self.queue} at {self.at}"
+
+
+class Heartbeat(models.Model):
+    """A process of the machinery that says now and then that it is at work."""
+
+    class Kind(models.TextChoices):
+        RELAY = "relay"
+        WORKER = "worker"
+
+    process = models.CharField(max_length=255, primary_key=True, help_text="Such as relay 4711 at host-1.")
+    kind = models.CharField(max_length=6, choices=Kind)
+    state = models.CharField(max_length=64, help_text="What it says of itself; ok if nothing is wrong.")
+    started_at = models.DateTimeField(db_default=Now())
+    beaten_at = models.DateTimeField(db_default=Now())
+    queues = models.JSONField(default=list, help_text="A worker's.")
+    active = models.PositiveIntegerField(default=0, help_text="Messages that a worker has in its hands.")
+    received = models.BigIntegerField(default=0, help_text="Messages that a worker has taken since it started.")
+    received_at = models.DateTimeField(db_default=Now(), help_text="When that was last seen to change.")
+
+    def __str__(self) -> str:
+        return f"{self.process}: {self.state}"
+
+
+class Canary(models.Model):
+    """The last message that went through a queue only to see whether anybody takes messages from it."""
+
+    queue = models.CharField(max_length=64, primary_key=True)
+    sent_at = models.DateTimeField(db_default=Now(), help_text="When the oldest one was sent that has not come back.")
+    repeated_at = models.DateTimeField(db_default=Now(), help_text="When one was sent last.")
+    seen_at = models.DateTimeField(null=True, help_text="When a worker took one last.")
+
+    class Meta:
+        verbose_name_plural = "canaries"
+
+    def __str__(self) -> str:
+        return f"canary of {self.queue}"

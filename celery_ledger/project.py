@@ -1,0 +1,79 @@
+"""The project's Celery app, and all its tasks."""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+from celery import Celery, _state
+from celery.app.utils import find_app as find_app_in
+
+__all__ = ["AppNotFoundError", "find_app", "import_tasks"]
+
+#: What Celery calls the app that it makes itself where nobody has made one: no project's.
+FALLBACK: Final = "default"
+
+
+class AppNotFoundError(LookupError):
+    """No Celery app is imported, and none is where a project has it."""
+
+    def __init__(self, places: list[str]) -> None:
+        super().__init__(
+            f"This project's Celery app cannot be found. It would be in {' or '.join(places) or 'proj.celery'}; if it "
+            "is elsewhere, import it in the __init__.py of the package that has the settings: "
+            "from .celery import app as celery_app"
+        )
+
+
+def find_app() -> Any:
+    """
+    Return the project's Celery app. One that nobody has imported yet is looked for beside the settings.
+
+    Raises:
+        AppNotFoundError: there is none.
+    """
+    # Asked otherwise, Celery would make an app of its own, and that would be the one of every other thread for good.
+    # Nor is it one what celery.contrib.testing puts there, to catch tests that depend on it.
+    known = [app for app in (_state._tls.current_app, _state.default_app) if isinstance(app, Celery)]
+    made = [app for app in known if app.main != FALLBACK]
+    if made:
+        return made[0]
+    places = _places()
+    for place in places:
+        if _is_module(place):
+            import_module(place)
+            app = find_app_in(place)
+            if known or _state.default_app is None:
+                app.set_current()
+                app.set_default()
+            return app
+    raise AppNotFoundError(places)
+
+
+def _places() -> list[str]:
+    """Return where a Celery app is looked for: the modules called celery in and above the settings' package."""
+    package = os.environ.get("DJANGO_SETTINGS_MODULE", "").rpartition(".")[0]
+    places = []
+    while package:
+        places.append(f"{package}.celery")
+        package = package.rpartition(".")[0]
+    return places
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def import_tasks() -> None:
+    """
+    Import all modules that declare tasks, as a worker does when it starts.
+
+    Celery's own way would set Django up once more, and with it every logger. Raises what :func:`find_app` raises.
+    """
+    app = find_app()
+    app.autodiscover_tasks(force=True)
+    for module in app.loader.default_modules:
+        app.loader.import_task_module(module)

@@ -1,0 +1,51 @@
+"""
+Promises that ``manage.py outbox verify`` checks against the database.
+
+Each app registers its own in ``ready()``; this package knows only the ledger's.
+"""
+
+from collections.abc import Callable, Iterable
+
+from django.db.models import CharField, Exists, OuterRef, Q, Value
+from django.db.models.functions import Cast, Concat
+
+from celery_ledger.models import REDELIVERIES, DurableTask, Forgone, Reaction
+
+__all__ = ["is_owed", "promises", "register"]
+
+Violations = Callable[[], Iterable[str]]
+
+_promises: dict[str, Violations] = {}
+
+
+def register(promise: str, violations: Violations) -> None:
+    """
+    Have ``promise``, a sentence, checked: ``violations`` yields a line for each thing that breaks it.
+
+    Raises:
+        ValueError: somebody else registered the same sentence.
+    """
+    if _promises.setdefault(promise, violations) is not violations:
+        raise ValueError(f"The promise {promise!r} is registered already.")
+
+
+def promises() -> dict[str, Violations]:
+    """Return every registered promise with the function that finds what breaks it."""
+    return dict(_promises)
+
+
+def is_owed(task: str, *, receiver: str, model: str, moment: str) -> Q:
+    """
+    Return the condition, for a query of ``model``, that the ledger accounts for what a row lacks.
+
+    ``task`` has still to run, or was given up: by a dead letter that a person knows of, or by that person, also
+    if the task has been pruned since. Or the ``receiver`` that would enqueue it failed and is to be sent its
+    signal again. Or the receiver was not there yet at the row's ``moment``.
+    """
+    subject = Concat(Value(f"{model}:"), Cast(OuterRef("pk"), CharField()))
+    in_ledger = DurableTask.objects.filter(
+        Q(name=task) | Q(name__in=REDELIVERIES, kwargs__dispatch_uid=receiver), subject=subject
+    ).exclude(status=DurableTask.Status.SUCCEEDED)
+    given_up = Forgone.objects.filter(Q(name=task) | Q(name__in=REDELIVERIES, receiver=receiver), subject=subject)
+    not_there_yet = Reaction.objects.filter(receiver=receiver, since__gt=OuterRef(moment))
+    return Q(Exists(in_ledger)) | Q(Exists(given_up)) | Q(Exists(not_there_yet))

@@ -1,0 +1,48 @@
+"""
+Since when each receiver of a durable signal is there, noted by ``manage.py migrate``.
+
+A reaction that is added later owes nothing to what happened before: ``outbox verify`` asks
+:mod:`celery_ledger.promises`, which reads what is noted here.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections
+from django.utils import timezone
+
+from celery_ledger.models import Reaction
+from celery_ledger.signals import durable_signals
+
+#: While a deploy lasts, processes of the last release go on without the new receivers.
+DEPLOY = timedelta(minutes=15)
+#: The migration that made the table.
+FIRST = "0001_initial"
+
+
+def note_new(plan: Any = (), using: str = "default", **kwargs: Any) -> None:
+    """
+    Note the receivers that were not there when the database was migrated last.
+
+    When the ledger's tables are made, all are there since the beginning. Where they are not made yet, for another app
+    alone was migrated, nothing is noted.
+    """
+    if Reaction._meta.db_table not in connections[using].introspection.table_names():
+        return
+    applied = {
+        migration.name for migration, backwards in plan if migration.app_label == "celery_ledger" and not backwards
+    }
+    reactions = Reaction.objects.using(using)
+    known = set(reactions.values_list("receiver", flat=True))
+    since: datetime | None = timezone.now() + DEPLOY
+    if not known and FIRST in applied:
+        since = None
+    reactions.bulk_create(
+        (
+            Reaction(receiver=uid, since=since)
+            for signal in durable_signals()
+            for (uid, _), *_ in signal.receivers
+            if uid not in known
+        ),
+        ignore_conflicts=True,
+    )

@@ -1,0 +1,40 @@
+"""
+Tasks that must not be run twice, and whose worker is gone: dead letters, for a person.
+
+A task says so by ``acks_late=False``. Whether its effect happened, nobody can tell. The relay's sweep calls this before
+it brings back what other workers left.
+"""
+
+from celery import Celery
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from celery_ledger.errors import WorkerDiedError
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import attempts, ledger, results
+from celery_ledger.rows.results import Outcome
+from celery_ledger.rows.wording import words_of
+
+#: Rows that one sweep looks at, at the most.
+PORTION = 500
+
+
+def bury_abandoned(app: Celery) -> int:
+    """Turn rows whose lease is over, of tasks that run at most once, into dead letters; return how many."""
+    names = [name for name, task in app.tasks.items() if getattr(task, "durable", False) and not task.acks_late]
+    if not names:
+        return 0
+    abandoned = DurableTask.objects.filter(
+        lease_until__lt=Now(), status=DurableTask.Status.RUNNING, name__in=names
+    ).order_by("lease_until")
+    skip = connection.features.has_select_for_update_skip_locked
+    error = WorkerDiedError("the worker was lost, and the task says that it is not to be run twice")
+    buried = 0
+    with transaction.atomic():
+        locked = abandoned.select_for_update(skip_locked=skip).values_list("id", flat=True)
+        for row in ledger.in_flight(list(locked[:PORTION])):
+            if ledger.fail(row, words_of(error), dead=True, delay=0, counted=True):
+                results.record([Outcome(row.id, results.FAILURE, error)])
+                attempts.record_failure(row, words_of(error), "")
+                buried += 1
+    return buried

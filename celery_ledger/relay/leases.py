@@ -1,0 +1,44 @@
+"""
+Leases of rows whose messages still wait at the broker: as long as they wait there, nothing is amiss.
+
+A queue whose tasks take long keeps messages waiting for longer than a lease. The relay, which asks the broker
+how many wait in each queue, renews as many rows: a queue is a line, so those that were published last wait.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from celery import Celery
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from celery_ledger.models import DurableTask
+from celery_ledger.relay.bundle import size_of
+
+#: A lease is renewed when less than this part of it is left: a worker that takes the message has the rest.
+RENEWED_BELOW = 2 / 3
+#: Rows that one look renews at the most.
+MOST_RENEWED = 10_000
+
+
+def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float) -> int:
+    """Renew the leases of the rows that ``messages`` waiting messages of ``queue`` carry; return how many were."""
+    published = DurableTask.objects.filter(lease_until__isnull=False, status=DurableTask.Status.PUBLISHED, queue=queue)
+    ending = published.filter(lease_until__lt=Now() + timedelta(seconds=lease * RENEWED_BELOW))
+    if messages < 1 or not ending.exists():
+        return 0
+    waiting: list[UUID] = []
+    left = float(messages)
+    latest = published.order_by("-published_at", "-id").values_list("id", "name", "lapses")
+    for id, name, lapses in latest[:MOST_RENEWED]:
+        if left < 1e-6:  # Parts of a message do not add up to a whole one.
+            break
+        waiting.append(id)
+        left -= 1 / size_of(app, name, lapses)
+    with transaction.atomic():
+        mine = ending.filter(id__in=waiting).order_by("id")
+        free = mine.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+        ids = list(free.values_list("id", flat=True))
+        return DurableTask.objects.filter(id__in=ids, status=DurableTask.Status.PUBLISHED).update(
+            lease_until=Now() + timedelta(seconds=lease)
+        )

@@ -1,0 +1,61 @@
+"""
+Limits of a queue that hold for the whole cluster: so many tasks a second, so many at once.
+
+Kept by the relays, however many, on the way to the broker: whoever claims for a limited queue holds the
+limit's row meanwhile. A queue without a limit costs nothing here.
+"""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from celery_ledger import clock
+from celery_ledger.models import DurableTask, QueueLimit
+from celery_ledger.rows import ledger
+
+Status = DurableTask.Status
+#: What a rate allows at once after a pause, in seconds' worth; at least one task.
+BURST = 0.2
+
+
+def limited_queues() -> set[str]:
+    """Return the queues that have a limit."""
+    return set(QueueLimit.objects.values_list("queue", flat=True))
+
+
+def claim(queue: str, *, room: int, lease: float) -> list[ledger.Claimed]:
+    """
+    Claim due rows of ``queue``, at most ``room``, as far as its limits allow now; see :func:`ledger.claim`.
+
+    A row counts against the rate when it is claimed, at every attempt, and against what may be at once from
+    then until it has ended or is due again.
+    """
+    with transaction.atomic():
+        limit = QueueLimit.objects.select_for_update().filter(queue=queue).first()
+        if limit is None:
+            return ledger.claim({queue: room}, lease=lease, limit=room)
+        now = clock.now()
+        allowance = _allowance(limit, now)
+        allowed = room if allowance is None else min(room, int(allowance))
+        if limit.concurrency is not None:
+            allowed = min(allowed, limit.concurrency - _in_flight(queue))
+        rows = ledger.claim({queue: allowed}, lease=lease, limit=room) if allowed > 0 else []
+        if rows and allowance is not None:
+            limit.allowance, limit.counted_at = allowance - len(rows), now
+            limit.save(update_fields=["allowance", "counted_at"])
+    return rows
+
+
+def _allowance(limit: QueueLimit, now: datetime) -> float | None:
+    """Return how many tasks the rate allows by now; None: any number."""
+    if limit.per_second is None:
+        return None
+    passed = max(0.0, (now - limit.counted_at).total_seconds())
+    return min(max(1.0, limit.per_second * BURST), limit.allowance + passed * limit.per_second)
+
+
+def _in_flight(queue: str) -> int:
+    """Return how many tasks of ``queue`` are at the broker or in workers' hands."""
+    return DurableTask.objects.filter(
+        lease_until__isnull=False, status__in=[Status.PUBLISHED, Status.RUNNING], queue=queue
+    ).count()

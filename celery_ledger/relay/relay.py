@@ -1,0 +1,437 @@
+"""
+The relay: due rows of the ledger become messages at the broker.
+
+Run by ``manage.py relay``, as many as one likes. It claims rows under a lease, commits, and only then
+speaks to the broker, so that a broker that stalls holds no lock. It lets only a limited number of
+messages wait in each queue; the rest of a backlog waits in the ledger, where priorities hold and the
+broker's memory is not needed. Rows of a task with a ``batch_size`` share messages: as many as are due.
+At idle that is one row, at once. It also says when a schedule is late, since the beat that should may be away.
+
+It serves the queues of the project's Celery app. Where tasks may name others, as they may by default, it looks once a
+second which ones the ledger's rows name, and serves those as well.
+
+It ends when it is told to, and by nothing else: a broker or database that is away is waited for, a queue that
+the broker refuses is left alone for a while, a row that cannot be published too, and whatever else fails is
+named by its heartbeat and tried again.
+"""
+
+import logging
+import random
+import time
+from collections import Counter
+from uuid import UUID
+
+from celery import Celery
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection, transaction
+
+from celery_ledger import conf
+from celery_ledger.faults import crash_point
+from celery_ledger.models import DurableTask, Heartbeat, Tally
+from celery_ledger.relay import expiring, leases, limits
+from celery_ledger.relay.abandoned import bury_abandoned
+from celery_ledger.relay.broker import Broker, RefusedError
+from celery_ledger.relay.bundle import Message, bundle
+from celery_ledger.relay.rounds import rounds
+from celery_ledger.relay.set_back import ClockWatch
+from celery_ledger.relay.wakeup import doorbell
+from celery_ledger.rows import ledger, tally
+from celery_ledger.supervision import REFUSED_PAUSES, Refusals, Troubles
+from celery_ledger.watch import canaries, heartbeats, samples
+
+logger = logging.getLogger(__name__)
+
+CLAIM_LIMIT = 1_000  # rows a turn
+LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
+HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
+SWEEP_INTERVAL = 1.0  # seconds
+#: A published row is missed when its queue is empty at the broker and nobody has held it for so long.
+MISSED_AFTER = 5.0  # seconds
+#: A worker that has just emptied a queue has begun with what it took after so long, in seconds.
+TAKEN_WITHIN = 0.25
+BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
+#: Seconds until a row that could not be published is tried again.
+UNPUBLISHED_PAUSE = 60.0
+#: A queue that rows named is left when nothing was published into it for so long; a row that names it brings it back.
+UNUSED_AFTER = 600.0  # seconds
+TROUBLE_PAUSE = 1.0  # seconds from a turn that failed to the next
+CANARY_TASK = "celery_ledger.tasks.see_canary"
+
+
+class Relay:
+    """Publishes due rows until it is stopped."""
+
+    def __init__(self, app: Celery, *, window: int, lease: float) -> None:
+        if window < 1:
+            raise ValueError(f"window must be at least one message, got {window}")
+        if lease <= MISSED_AFTER:
+            raise ValueError(f"lease must be over {MISSED_AFTER} seconds, got {lease}")
+        self.app = app
+        self.window = window
+        self.lease = lease
+        self.broker = Broker(app)
+        self.broker_errors = self.broker.errors
+        self.doorbell = doorbell()
+        self._stopping = False
+        self._queues = list(app.amqp.queues)
+        self._found: dict[str, float] = {}  # queues that rows named, and when each was used last
+        self._paused: set[str] = set()
+        self._limited: set[str] = set()
+        self._held: set[str] = set()  # limited queues with due work that their limits keep back
+        self._refused = Refusals()  # queues of which the broker takes nothing
+        self._was_cut_off = False  # from the database or the broker, since canaries were sent
+        self._was_due = False  # whether the last wait ended because work was due
+        self._clock = ClockWatch()
+        self.troubles = Troubles(logger)
+        self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # messages at the broker, at the most
+        self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
+        self._is_full = False  # whether some queue's window was, at the last turn
+        self._next_sweep = 0.0
+        self._said = ""  # by its heartbeat
+        self._next_word = 0.0
+        self._refusals = 0
+        self._refused_for: set[str] = set()  # what has been logged of the present outage
+        self._next_sample = 0.0
+        began = time.monotonic()
+        self._rounds = {round: began + round.every for round in rounds()}  # when each is made next
+        self._published: Counter[tuple[str, str]] = Counter()  # rows by queue and name that are not in the tally yet
+        self._messages: Counter[tuple[str, str]] = Counter()
+
+    def stop(self, *_: object) -> None:
+        """End :meth:`run` after the turn at hand. May be called by a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped. A database or broker that goes away is waited for."""
+        connection.close()
+        while not self._stopping:
+            try:
+                with self.troubles.caught("a turn"):
+                    self._go_round()
+                if self.troubles.has("a turn"):
+                    self._rest(TROUBLE_PAUSE)
+            except DatabaseError as error:
+                logger.warning("The database is away, the relay waits for it: %s", error)
+                connection.close()
+                self._was_cut_off = True
+                self._rest(1.0)
+        try:
+            with self.troubles.caught("the end"):
+                self.broker.close()
+                self._count_published()
+                heartbeats.end(Heartbeat.Kind.RELAY)
+        except DatabaseError as error:
+            logger.warning("The database is away, the relay ends without a word: %s", error)
+
+    def _go_round(self) -> None:
+        began = time.monotonic()
+        close_old_connections()
+        self.sweep_if_due()
+        published = self.turn()
+        if self._refusals:
+            self._say_if_due()
+            self._rest(BROKER_PAUSES[min(self._refusals, len(BROKER_PAUSES)) - 1])
+        elif published or self._is_full:
+            self._was_due = False
+            self._rest(LINGER - (time.monotonic() - began))
+        elif self._was_due:
+            self._was_due = False
+            self._rest(HELD_PAUSE)  # What was due is locked by somebody else: to look at once would be to spin.
+        else:
+            self._hold_back()
+            pause = max(0.0, self._next_sweep - time.monotonic())
+            pause = min([pause, *(self._refused[queue].until - began for queue in self._refused.resting())])
+            self.doorbell.wait(min(pause, HELD_PAUSE) if self._held else pause, self._work_is_due)
+
+    def turn(self) -> int:
+        """Claim what is due and fits into the window, publish it, return how many rows went out."""
+        rooms = self._rooms()
+        limited = {queue: rooms.pop(queue) for queue in self._limited & rooms.keys()}
+        rows = ledger.claim(rooms, lease=self.lease, limit=CLAIM_LIMIT)
+        for queue, room in limited.items():
+            rows += limits.claim(queue, room=min(room, CLAIM_LIMIT), lease=self.lease)
+        if not rows:
+            return 0
+        crash_point("relay.after_claim")
+        messages = list(bundle(self.app, rows))
+        names = {row.id: row.name for row in rows}
+        published: list[Message] = []
+        refused: dict[str, list[UUID]] = {}
+        for number, message in enumerate(messages):
+            if message.queue in refused:
+                refused[message.queue] += message.ids
+                continue
+            try:
+                published += self._publish(message)
+            except self.broker_errors as error:
+                ledger.release([id for ids in refused.values() for id in ids])
+                self._broker_refused(error, messages[number:])
+                return 0
+            except RefusedError as error:
+                self._queue_refused(message.queue, error)
+                refused[message.queue] = list(message.ids)
+        if refused:
+            ledger.release([id for ids in refused.values() for id in ids])
+        self._broker_accepted()
+        for message in published:
+            self._waiting[message.queue] += 1
+            self._messages[message.queue, message.name] += 1
+            self._published.update((message.queue, names[id]) for id in message.ids)
+        used = {message.queue for message in published}
+        self._found |= dict.fromkeys(used & self._found.keys(), time.monotonic())
+        for queue in used:
+            # Twice what they carry now, or a window of small messages would stay one while workers fall behind.
+            in_queue = [min(2 * len(message.ids), message.most) for message in published if message.queue == queue]
+            self._rows_a_message[queue] = sum(in_queue) / len(in_queue)
+        return sum(len(message.ids) for message in published)
+
+    def _publish(self, message: Message) -> list[Message]:
+        """
+        Publish the rows of a message, and return the messages that they went out in.
+
+        What cannot be published, for whatever reason lies in it, is found by halves and refused alone.
+        """
+        not_its_own: tuple[type[BaseException], ...] = (*self.broker_errors, RefusedError)
+        try:
+            self.broker.publish(message.queue, message.name, message.ids)
+        except not_its_own:
+            raise
+        except Exception as error:
+            if len(message.ids) > 1:
+                return [part for half in message.halves() for part in self._publish(half)]
+            [id] = message.ids
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            logger.exception(
+                "%s %s cannot be published; it is tried again in %g s.", message.name, id, UNPUBLISHED_PAUSE
+            )
+            self.troubles.note("a task cannot be published", seconds=2 * UNPUBLISHED_PAUSE)
+            ledger.refuse(id, f"could not be published: {text}", delay=UNPUBLISHED_PAUSE)
+            return []
+        crash_point("relay.after_publish")
+        self._refused.pop(message.queue, None)
+        return [message]
+
+    def sweep_if_due(self) -> None:
+        """
+        Once a second: bring back rows whose lease is over or whose message is lost; heed pauses.
+
+        Each step by itself: one that fails keeps no other from being made.
+        """
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return
+        # Not in step with workers that ask Redis once a second, or the same one would get a lone message each time.
+        self._next_sweep = now + SWEEP_INTERVAL * random.uniform(0.75, 1.25)  # noqa: S311 - guards no secret
+        caught = self.troubles.caught
+        self._say_if_due()
+        with caught("reading the switches"):
+            self._paused = ledger.paused_queues()
+            self._limited = limits.limited_queues()
+        if self.app.conf.task_create_missing_queues:
+            with caught("looking for queues"):
+                self._look_for_queues()
+        with caught("looking at the database's clock"):
+            self._clock.look()
+        with caught("bringing back what is lost"):
+            self._bring_back()
+        self._say_if_due()
+        with caught("cancelling what has expired"):
+            expiring.cancel_expired()
+        with caught("counting"):
+            self._count_published()
+        if now >= self._next_sample:
+            self._next_sample = now + samples.INTERVAL / 2
+            with caught("taking samples"):
+                samples.take(self._depths())
+            with caught("sending canaries"):
+                self._send_canaries()
+            self._say_if_due()
+        for round in [round for round, at in self._rounds.items() if now >= at]:
+            self._rounds[round] = now + round.every
+            with caught(round.what):
+                if (pause := round.make()) is not None:
+                    self._rounds[round] = now + pause
+
+    def _look_for_queues(self) -> None:
+        """Serve the queues that rows name, whatever the app has; leave those that have long been of no use."""
+        for queue in ledger.unknown_queues(self._queues):
+            self._serve(queue)
+        now = time.monotonic()
+        for queue in [queue for queue, used in self._found.items() if now - used > UNUSED_AFTER]:
+            self._queues.remove(queue)
+            for known in (self._found, self._waiting, self._rows_a_message, self._refused):
+                known.pop(queue, None)
+
+    def _serve(self, queue: str) -> None:
+        logger.info("The ledger has tasks for the queue %s, which is served from now on.", queue)
+        self._queues.append(queue)
+        self._found[queue] = time.monotonic()
+        self._waiting[queue] = self.window  # At the most, so that the broker is asked.
+        self._rows_a_message[queue] = 1.0
+
+    def _bring_back(self) -> None:
+        """Bring back rows that went unheard of, but for those whose messages still wait at the broker."""
+        lapsed = 0
+        statuses = [DurableTask.Status.RUNNING]
+        try:
+            self.broker.refuse_eviction()
+            for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
+                if queue not in self._waiting:
+                    if not self.app.conf.task_create_missing_queues:
+                        continue  # The next release's: its relays look after it.
+                    self._serve(queue)
+                try:
+                    self._waiting[queue] = self.broker.depth(queue)
+                except RefusedError as error:
+                    self._queue_refused(queue, error)
+                    continue
+                if self._waiting[queue] == 0:
+                    time.sleep(TAKEN_WITHIN)
+                    lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
+                else:
+                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease)
+            statuses.append(DurableTask.Status.PUBLISHED)
+        except self.broker_errors as error:
+            self._broker_refused(error, [])  # Nobody can say whether it has them, and nothing could be published.
+        if buried := bury_abandoned(self.app):
+            logger.error("%d tasks that are not to be run twice lost their worker: they are dead letters.", buried)
+        lapsed += ledger.lapse_expired(statuses)
+        if lapsed:
+            logger.warning("%d tasks went unheard of and are published again.", lapsed)
+
+    def _say_if_due(self) -> None:
+        """
+        Say that this relay is at work, every few seconds.
+
+        Between all that may wait for a broker that has fallen silent, or a relay that waits would be taken for stalled.
+        """
+        state = self._state()
+        if state == self._said and time.monotonic() < self._next_word:
+            return
+        with self.troubles.caught("saying that it is at work"):
+            heartbeats.beat(Heartbeat.Kind.RELAY, state, queues=self._queues)
+            self._said, self._next_word = state, time.monotonic() + samples.INTERVAL / 2
+
+    def _state(self) -> str:
+        """Return what there is to say of this relay: ``ok``, or what is wrong."""
+        wrong = [heartbeats.BROKER_AWAY] * bool(self._refusals)
+        if self._refused:
+            wrong.append(f"the broker refuses {', '.join(sorted(self._refused))}")
+        return "; ".join([*wrong, *self.troubles])[: heartbeats.LONGEST_STATE] or heartbeats.OK
+
+    def _depths(self) -> dict[str, int | None]:
+        """Return how many messages wait in each queue; nothing while the broker is away."""
+        depths: dict[str, int | None] = {}
+        try:
+            for queue in self._queues:
+                try:
+                    depths[queue] = self.broker.depth(queue)
+                except RefusedError as error:
+                    self._queue_refused(queue, error)
+        except self.broker_errors as error:
+            self._broker_refused(error, [])
+            return {}
+        self._broker_accepted()
+        return depths
+
+    def _send_canaries(self) -> None:
+        """Put a message into every queue whose last one came back, to see whether workers take it."""
+        if self._refusals:
+            self._was_cut_off = True
+            return
+        if self._was_cut_off:
+            canaries.start_anew()
+            self._was_cut_off = False
+        try:
+            for queue in canaries.due(self._queues):
+                try:
+                    self.broker.publish(queue, CANARY_TASK, [])
+                    self._refused.pop(queue, None)
+                except RefusedError as error:
+                    self._queue_refused(queue, error)
+        except self.broker_errors as error:
+            self._broker_refused(error, [])
+
+    def _count_published(self) -> None:
+        """Add what was published since the last time to the tally; a relay that is killed forgets a second of it."""
+        keys = self._published.keys() | self._messages.keys()
+        if not keys:
+            return
+        with transaction.atomic():
+            tally.add(
+                Tally.Outcome.PUBLISHED,
+                [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],
+            )
+        self._published.clear()
+        self._messages.clear()
+
+    def _hold_back(self) -> None:
+        """Note which limited queues have due work: it must not keep the relay awake, and is looked at soon."""
+        limited = self._limited - self._paused
+        self._held = limited if limited and ledger.any_due(limited) else set()
+
+    def _work_is_due(self) -> bool:
+        kept = self._paused | self._held | self._refused.resting()
+        self._was_due = ledger.any_due([queue for queue in self._queues if queue not in kept])
+        return self._was_due
+
+    def _rooms(self) -> dict[str, int]:
+        """Return how many rows each queue may have published now, without overfilling its window."""
+        rooms = {}
+        self._is_full = False
+        resting = self._refused.resting()
+        for queue in self._queues:
+            if queue in self._paused or queue in resting:
+                continue
+            if queue in self._refused:
+                rooms[queue] = 1  # To see whether it is taken by now.
+                continue
+            if self._waiting[queue] >= self.window:
+                try:
+                    self._waiting[queue] = self.broker.depth(queue)
+                except RefusedError as error:
+                    self._queue_refused(queue, error)
+                    continue
+                except self.broker_errors as error:
+                    self._broker_refused(error, [])
+                    return {}
+                self._is_full |= self._waiting[queue] >= self.window
+            rooms[queue] = int((self.window - self._waiting[queue]) * self._rows_a_message[queue])
+        return rooms
+
+    def _broker_refused(self, error: BaseException, unpublished: list[Message]) -> None:
+        ledger.release([id for message in unpublished for id in message.ids])
+        if str(error) not in self._refused_for:
+            logger.warning("The broker is away or refuses; tasks wait in the ledger: %s", error)
+            self._refused_for.add(str(error))
+        self._refusals += 1
+        self._close_broker()
+
+    def _close_broker(self) -> None:
+        try:
+            self.broker.close()
+        except self.broker_errors:
+            logger.debug("The broken connection could not be closed in order.", exc_info=True)
+
+    def _queue_refused(self, queue: str, error: BaseException) -> None:
+        """Leave a queue alone for a while: the broker works and does not take what is for it."""
+        times = self._refused.note(queue)
+        if times == 1:
+            logger.warning("The broker refuses messages for %s; its tasks wait in the ledger: %s", queue, error)
+        if times >= len(REFUSED_PAUSES):
+            self._close_broker()  # RabbitMQ 3.10 refuses for ever on a channel whose queue's limit was taken off.
+
+    def _broker_accepted(self) -> None:
+        if self._refusals:
+            logger.info("The broker is back.")
+        self._refusals = 0
+        self._refused_for.clear()
+
+    def _rest(self, seconds: float) -> None:
+        if seconds > 0 and not self._stopping:
+            time.sleep(seconds)
+
+
+def relay_from_settings(app: Celery) -> Relay:
+    """Return a relay as the settings have it."""
+    return Relay(app, window=conf.QUEUE_WINDOW.value, lease=conf.PUBLISHED_LEASE.value)

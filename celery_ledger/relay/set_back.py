@@ -1,0 +1,85 @@
+"""
+A database clock that is set back: what was due stays due.
+
+All times of the ledger are the database's. Set back by two minutes, by hand, by NTP or by a failover to a server
+whose clock is behind, it would keep everything that was due waiting for two minutes more. A relay compares the
+clock with the time that has passed here; once a step back is seen, what was due by the old time is due now.
+"""
+
+import logging
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Max, QuerySet
+from django.db.models.functions import Least, Now
+
+from celery_ledger import clock, conf
+from celery_ledger.models import DurableTask, Heartbeat, QueueLimit
+from celery_ledger.watch import canaries
+
+logger = logging.getLogger(__name__)
+
+Status = DurableTask.Status
+#: A step back of less is not worth a word, in seconds.
+LEAST = 1.0
+#: How often processes say that they are at work, so that their last word may be as old.
+SPEAK_EVERY = timedelta(seconds=5)
+#: Rows that one transaction changes at the most.
+PORTION = 5_000
+
+
+class ClockWatch:
+    """Compares the database's clock with the time that has passed since the last look."""
+
+    def __init__(self) -> None:
+        self._seen: datetime | None = None
+        self._at = 0.0  # By the monotonic clock.
+
+    def look(self) -> None:
+        """Notice a step back since the last look, and mend what it did."""
+        before = time.monotonic()
+        now = clock.now()
+        # Looking takes time, and is counted so that it never looks like a step.
+        expected = self._expected(now, before)
+        self._seen, self._at = now, time.monotonic()
+        step = (expected - now).total_seconds()
+        if step > LEAST:
+            logger.warning("The database's clock was set back by %.0f s. What was due stays due.", step)
+            mend(expected)
+
+    def _expected(self, now: datetime, at: float) -> datetime:
+        """Return what time it should be; a relay that has just begun goes by what processes said last."""
+        if self._seen is not None:
+            return self._seen + timedelta(seconds=at - self._at)
+        latest: datetime | None = Heartbeat.objects.aggregate(latest=Max("beaten_at"))["latest"]
+        return latest + SPEAK_EVERY if latest and latest - now > timedelta(seconds=LEAST) else now
+
+
+def mend(until: datetime) -> None:
+    """Have everything due now that was due by ``until``, which the clock had reached before it was set back."""
+    was_due = DurableTask.objects.filter(status=Status.PENDING, available_at__gt=Now(), available_at__lte=until)
+    _in_portions(was_due, available_at=Now())
+    for status, lease in (
+        (Status.PUBLISHED, conf.PUBLISHED_LEASE.value),
+        (Status.RUNNING, conf.RUNNING_LEASE.value),
+    ):
+        # No lease is longer than a new one.
+        end = Now() + timedelta(seconds=lease)
+        leased = DurableTask.objects.filter(lease_until__isnull=False, status=status)
+        _in_portions(leased.filter(lease_until__gt=end), lease_until=end, published_at=Least(F("published_at"), Now()))
+    QueueLimit.objects.filter(counted_at__gt=Now()).update(counted_at=Now())
+    Heartbeat.objects.filter(beaten_at__gt=Now()).update(beaten_at=Now())
+    canaries.start_anew()
+
+
+def _in_portions(rows: "QuerySet[DurableTask]", **changes: Any) -> None:
+    """Change rows, but for those that somebody holds, a few thousand at a time."""
+    while True:
+        with transaction.atomic():
+            free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+            ids = list(free.order_by("id").values_list("id", flat=True)[:PORTION])
+            DurableTask.objects.filter(id__in=ids).update(**changes)
+        if len(ids) < PORTION:
+            return

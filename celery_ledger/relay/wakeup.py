@@ -1,0 +1,126 @@
+"""
+How a sleeping relay learns that something was enqueued, without a price for those who enqueue.
+
+PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. Whoever enqueues
+tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the
+INSERT sends a NOTIFY with its commit. A transaction that shared the lock holds it until its end, so a
+relay cannot fall asleep while a commit that did not wake it is still to come, and it looks once more
+after it got the lock.
+
+Behind a pooler a connection's session is anybody's: a lock or a LISTEN would stay with a stranger. The relay
+notices and looks twenty times a second instead.
+
+SQLite: the database counts its commits (``PRAGMA data_version``); the relay compares every 10 ms.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from django.db import connection
+
+from celery_ledger.rows.sql import ASLEEP_LOCK, WAKE_CHANNEL
+
+logger = logging.getLogger(__name__)
+
+#: Held by the one relay that may take ASLEEP_LOCK; the others look once a second.
+SLEEPER_LOCK = 4_915_003
+POLL_INTERVAL = 0.010  # seconds, SQLite
+POOLED_INTERVAL = 0.050  # seconds, behind a pooler
+
+
+class Doorbell(Protocol):
+    """What wakes a relay."""
+
+    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
+        """Return when something may have been enqueued, at the latest after ``seconds``."""
+
+
+class PostgreSQLDoorbell:
+    """The advisory-lock doorbell; where a pooler is in between, one that looks by itself."""
+
+    def __init__(self) -> None:
+        self._connected_to: object = None
+        self._is_pooled = False
+        self._is_sleeper = False
+
+    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
+        self._connect()
+        if self._is_pooled:
+            deadline = time.monotonic() + seconds
+            while not work_is_due() and time.monotonic() < deadline:
+                time.sleep(min(POOLED_INTERVAL, max(0.0, deadline - time.monotonic())))
+            return
+        if not self._is_sleeper:
+            self._is_sleeper = self._query(f"SELECT pg_try_advisory_lock({SLEEPER_LOCK})")
+        if not self._is_sleeper:
+            self._sleep(seconds)
+            return
+        pause = 0.001
+        deadline = time.monotonic() + seconds
+        while not self._query(f"SELECT pg_try_advisory_lock({ASLEEP_LOCK})"):
+            # Somebody who saw us awake has not committed yet.
+            time.sleep(pause)
+            pause = min(pause * 2, 0.020)
+            if work_is_due() or time.monotonic() > deadline:
+                return
+        try:
+            if not work_is_due():
+                self._sleep(seconds)
+        finally:
+            self._query(f"SELECT pg_advisory_unlock({ASLEEP_LOCK})")
+
+    def _connect(self) -> None:
+        """Listen on the connection of now, which is another one after the database went away."""
+        connection.ensure_connection()
+        if self._connected_to is not connection.connection:
+            self._is_sleeper = False
+            self._is_pooled = is_pooled()
+            if self._is_pooled:
+                logger.info("The database is behind a pooler: the relay looks for work every %g s.", POOLED_INTERVAL)
+            else:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"LISTEN {WAKE_CHANNEL}")
+            self._connected_to = connection.connection
+
+    def _sleep(self, seconds: float) -> None:
+        with connection.wrap_database_errors:  # Psycopg's own errors would be nobody's to catch.
+            for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
+                pass
+
+    def _query(self, sql: str) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return bool(cursor.fetchone()[0])
+
+
+def is_pooled() -> bool:
+    """Whether a pooler is between this process and PostgreSQL: the server that answers is not who greeted us."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return bool(cursor.fetchone()[0] != connection.connection.info.backend_pid)
+
+
+class SQLiteDoorbell:
+    """Looks whether anybody committed since the last look."""
+
+    def __init__(self) -> None:
+        self._seen: int | None = None
+
+    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA data_version")
+                version = cursor.fetchone()[0]
+            if version != self._seen:
+                self._seen = version
+                if work_is_due():
+                    return
+            time.sleep(POLL_INTERVAL)
+
+
+def doorbell() -> Doorbell:
+    """Return the doorbell of the database in use."""
+    return PostgreSQLDoorbell() if connection.vendor == "postgresql" else SQLiteDoorbell()

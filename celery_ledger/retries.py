@@ -1,0 +1,52 @@
+"""
+How often a failed task is tried again, and when: policies with names, which a task's ``retries`` says.
+
+Each pause is twice the last one, up to a ceiling that the policy reaches. Unless a task says otherwise, a pause
+is spread evenly between half of it and all of it, so that what failed together does not come back together.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from celery_ledger import backoff
+
+__all__ = ["BRISK", "PATIENT", "POLICIES", "Policy", "policy"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """So many retries, with pauses from ``first`` to ``longest`` seconds."""
+
+    purpose: str
+    retries: int
+    first: float
+    longest: float
+
+    def pauses(self) -> list[float]:
+        """Return the pauses before each retry, in seconds, as long as they can be."""
+        return [
+            backoff.exponential(attempt, base=self.first, ceiling=self.longest)
+            for attempt in range(1, self.retries + 1)
+        ]
+
+
+BRISK: Final = "brisk"
+PATIENT: Final = "patient"
+POLICIES: Final = {
+    BRISK: Policy("for work in our own database, where what fails for minutes needs a person", 7, 1.0, 60.0),
+    # Half of every pause, the least that chance can make of them, is still more than a day in all.
+    PATIENT: Policy("for others' servers, which may be away for a night", 59, 1.0, 3_600.0),
+}
+
+
+def policy(name: str) -> Policy:
+    """
+    Return the policy of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return POLICIES[name]
+    except KeyError:
+        raise ValueError(f"There is no retry policy {name!r}; there are {', '.join(POLICIES)}.") from None

@@ -1,0 +1,314 @@
+"""
+A call of a durable task, looked at whole when it is made.
+
+What a row cannot hold is refused here, where the call is made and its maker can still be told: the INSERT
+comes later, for all calls of a block at once, and must not fail for one of them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from celery_ledger.context import current_request_id, current_subject
+from celery_ledger.models import PRIORITIES, Priority
+from celery_ledger.uuid7 import uuid7
+
+#: Arguments are ids: this is far beyond what any task should be given, and far below what a column can hold.
+MOST_CHARACTERS: Final = 4 * 1024 * 1024
+#: SQLite reads JSON a thousand deep, and Python recurses about as far.
+DEEPEST: Final = 200
+#: A moment further ahead could not be read back by all that handle it, and is a mistake.
+FURTHEST_AHEAD: Final = timedelta(days=36_525)
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
+#: How often a row counts that it was started.
+MOST_ATTEMPTS: Final = 32_767
+_ABOUT_MESSAGES: Final = frozenset(
+    (
+        *("producer", "publisher", "connection", "router", "route_name", "task_type", "result_cls", "add_to_parent"),
+        *("retry", "retry_policy", "serializer", "compression", "delivery_mode", "mandatory", "immediate"),
+        *("root_id", "parent_id", "ignore_result", "periodic_task_name"),
+    )
+)
+#: What tools that follow a request put into every message, so that it is not missed in one that is not there.
+_TOOLS: Final = ("sentry", "baggage", "trace", "periodic_task_name", "b3", "x-", "uber-trace", "__dd", "newrelic")
+_FOLLOWS: Final = "To have something follow, enqueue it from within the task."
+_LIMITS: Final = "Set it on the task: its decorator takes time_limit and soft_time_limit."
+_QUEUES: Final = "Name a queue: apply_async(queue=...)."
+_INSTEAD: Final[dict[str, str]] = {
+    **dict.fromkeys(("link", "link_error", "chain", "chord", "group_id", "group_index"), _FOLLOWS),
+    **dict.fromkeys(("time_limit", "soft_time_limit"), _LIMITS),
+    **dict.fromkeys(("exchange", "routing_key"), _QUEUES),
+    "headers": "Nothing carries them to the body: pass it an argument.",
+    "shadow": "A task is shown by its own name.",
+    "reply_to": "Its result is in the ledger: AsyncResult(id).",
+}
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """
+    One call, as a row will hold it.
+
+    ``countdown`` is in seconds from the database's now, and so is ``expires`` unless it is a moment; ``eta`` wins
+    over ``countdown``.
+
+    ``args`` and ``kwargs`` are what :func:`arguments_as_json` returns, so that nothing changes them afterwards.
+    """
+
+    name: str
+    queue: str
+    args: str = "[]"
+    kwargs: str = "{}"
+    priority: int = Priority.NORMAL
+    countdown: float = 0.0
+    eta: datetime | None = None
+    expires: datetime | float | None = None
+    unique_key: str | None = None
+    id: UUID = field(default_factory=uuid7)
+    #: Told the id of the row that the ledger has instead, because it knows the ``unique_key``.
+    on_known: Callable[[UUID], None] | None = None
+    #: Told, if the database refuses the row after all.
+    blame: Callable[[Exception], None] | None = field(default_factory=lambda: _blame.get())
+    #: Says whether the part of a transaction in which it was made still stands; None: no part, but the whole.
+    mark: Any = None
+    subject: str | None = field(default_factory=lambda: _shortened(current_subject(), "subject"))
+    request_id: str = field(default_factory=lambda: _shortened(current_request_id(), "request_id") or "")
+
+
+_blame: ContextVar[Callable[[Exception], None] | None] = ContextVar("blame", default=None)
+
+
+@contextmanager
+def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
+    """
+    Have ``who`` told, and nobody else's calls suffer, if the database refuses calls that are made in this block.
+
+    For calls that are collected: by then, whoever made them is long gone.
+    """
+    token = _blame.set(who)
+    try:
+        yield
+    finally:
+        _blame.reset(token)
+
+
+def arguments_as_json(name: str, value: Any) -> str:
+    """
+    Return arguments of the task ``name`` as JSON that every database of the ledger keeps.
+
+    Raises:
+        TypeError: they are not JSON, or hold text that PostgreSQL does not: NUL, or half a surrogate pair.
+        ValueError: they are too large, or nested too deeply.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"The arguments of {name} must be JSON, such as ids and strings: {error}. "
+            f"Pass an object's id and load it in the task."
+        ) from None
+    if "\\u0000" in text and _NUL.search(text):
+        raise TypeError(f"The arguments of {name} must be JSON without NUL characters, which no database keeps.")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"The arguments of {name} are {len(text)} characters of JSON; {MOST_CHARACTERS} are allowed.")
+    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
+        raise ValueError(f"The arguments of {name} are nested more than {DEEPEST} deep.")
+    return text
+
+
+def checked_key(name: str, key: Any) -> str | None:
+    """
+    Return a ``unique_key`` that a row can hold.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is too long, or holds what no database keeps.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise TypeError(f"{name}: a unique_key is a string, not {key!r}.")
+    longest = _WIDTHS["unique_key"]
+    if len(key) > longest:
+        raise ValueError(f"{name}: a unique_key has at most {longest} characters, and this one {len(key)}.")
+    if not is_storable(key):
+        raise ValueError(f"{name}: a unique_key holds no NUL and no half a surrogate pair: {key!r}.")
+    return key
+
+
+def checked_name(name: Any) -> str:
+    """
+    Return a task's name that a row can hold.
+
+    Raises:
+        ValueError: it is empty, too long, or no text that a database keeps.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= _WIDTHS["name"] or not is_storable(name):
+        raise ValueError(f"A task's name has 1 to {_WIDTHS['name']} characters; this is none: {name!r}.")
+    return name
+
+
+def checked_priority(name: str, priority: Any) -> int:
+    """
+    Return a priority, 0 (first) to 9 (last).
+
+    Raises:
+        ValueError: it is none.
+    """
+    if priority is None:
+        return Priority.NORMAL
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
+        raise ValueError(f"{name}: a priority is a number from 0, which is first, to 9; not {priority!r}.")
+    return int(priority)
+
+
+def checked_countdown(name: str, countdown: Any, what: str = "a countdown") -> float:
+    """
+    Return the seconds from now until a call is due.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not finite, or lies too far ahead.
+    """
+    if countdown is None:
+        return 0.0
+    if isinstance(countdown, bool) or not isinstance(countdown, (int, float)):
+        raise TypeError(f"{name}: {what} is in seconds, not {countdown!r}.")
+    # Not finite is not between the two either, and neither is what is due long ago: that is due now.
+    if not countdown <= FURTHEST_AHEAD.total_seconds():
+        raise ValueError(f"{name}: {what} is a number of seconds, and not over a hundred years.")
+    return float(max(countdown, 0))
+
+
+def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
+    """
+    Return the moment at which a call is due, in UTC. One without a zone is meant in the project's.
+
+    Raises:
+        TypeError: it is neither a moment nor an ISO 8601 string.
+        ValueError: it lies too far ahead, or the string says no moment.
+    """
+    if eta is None:
+        return None
+    moment = parse_datetime(eta) if isinstance(eta, str) else eta
+    if moment is None:
+        raise ValueError(f"{name}: {what} of {eta!r} is no moment in ISO 8601.")
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{name}: {what} is a datetime or an ISO 8601 string, not {eta!r}.")
+    if timezone.is_naive(moment):
+        moment = timezone.make_aware(moment)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # In the first or last hours that a datetime can say.
+        moment = datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
+    if moment > timezone.now() + FURTHEST_AHEAD:
+        raise ValueError(f"{name}: {what} of {moment:%Y-%m-%d} is over a hundred years ahead.")
+    return max(moment, _EARLIEST)
+
+
+def checked_expires(name: str, expires: Any) -> datetime | float | None:
+    """
+    Return when a call is not to be run any more: a moment, or seconds from now.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it lies too far ahead, or is no moment.
+    """
+    if expires is None:
+        return None
+    if isinstance(expires, (datetime, str)):
+        return checked_eta(name, expires, "an expires")
+    return checked_countdown(name, expires, "an expires")
+
+
+def checked_id(name: str, task_id: Any) -> UUID:
+    """
+    Return the id of a row.
+
+    Raises:
+        ValueError: ``task_id`` is no UUID.
+    """
+    try:
+        return task_id if isinstance(task_id, UUID) else UUID(str(task_id))
+    except ValueError:
+        raise ValueError(f"{name}: a task_id is a UUID, as the ledger's rows have it, not {task_id!r}.") from None
+
+
+def checked_limit(name: str, max_retries: Any) -> int:
+    """
+    Return how often a task that may be retried ``max_retries`` times may be started.
+
+    Raises:
+        ValueError: it is no number of times, or more than a row counts.
+    """
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < MOST_ATTEMPTS:
+        raise ValueError(f"{name}: max_retries is a number from 0 to {MOST_ATTEMPTS - 1}, not {max_retries!r}.")
+    return max_retries + 1
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """
+    Refuse the first option that a durable call does not have, as :func:`check_option`.
+
+    What canvas says of itself comes before what it says beside that.
+    """
+    for option in sorted(options, key=lambda option: _INSTEAD.get(option) != _FOLLOWS):
+        check_option(name, option, options[option])
+
+
+def check_option(name: str, option: str, value: Any) -> None:
+    """
+    Refuse an option of Celery's that a durable call does not have; say what to do instead.
+
+    Options that are about a message, of which a row has none, are passed over, and so is what is not set.
+
+    Raises:
+        TypeError: it is one that would be missed.
+    """
+    if option in _ABOUT_MESSAGES or value is None or value in ([], (), {}):
+        return
+    if option == "headers" and all(str(header).startswith(_TOOLS) for header in value):
+        return
+    raise TypeError(f"{name}: a durable call has no option {option!r}. {_INSTEAD.get(option, '')}".rstrip())
+
+
+def is_storable(text: str) -> bool:
+    """Say whether a database keeps ``text``: PostgreSQL keeps neither NUL nor half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _shortened(text: str | None, column: str) -> str | None:
+    """Return what a row notes beside the call, as far as its column holds it: no call is refused for its story."""
+    if text is None or (is_storable(text) and len(text) <= _WIDTHS[column]):
+        return text
+    return text.encode(errors="replace").decode().replace("\0", "?")[: _WIDTHS[column]]
+
+
+def _depth(value: Any) -> int:
+    """Return how deep JSON is nested. Its reader has no bound of its own; ``json.dumps`` has seen that there is one."""
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list, tuple))
+        ]
+    return deepest

@@ -1,0 +1,106 @@
+"""How calls become rows: by one INSERT, or one for every few thousand, in the current transaction."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, OperationalError, connection
+
+from celery_ledger.rows.calls import Call
+from celery_ledger.rows.sql import statements
+
+#: What one statement carries at the most: more would only hold more memory, here and at the database.
+MOST_ROWS = 2_000
+MOST_CHARACTERS = 16 * 1024 * 1024
+_SAVEPOINT = "enqueueing"
+
+
+def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
+    """Divide calls into so many as one statement may carry."""
+    portion: list[Call] = []
+    characters = 0
+    for call in calls:
+        length = len(call.args) + len(call.kwargs)
+        if portion and (len(portion) == MOST_ROWS or characters + length > MOST_CHARACTERS):
+            yield portion
+            portion, characters = [], 0
+        portion.append(call)
+        characters += length
+    if portion:
+        yield portion
+
+
+def write_behind_savepoint(calls: Sequence[Call]) -> set[UUID]:
+    """
+    Do as :func:`write`, so that the transaction can go on if the database refuses a row.
+
+    On PostgreSQL that takes a savepoint, which travels with the statement: no further round trip.
+    """
+    if connection.vendor != "postgresql":
+        return write(calls)  # SQLite undoes the statement and nothing else.
+    driver = connection.connection
+    with connection.cursor() as cursor:
+        try:
+            with connection.wrap_database_errors, driver.pipeline():
+                driver.execute(f"SAVEPOINT {_SAVEPOINT}")
+                cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
+                driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        except OperationalError:
+            raise  # Nothing that another try would mend: the connection, a lock, the disk.
+        except DatabaseError:
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            raise
+        return set(cursor.fetchone()[1])
+
+
+def write(calls: Sequence[Call]) -> set[UUID]:
+    """Write calls by one statement, and return the ids of those that were."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
+        if connection.vendor == "postgresql":
+            return set(cursor.fetchone()[1])
+        return {UUID(id) for (id,) in cursor.fetchall()}
+
+
+def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
+    if connection.vendor == "postgresql":
+        return {
+            "ids": [call.id for call in calls],
+            "names": [call.name for call in calls],
+            "queues": [call.queue for call in calls],
+            "priorities": [int(call.priority) for call in calls],
+            "args": [call.args for call in calls],
+            "kwargs": [call.kwargs for call in calls],
+            "subjects": [call.subject for call in calls],
+            "request_ids": [call.request_id for call in calls],
+            "unique_keys": [call.unique_key for call in calls],
+            "etas": [call.eta for call in calls],
+            "countdowns": [float(call.countdown) for call in calls],
+            "expiries": [call.expires if isinstance(call.expires, datetime) else None for call in calls],
+            "lifetimes": [call.expires if isinstance(call.expires, float) else None for call in calls],
+        }
+    return {"calls": json.dumps([_as_list(call) for call in calls])}
+
+
+def _as_list(call: Call) -> list[Any]:
+    eta, expires = (
+        connection.ops.adapt_datetimefield_value(moment) if isinstance(moment, datetime) else moment
+        for moment in (call.eta, call.expires)
+    )
+    return [
+        call.id.hex,
+        call.name,
+        call.queue,
+        int(call.priority),
+        call.args,
+        call.kwargs,
+        call.subject,
+        call.request_id,
+        call.unique_key,
+        eta,
+        call.countdown,
+        expires if isinstance(expires, str) else None,
+        expires if isinstance(expires, float) else None,
+    ]

@@ -1,0 +1,23 @@
+"""Kinds of errors: what tells two of them apart, and a short name for each kind of each task."""
+
+import hashlib
+import re
+
+#: What tells two errors of one kind apart: what stands in quotes, ids and numbers; and addresses of mail.
+PARTICULARS = re.compile(
+    r"""'[^']*'|"[^"]*"|\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+(?:[.,:][0-9]+)*)"""
+)
+ADDRESSES = re.compile(r"\S+@\S+")
+
+
+def kind_of(error: str) -> str:
+    """Return what ``error`` has in common with others of its kind: its first line, without its particulars."""
+    line = error.partition("\n")[0]
+    if "@" in line:
+        line = ADDRESSES.sub("…", line)
+    return PARTICULARS.sub("…", line)
+
+
+def fingerprint(name: str, error: str) -> str:
+    """Return a short name for the kind of ``error`` of the task ``name``."""
+    return hashlib.sha256(f"{name} {kind_of(error)}".encode(errors="replace")).hexdigest()[:16]

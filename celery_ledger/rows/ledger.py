@@ -1,0 +1,441 @@
+"""
+Every change of a ledger row's status that the machine makes, and nothing else.
+
+Called by the relay (claim, release, lapse) and the consumer (complete, start, renew, finish, fail).
+Each function is one short transaction or part of the caller's. Locks are taken in id order and rows
+locked by somebody else are skipped, so that any number of relays and workers can share the work.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, QuerySet
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Greatest, Least, Now
+
+from celery_ledger.models import PRIORITIES, DurableTask, QueueSwitch, Tally
+from celery_ledger.rows import tally
+from celery_ledger.rows.kinds import fingerprint
+from celery_ledger.rows.sql import statements
+
+Status = DurableTask.Status
+#: Says how many attempts a task of this name may have; None: any number.
+LimitOf = Callable[[str], int | None]
+
+#: A message that vanished this often may be what kills its workers: its rows run alone from then on.
+SUSPECT_LAPSES = 2
+#: Lapses are counted up to here: a message can vanish for years, and the column is small.
+MOST_LAPSES = 1_000
+#: Longest error text kept in a row, in characters.
+MAX_ERROR_LENGTH = 500
+#: Rows that one sweep brings back at the most.
+SWEEP_LIMIT = 1_000
+#: Names of queues that one look finds at the most.
+MOST_UNKNOWN_QUEUES = 1_000
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A row that the relay took to publish."""
+
+    id: UUID
+    name: str
+    queue: str
+    lapses: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """A row that the consumer took to run. ``attempts`` counts this attempt already."""
+
+    id: UUID
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    attempts: int
+    attempt_limit: int | None
+    subject: str | None
+    request_id: str
+    counted: bool = True
+
+
+class AttemptsUsedUpError(Exception):
+    """A row has no attempt left: every worker that ran it died."""
+
+    def __init__(self, row: Started) -> None:
+        super().__init__("every worker that ran it died")
+        self.row = row
+
+
+# --- The relay's side -------------------------------------------------------------------
+
+
+def claim(rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
+    """
+    Turn due rows from pending to published under a lease, and return them for publishing.
+
+    ``rooms`` says how many rows each queue may have; ``lease`` is in seconds. In autocommit, as the relay
+    calls it, the claim is committed when this returns.
+    """
+    wanted = {queue: min(room, limit) for queue, room in rooms.items() if room > 0}
+    if not wanted:
+        return []
+    sql = statements(connection.vendor).claim
+    rows: list[tuple[Any, ...]] = []
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                sql,
+                {
+                    "queues": list(wanted),
+                    "rooms": list(wanted.values()),
+                    "priorities": list(PRIORITIES),
+                    "lease": lease,
+                    "limit": limit,
+                },
+            )
+            rows = cursor.fetchall()
+    else:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for queue, room in wanted.items():
+                cursor.execute(sql, {"queue": queue, "room": room, "lease": lease})
+                rows += cursor.fetchall()
+    return sorted((Claimed(_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: row.id)
+
+
+def release(ids: Collection[UUID]) -> int:
+    """Take back rows that the broker refused: pending again, as if never claimed."""
+    return DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).update(
+        status=Status.PENDING, lease_until=None
+    )
+
+
+def refuse(id: UUID, error: str, *, delay: float) -> int:
+    """Take back a row that cannot be made a message of: pending, due again in ``delay`` seconds, with the reason."""
+    return DurableTask.objects.filter(id=id, status=Status.PUBLISHED).update(
+        status=Status.PENDING, lease_until=None, available_at=_in_seconds(delay), last_error=error[:MAX_ERROR_LENGTH]
+    )
+
+
+def lapse_expired(statuses: Collection[str] = (Status.PUBLISHED, Status.RUNNING)) -> int:
+    """Bring back rows whose lease is over: the broker lost the message, or the worker its life."""
+    expired = DurableTask.objects.filter(lease_until__lt=Now(), status__in=statuses)
+    return _lapse(expired.order_by("lease_until"))
+
+
+def lapse_lost(queue: str, *, older_than: float) -> int:
+    """
+    Bring back rows of ``queue`` published over ``older_than`` seconds ago that no worker holds.
+
+    For a queue that is empty at the broker: what was published and is not locked is lost.
+    """
+    lost = DurableTask.objects.filter(
+        lease_until__isnull=False,
+        status=Status.PUBLISHED,
+        queue=queue,
+        published_at__lt=_in_seconds(-older_than),
+    )
+    return _lapse(lost.order_by("published_at"))
+
+
+def waiting_queues(*, older_than: float) -> list[str]:
+    """Return the queues that have rows published over ``older_than`` seconds ago."""
+    waiting = DurableTask.objects.filter(
+        lease_until__isnull=False, status=Status.PUBLISHED, published_at__lt=_in_seconds(-older_than)
+    )
+    return list(waiting.order_by().values_list("queue", flat=True).distinct())
+
+
+def any_due(queues: Collection[str]) -> bool:
+    """Whether a pending row of ``queues`` is due."""
+    postgresql = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statements(connection.vendor).due,
+            {"queues": list(queues), "priorities": list(PRIORITIES)}
+            if postgresql
+            else {"queues": json.dumps(list(queues))},
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def unknown_queues(known: Collection[str]) -> list[str]:
+    """Return queues that pending rows name, due or not, but for those that are ``known``; a thousand at the most."""
+    names = list(known) if connection.vendor == "postgresql" else json.dumps(list(known))
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).unknown_queues, {"queues": names, "limit": MOST_UNKNOWN_QUEUES})
+        return [name for (name,) in cursor.fetchall()]
+
+
+def paused_queues() -> set[str]:
+    """Return the queues that an operator has paused."""
+    return set(QueueSwitch.objects.values_list("queue", flat=True))
+
+
+def _lapse(rows: QuerySet[DurableTask]) -> int:
+    with transaction.atomic():
+        locked = rows.select_for_update(skip_locked=_can_skip_locked()).values_list("id", "queue", "name")
+        lost = list(locked[:SWEEP_LIMIT])
+        if not lost:
+            return 0
+        _count_rescued((queue, name) for _, queue, name in lost)
+        return DurableTask.objects.filter(id__in=[id for id, _, _ in lost]).update(
+            status=Status.PENDING, lease_until=None, lapses=Least(F("lapses") + 1, MOST_LAPSES)
+        )
+
+
+def _count_rescued(rows: Iterable[tuple[str, str]]) -> None:
+    counts = Counter(rows).items()
+    tally.add(Tally.Outcome.RESCUED, [tally.Count(queue, name, count) for (queue, name), count in counts])
+
+
+# --- The consumer's side: effects in the database ---------------------------------------
+
+
+def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
+    """
+    Mark published rows succeeded, in the transaction that will hold their effects.
+
+    Rows that are done, discarded, or held by another worker are left out; so are suspects, unless
+    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it.
+    """
+    parameters: dict[str, Any] = {
+        "ids": list(ids) if connection.vendor == "postgresql" else json.dumps([id.hex for id in ids]),
+        "counted": 0 if suspects else 1,
+        "most_lapses": 32_767 if suspects else SUSPECT_LAPSES - 1,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).complete, parameters)
+        return sorted((_started(row) for row in cursor.fetchall()), key=lambda row: row.id)
+
+
+def suspects_among(ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of ``ids`` that are published and whose messages vanished too often."""
+    suspects = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED, lapses__gte=SUSPECT_LAPSES)
+    return list(suspects.order_by("id").values_list("id", flat=True))
+
+
+def count_attempt(id: UUID, *, limit_of: LimitOf) -> Started | None:
+    """
+    Count an attempt of a published row and commit it before the attempt; None if it is not published.
+
+    Raises:
+        AttemptsUsedUpError: it has no attempt left; nothing is counted.
+    """
+    return _take(id, limit_of, status=Status.PUBLISHED)
+
+
+# --- The consumer's side: effects outside the database ----------------------------------
+
+
+def start(id: UUID, *, lease: float, limit_of: LimitOf) -> Started | None:
+    """
+    Claim a published row for ``lease`` seconds and count the attempt; None if it is not published.
+
+    ``attempts`` of the answer is the fencing token: whoever starts the row later has a higher one.
+
+    Raises:
+        AttemptsUsedUpError: it has no attempt left; nothing is claimed.
+    """
+    return _take(id, limit_of, status=Status.RUNNING, lease_until=_in_seconds(lease))
+
+
+def renew(task: Started, *, lease: float) -> bool:
+    """Prolong the claim, or take it back where its lease ended; False if somebody started the row since."""
+    return _held(task).update(status=Status.RUNNING, lease_until=_in_seconds(lease)) == 1
+
+
+def finish(task: Started) -> bool:
+    """Record the success of a row that was started, also after its lease; False if somebody started it since."""
+    return _held(task).update(status=Status.SUCCEEDED, lease_until=None, completed_at=Now()) == 1
+
+
+def _held(task: Started) -> QuerySet[DurableTask]:
+    """Return the row of an attempt that is the latest, whether its lease runs or ended while the database was away."""
+    unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]
+    return DurableTask.objects.filter(id=task.id, status__in=unended, attempts=task.attempts)
+
+
+def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
+    with transaction.atomic():
+        rows = DurableTask.objects.filter(id=id, status=Status.PUBLISHED).exclude(expires_at__lt=Now())
+        row = rows.select_for_update(skip_locked=_can_skip_locked()).first()
+        if row is None:
+            return None
+        started = _as_started(row, attempts=row.attempts + 1)
+        limit = row.attempt_limit or limit_of(row.name)
+        if limit is not None and row.attempts >= limit:
+            raise AttemptsUsedUpError(_as_started(row, attempts=row.attempts))
+        DurableTask.objects.filter(id=id).update(attempts=F("attempts") + 1, **changes)
+    return started
+
+
+# --- Failure ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a body that asked to be retried asked for, beyond that."""
+
+    #: When, by the database's clock.
+    at: datetime | None = None
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    #: How many attempts it has in all, unless a person who replayed it said so.
+    attempt_limit: int | None = None
+
+
+#: A failure that nobody asked for.
+NOTHING_ASKED = Asked()
+
+
+def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, asked: Asked = NOTHING_ASKED) -> bool:
+    """
+    Record a failed attempt: pending again in ``delay`` seconds, or dead and kept for a person.
+
+    ``counted`` says that the attempt is in the row already. Returns False if the row was taken over
+    meanwhile and nothing was recorded.
+    """
+    held = DurableTask.objects.filter(
+        id=task.id,
+        status__in=[Status.PUBLISHED, Status.RUNNING],
+        attempts=task.attempts if counted else task.attempts - 1,
+    )
+    error = error[:MAX_ERROR_LENGTH]
+    changes: dict[str, Any] = {
+        "status": Status.DEAD,
+        "completed_at": Now(),
+        "fingerprint": fingerprint(task.name, error),
+    }
+    if not dead:
+        due_at = _in_seconds(delay) if asked.at is None else Greatest(asked.at, Now())
+        changes = {"status": Status.PENDING, "available_at": due_at}
+        changes |= {"args": asked.args} if asked.args is not None else {}
+        changes |= {"kwargs": asked.kwargs} if asked.kwargs is not None else {}
+        if asked.attempt_limit is not None:
+            changes["attempt_limit"] = Coalesce("attempt_limit", asked.attempt_limit)
+    changes |= {"attempts": task.attempts, "lease_until": None, "unknown_since": None}
+    return held.update(last_error=error, **changes) == 1
+
+
+def in_flight(ids: Collection[UUID], *, held_for: float = 0.0) -> list[Started]:
+    """
+    Return rows whose process died, as the attempt that it was; not those published within ``held_for`` seconds.
+
+    ``counted`` says whether the row counts that attempt already, as running rows do.
+    """
+    rows = DurableTask.objects.filter(
+        id__in=ids, status__in=[Status.PUBLISHED, Status.RUNNING], published_at__lte=_in_seconds(-held_for)
+    )
+    return [
+        _as_started(row, attempts=row.attempts if (counted := _is_counted(row)) else row.attempts + 1, counted=counted)
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Unrunnable:
+    """A published row whose task a process does not know, and for how many seconds nobody has known it."""
+
+    started: Started
+    queue: str
+    unknown_for: float
+
+
+def unrunnable(ids: Collection[UUID]) -> list[Unrunnable]:
+    """Lock those of ``ids`` that are published and that nobody holds, and return them."""
+    rows = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).annotate(now=Now()).order_by("id")
+    return [
+        Unrunnable(
+            _as_started(row, attempts=row.attempts),
+            row.queue,
+            (row.now - row.unknown_since).total_seconds() if row.unknown_since else 0.0,
+        )
+        for row in rows.select_for_update(skip_locked=_can_skip_locked())
+    ]
+
+
+def due_siblings(queue: str, name: str, *, most: int) -> list[UUID]:
+    """Lock rows of a task that are due and were not left before, and return their ids."""
+    rows = DurableTask.objects.filter(
+        status=Status.PENDING, queue=queue, name=name, available_at__lte=Now(), unknown_since__isnull=True
+    )
+    locked = rows.select_for_update(skip_locked=_can_skip_locked()).order_by("priority", "available_at", "id")
+    return list(locked.values_list("id", flat=True)[:most])
+
+
+def count_unknown(name: str) -> int:
+    """Return how many rows of a task wait for somebody who knows it."""
+    return DurableTask.objects.filter(name=name, unknown_since__isnull=False, status=Status.PENDING).count()
+
+
+def postpone(ids: Collection[UUID], *, delay: float) -> int:
+    """Have rows, published or due, be due in ``delay`` seconds, as if never tried: this process cannot run them."""
+    return DurableTask.objects.filter(id__in=ids, status__in=[Status.PUBLISHED, Status.PENDING]).update(
+        status=Status.PENDING,
+        lease_until=None,
+        available_at=_in_seconds(delay),
+        unknown_since=Coalesce("unknown_since", Now()),
+    )
+
+
+def recall(names: Collection[str]) -> int:
+    """Have rows that were left be due now, and forget that they were."""
+    left = DurableTask.objects.filter(name__in=names, unknown_since__isnull=False, status=Status.PENDING)
+    return left.update(available_at=Now(), unknown_since=None)
+
+
+def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
+    """
+    Bring back rows whose worker process died under them together; each runs alone from now on.
+
+    Not those published within ``held_for`` seconds.
+    """
+    with transaction.atomic():
+        lost = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED, published_at__lte=_in_seconds(-held_for))
+        _count_rescued(lost.order_by("id").select_for_update().values_list("queue", "name"))
+        return lost.update(status=Status.PENDING, lease_until=None, lapses=SUSPECT_LAPSES)
+
+
+# --- Shared -----------------------------------------------------------------------------
+
+
+def wait_for_locks(seconds: int) -> None:
+    """Have statements of the current transaction fail that would wait longer for a row; on SQLite they wait as ever."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds}s"])
+
+
+def _in_seconds(seconds: float) -> Combinable:
+    return Now() + timedelta(seconds=seconds)
+
+
+def _can_skip_locked() -> bool:
+    return connection.features.has_select_for_update_skip_locked
+
+
+def _is_counted(row: DurableTask) -> bool:
+    """Whether the attempt under way is in the row already."""
+    return row.status == Status.RUNNING or row.lapses >= SUSPECT_LAPSES
+
+
+def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Started:
+    return Started(
+        row.id, row.name, row.args, row.kwargs, attempts, row.attempt_limit, row.subject, row.request_id, counted
+    )
+
+
+def _started(row: tuple[Any, ...]) -> Started:
+    id, name, args, kwargs, *rest = row
+    return Started(_uuid(id), name, json.loads(args), json.loads(kwargs), *rest)
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)

@@ -1,0 +1,162 @@
+"""
+What ``AsyncResult`` and the *Task results* admin know: rows of django-celery-results.
+
+Written by the consumer in the transaction that ends an attempt, in one statement for a whole batch,
+never by Celery's result backend: so that they can neither be lost nor say something else. A project without
+django-celery-results has none; how its attempts ended is counted all the same.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery import states
+from django.apps import apps
+from django.db import connection
+from django.db.models import QuerySet
+from kombu.utils.json import dumps
+
+from celery_ledger.context import current_carrier
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import tally
+from celery_ledger.rows.sql import statements
+from celery_ledger.rows.wording import said_by, shown, words_of
+
+if TYPE_CHECKING:
+    from django_celery_results.models import TaskResult
+
+logger = logging.getLogger(__name__)
+
+#: Longest result that is kept as it is, in characters of JSON.
+MOST_KEPT = 1_000_000
+SUCCESS = states.SUCCESS
+RETRY = states.RETRY
+FAILURE = states.FAILURE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: its Celery state, and the value returned or the error raised."""
+
+    id: UUID
+    state: str
+    value: Any = None
+    traceback: str | None = None
+
+    def as_json(self) -> str:
+        """Return the value or error as Celery's JSON backends write it; what is not JSON as its ``repr``."""
+        if isinstance(self.value, BaseException):
+            kind = type(self.value)
+            return json.dumps(
+                {
+                    "exc_type": kind.__qualname__,
+                    "exc_message": [said_by(argument) for argument in self.value.args],
+                    "exc_module": kind.__module__,
+                }
+            )
+        try:
+            text = str(dumps(self.value))
+        except Exception as error:  # noqa: BLE001 - a stranger's value; and what it is the result of has happened
+            logger.warning("The result of %s is kept as its repr, for it is not JSON: %s", self.id, words_of(error))
+            text = ""
+        return text if 0 < len(text) <= MOST_KEPT else json.dumps(shown(self.value))
+
+
+def are_kept() -> bool:
+    """Whether the project keeps results: django-celery-results is one of its apps."""
+    return apps.is_installed("django_celery_results")
+
+
+def of(ids: Iterable[UUID]) -> "QuerySet[TaskResult]":
+    """Return the results of ledger rows, where they are kept."""
+    return _all().filter(task_id__in=[str(id) for id in ids])
+
+
+def done_by(worker: str, *, most: int) -> list[UUID]:
+    """Return the ids of the latest tasks that a worker ended, at most so many; none where results are not kept."""
+    if not are_kept():
+        return []
+    names = _all().filter(worker=worker).order_by("-id").values_list("task_id", flat=True)[:most]
+    return [id for name in names if (id := _uuid(name)) is not None]
+
+
+def _all() -> "QuerySet[TaskResult]":
+    from django_celery_results.models import TaskResult
+
+    results: QuerySet[TaskResult] = TaskResult.objects.all()
+    return results
+
+
+def record(outcomes: Sequence[Outcome]) -> None:
+    """Write or replace the results of ledger rows where they are kept, and count them, in the caller's transaction."""
+    if not outcomes:
+        return
+    sql = statements(connection.vendor)
+    kept = are_kept()
+    message = current_carrier()
+    parameters: dict[str, Any] = {
+        "worker": message and message.worker,
+        "slot": tally.own_slot(),
+        "meta": json.dumps({"children": [], "message": message and message.id}),
+    }
+    if connection.vendor == "postgresql":
+        parameters["ids"] = [outcome.id for outcome in outcomes]
+        parameters["states"] = [outcome.state for outcome in outcomes]
+        if kept:
+            parameters["results"] = [outcome.as_json() for outcome in outcomes]
+            parameters["tracebacks"] = [outcome.traceback for outcome in outcomes]
+    else:
+        parameters["outcomes"] = json.dumps(
+            [
+                {
+                    "id": outcome.id.hex,
+                    "task_id": str(outcome.id),
+                    "state": outcome.state,
+                    "result": outcome.as_json() if kept else None,
+                    "traceback": outcome.traceback,
+                }
+                for outcome in outcomes
+            ]
+        )
+    with connection.cursor() as cursor:
+        for statement in sql.results if kept else sql.outcomes:
+            cursor.execute(statement, parameters)
+
+
+#: Rows that are compared at a time.
+PORTION = 1_000
+
+
+def untrue() -> Iterator[str]:
+    """Yield a line for each result that is kept and says something else than the ledger about a task that ended."""
+    if not are_kept():
+        return
+    # Results of what is under way or failed are few; those of what succeeded say SUCCESS, or are among them.
+    odd = _all().exclude(status=SUCCESS).order_by("id").values_list("id", "task_id", "status")
+    yield from _compare(odd, DurableTask.Status.SUCCEEDED)
+    succeeded = _all().filter(status=SUCCESS)
+    dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).order_by("id")
+    last = UUID(int=0)
+    while ids := list(dead.filter(id__gt=last).values_list("id", flat=True)[:PORTION]):
+        last = ids[-1]
+        for task_id in succeeded.filter(task_id__in=[str(id) for id in ids]).values_list("task_id", flat=True):
+            yield f"the result of {task_id} says SUCCESS, and the ledger that it is dead"
+
+
+def _compare(results: "QuerySet[TaskResult, tuple[int, str, str]]", end: DurableTask.Status) -> Iterator[str]:
+    last = 0
+    while rows := list(results.filter(id__gt=last)[:PORTION]):
+        last = rows[-1][0]
+        states = {id: state for _, task_id, state in rows if (id := _uuid(task_id)) is not None}
+        for id in DurableTask.objects.filter(id__in=states, status=end).order_by("id").values_list("id", flat=True):
+            yield f"the result of {id} says {states[id]}, and the ledger that it {end.value}"
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,386 @@
+"""
+The ledger's statements that the ORM cannot say in one round trip, for PostgreSQL and for SQLite.
+
+They are measured: one INSERT for all tasks of a transaction, one UPDATE .. RETURNING to claim a batch,
+one to complete it, one INSERT .. SELECT for its results and its counts. All times are the database's.
+"""
+
+from dataclasses import dataclass
+
+from celery_ledger.models import REDELIVERIES
+
+#: Key of the advisory lock that a sleeping relay holds; see celery_ledger/relay/wakeup.py.
+ASLEEP_LOCK = 4_915_002
+#: Key of the advisory lock of the one relay that prunes, for each of its statements.
+PRUNER_LOCK = 4_915_004
+#: The channel on which a sleeping relay listens.
+WAKE_CHANNEL = "celery_ledger"
+
+#: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
+LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+COLUMNS = "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at"
+
+
+@dataclass(frozen=True)
+class Statements:
+    """
+    One database's form of each statement.
+
+    enqueue: calls become rows, but for those whose ``unique_key`` or id is known; says which did.
+    due: whether any pending row of some queues is due.
+    unknown_queues: names of the queues of pending rows, but for some that are known.
+    claim: pending rows become published under a lease.
+    complete: published rows become succeeded, to be committed with their effects.
+    outcomes: counts how attempts ended.
+    results: the same, and their rows of django-celery-results.
+    tally: adds to one count.
+    replay: dead rows become pending, due one after the other; says which were dead.
+    discard: dead rows become cancelled, and keep why; says which were dead.
+    prune: deletes ended rows with what depends on them, and keeps what is forgone; says how many and the last.
+    prune_results: the same, and their rows of django-celery-results.
+    """
+
+    enqueue: str
+    due: str
+    unknown_queues: str
+    claim: str
+    complete: str
+    outcomes: tuple[str, ...]
+    results: tuple[str, ...]
+    tally: str
+    replay: str
+    discard: str
+    prune: str | None
+    prune_results: str | None
+
+
+#: What a result's state counts as.
+_OUTCOME = """CASE {} WHEN 'SUCCESS' THEN 'succeeded' WHEN 'RETRY' THEN 'retried' WHEN 'REVOKED' THEN 'cancelled'
+              ELSE 'dead' END"""
+_TALLY = "INSERT INTO celery_ledger_tally AS tally (queue, name, outcome, bucket, slot, rows, messages, seconds)"
+_ADD_UP = """
+    ON CONFLICT (queue, name, outcome, bucket, slot) DO UPDATE SET rows = tally.rows + excluded.rows,
+        messages = tally.messages + excluded.messages, seconds = tally.seconds + excluded.seconds
+"""
+_TALLY_ONE = f"{_TALLY} VALUES (%(queue)s, %(name)s, %(outcome)s, 0, %(slot)s, %(rows)s, %(messages)s, 0) {_ADD_UP}"
+
+# The lag is counted from when the task was due; after a retry, from when it was enqueued.
+_POSTGRESQL_LAG = """
+    CASE WHEN outcome.state = 'SUCCESS' THEN greatest(0, extract(epoch FROM clock_timestamp()
+        - CASE WHEN task.attempts <= 1 THEN task.available_at ELSE task.created_at END)) END AS lag
+"""
+# Ordered, so that two processes of one slot never wait for each other.
+_POSTGRESQL_COUNTED = f"""
+    {_TALLY}
+    SELECT queue, name, outcome, CASE WHEN lag IS NULL THEN 0
+               ELSE width_bucket(lag, ARRAY[{", ".join(map(str, LAG_BOUNDS))}]::numeric[]) END,
+           %(slot)s, count(*), 0, coalesce(sum(lag), 0)
+    FROM done GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    {_ADD_UP}
+"""
+
+# One round trip, so that its locks are held for as long as the server takes and not for as long as a process
+# here waits for its turn on the CPU; nor for the disk, for what a crash brings back is pruned again. Arrays,
+# or the planner may read the whole table of results.
+_POSTGRESQL_PRUNE = """
+    WITH ended AS MATERIALIZED (
+        SELECT id, status, name, subject, kwargs, completed_at, last_error FROM celery_ledger_durabletask
+        WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+          AND (SELECT NOT %(alone)s::boolean OR pg_try_advisory_xact_lock({lock}))
+          AND id > %(after)s AND id <= %(until)s
+          AND status IN ('succeeded', 'cancelled') AND completed_at < %(cutoff)s
+        ORDER BY id LIMIT %(size)s FOR UPDATE SKIP LOCKED
+    ), forgone AS (
+        INSERT INTO celery_ledger_forgone (name, subject, receiver, forgone_at, reason)
+        SELECT name, subject,
+               CASE WHEN name IN {redeliveries} THEN coalesce(kwargs ->> 'dispatch_uid', '') ELSE '' END,
+               completed_at, left(last_error, 500)
+        FROM ended WHERE status = 'cancelled' AND subject IS NOT NULL
+    ), {results}attempts AS (
+        DELETE FROM celery_ledger_failedattempt WHERE task_id = ANY(ARRAY(SELECT id FROM ended))
+    ), gone AS (
+        DELETE FROM celery_ledger_durabletask WHERE id = ANY(ARRAY(SELECT id FROM ended))
+    )
+    SELECT count(*), (SELECT id FROM ended ORDER BY id DESC LIMIT 1) FROM ended
+"""
+
+# Where the names that are known leave a gap, the index is asked for the first name in it, and then for the next: so
+# many rows of known queues, and what is left of those that went, are never walked over.
+_UNKNOWN_QUEUES = """
+    WITH RECURSIVE known(name) AS (
+        SELECT '' UNION {known}
+    ), gap(above, below) AS (
+        SELECT name, lead(name) OVER (ORDER BY name) FROM known
+    ), unknown(name, below) AS (
+        SELECT {first_in_gap}, below FROM gap
+        UNION ALL
+        SELECT {next_in_gap}, below FROM unknown WHERE name IS NOT NULL
+    )
+    SELECT name FROM unknown WHERE name IS NOT NULL LIMIT %(limit)s
+"""
+_FIRST_BETWEEN = """
+    CASE WHEN {1} IS NULL
+         THEN (SELECT queue FROM celery_ledger_durabletask WHERE status = 'pending' AND queue > {0}
+               ORDER BY queue LIMIT 1)
+         ELSE (SELECT queue FROM celery_ledger_durabletask WHERE status = 'pending' AND queue > {0} AND queue < {1}
+               ORDER BY queue LIMIT 1)
+    END
+"""
+_IN_GAPS = {
+    "first_in_gap": _FIRST_BETWEEN.format("gap.above", "gap.below"),
+    "next_in_gap": _FIRST_BETWEEN.format("unknown.name", "unknown.below"),
+}
+
+POSTGRESQL = Statements(
+    # The sleeping relay holds the lock exclusively: who cannot share it wakes the relay at commit.
+    # One text for any number of calls, so that it is planned once. In the order of the keys: two blocks that
+    # have two in common never wait for each other.
+    enqueue=f"""
+        WITH enqueued AS (
+            INSERT INTO celery_ledger_durabletask ({COLUMNS})
+            SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, subject, request_id, unique_key,
+                   coalesce(eta, statement_timestamp() + countdown * interval '1 second'),
+                   coalesce(expiry, statement_timestamp() + lifetime * interval '1 second')
+            FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
+                        %(args)s::text[], %(kwargs)s::text[], %(subjects)s::text[], %(request_ids)s::text[],
+                        %(unique_keys)s::text[], %(etas)s::timestamptz[], %(countdowns)s::float8[],
+                        %(expiries)s::timestamptz[], %(lifetimes)s::float8[])
+                 WITH ORDINALITY AS call(id, name, queue, priority, args, kwargs, subject, request_id, unique_key,
+                                         eta, countdown, expiry, lifetime, place)
+            ORDER BY unique_key, place
+            ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT CASE WHEN NOT pg_try_advisory_xact_lock_shared({ASLEEP_LOCK}) THEN pg_notify('{WAKE_CHANNEL}', '') END,
+               ARRAY(SELECT id FROM enqueued)
+    """,
+    # A probe for each queue and priority, so that rows of a later time are never walked over. Ordered, or
+    # the planner reads the whole table to find that a queue is empty.
+    due="""
+        SELECT EXISTS (
+            SELECT FROM unnest(%(queues)s::text[]) AS wanted
+            CROSS JOIN unnest(%(priorities)s::int[]) AS level
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM celery_ledger_durabletask
+                WHERE status = 'pending' AND queue = wanted AND priority = level
+                  AND available_at <= statement_timestamp()
+                ORDER BY available_at LIMIT 1
+            ) AS task
+        )
+    """,
+    unknown_queues=_UNKNOWN_QUEUES.format(known="SELECT unnest(%(queues)s::text[])", **_IN_GAPS),
+    # Its commit returns before it is flushed. A crash of the database may then undo a claim, and its rows are
+    # published again: no harm. For this transaction alone: a pooler gives the connection to others.
+    claim="""
+        WITH due AS (
+            SELECT task.id, wanted.room,
+                   row_number() OVER (
+                       PARTITION BY wanted.queue ORDER BY task.priority, task.available_at, task.id
+                   ) AS place
+            FROM (SELECT unnest(%(queues)s::text[]) AS queue, unnest(%(rooms)s::int[]) AS room) AS wanted
+            CROSS JOIN unnest(%(priorities)s::int[]) AS level
+            CROSS JOIN LATERAL (
+                SELECT id, priority, available_at FROM celery_ledger_durabletask
+                WHERE status = 'pending' AND queue = wanted.queue AND priority = level
+                  AND available_at <= statement_timestamp()
+                ORDER BY available_at, id LIMIT wanted.room FOR UPDATE SKIP LOCKED
+            ) AS task
+        )
+        UPDATE celery_ledger_durabletask
+        SET status = 'published', published_at = statement_timestamp(),
+            lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+        WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+          AND id = ANY(ARRAY(SELECT id FROM due WHERE place <= room ORDER BY place LIMIT %(limit)s))
+        RETURNING id, name, queue, lapses
+    """,
+    complete="""
+        UPDATE celery_ledger_durabletask
+        SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = clock_timestamp(),
+            lease_until = NULL
+        WHERE id = ANY(ARRAY(
+            SELECT id FROM celery_ledger_durabletask
+            WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses <= %(most_lapses)s
+              AND (expires_at IS NULL OR expires_at > statement_timestamp())
+            ORDER BY id FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id
+    """,
+    outcomes=(
+        f"""
+        WITH done AS MATERIALIZED (
+            SELECT task.queue, task.name, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[]) AS outcome(id, state)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
+        )
+        {_POSTGRESQL_COUNTED}
+        """,
+    ),
+    # One round trip for both.
+    results=(
+        f"""
+        WITH done AS MATERIALIZED (
+            SELECT task.id, task.name, task.queue, task.created_at, task.published_at, outcome.state, outcome.result,
+                   outcome.traceback, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
+                 AS outcome(id, state, result, traceback)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
+        ), counted AS (
+            {_POSTGRESQL_COUNTED}
+        )
+        INSERT INTO django_celery_results_taskresult
+            (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
+             content_encoding, result, date_created, date_started, date_done, traceback, meta)
+        SELECT id::text, name, NULL, NULL, NULL, state, %(worker)s, 'application/json', 'utf-8',
+               result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
+        FROM done
+        ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
+            result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
+            meta = excluded.meta
+        """,
+    ),
+    tally=_TALLY_ONE,
+    replay="""
+        WITH dead AS MATERIALIZED (
+            SELECT task.id, asked.place
+            FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked(id, place)
+            JOIN celery_ledger_durabletask AS task ON task.id = asked.id
+            WHERE task.status = 'dead' ORDER BY task.id FOR UPDATE OF task
+        ), replayed AS (
+            SELECT id, row_number() OVER (ORDER BY place) - 1 AS place FROM dead
+        )
+        UPDATE celery_ledger_durabletask AS task
+        SET status = 'pending', completed_at = NULL, expires_at = NULL, unknown_since = NULL, lapses = 0,
+            attempt_limit = attempts + %(attempts)s,
+            available_at = statement_timestamp() + (%(start)s + replayed.place * %(pause)s) * interval '1 second'
+        FROM replayed
+        WHERE task.id = replayed.id
+        RETURNING task.id, queue, name
+    """,
+    discard="""
+        UPDATE celery_ledger_durabletask
+        SET status = 'cancelled', last_error = substr(%(reason)s || ' (' || last_error || ')', 1, %(longest)s)
+        WHERE id = ANY(ARRAY(
+            SELECT id FROM celery_ledger_durabletask WHERE id = ANY(%(ids)s) AND status = 'dead' ORDER BY id FOR UPDATE
+        ))
+        RETURNING id, queue, name
+    """,
+    prune=_POSTGRESQL_PRUNE.format(lock=PRUNER_LOCK, redeliveries=REDELIVERIES, results=""),
+    prune_results=_POSTGRESQL_PRUNE.format(
+        lock=PRUNER_LOCK,
+        redeliveries=REDELIVERIES,
+        results="""results AS (
+            DELETE FROM django_celery_results_taskresult WHERE task_id = ANY(ARRAY(SELECT id::text FROM ended))
+        ), """,
+    ),
+)
+
+_SQLITE_NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+_SQLITE_LATER = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', {} || ' seconds')"
+
+_SQLITE_RESULTS = f"""
+    INSERT INTO django_celery_results_taskresult
+        (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
+         content_encoding, result, date_created, date_started, date_done, traceback, meta)
+    SELECT outcome.value ->> 'task_id', task.name, NULL, NULL, NULL, outcome.value ->> 'state', %(worker)s,
+           'application/json', 'utf-8', outcome.value ->> 'result', task.created_at, task.published_at,
+           {_SQLITE_NOW}, outcome.value ->> 'traceback', %(meta)s
+    FROM json_each(%(outcomes)s) AS outcome
+    JOIN celery_ledger_durabletask AS task ON task.id = outcome.value ->> 'id'
+    WHERE true
+    ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
+        result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
+        meta = excluded.meta
+"""
+_SQLITE_OUTCOMES = f"""
+    {_TALLY}
+    SELECT queue, name, outcome,
+           CASE WHEN lag IS NULL THEN 0 ELSE {" + ".join(f"(lag >= {bound})" for bound in LAG_BOUNDS)} END,
+           %(slot)s, count(*), 0, coalesce(sum(lag), 0)
+    FROM (
+        SELECT task.queue, task.name, {_OUTCOME.format("outcome.value ->> 'state'")} AS outcome,
+               CASE WHEN outcome.value ->> 'state' = 'SUCCESS' THEN max(0, 86400 * (julianday('now') - julianday(
+                   CASE WHEN task.attempts <= 1 THEN task.available_at ELSE task.created_at END))) END AS lag
+        FROM json_each(%(outcomes)s) AS outcome
+        JOIN celery_ledger_durabletask AS task ON task.id = outcome.value ->> 'id'
+    ) AS done
+    WHERE true GROUP BY 1, 2, 3, 4
+    {_ADD_UP}
+"""
+
+SQLITE = Statements(
+    enqueue=f"""
+        INSERT INTO celery_ledger_durabletask ({COLUMNS})
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+               value ->> 8, coalesce(value ->> 9, {_SQLITE_LATER.format("(value ->> 10)")}),
+               coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")})
+        FROM json_each(%(calls)s)
+        WHERE true
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    """,
+    due=f"""
+        SELECT EXISTS (
+            SELECT 1 FROM celery_ledger_durabletask
+            WHERE status = 'pending' AND queue IN (SELECT value FROM json_each(%(queues)s))
+              AND available_at <= {_SQLITE_NOW}
+        )
+    """,
+    unknown_queues=_UNKNOWN_QUEUES.format(known="SELECT value FROM json_each(%(queues)s)", **_IN_GAPS),
+    # One writer at a time: nothing to skip. One queue a call.
+    claim=f"""
+        UPDATE celery_ledger_durabletask
+        SET status = 'published', published_at = {_SQLITE_NOW}, lease_until = {_SQLITE_LATER.format("%(lease)s")}
+        WHERE id IN (
+            SELECT id FROM celery_ledger_durabletask
+            WHERE status = 'pending' AND queue = %(queue)s AND available_at <= {_SQLITE_NOW}
+            ORDER BY priority, available_at, id LIMIT %(room)s
+        )
+        RETURNING id, name, queue, lapses
+    """,
+    complete=f"""
+        UPDATE celery_ledger_durabletask
+        SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = {_SQLITE_NOW},
+            lease_until = NULL
+        WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
+          AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id
+    """,
+    outcomes=(_SQLITE_OUTCOMES,),
+    results=(_SQLITE_RESULTS, _SQLITE_OUTCOMES),
+    tally=_TALLY_ONE,
+    replay=f"""
+        UPDATE celery_ledger_durabletask
+        SET status = 'pending', completed_at = NULL, expires_at = NULL, unknown_since = NULL, lapses = 0,
+            attempt_limit = attempts + %(attempts)s,
+            available_at = {_SQLITE_LATER.format("(%(start)s + replayed.place * %(pause)s)")}
+        FROM (
+            SELECT task.id, row_number() OVER (ORDER BY asked.key) - 1 AS place
+            FROM json_each(%(ids)s) AS asked JOIN celery_ledger_durabletask AS task ON task.id = asked.value
+            WHERE task.status = 'dead'
+        ) AS replayed
+        WHERE celery_ledger_durabletask.id = replayed.id
+        RETURNING id, queue, name
+    """,
+    discard="""
+        UPDATE celery_ledger_durabletask
+        SET status = 'cancelled', last_error = substr(%(reason)s || ' (' || last_error || ')', 1, %(longest)s)
+        WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'dead'
+        RETURNING id, queue, name
+    """,
+    prune=None,
+    prune_results=None,
+)
+
+
+def statements(vendor: str) -> Statements:
+    """
+    Return the statements for a Django database ``vendor``.
+
+    Raises:
+        NotImplementedError: the ledger has no statements for it.
+    """
+    try:
+        return {"postgresql": POSTGRESQL, "sqlite": SQLITE}[vendor]
+    except KeyError:
+        raise NotImplementedError(f"The ledger works on PostgreSQL and SQLite, not on {vendor}.") from None

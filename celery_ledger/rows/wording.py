@@ -1,0 +1,45 @@
+"""Words about errors, as a database can keep them: an error that cannot be recorded would run for ever."""
+
+import traceback
+from datetime import datetime
+
+#: Longest traceback kept, in characters; the end of it says most.
+MAX_TRACEBACK_LENGTH = 10_000
+#: Longest text of an error that is looked at, in characters.
+MAX_WORDS = 2_000
+
+
+def storable(text: str) -> str:
+    """Return ``text`` without what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def words_of(error: BaseException) -> str:
+    """Return an error's kind and what it says, whatever that is."""
+    return storable(f"{type(error).__name__}: {said_by(error)}")
+
+
+def said_by(thing: object) -> str:
+    """Return ``str(thing)``, shortened; or that it has none."""
+    try:
+        return str(thing)[:MAX_WORDS]
+    except Exception as error:  # noqa: BLE001 - a stranger's method: anything may be wrong with it
+        return f"<{type(thing).__name__} that cannot be told: {type(error).__name__}>"
+
+
+def shown(thing: object) -> str:
+    """Return ``repr(thing)``, shortened; or that it has none."""
+    try:
+        return repr(thing)[:MAX_WORDS]
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"<{type(thing).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the end of an error's traceback."""
+    return storable("".join(traceback.format_exception(error))[-MAX_TRACEBACK_LENGTH:])
+
+
+def to_the_millisecond(moment: datetime | None) -> str:
+    """Return a moment in UTC as it is shown; nothing for none."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else ""

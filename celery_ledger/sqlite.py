@@ -1,0 +1,34 @@
+"""
+SQLite in a relay and in a worker: their transactions begin as writers and wait in line.
+
+A transaction that reads and then writes fails at once with "database is locked" if another has written meanwhile.
+A project says otherwise by ``transaction_mode`` and ``timeout`` in its ``OPTIONS``; its own processes are left alone.
+"""
+
+from typing import Final
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+#: Seconds that a writer waits for the others, where the project does not say.
+PATIENCE: Final = 20
+
+
+def write_in_line() -> None:
+    """Have each connection of this process to an SQLite begin its transactions as a writer."""
+    connection_created.connect(_begin_as_writer, dispatch_uid="celery_ledger.sqlite")
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            _begin_as_writer(connection)
+
+
+def _begin_as_writer(connection: BaseDatabaseWrapper, **_: object) -> None:
+    if connection.vendor != "sqlite":
+        return
+    options = connection.settings_dict["OPTIONS"]
+    if "transaction_mode" not in options:
+        vars(connection)["transaction_mode"] = "IMMEDIATE"
+    if "timeout" not in options:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")

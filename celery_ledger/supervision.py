@@ -1,0 +1,95 @@
+"""
+What goes wrong in a process that runs for ever: caught, said once, named by its heartbeat, and tried again.
+
+Nothing that runs for ever may end by one exception. Each step of such a process is made in
+:meth:`Troubles.caught`; what fails there fails alone.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import Error as DatabaseError
+from django.db import connection
+
+#: Seconds between attempts to publish into a queue that the broker refuses.
+REFUSED_PAUSES = (0.5, 1.0, 2.0, 5.0)
+
+
+class Troubles:
+    """The troubles that a process has now, by what it was about."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.logger = logger
+        self._texts: dict[str, str] = {}
+        self._until: dict[str, float] = {}
+
+    @contextmanager
+    def caught(self, what: str) -> Iterator[None]:
+        """
+        Make a step that may fail: it is a trouble until the same step succeeds.
+
+        Raises:
+            DatabaseError: the database is away, which is no fault of this step.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, DatabaseError) and database_is_away():
+                raise
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if self._texts.get(what) != text:
+                self.logger.exception(
+                    "%s failed. It is tried again, and what fails the same way is not said again.", what
+                )
+            self._texts[what] = text
+        else:
+            self._texts.pop(what, None)
+
+    def note(self, what: str, *, seconds: float) -> None:
+        """Have a trouble that is over by itself after a while."""
+        self._until[what] = time.monotonic() + seconds
+
+    def has(self, what: str) -> bool:
+        """Whether a step has failed at its last attempt."""
+        return what in self._texts
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each trouble of now, in a few words."""
+        now = time.monotonic()
+        self._until = {what: until for what, until in self._until.items() if until > now}
+        yield from self._until
+        yield from (f"{what} fails" for what in self._texts)
+
+
+def database_is_away() -> bool:
+    """Whether this thread's connection is of no use any more, so that an error was not one of the statement."""
+    try:
+        return not connection.is_usable()
+    except Exception:  # noqa: BLE001 - what cannot even be asked is of no use
+        return True
+
+
+@dataclass
+class Refusal:
+    """How often in a row a queue's messages were refused, and until when, by the monotonic clock, it rests."""
+
+    times: int
+    until: float
+
+
+class Refusals(dict[str, Refusal]):
+    """Queues of which the broker takes nothing for now, though it works: each is tried again after a growing pause."""
+
+    def note(self, queue: str) -> int:
+        """Note that a message for ``queue`` was refused, and return how often in a row that was."""
+        times = self[queue].times + 1 if queue in self else 1
+        self[queue] = Refusal(times, time.monotonic() + REFUSED_PAUSES[min(times, len(REFUSED_PAUSES)) - 1])
+        return times
+
+    def resting(self) -> set[str]:
+        """Return the queues that shall be left alone now."""
+        now = time.monotonic()
+        return {queue for queue, refusal in self.items() if now < refusal.until}

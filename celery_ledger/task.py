@@ -1,0 +1,342 @@
+"""
+The class of every durable task: Celery's own, whose calls are rows.
+
+``.delay()`` and ``.apply_async()`` write a ledger row in the current transaction; the relay publishes it, and a
+message that reaches a worker runs through :mod:`celery_ledger.work.consumer`. A direct call runs the body at once,
+as with any Celery task. Models are imported when a task is called, so that a project may derive from this class
+before Django's apps are ready.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import celery
+from celery.exceptions import Retry
+from celery.result import AsyncResult, EagerResult
+from django.db import transaction
+
+from celery_ledger import backoff
+from celery_ledger.errors import RetryOtherwise
+from celery_ledger.install import install
+from celery_ledger.retries import policy
+from celery_ledger.uuid7 import uuid7
+
+if TYPE_CHECKING:
+    from celery_ledger.work.running import Tally
+
+__all__ = ["Task"]
+
+#: How often a task without a policy is started, at the least, before it counts as what kills its workers.
+MOST_CRASHES = 4
+
+
+class Task(celery.Task):
+    """
+    A durable task: its call is a row of the caller's transaction, and runs at least once after that.
+
+    What a decorator may say beyond Celery's own options:
+
+    ``durable``: False has the task go Celery's own way, untouched.
+
+    ``transactional``: True runs the body inside the transaction that marks the row succeeded: its effects in the
+    database happen exactly once. False (the default) is for effects outside the database: the row is claimed under a
+    lease, the body runs in no transaction and must be repeatable.
+
+    ``batch_size``: above 1, every caller gives one argument and the body is given the list of them, at most so many.
+    One transaction holds the whole batch, so the task is transactional; if it fails, each is run again alone.
+
+    ``acks_late``: False has a task whose worker died become a dead letter, for a person, instead of running again.
+
+    ``label``: what it does, in a few words that customers read: "Send you the confirmation".
+
+    ``retries``: the name of a policy in :mod:`celery_ledger.retries`, by which any error is retried: ``"patient"`` for
+    what speaks to others' servers, ``"brisk"`` for all else. Celery's own options win over it: ``max_retries``,
+    ``retry_backoff`` (seconds, doubled each time), ``retry_backoff_max``, ``retry_jitter``, or ``default_retry_delay``
+    for equal pauses; ``retry_kwargs`` may say the same. Not retried are :class:`celery_ledger.PermanentError` and the
+    errors in ``dont_autoretry_for``. Without a policy (the default) retries are Celery's: what ``autoretry_for`` and
+    ``self.retry()`` ask for, and none otherwise.
+    """
+
+    abstract = True
+    Request = "celery_ledger.work.request:LedgerRequest"
+    Strategy = "celery_ledger.work.reception:strategy"
+
+    #: Told from a task of Celery's own, of which a row knows nothing.
+    durable: bool = True
+    transactional: bool = False
+    batch_size: int = 1
+    label: str = ""
+    retries: str | None = None
+    acks_late: bool = True
+    retry_backoff: float | bool = False  # seconds
+    retry_backoff_max: float = 600  # seconds
+    retry_jitter: bool = True
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """
+        Read what a decorator says: of the way it goes, and in which words of its retries.
+
+        Raises:
+            ValueError: there is no such policy, or a batched task is not transactional.
+            TypeError: ``retry_kwargs`` of a task with a policy says something else than ``max_retries`` and
+                ``countdown``.
+        """
+        super().__init_subclass__(**options)
+        if "_app" in cls.__dict__:
+            install(cls._app)
+        if cls.__dict__.get("durable") is False:
+            for name in ("Request", "Strategy", "acks_late"):
+                if name not in cls.__dict__:
+                    setattr(cls, name, getattr(celery.Task, name))
+        if cls.batch_size > 1 and not cls.transactional:
+            raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size takes transactional=True.")
+        if cls.retries is not None:
+            cls._read_policy()
+
+    @classmethod
+    def _read_policy(cls) -> None:
+        if "retries" in cls.__dict__:
+            chosen = policy(cls.retries or "")
+            for name, value in (
+                ("max_retries", chosen.retries),
+                ("retry_backoff", chosen.first),
+                ("retry_backoff_max", chosen.longest),
+            ):
+                if name not in cls.__dict__:
+                    setattr(cls, name, value)
+        said = cls.__dict__.get("retry_kwargs") or {}
+        if strange := said.keys() - {"max_retries", "countdown"}:
+            raise TypeError(f"{cls.__name__}: retry_kwargs may say max_retries and countdown, not {sorted(strange)}.")
+        if "max_retries" in said:
+            cls.max_retries = said["max_retries"]
+        delay = said.get("countdown", cls.__dict__.get("default_retry_delay"))
+        if delay is not None and "retry_backoff" not in cls.__dict__:
+            cls.retry_backoff = cls.retry_backoff_max = delay
+            cls.retry_jitter = False
+
+    @classmethod
+    def on_bound(cls, app: celery.Celery) -> None:
+        """Put in place what durable tasks need, in an app whose own class of tasks may be another."""
+        if cls.durable:
+            install(app)
+
+    @property
+    def __trace__(self) -> Callable[..., Any] | None:
+        """What a worker does with a message of this task: in place of Celery's tracer, which would call the body."""
+        if not self.durable:
+            return self.__dict__.get("tracer")
+        from celery_ledger.work import carrying
+
+        return partial(carrying.run, self)
+
+    @__trace__.setter
+    def __trace__(self, tracer: Any) -> None:
+        """Keep the tracer that Celery makes for every task when a worker starts, for a task that is not durable."""
+        self.__dict__["tracer"] = tracer
+
+    def take(self, ids: Sequence[str]) -> "Tally | None":
+        """Run the rows that a message names, in a worker's process; return what became of them."""
+        from celery_ledger.work import consumer
+
+        return consumer.consume(self, ids)
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Enqueue a call, as a part of the current transaction."""
+        return self.apply_async(args, kwargs)
+
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult | None:
+        """As :meth:`delay`, whose row exists if and only if the transaction commits."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult | None:
+        """As :meth:`apply_async`, whose row exists if and only if the transaction commits."""
+        if self.durable:
+            return self.apply_async(*args, **kwargs)
+        transaction.on_commit(partial(self.apply_async, *args, **kwargs))
+        return None
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        task_id: str | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        expires: float | datetime | str | None = None,
+        unique_key: str | None = None,
+        **others: Any,
+    ) -> AsyncResult | EagerResult:
+        """
+        Enqueue a call, as a part of the current transaction, and return its handle.
+
+        ``countdown`` in seconds or ``eta`` may lie days ahead: the ledger keeps the time. ``priority`` is a number
+        from 0, which is first, to 9, on every broker. A call that no worker has started when it ``expires``, at a
+        moment or in seconds from now, is cancelled. A second call with the same ``unique_key`` is not recorded
+        while the ledger still has the first, and its handle is the first one's: at once, or where calls are
+        collected, as while a signal is sent, when they are written.
+
+        Raises:
+            TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
+                call does not have, such as ``link``: enqueue what follows from within the task.
+            ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, or a value is
+                out of its range.
+        """
+        if not self.durable:
+            said = {"countdown": countdown, "eta": eta, "queue": queue, "priority": priority, "expires": expires}
+            given = {option: value for option, value in said.items() if value is not None}
+            return super().apply_async(args, kwargs, task_id, **given, **others)
+        from celery_ledger.rows import calls, outbox
+
+        args, kwargs = tuple(args or ()), kwargs or {}
+        self.check_arguments(args, kwargs)
+        calls.check_options(self.name, others)
+        if self.app.conf.task_always_eager:
+            return self._apply_now(args, kwargs, task_id, **others)
+        queue = getattr(queue, "name", queue)
+        id = uuid7() if task_id is None else calls.checked_id(self.name, task_id)
+        handle = self.AsyncResult(str(id))
+        call = calls.Call(
+            id=id,
+            name=calls.checked_name(self.name),
+            queue=self._check_queue(queue) if queue else self.default_queue,
+            args=calls.arguments_as_json(self.name, args),
+            kwargs=calls.arguments_as_json(self.name, kwargs),
+            priority=calls.checked_priority(self.name, self.default_priority if priority is None else priority),
+            countdown=calls.checked_countdown(self.name, countdown),
+            eta=calls.checked_eta(self.name, eta),
+            expires=calls.checked_expires(self.name, self.expires if expires is None else expires),
+            unique_key=calls.checked_key(self.name, unique_key),
+            on_known=lambda known: setattr(handle, "id", str(known)),
+        )
+        if task_id is not None:
+            outbox.refuse_known_id(self.name, id, call.unique_key)
+        outbox.enqueue(call)
+        return handle
+
+    def _apply_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:
+        """Run the body at once, as ``task_always_eager`` asks for; no row is written."""
+        from celery_ledger.rows import calls
+
+        given = json.loads(calls.arguments_as_json(self.name, args))
+        if self.batch_size > 1:
+            given = [given]
+        named = json.loads(calls.arguments_as_json(self.name, kwargs))
+        return self.apply(given, named, task_id=None if task_id is None else str(task_id), **others)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | str | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **others: Any,
+    ) -> Retry:
+        """
+        End this attempt and have the task run again in ``countdown`` seconds (by default the backoff's) or at ``eta``.
+
+        ``args`` and ``kwargs`` are what it is given then, unless it is to have the same; ``max_retries`` counts for
+        this task in place of what its decorator says.
+
+        Raises:
+            Retry: the consumer records it in the ledger. The attempt counts.
+            MaxRetriesExceededError, or ``exc``: a task without a policy was retried as often as it may be.
+            TypeError, ValueError: as :meth:`apply_async`.
+        """
+        if not self.durable or self.request.called_directly or self.request.is_eager:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **others)
+        from celery_ledger.rows import calls
+
+        calls.check_options(self.name, others)
+        if not throw:
+            raise TypeError(f"{self.name}: a retry ends the attempt, so throw=False cannot be: raise self.retry(...).")
+        args = None if args is None else list(args)
+        if args is not None or kwargs is not None:
+            given = self.request.args if args is None else args, self.request.kwargs if kwargs is None else kwargs
+            self.check_arguments(tuple(given[0] or ()), given[1] or {})
+            for arguments in given:
+                calls.arguments_as_json(self.name, arguments)
+        limit = None if max_retries is None else calls.checked_limit(self.name, max_retries)
+        pause = self._pause() if countdown is None else calls.checked_countdown(self.name, countdown)
+        when = calls.checked_eta(self.name, eta) or pause
+        most = getattr(self.request, "attempt_limit", None) or limit or self.max_attempts
+        if self.retries is None and most is not None and self.request.retries + 1 >= most:
+            raise exc or self.MaxRetriesExceededError(
+                f"{self.name} {self.request.id} was retried as often as it may be."
+            )
+        said = str(exc or "retry asked for")
+        if args is None and kwargs is None and limit is None:
+            raise Retry(said, exc, when)
+        raise RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit)
+
+    def _pause(self) -> float:
+        """Return the seconds until the next attempt, where nobody says: the policy's, or Celery's own."""
+        if self.retries is not None:
+            return self.pause_after(self.request.retries + 1)
+        return float(self.default_retry_delay or 0)
+
+    def pause_after(self, attempts: int) -> float:
+        """Return the seconds until the next attempt, after so many that failed."""
+        base = float(self.retry_backoff) if self.retry_backoff else 1.0
+        pause = backoff.exponential(attempts, base=base, ceiling=self.retry_backoff_max)
+        return backoff.jittered(pause) if self.retry_jitter else pause
+
+    @property
+    def max_attempts(self) -> int | None:
+        """How often the body may be started: once more than it may be retried. None: for ever."""
+        return None if self.max_retries is None else self.max_retries + 1
+
+    @property
+    def most_starts(self) -> int | None:
+        """How often it may be started, crashes of its worker included. None: for ever."""
+        if self.max_attempts is None or self.retries is not None:
+            return self.max_attempts
+        return max(self.max_attempts, MOST_CRASHES)
+
+    @cached_property
+    def default_queue(self) -> str:
+        """The queue that the decorator, the routes or the default names."""
+        queue = getattr(self, "queue", None)
+        if queue is None:
+            routed = self._route.get("queue", self.app.conf.task_default_queue)
+            queue = getattr(routed, "name", routed)
+        return self._check_queue(queue)
+
+    @cached_property
+    def default_priority(self) -> Any:
+        """The priority that the decorator or the routes name."""
+        return self._route.get("priority") if self.priority is None else self.priority
+
+    @cached_property
+    def _route(self) -> dict[str, Any]:
+        """What ``task_routes`` say of this task; from Celery 5.7 on they are where queue and priority belong."""
+        route: dict[str, Any] = self.app.amqp.router.route({}, self.name)
+        return route
+
+    def _check_queue(self, queue: str) -> str:
+        if not self.app.conf.task_create_missing_queues and queue not in self.app.amqp.queues:
+            known = ", ".join(sorted(self.app.amqp.queues))
+            raise ValueError(f"{self.name}: there is no queue {queue!r}; there are {known} (CELERY_TASK_QUEUES).")
+        return queue
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """
+        Refuse a call that does not fit the body.
+
+        Raises:
+            TypeError: says what does not fit.
+        """
+        if self.batch_size > 1:
+            if len(args) != 1 or kwargs:
+                raise TypeError(f"{self.name} is batched: call it with one positional argument, its item of the batch.")
+        elif self.typing:
+            self.__header__(*args, **kwargs)

@@ -1,0 +1,63 @@
+"""
+The ledger's own tasks: messages of several tasks, and pruning.
+
+Run by workers; ``prune`` is enqueued by beat. Delivery and retries as for any durable task.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from celery import shared_task
+
+from celery_ledger import conf, signals
+from celery_ledger.context import current_carrier
+from celery_ledger.desk import decisions, pruner, turns
+from celery_ledger.retries import BRISK
+from celery_ledger.task import Task
+from celery_ledger.watch import canaries
+
+__all__ = ["carry_out", "prune", "redeliver", "run_mixed", "see_canary"]
+
+carry_out = decisions.carry_out
+redeliver = signals.redeliver
+
+
+@shared_task(name="celery_ledger.tasks.run_mixed", base=Task, transactional=True)
+def run_mixed() -> None:
+    """
+    Run a message that carries rows of several batched tasks of one queue.
+
+    Never enqueued: the relay names it in messages, and the consumer runs the rows' own tasks.
+    """
+    raise AssertionError("The consumer runs the rows of a mixed message, never this body.")
+
+
+class CanaryTask(Task):
+    """A task whose messages have no rows: that a worker takes one is all there is to know."""
+
+    def take(self, ids: Sequence[str]) -> None:
+        """Note that a worker took it."""
+        carrier = current_carrier()
+        self.run(str(carrier.delivery_info.get("routing_key")) if carrier else "")
+
+
+# Without events: six every ten seconds would push all else out of what Flower remembers.
+@shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False)
+def see_canary(queue: str) -> None:
+    """
+    Note that messages of this queue are taken by a worker.
+
+    Never enqueued: the relay puts a message of it into every queue now and then. Repeatable.
+    """
+    canaries.seen(queue)
+
+
+@shared_task(name="celery_ledger.tasks.prune", base=Task, retries=BRISK)
+def prune() -> int:
+    """
+    Delete tasks that ended well longer ago than the retention time, for a while, and return how many.
+
+    If more is left, it is carried on by another task, so that no night is too long for a time limit. Repeatable:
+    what is gone stays gone.
+    """
+    return turns.take(prune, pruner.portions(older_than=timedelta(days=conf.RETENTION_DAYS.value)))

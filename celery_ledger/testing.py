@@ -1,0 +1,64 @@
+"""
+For tests of code that enqueues: run what is due, let time pass, and make receivers loud.
+
+``drain`` goes the real way, claim and consumer, but for the broker in between; what needs a real
+broker or a killed process is for real processes to show.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from unittest import mock
+
+from celery import current_app as app
+from django.db.models import F
+
+from celery_ledger.models import DurableTask
+from celery_ledger.project import import_tasks
+from celery_ledger.relay.bundle import bundle
+from celery_ledger.rows import ledger
+from celery_ledger.signals import DurableSignal
+from celery_ledger.work import consumer
+
+__all__ = ["drain", "enqueued", "loud_receivers", "pass_time"]
+
+
+def drain(*, most_turns: int = 50) -> int:
+    """
+    Run every due task in this process until none is due, and return how many rows were run.
+
+    Call it outside of any transaction that a real one would not have: with pytest-django's
+    ``transactional_db``, or where all of the test's own writes are done.
+    """
+    import_tasks()
+    ran = 0
+    for _ in range(most_turns):
+        rows = ledger.claim(dict.fromkeys(app.amqp.queues, 1_000), lease=60, limit=1_000)
+        if not rows:
+            return ran
+        for message in bundle(app, rows):
+            consumer.consume(app.tasks[message.name], [str(id) for id in message.ids])
+        ran += len(rows)
+    raise AssertionError(f"Tasks keep enqueueing tasks: {most_turns} turns were not enough.")
+
+
+def enqueued(name: str) -> list[DurableTask]:
+    """Return the ledger's rows of the task ``name``, oldest first."""
+    return list(DurableTask.objects.filter(name=name).order_by("id"))
+
+
+def pass_time(**how_long: float) -> None:
+    """Bring what is due later so much nearer: ``pass_time(minutes=1)``, with timedelta's arguments."""
+    later = DurableTask.objects.filter(status=DurableTask.Status.PENDING)
+    later.update(available_at=F("available_at") - timedelta(**how_long))
+
+
+@contextmanager
+def loud_receivers() -> Iterator[None]:
+    """Raise what a receiver raises, instead of arranging that it is sent the signal again."""
+
+    def raise_it(self: DurableSignal, receiver: object, error: Exception, named: object) -> None:
+        raise error
+
+    with mock.patch.object(DurableSignal, "handle_failure", raise_it):
+        yield

@@ -1,0 +1,32 @@
+"""Tasks that should have moved on and did not: what ``outbox verify`` looks for in the ledger itself."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from celery_ledger.models import DurableTask, QueueSwitch
+from celery_ledger.walking import walk
+
+Status = DurableTask.Status
+#: How long past its time a task may be open before it counts as stuck, in seconds.
+GRACE = 10.0
+
+
+def stuck_tasks() -> Iterator[str]:
+    """Yield a line for each task that is overdue: due and not published, or out and its lease long over."""
+    late = Now() - timedelta(seconds=GRACE)
+    overdue = DurableTask.objects.filter(
+        Q(status=Status.PENDING, available_at__lt=late)
+        | Q(status__in=[Status.PUBLISHED, Status.RUNNING], lease_until__lt=late)
+        | Q(status__in=[Status.PUBLISHED, Status.RUNNING], lease_until__isnull=True)
+    ).exclude(queue__in=QueueSwitch.objects.values("queue"))
+    for task in walk(overdue):
+        yield f"{task.name} {task.id} is {task.status} since {task.published_at or task.available_at:%F %T} UTC"
+
+
+def dead_without_reason() -> Iterator[str]:
+    """Yield a line for each dead task without an error."""
+    for task in walk(DurableTask.objects.filter(status=Status.DEAD, last_error="")):
+        yield f"{task.name} {task.id}"

@@ -1,0 +1,127 @@
+"""
+What is wrong with the machinery as a whole, in words: silent processes, queues that nobody consumes, lateness.
+
+Asked by ``/health/ready/``, ``/metrics``, ``manage.py doctor`` and the health command of a worker. It reads what
+processes said of themselves and what the canaries found; it asks nobody, so it answers at once.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import Error as DatabaseError
+from django.db.models.functions import Now
+
+from celery_ledger import clock
+from celery_ledger.models import Heartbeat, QueueSample
+from celery_ledger.watch import canaries, heartbeats
+
+logger = logging.getLogger(__name__)
+
+#: A worker with nothing in its hands that takes nothing while messages wait, for so long, does not consume.
+IDLE_TOO_LONG = timedelta(seconds=20)
+#: A clock that is so far from the database's, in seconds, is wrong.
+MOST_SKEW = 2.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    Something that a person should look at. ``part`` is one of :data:`LOOKS`.
+
+    ``stalled`` names the process that is, where to start it again would help.
+    """
+
+    part: str
+    text: str
+    stalled: str = ""
+
+
+def problems() -> list[Problem]:
+    """Return what is wrong now; nothing if all is well."""
+    found = []
+    for part, look in LOOKS.items():
+        try:
+            found += look()
+        except DatabaseError:
+            raise
+        except Exception as error:
+            # What cannot be looked at hides nothing else.
+            logger.exception("What is wrong with %s cannot be told.", part)
+            found.append(Problem(part, f"it cannot be looked at: {type(error).__name__}: {error}"))
+    return found
+
+
+def of_relays() -> list[Problem]:
+    """Return what is wrong with the relays."""
+    found = _of_silent("relay", Heartbeat.Kind.RELAY)
+    relays = list(heartbeats.at_work(Heartbeat.Kind.RELAY))
+    if not relays:
+        found.append(Problem("relay", "no relay is at work"))
+    found += [Problem("relay", f"{row.process}: {row.state}") for row in relays if row.state != heartbeats.OK]
+    return found
+
+
+def of_workers() -> list[Problem]:
+    """Return which workers are silent, and which live and take nothing although messages wait."""
+    found = _of_silent("workers", Heartbeat.Kind.WORKER)
+    workers = list(heartbeats.at_work(Heartbeat.Kind.WORKER))
+    if not workers:
+        found.append(Problem("workers", "no worker is at work"))
+    waiting = _waiting_queues()
+    since = clock.now() - IDLE_TOO_LONG
+    found += [
+        Problem(
+            "workers",
+            f"{worker.process} takes nothing since {worker.received_at:%H:%M:%S} UTC: restart it",
+            stalled=worker.process,
+        )
+        for worker in workers
+        if not worker.active and worker.received_at < since and waiting & set(worker.queues)
+    ]
+    return found
+
+
+def of_queues() -> list[Problem]:
+    """Return the queues from which nobody takes messages."""
+    return [
+        Problem("queues", f"nobody takes messages from {queue} for {seconds:.0f} s")
+        for queue, seconds in sorted(canaries.unanswered().items())
+    ]
+
+
+def of_clock() -> list[Problem]:
+    """Return whether this machine's clock is wrong."""
+    skew = clock.skew()
+    return [Problem("clock", f"it is {skew:+.1f} s from the database's")] if abs(skew) > MOST_SKEW else []
+
+
+#: What a problem can be with, and who looks for it.
+LOOKS: dict[str, Callable[[], list[Problem]]] = {
+    "relay": of_relays,
+    "workers": of_workers,
+    "queues": of_queues,
+    "clock": of_clock,
+}
+
+
+def register(part: str, look: Callable[[], list[Problem]]) -> None:
+    """Have ``look`` asked as well for what is wrong, with ``part`` of the machinery."""
+    LOOKS[part] = look
+
+
+def _of_silent(part: str, kind: Heartbeat.Kind) -> list[Problem]:
+    return [
+        Problem(part, f"{row.process} has been silent since {row.beaten_at:%H:%M:%S} UTC", stalled=row.process)
+        for row in heartbeats.silent(kind).order_by("process")
+    ]
+
+
+def _waiting_queues() -> set[str]:
+    """Return the queues at which messages waited whenever somebody looked, as long as a worker may be idle."""
+    looked: defaultdict[str, list[int | None]] = defaultdict(list)
+    for queue, messages in QueueSample.objects.filter(at__gte=Now() - IDLE_TOO_LONG).values_list("queue", "messages"):
+        looked[queue].append(messages)
+    return {queue for queue, counts in looked.items() if len(counts) >= 2 and all(counts)}

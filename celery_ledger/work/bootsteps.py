@@ -1,0 +1,163 @@
+"""
+A worker says that it is at work: from a thread, but only while its event loop goes round.
+
+A stopped process says nothing, and neither does one whose loop hangs. What it says, its messages and how
+many it has in its hands, lets :mod:`celery_ledger.watch.watchdog` tell a worker that lives and takes nothing.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.concurrency import get_implementation, prefork
+from celery.exceptions import ImproperlyConfigured
+from celery.worker import state
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from celery_ledger.install import wrapped
+from celery_ledger.models import Heartbeat
+from celery_ledger.supervision import Troubles
+from celery_ledger.watch import heartbeats
+
+logger = logging.getLogger(__name__)
+
+#: Modules of pools whose tasks share one thread.
+GREEN_POOLS = ("gevent", "eventlet")
+LOOP_INTERVAL = 1.0  # seconds
+INTERVAL = 5.0  # seconds
+#: The loop hangs if it has not gone round for so long, in seconds.
+LOOP_HANGS_AFTER = 10.0
+
+
+class ClassesStep(bootsteps.Step):
+    """
+    Puts our pool and consumer in the place of Celery's own, or before the project's.
+
+    Each step of a worker is made before any of them makes what it is for.
+    """
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        """
+        Choose the classes.
+
+        Raises:
+            ImproperlyConfigured: the pool is one of green threads.
+        """
+        super().__init__(worker, **options)
+        chosen = get_implementation(worker.pool_cls)
+        if any(each.__module__.endswith(GREEN_POOLS) for each in chosen.__mro__):
+            raise ImproperlyConfigured(
+                f"Durable tasks do not run in the pool {chosen.__module__}: a lease is kept by a thread, and a "
+                f"database transaction belongs to one. Use prefork (the default), threads or solo."
+            )
+        if issubclass(chosen, prefork.TaskPool):
+            worker.pool_cls = wrapped(chosen, "celery_ledger.work.prefork:TaskPool")
+        worker.consumer_cls = wrapped(worker.consumer_cls, "celery_ledger.work.reception:Consumer")
+
+
+class ConnectionsStep(bootsteps.Step):
+    """
+    Keeps Celery from closing every database connection before and after a row: it runs in a transaction.
+
+    Tasks that are not durable have it as ever.
+    """
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._told: list[Any] = []  # Signals hold their receivers weakly.
+        for fixup in getattr(worker.app, "_fixups", None) or ():
+            for signal, name in ((signals.task_prerun, "on_task_prerun"), (signals.task_postrun, "on_task_postrun")):
+                if (receiver := getattr(getattr(fixup, "worker_fixup", None), name, None)) is not None:
+                    self._tell_of_others(signal, receiver)
+        worker.connections_step = self
+
+    def _tell_of_others(self, signal: Any, receiver: Any) -> None:
+        def tell(sender: Any, **arguments: Any) -> None:
+            if not getattr(sender, "durable", False):
+                receiver(sender=sender, **arguments)
+
+        signal.disconnect(receiver)
+        signal.connect(tell)
+        self._told.append(tell)
+
+
+class HeartbeatStep(bootsteps.StartStopStep):
+    """Part of a worker's start and stop."""
+
+    requires = {"celery.worker.components:Timer", "celery.worker.components:Pool"}
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        worker.has_broker = False  # Until the consumer's step, below, says otherwise.
+        worker.loop_went_round = time.monotonic()
+        self._stopping = threading.Event()
+        self._troubles = Troubles(logger)
+        self._thread: threading.Thread | None = None
+
+    def start(self, worker: Any) -> None:
+        """Begin to beat."""
+        queues = sorted(worker.app.amqp.queues.consume_from)
+        self._thread = threading.Thread(target=self._beat, args=(worker, queues), name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """Say that the worker stops."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(INTERVAL)
+
+    def terminate(self, worker: Any) -> None:
+        """As :meth:`stop`."""
+        self.stop(worker)
+
+    def _beat(self, worker: Any, queues: list[str]) -> None:
+        while not self._stopping.is_set():
+            self._say(lambda: self._beat_once(worker, queues))
+            self._stopping.wait(INTERVAL)
+        self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
+
+    def _beat_once(self, worker: Any, queues: list[str]) -> None:
+        # A worker that looks for its broker has no loop, and to start it again would not help.
+        if not worker.has_broker or time.monotonic() - worker.loop_went_round < LOOP_HANGS_AFTER:
+            heartbeats.beat(
+                Heartbeat.Kind.WORKER,
+                heartbeats.OK if worker.has_broker else heartbeats.BROKER_AWAY,
+                queues=queues,
+                active=len(state.reserved_requests),
+                # A copy, made at once: the event loop counts meanwhile.
+                received=sum(state.total_count.copy().values()),
+            )
+
+    def _say(self, what: Any) -> None:
+        """Speak to the database on a connection of this moment: none is open when the pool forks."""
+        try:
+            with self._troubles.caught("saying that this worker is at work"):
+                what()
+        except DatabaseError as error:
+            logger.warning("The database does not hear this worker: %s", error)
+        finally:
+            connection.close()
+
+
+class LoopStep(bootsteps.StartStopStep):
+    """Part of each start of the consumer: Celery drops all timers when it loses the broker."""
+
+    requires = {"celery.worker.consumer.connection:Connection"}
+
+    def start(self, consumer: Any) -> None:
+        """Note from now on that the event loop goes round."""
+        worker = consumer.controller
+
+        def go_round() -> None:
+            worker.loop_went_round = time.monotonic()
+
+        go_round()
+        consumer.timer.call_repeatedly(LOOP_INTERVAL, go_round)
+        worker.has_broker = True
+
+    def stop(self, consumer: Any) -> None:
+        """Note that the broker was lost, or that the worker ends."""
+        consumer.controller.has_broker = False

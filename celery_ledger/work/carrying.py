@@ -1,0 +1,177 @@
+"""
+What a message may say, and what a worker's process does with it.
+
+A message is only news of rows. Of all that Celery's messages can carry (a body's arguments, callbacks, errbacks,
+chains, time limits, a claim to be run at once) nothing is believed: only which task's rows it brings, the
+message's own id, and the rows' ids. :func:`purify` takes all else away before Celery looks at it, in the worker's
+parent; :func:`run` is the way of a message in its processes, on which no body is within reach but through a row.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any
+from uuid import UUID
+
+from billiard.einfo import ExceptionInfo
+from celery import states
+from celery.app import trace
+from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
+from django.db import InterfaceError, OperationalError, connection
+
+from celery_ledger.context import Carrier, carried_by
+from celery_ledger.relay.broker import describe
+from celery_ledger.work.runnable import Report, Runnable
+
+logger = logging.getLogger(__name__)
+
+#: Rows that one message may name; the relay's name a few hundred at the most.
+MOST_IDS = 1_000
+#: Bytes of a body that are looked at.
+LONGEST_BODY = 50 * MOST_IDS
+#: Seconds that a message waits for a database that is away, and between two looks at it.
+PATIENCE = 20.0
+PAUSE = 0.5
+#: Characters of a task's name: the ledger has no longer ones.
+LONGEST_NAME = 255
+
+
+class StrangeMessageError(ValueError):
+    """A message is none of the relay's; its text says why, and nothing of what is in it."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """All that a message may say."""
+
+    task: str
+    id: str
+    ids: tuple[str, ...]
+
+
+def read(message: Any) -> Errand:
+    """
+    Return what a message says.
+
+    Raises:
+        StrangeMessageError: it is none of the relay's.
+    """
+    headers = message.headers
+    if not isinstance(headers, dict):
+        raise StrangeMessageError("its headers are none")
+    name = headers.get("task")
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise StrangeMessageError("it names no task")
+    if message.content_type != "application/json":
+        raise StrangeMessageError("it is not JSON")
+    if not isinstance(message.body, (str, bytes)) or len(message.body) > LONGEST_BODY:
+        raise StrangeMessageError("its body is none, or too long")
+    try:
+        (keys,), _, _ = json.loads(message.body)
+    except (ValueError, TypeError, RecursionError):
+        raise StrangeMessageError("its body is not that of a message") from None
+    if not isinstance(keys, list) or len(keys) > MOST_IDS:
+        raise StrangeMessageError("it names no rows, or too many")
+    return Errand(name, str(_uuid(headers.get("id"))), tuple(str(id) for id in parse_ids(keys)))
+
+
+def parse_ids(keys: Iterable[Any]) -> list[UUID]:
+    """
+    Return the ids of rows that a message names.
+
+    Raises:
+        StrangeMessageError: one of them is none.
+    """
+    return [_uuid(key) for key in keys]
+
+
+def purify(message: Any) -> None:
+    """
+    Take everything away from a message but its errand, before Celery looks at it.
+
+    Raises:
+        StrangeMessageError: it is none of the relay's.
+    """
+    errand = read(message)
+    arguments = [[list(errand.ids)], {}, {}]
+    message.body = json.dumps(arguments)
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message.headers = {
+        "lang": "py",
+        "task": errand.task,
+        "id": errand.id,
+        "root_id": errand.id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "eta": None,
+        "expires": None,
+        "shadow": None,
+        "ignore_result": True,
+        "argsrepr": describe(errand.ids),
+        "kwargsrepr": "{}",
+        "stamps": {},
+        "stamped_headers": [],
+    }
+    message.properties = {"correlation_id": errand.id}
+    message.errors = []
+    message._decoded_cache = arguments
+
+
+def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], request: dict[str, Any]) -> trace.trace_ok_t:
+    """
+    Have ``task`` take the rows that a message names: in place of Celery's tracer, and with its kind of answer.
+
+    Of ``request`` only what this worker itself put there is used.
+    """
+    began = monotonic()
+    carrier = Carrier(
+        id, request.get("hostname") or "", request.get("delivery_info") or {}, bool(request.get("has_listeners"))
+    )
+    try:
+        with carried_by(carrier):
+            said = _take(task, args, patience=PATIENCE)
+    except Exception as error:
+        logger.exception("A message of %s cannot be dealt with; its rows come back when their lease ends.", task.name)
+        told = ExceptionInfo(internal=True)
+        told.exception = get_pickleable_exception(error)
+        told.type = get_pickleable_etype(type(error))
+        return trace.trace_ok_t(told, trace.TraceInfo(states.FAILURE, error), 0.0, None)
+    runtime = monotonic() - began
+    line = {
+        "id": id,
+        "name": task.name,
+        "return_value": repr(str(said)),
+        "runtime": runtime,
+        "args": describe(args[0] if args else ()),
+        "kwargs": "{}",
+    }
+    trace.info(trace.LOG_SUCCESS, line)
+    events = said.events() if said is not None and carrier.has_listeners else []
+    return trace.trace_ok_t(None, None, runtime, json.dumps(events))
+
+
+def _take(task: Runnable, args: list[Any], *, patience: float) -> Report | None:
+    """Have the rows run. A database that is away is waited for: what is done by then is passed over the next time."""
+    deadline = monotonic() + patience
+    while True:
+        try:
+            return task.take(*args)
+        except (InterfaceError, OperationalError) as error:
+            if monotonic() > deadline:
+                raise
+            logger.warning("The database is away, and a message of %s waits for it: %r", task.name, error)
+            connection.close()
+            sleep(PAUSE)
+
+
+def _uuid(key: Any) -> UUID:
+    try:
+        if isinstance(key, str) and len(key) == 36:
+            return UUID(key)
+    except ValueError:
+        pass
+    raise StrangeMessageError("one of its ids is none")

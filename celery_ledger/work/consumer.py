@@ -1,0 +1,178 @@
+"""
+What a worker does with a message: run the ledger rows that it names, each exactly once.
+
+Called by ``Task.__call__`` in a worker process. A message is only news: it carries ids, and what
+runs is what the ledger says. Ids that are unknown, done, discarded or held by another worker are
+passed over, so lost, doubled, late and forged messages have no effect.
+
+Effects in the database share one transaction with the row's success. For effects outside it the row
+is claimed under a lease, renewed while the body runs; what remains is the moment between the effect
+and its record, in which a crash causes a second run.
+"""
+
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+from uuid import UUID
+
+from django.db import close_old_connections, connection, transaction
+
+from celery_ledger.errors import WorkerDiedError
+from celery_ledger.events import tasks_settled
+from celery_ledger.faults import crash_point
+from celery_ledger.rows import ledger, results
+from celery_ledger.rows.outbox import collecting
+from celery_ledger.rows.results import Outcome
+from celery_ledger.work import outside
+from celery_ledger.work.carrying import parse_ids
+from celery_ledger.work.leaving import UnknownTaskError, leave
+from celery_ledger.work.runnable import Runnable
+from celery_ledger.work.running import Tally, limit_of, task_named
+from celery_ledger.work.telling import as_current
+
+logger = logging.getLogger(__name__)
+
+#: The database may still be busy with a statement of the process that died: it is waited for so long, in seconds.
+LOST_PATIENCE = 2
+
+
+def consume(task: Runnable, ids: Sequence[str]) -> Tally:
+    """
+    Run the rows that a message names and return what became of them.
+
+    Raises:
+        StrangeMessageError: the message is not one of the relay's.
+    """
+    row_ids = parse_ids(ids)
+    _discard_broken_connection()
+    tally = Tally(passed_over=len(row_ids))
+    with tally.telling_of_all():
+        if task.transactional:
+            _run_inside(task, row_ids, tally)
+        else:
+            for id in row_ids:
+                outside.run(task, id, tally)
+    if subjects := tally.subjects - {None}:
+        tasks_settled.send_robust(sender=None, subjects=subjects)
+    return tally
+
+
+def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: float = 0.0) -> Tally:
+    """
+    Record that the process that ran this message died, and return what became of its rows.
+
+    Called by the worker's parent process. What was published again since it took the message, ``held_for``
+    seconds ago, is somebody else's by now.
+
+    One row: that was the one, and its attempt counts. Several: it may have been any, so each runs
+    alone from now on, counted before it starts.
+
+    Raises:
+        OperationalError: the rows are still held; they come back when their lease ends.
+    """
+    row_ids = parse_ids(ids)
+    _discard_broken_connection()
+    tally = Tally(passed_over=len(row_ids))
+    with transaction.atomic():
+        ledger.wait_for_locks(LOST_PATIENCE)
+        if len(row_ids) > 1:
+            ledger.suspect(row_ids, held_for=held_for)
+        else:
+            for row in ledger.in_flight(row_ids, held_for=held_for):
+                tally.fail(task, row, WorkerDiedError(reason), counted=row.counted)
+    return tally
+
+
+# --- Effects in the database ------------------------------------------------------------
+
+
+def _run_inside(task: Runnable, row_ids: Sequence[UUID], tally: Tally) -> None:
+    """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
+    if len(row_ids) == 1 or not _run_together(task, row_ids, tally):
+        for id in row_ids:
+            _run_alone(task, id, tally)
+    if tally.passed_over:
+        for id in ledger.suspects_among(row_ids):
+            _run_suspect(task, id, tally)
+
+
+def _run_together(task: Runnable, ids: Sequence[UUID], tally: Tally) -> bool:
+    """Run all rows in one transaction. False: they failed together and are as they were."""
+    try:
+        with transaction.atomic():
+            started = ledger.complete(ids)
+            crash_point("consumer.before_effect")
+            outcomes = []
+            for name, rows in groupby(sorted(started, key=lambda row: row.name), key=lambda row: row.name):
+                outcomes += _run_bodies(task_named(task, name), list(rows), tally)
+            results.record(outcomes)
+            crash_point("consumer.before_commit")
+    except Exception as error:  # noqa: BLE001 - whatever it was, each row is run again and judged alone
+        logger.warning("A batch of %d rows of %s failed and is run row by row: %r", len(ids), task.name, error)
+        return False
+    crash_point("consumer.after_commit")
+    _succeed(task, started, outcomes, tally)
+    return True
+
+
+def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False) -> None:
+    """Run one row in a transaction of its own; if it fails, record that."""
+    started: list[ledger.Started] = []
+    outcomes: list[Outcome] = []
+    try:
+        with transaction.atomic():
+            started = ledger.complete([id], suspects=suspect)
+            crash_point("consumer.before_effect")
+            for row in started:
+                outcomes = _run_bodies(task_named(task, row.name), [row], tally)
+                results.record(outcomes)
+            crash_point("consumer.before_commit")
+    except UnknownTaskError as error:
+        leave([id], str(error))
+    except Exception as error:
+        if not started:
+            raise
+        tally.fail(task.app.tasks[started[0].name], started[0], error, counted=suspect)
+    else:
+        crash_point("consumer.after_commit")
+        _succeed(task, started, outcomes, tally)
+
+
+def _run_suspect(task: Runnable, id: UUID, tally: Tally) -> None:
+    """Run a row that may have killed its worker: alone, and counted before it starts."""
+    try:
+        row = ledger.count_attempt(id, limit_of=limit_of(task))
+    except ledger.AttemptsUsedUpError as error:
+        tally.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
+        return
+    except UnknownTaskError as error:
+        leave([id], str(error))
+        return
+    if row is not None:
+        _run_alone(task, id, tally, suspect=True)
+
+
+def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> list[Outcome]:
+    """Run a task's body for its rows, as one batch where it takes one, and return their outcomes."""
+    tellings = [tally.telling(task, row) for row in rows]
+    if task.batch_size > 1:
+        with as_current(tellings), collecting():
+            task.run([row.args[0] for row in rows])
+        return [Outcome(row.id, results.SUCCESS) for row in rows]
+    outcomes = []
+    for row, telling in zip(rows, tellings, strict=True):
+        with as_current([telling]), collecting():
+            outcomes.append(Outcome(row.id, results.SUCCESS, task.run(*row.args, **row.kwargs)))
+    return outcomes
+
+
+def _succeed(task: Runnable, rows: list[ledger.Started], outcomes: list[Outcome], tally: Tally) -> None:
+    values = {outcome.id: outcome.value for outcome in outcomes}
+    for row in rows:
+        tally.succeed(task_named(task, row.name), row, values[row.id])
+
+
+def _discard_broken_connection() -> None:
+    """Drop a database connection that broke or outlived its time; Celery is told to keep them open."""
+    if not connection.in_atomic_block:
+        close_old_connections()

@@ -1,0 +1,86 @@
+"""
+Rows of tasks that this process does not know: left to one that does, in growing pauses, and given up after a day.
+
+As during a deploy, when the next release's tasks meet this one's workers; and for good, when a release has lost a
+task. The pauses grow from a second to minutes, and the more rows of a task wait, the longer they are, so that
+thousands of them are a few messages a second and hold up nobody. A worker that starts and knows a task has its rows
+published at once.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from celery_ledger import backoff
+from celery_ledger.rows import attempts, ledger, results
+from celery_ledger.rows.results import Outcome
+from celery_ledger.rows.wording import words_of
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a row is published again: as long as it has been waiting, within these bounds.
+SHORTEST, LONGEST = 2.0, 300.0
+#: Rows of one task that are published again a second, however many wait, in all. Then pauses are longer than that.
+RATE = 5.0
+#: Seconds for which a row waits for somebody who knows its task.
+PATIENCE = 24 * 3600.0
+#: Rows of the same task that are left together with one, before they are messages.
+SIBLINGS = 1_000
+#: Of those, so many are due at the same moment.
+TOGETHER = 10
+
+
+class UnknownTaskError(Exception):
+    """This process has no such task, being older or newer than whoever enqueued it; or the message is forged."""
+
+
+def leave(ids: Sequence[UUID], reason: str) -> None:
+    """
+    Give rows back that this process cannot run, for one that can; no attempt is counted.
+
+    Those that nobody could run for a day are dead letters from now on.
+    """
+    with transaction.atomic():
+        rows = ledger.unrunnable(ids)
+        given_up = [row for row in rows if row.unknown_for > PATIENCE]
+        for row in given_up:
+            _give_up(row.started, reason)
+        by_name: defaultdict[tuple[str, str], list[ledger.Unrunnable]] = defaultdict(list)
+        for row in rows:
+            if row.unknown_for <= PATIENCE:
+                by_name[row.queue, row.started.name].append(row)
+        left = sum(_leave(queue, name, of_task) for (queue, name), of_task in by_name.items())
+    if left:
+        logger.warning("%d tasks are left to a worker that knows them: %s", left, reason)
+    if given_up:
+        logger.error("%d tasks are dead, for nobody knew them for a day: %s", len(given_up), reason)
+
+
+def recall(names: Collection[str]) -> int:
+    """Have rows that were left by others, of tasks that somebody knows now, published at once; return how many."""
+    recalled = ledger.recall(names)
+    if recalled:
+        logger.info("%d tasks that were left by other workers are known here.", recalled)
+    return recalled
+
+
+def _leave(queue: str, name: str, rows: list[ledger.Unrunnable]) -> int:
+    """Postpone rows of one task, and those of its others that are due; return how many."""
+    siblings = ledger.due_siblings(queue, name, most=SIBLINGS)
+    crowd = (ledger.count_unknown(name) + len(rows) + len(siblings)) / RATE
+    for row in rows:
+        pause = max(min(max(row.unknown_for, SHORTEST), LONGEST), crowd)
+        ledger.postpone([row.started.id], delay=backoff.jittered(pause))
+    for start in range(0, len(siblings), TOGETHER):
+        ledger.postpone(siblings[start : start + TOGETHER], delay=backoff.jittered(max(SHORTEST, crowd)))
+    return len(rows) + len(siblings)
+
+
+def _give_up(row: ledger.Started, reason: str) -> None:
+    error = UnknownTaskError(reason)
+    if ledger.fail(row, words_of(error), dead=True, delay=0, counted=True):
+        results.record([Outcome(row.id, results.FAILURE, error)])
+        attempts.record_failure(row, words_of(error), "")

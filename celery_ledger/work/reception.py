@@ -1,0 +1,178 @@
+"""
+The worker's parent process: whom it takes messages from, and what it does with those it cannot run.
+
+Named by ``CELERY_WORKER_CONSUMER``. A worker does not start on a broker that may throw messages away. A
+message for a task that it does not know, as during a deploy, would be dropped by Celery and marked as
+failed; here its rows wait in the ledger for a worker that knows them.
+"""
+
+import logging
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+
+from celery import signals
+from celery.app import trace
+from celery.worker import consumer as celery_consumer
+from celery.worker.consumer.consumer import STOP_CONDITIONS
+from celery.worker.request import create_request_cls
+from celery.worker.state import task_reserved
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from celery_ledger import sqlite
+from celery_ledger.install import wrapped
+from celery_ledger.relay.broker import Broker, UnsafeBrokerError
+from celery_ledger.work import leaving
+from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, read
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a loop that ended of an error begins anew: one that always does shall not spin.
+RESTART_PAUSE = 0.2
+
+
+class Consumer(celery_consumer.Consumer):
+    """Celery's consumer of messages, in the parent process."""
+
+    _was_ready = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        sqlite.write_in_line()
+        try:
+            Broker(self.app).check_policy()
+        except UnsafeBrokerError as error:
+            raise SystemExit(f"The worker cannot start: {error}") from None
+
+    def start(self) -> None:
+        """
+        Take messages until the worker is told to stop, whatever goes wrong meanwhile.
+
+        Celery looks for its broker again after the errors that it knows. After any other, such as that of a
+        connection that was closed under it, its worker would end with all that it holds.
+        """
+        while True:
+            try:
+                super().start()
+                return
+            except Exception as error:
+                if not self._was_ready or self.blueprint.state in STOP_CONDITIONS:
+                    raise
+                logger.exception("The loop of this worker ended of an error and begins anew.")
+                self._begin_anew(error)
+
+    def on_ready(self) -> None:
+        """Messages are taken from now on; also those of tasks that other workers did not know."""
+        super().on_ready()
+        if not self._was_ready:
+            self._was_ready = True
+            self._recall()
+
+    def _recall(self) -> None:
+        try:
+            leaving.recall(list(self.app.tasks))
+        except DatabaseError as error:
+            logger.warning("What other workers left comes when it is due, for the database is away: %s", error)
+        finally:
+            connection.close()  # None is open when the pool forks anew.
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Leave the broker for a moment: one that answers and refuses would be asked again at once, without end."""
+        super().on_connection_error_after_connected(exc)
+        if not isinstance(exc, self.connection_errors):
+            sleep(RESTART_PAUSE)
+
+    def _begin_anew(self, error: Exception) -> None:
+        try:
+            if self.connection:
+                self.on_connection_error_after_connected(error)
+            else:
+                sleep(RESTART_PAUSE)
+            self.on_close()
+            self.blueprint.restart(self)
+        except Exception:
+            logger.exception("What the worker's loop left behind could not be cleared away.")
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what is done with each message: nothing but its errand is believed, and what has none is dropped."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            if self._is_of_celery(message):
+                handle(message)
+                return
+            try:
+                purify(message)
+            except StrangeMessageError as error:
+                logger.warning("A message of nobody's was dropped: %s.", error)
+                message.reject_log_error(logger, self.connection_errors)
+            else:
+                handle(message)
+
+        return on_message
+
+    def _is_of_celery(self, message: Any) -> bool:
+        """Whether a message is for a task that is not durable, and so is all that Celery's messages are."""
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        name = headers.get("task")
+        task = self.app.tasks.get(name) if isinstance(name, str) else None
+        return task is not None and not getattr(task, "durable", False)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Take the message off the queue and leave its rows to others."""
+        message.reject_log_error(logger, self.connection_errors)
+        try:
+            leaving.leave(parse_ids(read(message).ids), f"no task {exc} is known here")
+        except DatabaseError:
+            logger.exception("A message names the unknown task %s; its rows come back when their lease ends.", exc)
+
+
+def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[..., None]:
+    """
+    Return what is done with a message of ``task``: it goes to the pool at once.
+
+    Celery's own also keeps what a message is not asked here: times, which the ledger has, and a task's rate,
+    for which a worker would hold up all else.
+    """
+    eventer = consumer.event_dispatcher
+    request_class = create_request_cls(
+        wrapped(task.Request, "celery_ledger.work.request:LedgerRequest"),
+        task,
+        consumer.pool,
+        consumer.hostname,
+        eventer,
+        app=app,
+    )
+
+    def handle(message: Any, _payload: Any, ack: Any, reject: Any, callbacks: Any) -> None:
+        request = request_class(
+            message,
+            on_ack=ack,
+            on_reject=reject,
+            app=app,
+            hostname=consumer.hostname,
+            eventer=eventer,
+            task=task,
+            connection_errors=consumer.connection_errors,
+        )
+        told = {"id": request.id, "name": request.name, "args": request.argsrepr, "kwargs": "{}", "eta": None}
+        logger.info(trace.LOG_RECEIVED, told, extra={"data": told})
+        signals.task_received.send(sender=consumer, request=request)
+        request.send_event(
+            "task-received",
+            name=request.name,
+            args=request.argsrepr,
+            kwargs=request.kwargsrepr,
+            root_id=request.root_id,
+            parent_id=None,
+            retries=0,
+            eta=None,
+            expires=None,
+        )
+        task_reserved(request)
+        for callback in callbacks or ():
+            callback(request)
+        consumer.on_task_request(request)
+
+    return handle

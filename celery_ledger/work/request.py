@@ -1,0 +1,115 @@
+"""
+What the worker's parent process does with a message that a child has: tells of its rows, counts lost children.
+
+When a child dies with a message in its hands, Celery would mark the task failed and lose it, or requeue it for ever.
+Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged.
+"""
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import states
+from celery.worker import request
+from celery.worker.state import task_ready
+
+from celery_ledger.work import consumer
+
+logger = logging.getLogger(__name__)
+
+#: What an event is called that tells of a row's attempt, by how that ended.
+EVENTS = {states.SUCCESS: "task-succeeded", states.RETRY: "task-retried", states.FAILURE: "task-failed"}
+#: What Celery would say of a message, and is said of its rows.
+SAID_OF_ROWS = frozenset(EVENTS.values())
+
+
+class LedgerRequest(request.Request):
+    """A message being run by a pool process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.received = monotonic()
+        self.request_dict["has_listeners"] = self._has_listeners
+
+    @property
+    def _has_listeners(self) -> bool:
+        return bool(self.eventer and self.eventer.enabled and self.task.send_events)
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """
+        Send an event of this message. How it ended is said of each row, by the row's own id.
+
+        A message of one row bears its id, and so its events are the row's; those of several are nobody's.
+        """
+        if type == "task-succeeded":
+            self._tell(json.loads(fields["result"]))
+        elif type not in SAID_OF_ROWS and self._is_one_row:
+            super().send_event(type, **fields)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """
+        Count the attempt if the hard time limit killed the process; the soft one is an error in the body.
+
+        Celery's own way for the hard one records a result of the message, and from 5.7 on tells hooks and receivers
+        that it failed. What they are to know is the row's end, and the ledger's.
+        """
+        if soft:
+            super().on_timeout(soft, timeout)
+            return
+        task_ready(self)
+        self.acknowledge()
+        logger.error("A message of %s ran longer than its hard time limit of %s s.", self.name, timeout)
+        # Celery kills the process after this. Until then its transaction holds the row, and this process would wait.
+        with suppress(ProcessLookupError):
+            os.kill(self.worker_pid, signal.SIGKILL)
+        self._count_lost(f"It ran longer than the time limit of {timeout} s.")
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The process died under the message: count it, and tell of its row and not of the message."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # It may come wrapped in its traceback.
+        if not isinstance(error, WorkerLostError):
+            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        task_ready(self)
+        self.acknowledge()
+        logger.error("A process was lost with a message of %s: %s", self.name, error)
+        self._count_lost(str(error))
+        return None
+
+    def revoked(self) -> bool:
+        """Whether to drop the message: what is cancelled, the ledger says, and its rows are passed over."""
+        return False
+
+    def _announce_cancelled(self, emit_retry: bool = True) -> None:
+        """Tell of a cancelled message without Celery's own result: what a task's result is, the ledger says."""
+        super()._announce_cancelled(emit_retry=False)
+
+    def _count_lost(self, reason: str) -> None:
+        try:
+            ids = self.args[0]
+            tally = consumer.count_lost(self.task, ids, reason, held_for=monotonic() - self.received)
+            self._tell(tally.events())
+        except Exception:
+            # The lease brings the rows back all the same; a failure here must not stop the worker.
+            logger.exception("A lost process could not be recorded; its tasks come back when their lease ends.")
+
+    @property
+    def _is_one_row(self) -> bool:
+        return list(self.args[0]) == [self.id]
+
+    def _tell(self, rows: Iterable[dict[str, Any]]) -> None:
+        if not self._has_listeners:
+            return
+        for row in rows:
+            fields = dict(row)
+            type, arguments = EVENTS[fields.pop("state")], f"({row['uuid']})"
+            known = {"uuid": row["uuid"], "name": fields.pop("name"), "retries": fields["retries"]}
+            if not self._is_one_row:
+                self.eventer.send("task-received", args=arguments, kwargs="{}", root_id=row["uuid"], **known)
+                self.eventer.send("task-started", uuid=row["uuid"])
+            self.eventer.send(type, **fields)

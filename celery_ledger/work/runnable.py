@@ -1,0 +1,52 @@
+"""What a worker needs of a task, so that no module of this room knows the class whose calls become rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+
+class Report(Protocol):
+    """What became of the rows of a message. Its ``str`` is a line for the log."""
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what became of each row, for the worker's parent to make events of."""
+
+
+class Runnable(Protocol):
+    """A task whose rows can be run. :class:`celery_ledger.Task` is one, and says what the options mean."""
+
+    # As Celery has it.
+    app: Any
+    backend: Any
+    ignore_result: bool
+    name: str
+    run: Callable[..., Any]
+    request_stack: Any
+    track_started: bool
+    time_limit: float | None
+    soft_time_limit: float | None
+    before_start: Callable[..., Any]
+    on_success: Callable[..., Any]
+    on_retry: Callable[..., Any]
+    on_failure: Callable[..., Any]
+    after_return: Callable[..., Any]
+
+    # As a durable task says it.
+    transactional: bool
+    batch_size: int
+    acks_late: bool
+    retries: str | None
+    dont_autoretry_for: tuple[type[BaseException], ...]
+
+    @property
+    def max_attempts(self) -> int | None:
+        """How often the body may be started: once more than it may be retried. None: for ever."""
+
+    @property
+    def most_starts(self) -> int | None:
+        """How often it may be started, crashes of its worker included. None: for ever."""
+
+    def pause_after(self, attempts: int) -> float:
+        """Return the seconds until the next attempt, after so many that failed."""
+
+    def take(self, ids: Sequence[str]) -> Report | None:
+        """Run the rows that a message names; return what became of them. None: nothing is said of that."""

@@ -1,0 +1,104 @@
+"""What rows of both kinds need to be run: their task, how often it may start, and what became of a message."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from celery.exceptions import NotRegistered
+
+from celery_ledger.context import working_on
+from celery_ledger.rows import ledger
+from celery_ledger.work import failures
+from celery_ledger.work.leaving import UnknownTaskError
+from celery_ledger.work.runnable import Runnable
+from celery_ledger.work.telling import Telling
+
+#: A line for every task that is done: for machines, and so on only where the logs are.
+done_logger = logging.getLogger("celery_ledger.done")
+
+
+@dataclass
+class Tally:
+    """What became of a message's rows."""
+
+    passed_over: int
+    succeeded: int = 0
+    failed: int = 0
+    #: What the rows that ended or failed were about.
+    subjects: set[str | None] = field(default_factory=set)
+    tellings: dict[UUID, Telling] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.succeeded} succeeded, {self.failed} failed, {self.passed_over} passed over"
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what became of each row, for the worker's parent to make events of."""
+        return [telling.event for telling in self.tellings.values() if telling.event is not None]
+
+    def telling(self, task: Runnable, row: ledger.Started) -> Telling:
+        """Return what is told of a row's attempt: one and the same, however often it is run."""
+        if row.id not in self.tellings:
+            self.tellings[row.id] = Telling(task, row)
+        return self.tellings[row.id]
+
+    def succeed(self, task: Runnable, row: ledger.Started, value: object) -> None:
+        """Note that a row succeeded, and tell of it."""
+        self.succeeded += 1
+        self.passed_over -= 1
+        self.subjects.add(row.subject)
+        say_done(row)
+        self.telling(task, row).succeed(value)
+
+    def fail(self, task: Runnable, row: ledger.Started, error: Exception, *, counted: bool) -> None:
+        """Record that a row failed, and tell of it."""
+        self.failed += 1
+        self.passed_over -= 1
+        self.subjects.add(row.subject)
+        if state := failures.record(task, row, error, counted=counted):
+            self.telling(task, row).fail(error, state=state)
+
+    @contextmanager
+    def telling_of_all(self) -> Iterator[None]:
+        """See that what was told to begin is told to have ended, whatever happens in this block."""
+        try:
+            yield
+        finally:
+            for telling in self.tellings.values():
+                telling.leave()
+
+
+def task_named(task: Runnable, name: str) -> Runnable:
+    """
+    Return the task that a row names, if a message of ``task`` may carry it.
+
+    Raises:
+        UnknownTaskError: there is none here, or it is of the other kind.
+    """
+    try:
+        named: Runnable = task.app.tasks[name]
+    except NotRegistered:
+        raise UnknownTaskError(f"there is no task {name} here") from None
+    if named.transactional != task.transactional:
+        raise UnknownTaskError(f"no message of {task.name} carries {name}")
+    return named
+
+
+def limit_of(task: Runnable) -> ledger.LimitOf:
+    """Return the function that says how often a task of a name may be started."""
+
+    def find(name: str) -> int | None:
+        limit: int | None = task_named(task, name).most_starts
+        return limit
+
+    return find
+
+
+def say_done(row: ledger.Started) -> None:
+    """Say so where logs are for machines."""
+    if done_logger.isEnabledFor(logging.INFO):
+        with working_on(request_id=row.request_id, subject=row.subject):
+            data = {"task": row.name, "id": str(row.id), "attempt": row.attempts}
+            done_logger.info("task succeeded", extra={"data": data})

@@ -1,0 +1,212 @@
+"""
+What Celery's own tooling is told of a row: as if each row were a message of its own.
+
+Signals (``task_prerun``, ``task_success`` and the others), hooks of the task (``before_start``, ``on_failure`` and
+the others), ``self.request``, and what the worker's parent makes events of, for Flower. An attempt begins once,
+also where a batch failed and its rows run again one by one; how it ended is told when that is committed, and is
+what the ledger says. A hook or receiver that fails then changes nothing any more.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery import signals, states
+from celery._state import _task_stack
+from celery.app.task import Context
+from celery.exceptions import Retry
+
+from celery_ledger.context import current_carrier, working_on, working_on_items
+from celery_ledger.rows import ledger
+from celery_ledger.rows.wording import shown, traceback_of
+from celery_ledger.work import backends
+from celery_ledger.work.runnable import Runnable
+
+logger = logging.getLogger(__name__)
+
+#: Longest value or error that events show, in characters.
+MOST_SHOWN = 500
+
+
+class Telling:
+    """Of one attempt of one row."""
+
+    def __init__(self, task: Runnable, row: ledger.Started) -> None:
+        self.task = task
+        self.row = row
+        self.id = str(row.id)
+        self.request = _request_of(task, row)
+        #: What the worker's parent makes events of; None: it has not ended.
+        self.event: dict[str, Any] | None = None
+        self._began: float | None = None
+        self._has_started = False
+
+    def begin(self) -> None:
+        """Tell that the body is about to run; what ``before_start`` raises is an error of the body."""
+        with self._current():
+            if self._began is None:
+                self._began = monotonic()
+                signals.task_prerun.send(sender=self.task, task_id=self.id, task=self.task, **self._arguments())
+            if not self._has_started:
+                if self.task.track_started:
+                    backends.store(self.task, self.request, states.STARTED, {"hostname": self.request.hostname})
+                self.task.before_start(self.id, self.row.args, self.row.kwargs)
+                self._has_started = True
+
+    def succeed(self, value: Any) -> None:
+        """Tell that it succeeded, which is committed."""
+        runtime = monotonic() - self._began if self._began is not None else 0.0
+        said = {"result": shown(value)[:MOST_SHOWN]}
+        self._end(states.SUCCESS, value, said, lambda _: self._tell_success(value, runtime))
+
+    def fail(self, error: Exception, *, state: str) -> None:
+        """Tell that the attempt failed and is to be retried, or was the last: that is committed."""
+        cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
+        said = {"exception": shown(cause)[:MOST_SHOWN], "traceback": traceback_of(error)}
+        tell = self._tell_retry if state == states.RETRY else self._tell_failure
+        self._end(state, error, said, lambda _: tell(error, cause))
+
+    def leave(self) -> None:
+        """Tell that it ended and nobody here knows how: the row is another worker's."""
+        if self._began is not None and self.event is None:
+            self._end(states.RETRY, None, None, lambda _: None)
+
+    def _end(self, state: str, value: Any, said: dict[str, Any] | None, tell: Callable[[Any], None]) -> None:
+        runtime = monotonic() - self._began if self._began is not None else 0.0
+        with self._current(), working_on(request_id=self.row.request_id, subject=self.row.subject):
+            try:
+                tell(value)
+            except Exception:
+                logger.exception("A hook of %s %s failed, when it had ended.", self.row.name, self.id)
+            if self._began is not None:
+                signals.task_postrun.send(
+                    sender=self.task, task_id=self.id, task=self.task, retval=value, state=state, **self._arguments()
+                )
+        self._began = None
+        if said is not None:
+            self.event = {
+                "uuid": self.id,
+                "name": self.row.name,
+                "retries": self.row.attempts - 1,
+                "state": state,
+                "runtime": runtime,
+                **said,
+            }
+
+    def _tell_success(self, value: Any, runtime: float) -> None:
+        backends.store(self.task, self.request, states.SUCCESS, value)
+        self.task.on_success(value, self.id, self.row.args, self.row.kwargs)
+        signals.task_success.send(sender=self.task, result=value, runtime=runtime)
+        self.task.after_return(states.SUCCESS, value, self.id, self.row.args, self.row.kwargs, None)
+
+    def _tell_failure(self, error: Exception, cause: BaseException) -> None:
+        info = _info_of(error, cause)
+        backends.store(self.task, self.request, states.FAILURE, cause, info.traceback)
+        signals.task_failure.send(
+            sender=self.task,
+            task_id=self.id,
+            exception=cause,
+            traceback=cause.__traceback__,
+            einfo=info,
+            **self._arguments(),
+        )
+        self.task.on_failure(cause, self.id, self.row.args, self.row.kwargs, info)
+        self.task.after_return(states.FAILURE, cause, self.id, self.row.args, self.row.kwargs, info)
+
+    def _tell_retry(self, error: Exception, cause: BaseException) -> None:
+        info = _info_of(error, cause)
+        backends.store(self.task, self.request, states.RETRY, cause, info.traceback)
+        signals.task_retry.send(sender=self.task, request=self.request, reason=error, einfo=info)
+        self.task.on_retry(cause, self.id, self.row.args, self.row.kwargs, info)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"args": self.row.args, "kwargs": self.row.kwargs}
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        _task_stack.push(self.task)
+        self.task.request_stack.push(self.request)
+        try:
+            yield
+        finally:
+            self.task.request_stack.pop()
+            _task_stack.pop()
+
+
+@contextmanager
+def as_current(tellings: Sequence[Telling]) -> Iterator[None]:
+    """
+    Begin these rows' attempts, make the first of them ``self.request``, and their stories the context.
+
+    What a batch enqueues belongs to the story of all its rows only if they share one; or to that of the item
+    that the body names, by :func:`celery_ledger.context.about_item`.
+    """
+    rows = [telling.row for telling in tellings]
+    request_ids, subjects = {row.request_id for row in rows}, {row.subject for row in rows}
+    for telling in tellings:
+        telling.begin()
+    with (
+        tellings[0]._current(),
+        working_on(
+            request_id=rows[0].request_id if len(request_ids) == 1 else None,
+            subject=rows[0].subject if len(subjects) == 1 else None,
+        ),
+        working_on_items(
+            {row.args[0]: (row.request_id, row.subject) for row in rows if row.args and _is_id(row.args[0])}
+        ),
+    ):
+        yield
+
+
+def _is_id(item: object) -> bool:
+    return isinstance(item, (int, str))
+
+
+def _request_of(task: Runnable, row: ledger.Started) -> Context:
+    """Return what a body sees as ``self.request``. Its id is the row's, the same in every attempt."""
+    carrier = current_carrier()
+    return Context(
+        lang="py",
+        task=row.name,
+        id=str(row.id),
+        root_id=str(row.id),
+        parent_id=None,
+        correlation_id=str(row.id),
+        args=row.args,
+        kwargs=row.kwargs,
+        argsrepr=shown(row.args)[:MOST_SHOWN],
+        kwargsrepr=shown(row.kwargs)[:MOST_SHOWN],
+        retries=row.attempts - 1,
+        attempt_limit=row.attempt_limit,
+        called_directly=False,
+        is_eager=False,
+        hostname=carrier.worker if carrier else socket.gethostname(),
+        delivery_info=dict(carrier.delivery_info) if carrier else {},
+        timelimit=[task.time_limit, task.soft_time_limit],
+        ignore_result=False,
+        headers={},
+        properties={},
+        utc=True,
+    )
+
+
+def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Untraced":
+    """Return what hooks are given; a cause that was never raised has the traceback of the error that names it."""
+    trace = cause.__traceback__ or error.__traceback__
+    # Nobody raised an error that the ledger makes itself: that all attempts are used up, that a process died.
+    return ExceptionInfo((type(cause), cause, trace)) if trace is not None else _Untraced(cause)
+
+
+class _Untraced:
+    """What hooks are given of an error that was not raised: as much of Celery's object as can be said."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.type, self.exception, self.tb, self.internal = type(error), error, None, True
+        self.traceback = traceback_of(error)
+
+    def __str__(self) -> str:
+        return self.traceback

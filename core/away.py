@@ -1,0 +1,62 @@
+"""
+What it means for a request that the database is away, refuses, or has become read-only.
+
+Called where errors are answered: problems.py, and the pages that are no API.
+"""
+
+import traceback
+from typing import Final
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from core.patience import leave_all
+
+#: ``read_only_sql_transaction``: the server was demoted, or is told to take no writes.
+READ_ONLY: Final = "25006"
+#: SQLSTATEs of other classes by which the server ended the session itself: it was idle for too long.
+ENDED: Final = frozenset({"25P03", "25P04"})
+#: Classes of SQLSTATEs with which a connection ends, perhaps after its COMMIT; and what of them comes before.
+ENDS: Final = ("08", "57")
+ENDS_BEFORE: Final = frozenset({"57014", "57P03"})  # The statement was cancelled; the server is starting.
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+NOTHING_DONE: Final = "The shop cannot reach its database. Nothing was done; try again."
+UNKNOWN: Final = (
+    "The connection to the database was lost, and the outcome of this request is unknown. Check before you repeat it, "
+    "or repeat it with the same Idempotency-Key."
+)
+
+
+def is_away(error: BaseException | None) -> bool:
+    """
+    Whether the database, and no fault of the request's, is why ``error`` was raised.
+
+    A server that is read-only may have been demoted while another one took its place: from then on each
+    thread of this process asks for a new connection.
+    """
+    if _sqlstate(error) == READ_ONLY:
+        leave_all()
+        return True
+    return isinstance(error, OperationalError | InterfaceError) or _sqlstate(error) in ENDED
+
+
+def what_was_done(error: BaseException, method: str | None) -> str:
+    """Return what a client may be told: that nothing was done only where that is certain."""
+    return NOTHING_DONE if method in SAFE_METHODS or _is_undone(error) else UNKNOWN
+
+
+def _is_undone(error: BaseException) -> bool:
+    """Whether no COMMIT, and no statement that is a transaction of its own, can have been carried out unheard."""
+    if not isinstance(error.__cause__, psycopg.Error):
+        return True  # SQLite is in this process; a lost race was rolled back.
+    sqlstate = _sqlstate(error)
+    if sqlstate is None:
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(frame.f_code.co_name == "get_new_connection" for frame, _ in frames)
+    return not sqlstate.startswith(ENDS) or sqlstate in ENDS_BEFORE
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    known = getattr(error.__cause__, "sqlstate", None) if isinstance(error, DatabaseError | InterfaceError) else None
+    return None if known is None else str(known)

@@ -1,0 +1,81 @@
+"""
+Passwords: asked for again before what a stolen session must not do, changed, and reset by mail.
+
+Promises that a new password ends every session and token of its user but the one that set it; that the link of
+a mail sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither words nor clocks tell whether an
+address has an account.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+from axes.models import AccessAttempt
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as InvalidPassword
+from django.db import transaction
+from rest_framework.request import Request
+
+from celery_ledger.models import Priority
+from email_app import addresses, reset, tasks
+
+
+class WeakPassword(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """The password is too easy to guess; ``reasons`` says why."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("Weak password.")
+        self.reasons = reasons
+
+
+def is_own(request: Request, password: str) -> bool:
+    """
+    Say whether this is the password of who is signed in.
+
+    A wrong one is a failed login: after too many of them the middleware of django-axes answers a 429, here and at
+    every door.
+    """
+    user: Any = request.user
+    request._request.login_name = user.get_username()  # type: ignore[attr-defined]  # Read by core/lockout.py.
+    credentials = {user.USERNAME_FIELD: user.get_username(), "password": password}
+    return bool(authenticate(request._request, **credentials) == user)
+
+
+def set_new(user: Any, password: str) -> None:
+    """
+    Give a user another password and tell the user's address, in one transaction.
+
+    Raises:
+        WeakPassword: it is too easy to guess.
+    """
+    try:
+        validate_password(password, user)
+    except InvalidPassword as error:
+        raise WeakPassword(error.messages) from None
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        tasks.send_password_notice.apply_async((user.pk, uuid4().hex), priority=Priority.HIGH)
+
+
+def ask_for_link(email: str) -> None:
+    """Have a link to a new password mailed, if there is such an account: as much work as if there is none."""
+    user_id = get_user_model().objects.filter(email__iexact=email, is_active=True).values_list("pk", flat=True).first()
+    tasks.send_password_reset.apply_async((user_id or 0, uuid4().hex), priority=Priority.HIGH)
+
+
+def set_by_link(token: str, password: str) -> Any:
+    """
+    Set the password for which a link was mailed, and return its user. The address is verified thereby.
+
+    Raises:
+        addresses.BadLink: the link is none of ours, or was used, or is too old.
+        WeakPassword: it is too easy to guess; the link stays good.
+    """
+    with transaction.atomic():
+        user = reset.user_of(token)
+        set_new(user, password)
+        AccessAttempt.objects.filter(username=user.get_username().casefold()).delete()  # What was forgotten may be.
+        if addresses.take_for_shown(user):
+            tasks.release_mails.delay(user.pk)
+        return user

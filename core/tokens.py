@@ -1,0 +1,92 @@
+"""
+Refresh tokens: each is good once, and gives the next one. All that follow from one signing in are a family.
+
+Promises that a token that was used gives nothing any more; that one which comes a second time, when whoever used
+it has long had the next, ends its family, for one of the two has stolen it; that signing out ends the family,
+access tokens and all; and that a new password ends every token of its user, as SimpleJWT's ``CHECK_REVOKE_TOKEN``
+has it: each carries a digest of the password's.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
+from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
+
+from core.models import SpentToken
+
+#: The claim that names a token's family.
+FAMILY: Final = "family"
+#: How long a reused token may be a client's retry: it is refused, but its family is not ended.
+MERCY: Final = timedelta(seconds=60)
+#: Bygone rows that are deleted with each that is written.
+SWEEP: Final = 100
+
+
+class RefreshToken(SimpleRefreshToken):
+    """SimpleJWT's, but that it belongs to a family, as do the access tokens that it gives."""
+
+    @classmethod
+    def for_user(cls, user: Any, *, family: str = "") -> Any:
+        """Return a token for a user who has shown to be one, or to have the token before it."""
+        token: Any = super().for_user(user)
+        token[FAMILY] = family or token[api_settings.JTI_CLAIM]
+        return token
+
+
+def pair_for(user: Any, *, family: str = "") -> dict[str, str]:
+    """Return a refresh and an access token for a user."""
+    refresh = RefreshToken.for_user(user, family=family)
+    return {"refresh": str(refresh), "access": str(refresh.access_token)}
+
+
+def name_of_family(token: Any) -> str:
+    """Return the name under which a family is spent."""
+    return f"family {token.get(FAMILY) or token[api_settings.JTI_CLAIM]}"
+
+
+def is_of(token: Any, user: Any) -> bool:
+    """Say whether a user has had the same password since the token was given."""
+    return bool(token.get(api_settings.REVOKE_TOKEN_CLAIM) == get_md5_hash_password(user.password))
+
+
+def spend(token: Any) -> None:
+    """
+    Use a refresh token up.
+
+    Raises:
+        TokenError: it was used before, or its family was signed out.
+    """
+    name, family = f"token {token[api_settings.JTI_CLAIM]}", name_of_family(token)
+    try:
+        with transaction.atomic():
+            if SpentToken.objects.filter(name=family).exists():
+                raise TokenError("Token is signed out")
+            _write(name, datetime_from_epoch(token["exp"]))
+    except IntegrityError:
+        spent_at = SpentToken.objects.values_list("spent_at", flat=True).get(name=name)
+        if timezone.now() - spent_at > MERCY:
+            sign_out(token)
+        raise TokenError("Token was used") from None
+
+
+def sign_out(token: Any) -> None:
+    """End the family of a token. A second time it does nothing."""
+    lifetime: Any = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]
+    try:
+        with transaction.atomic():
+            _write(name_of_family(token), timezone.now() + lifetime)
+    except IntegrityError:
+        return
+
+
+def _write(name: str, expires_at: datetime) -> None:
+    bygone = SpentToken.objects.filter(expires_at__lt=timezone.now()).order_by("pk")
+    ids = list(bygone.select_for_update(skip_locked=True).values_list("pk", flat=True)[:SWEEP])
+    SpentToken.objects.filter(pk__in=ids).delete()
+    SpentToken.objects.create(name=name, expires_at=expires_at)

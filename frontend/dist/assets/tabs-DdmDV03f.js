@@ -1,0 +1,1 @@
+var e=`BroadcastChannel`in window?new BroadcastChannel(`shopwire`):null;function t(t){e?.postMessage(t)}function n(t,n){let r=e=>e.data===t&&n();return e?.addEventListener(`message`,r),()=>e?.removeEventListener(`message`,r)}export{t as n,n as t};

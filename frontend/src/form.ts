@@ -1,0 +1,40 @@
+import { type FormEvent, useEffect, useRef, useState } from "react";
+
+import { ProblemError } from "./api/client";
+import { wordsFor } from "./parts/states";
+
+/** A form that is sent: what is wrong with it, and where one goes on when it was refused. */
+export function useForm(submit: (fields: Record<string, string>, form: HTMLFormElement) => Promise<void>) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<Error>();
+  const sent = useRef<HTMLFormElement>(null);
+  async function send(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = (sent.current = event.currentTarget);
+    const fields = Object.fromEntries(new FormData(form)) as Record<string, string>;
+    setBusy(true);
+    setError(undefined);
+    try {
+      await submit(fields, form);
+    } catch (reason) {
+      setError(reason as Error);
+    }
+    setBusy(false);
+  }
+  useEffect(() => {
+    // The button was pressed, and was taken away while it was busy: go on at what has to be put right.
+    if (!error || !sent.current) return;
+    const field = ["[aria-invalid=true]", "input[type=password]", "input"].map((which) => sent.current!.querySelector<HTMLInputElement>(which)).find(Boolean);
+    field?.focus();
+  }, [error]);
+  const of = (field: string) => (error instanceof ProblemError ? error.of(field) || undefined : undefined);
+  const named = error instanceof ProblemError && Boolean(error.problem.errors?.length);
+  return {
+    busy,
+    error,
+    of,
+    /** What is wrong that no field of the form says. */
+    wrong: error && !named ? wordsFor(error) : undefined,
+    onSubmit: (event: FormEvent<HTMLFormElement>) => void send(event),
+  };
+}

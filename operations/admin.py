@@ -1,0 +1,30 @@
+"""The ledger's desk as the shop has it: an order's tasks are found by its number."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+import celery_ledger.contrib.admin.admin  # noqa: F401 - It registers what is replaced here.
+from celery_ledger.contrib.admin.tasks import DurableTaskAdmin
+from celery_ledger.models import DurableTask
+
+admin.site.unregister(DurableTask)
+
+
+@admin.register(DurableTask)
+class ShopTaskAdmin(DurableTaskAdmin):
+    """The desk's, which knows orders."""
+
+    search_help_text = (
+        "A task's id, an order's number, a subject such as store.order:42, a request's id, a worker, "
+        "or a part of a task's name or of an error."
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
+    ) -> tuple[QuerySet[DurableTask], bool]:
+        """Take a number for an order's."""
+        number = search_term.strip().removeprefix("#")
+        if number.isdecimal():
+            return queryset.filter(subject=f"store.order:{number}"), False
+        return super().get_search_results(request, queryset, search_term)

@@ -1,0 +1,71 @@
+"""
+How many SMS go out: to a number, at the wish of an address, and in all.
+
+Every SMS costs, and some earn a share of what they cost: whoever has many sent must meet an end. What was
+granted are rows, counted and written under one lock of the database: however many ask at once, in however
+many processes, no more go out than a budget has.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from phones.models import SmsGrant
+
+logger = logging.getLogger(__name__)
+
+#: PostgreSQL's advisory lock of whoever is granted an SMS, until the end of its transaction.
+GRANT_LOCK: Final = 0x5350_534D_53
+#: SMS to one number in a day, of all kinds.
+A_NUMBER_A_DAY: Final = 20
+DAY: Final = timedelta(days=1)
+#: Rows of bygone days that are deleted with each that is written.
+SWEEP: Final = 100
+
+
+class NoBudget(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
+    """No SMS goes out for now; ``wait`` says for how many seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("There is no budget for another SMS.")
+        self.wait = wait
+
+
+def hold() -> None:
+    """Let nobody else be granted an SMS until this transaction ends. SQLite's writers take turns anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [GRANT_LOCK])
+
+
+def spend(phone: str, *, reference: str, client: str = "") -> None:
+    """
+    Grant one SMS to a number in E.164. What has the same reference as before was granted then.
+
+    ``client`` is the address at whose wish it goes out, if that is known.
+
+    Raises:
+        NoBudget: to this number, by this address or in all, enough went out for now.
+    """
+    with transaction.atomic():
+        hold()
+        if SmsGrant.objects.filter(reference=reference).exists():
+            return
+        now = timezone.now()
+        of_today = SmsGrant.objects.filter(created_at__gt=now - DAY)
+        budgets = [("a number", Q(phone=phone), A_NUMBER_A_DAY), ("the shop", Q(), settings.SMS_PER_DAY)]
+        if client:
+            budgets.insert(1, ("an address", Q(client=client), settings.SMS_PER_ADDRESS))
+        for whose, which, limit in budgets:
+            times = list(of_today.filter(which).order_by("-created_at").values_list("created_at", flat=True)[:limit])
+            if len(times) == limit:
+                logger.warning("The budget of %s for SMS is used up: %d in a day.", whose, limit)
+                raise NoBudget((times[-1] + DAY - now).total_seconds())
+        bygone = SmsGrant.objects.filter(created_at__lt=now - 2 * DAY).order_by("created_at")
+        SmsGrant.objects.filter(pk__in=list(bygone.values_list("pk", flat=True)[:SWEEP])).delete()
+        SmsGrant.objects.create(phone=phone, reference=reference, client=client)

@@ -1,0 +1,38 @@
+"""
+Telephone numbers as networks write them (E.164), and which of them an SMS may go to.
+
+The shop takes a number as its customer types it. An SMS goes only where one may be paid for: a number that
+exists, of a kind that people have, in a country of ``SMS_COUNTRIES``; a number without a country's prefix is
+taken for one of the first of them.
+"""
+
+from typing import Final
+
+import phonenumbers
+from django.conf import settings
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+
+#: What people have. Premium, shared-cost and personal numbers are what somebody earns by who dials them.
+SERVED_TYPES: Final = frozenset(
+    {
+        PhoneNumberType.MOBILE,
+        PhoneNumberType.FIXED_LINE,
+        PhoneNumberType.FIXED_LINE_OR_MOBILE,
+        PhoneNumberType.VOIP,
+    }
+)
+
+
+def e164(phone: str) -> str:
+    """Return a number as ``+442079460000``, however it is typed; empty where no SMS may go there."""
+    try:
+        number = phonenumbers.parse(phone, settings.SMS_COUNTRIES[0])
+    except NumberParseException:
+        return ""
+    served = (
+        phonenumbers.is_valid_number(number)
+        and phonenumbers.number_type(number) in SERVED_TYPES
+        and phonenumbers.region_code_for_number(number) in settings.SMS_COUNTRIES
+        and not number.extension
+    )
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164) if served else ""

@@ -1,0 +1,15 @@
+"""Amounts of money as people read them: as the pages of the shop show them, in mails and notifications too."""
+
+from decimal import Decimal
+from typing import Final
+
+#: Currencies with a sign of their own where the pages' language is read, British English.
+SIGNS: Final = {"GBP": "£", "EUR": "€", "USD": "US$"}
+#: Between a currency without a sign and its amount; it is not broken there.
+SPACE: Final = "\N{NO-BREAK SPACE}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Return an amount with the sign of its currency: 1,200.50 of GBP is £1,200.50."""
+    sign = SIGNS.get(currency, currency + SPACE)
+    return f"{sign}{amount:,.2f}"

@@ -1,0 +1,26 @@
+"""What is told of a task that an order set in motion: in its own words, and to customers without what is internal."""
+
+from typing import Final
+
+from celery import current_app
+
+from celery_ledger.models import DurableTask
+
+#: What an error means to the customer whose order it is about. What it was is for the staff to read.
+TRIED_AGAIN: Final = "This step failed and will be retried automatically."
+LOOKED_INTO: Final = "This step failed. Our staff are looking into it."
+
+
+def label_of(name: str) -> str:
+    """Return what the task of that name calls itself, or else the last part of its name as words."""
+    said: str = getattr(current_app.tasks.get(name), "label", "")
+    return said or name.rpartition(".")[2].replace("_", " ").strip().capitalize()
+
+
+def trouble_of(task: DurableTask) -> str:
+    """Return what a task's last error means to a customer; nothing where it was mended or is past."""
+    if not task.last_error:
+        return ""
+    if task.status == DurableTask.Status.DEAD:
+        return LOOKED_INTO
+    return "" if task.completed_at else TRIED_AGAIN

@@ -1,0 +1,75 @@
+"""What a real worker's events say, of which Flower makes its pages: each task by its own id, as the ledger has it."""
+
+import os
+import signal
+import threading
+from collections import defaultdict
+
+import pytest
+
+from celery_ledger.models import DurableTask
+from celery_ledger.rows.outbox import collecting
+from tests import probe
+from tests.processes import wait_until
+from worker.celery import app
+
+pytestmark = [pytest.mark.processes, pytest.mark.once]
+
+
+@pytest.fixture
+def heard(machine):
+    """The events by task, as somebody hears them who listens to the broker."""
+    if machine.uses_rabbitmq:
+        pytest.skip("It listens to a Redis.")
+    told = defaultdict(list)
+    listening = threading.Event()
+    connection = app.connection_for_read(machine.environment["REDIS_URL"])
+    receiver = app.events.Receiver(connection, handlers={"*": lambda event: hear(event)})
+    receiver.on_consume_ready = lambda *_, **__: listening.set()
+
+    def hear(event):
+        if event["type"].startswith("task-"):
+            told[event["uuid"]].append(event)
+
+    thread = threading.Thread(target=lambda: receiver.capture(wakeup=False), daemon=True)
+    thread.start()
+    assert listening.wait(20)
+    yield told
+    receiver.should_stop = True
+    thread.join()
+    connection.release()
+
+
+def kinds(events):
+    return [event["type"].removeprefix("task-") for event in events]
+
+
+@pytest.mark.fault("F81")
+def test_f81_events_are_of_tasks_and_say_what_became_of_them(machine, heard):
+    machine.start_relay()
+    worker = machine.start_worker("-E", concurrency=1)
+    good = probe.make_collection.delay("garden")
+    bad = probe.give_up.delay("permanent")
+    again = probe.come_back.delay(600)
+    with collecting():
+        together = [probe.make_collections.delay(f"shelf {number}") for number in range(5)]
+        taken = probe.make_collections.delay("garden")  # There is one already: it fails alone.
+    slow = probe.ring_slowly.delay("slow", 30)
+    wait_until("the slow one runs", lambda: worker.says("slow is under way"))
+    (child,) = worker.children()
+    os.kill(child, signal.SIGKILL)
+    ends = {"succeeded", "failed", "retried"}
+    handles = [good, bad, again, taken, slow, *together]
+    wait_until("all are told of", lambda: all(ends & set(kinds(heard[handle.id])) for handle in handles), seconds=30)
+    assert kinds(heard[good.id]) == ["received", "started", "succeeded"]
+    assert kinds(heard[bad.id]) == ["received", "started", "failed"]
+    assert kinds(heard[again.id]) == ["received", "started", "retried"]
+    assert kinds(heard[taken.id])[:3] == ["received", "started", "retried"]
+    assert kinds(heard[slow.id])[:3] == ["received", "started", "retried"]
+    for handle in together:
+        assert kinds(heard[handle.id]) == ["received", "started", "succeeded"]
+        assert heard[handle.id][0]["name"] == "tests.make_collections"
+    assert "PermanentError" in heard[bad.id][-1]["exception"]
+    assert "Traceback" in heard[bad.id][-1]["traceback"]
+    assert "garden" in heard[good.id][-1]["result"]
+    assert set(heard) == set(map(str, DurableTask.objects.values_list("id", flat=True))), "messages were told of"

@@ -1,0 +1,209 @@
+"""What is cancelled before it has run never runs, whoever cancels it, and what runs is not said to be revoked."""
+
+import asyncio
+import uuid
+from io import StringIO
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from celery.result import AsyncResult
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
+from django_celery_results.models import TaskResult
+
+from celery_ledger.desk import cancelling, control, remote
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import ledger, tally
+from celery_ledger.testing import drain
+from celery_ledger.work import consumer
+from core.models import AuditEntry
+from tests import probe
+from tests.integration.test_ops_api import staff
+from tests.shop import api
+from worker.celery import app
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Status = DurableTask.Status
+CANCEL = "cancel_durabletask"
+
+
+def outbox(*arguments):
+    out = StringIO()
+    call_command("outbox", *arguments, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def published(title):
+    """Enqueue a task and have it at the broker."""
+    handle = probe.make_collection.delay(title)
+    ledger.claim({"default": 10}, lease=60, limit=10)
+    return handle
+
+
+class TestRevoke:
+    @pytest.mark.fault("F98")
+    @pytest.mark.parametrize("enqueue", [probe.make_collection.delay, published], ids=["pending", "published"])
+    def test_a_revoked_task_never_runs_and_its_result_says_so(self, enqueue):
+        handle = enqueue("garden")
+        handle.revoke()
+        task = DurableTask.objects.get()
+        assert (task.status, task.last_error) == (Status.CANCELLED, "Cancelled: revoked")
+        assert task.completed_at is not None
+        drain()
+        assert ledger.lapse_expired() == 0
+        consumer.consume(probe.make_collection, [handle.id])
+        assert probe.seen == []
+        assert AsyncResult(handle.id).state == "REVOKED"
+        with pytest.raises(TaskRevokedError):
+            AsyncResult(handle.id).get(timeout=1)
+
+    @pytest.mark.fault("F98")
+    def test_one_that_runs_is_never_said_to_be_revoked(self):
+        handle = probe.ring.delay("bell")
+        ledger.claim({"default": 10}, lease=60, limit=10)
+        ledger.start(uuid.UUID(handle.id), lease=60, limit_of=lambda name: 8)
+        with pytest.raises(control.CannotRevokeError, match=f"{handle.id} is running and is let end"):
+            handle.revoke(terminate=True)
+        handle.revoke()
+        assert DurableTask.objects.get().status == Status.RUNNING
+        assert not TaskResult.objects.filter(status="REVOKED").exists()
+
+    def test_one_that_has_ended_stays_as_it_is(self):
+        handle = probe.make_collection.delay("garden")
+        drain()
+        assert app.control.revoke(handle.id, reply=True) == [{"ledger": {"ok": "0 cancelled, 0 running, 1 had ended"}}]
+        assert AsyncResult(handle.id).state == "SUCCESS"
+
+    @pytest.mark.parametrize("id", ["59e34141-bec6-4b72-a71a-31f0d7fdb03e", "nonsense", None])
+    def test_what_the_ledger_does_not_know_is_refused(self, id):
+        with pytest.raises(control.CannotRevokeError):
+            app.control.revoke(id)
+
+    def test_it_is_part_of_the_callers_transaction(self):
+        handle = probe.make_collection.delay("garden")
+        with pytest.raises(RuntimeError), transaction.atomic():
+            handle.revoke()
+            raise RuntimeError("no")
+        drain()
+        assert probe.seen == ["garden"]
+
+    def test_many_at_once(self):
+        handles = [probe.make_collection.delay(title) for title in "abc"]
+        app.control.revoke([handle.id for handle in handles])
+        assert set(DurableTask.objects.values_list("status", flat=True)) == {Status.CANCELLED}
+
+    def test_stamps_are_refused(self):
+        with pytest.raises(control.CannotRevokeError, match="no stamps"):
+            app.control.revoke_by_stamped_headers({"a": "b"})
+
+    @pytest.mark.postgresql
+    def test_it_can_be_said_from_within_an_event_loop_as_flower_does(self):
+        handle = probe.make_collection.delay("garden")
+
+        async def revoke():
+            app.control.revoke(handle.id)
+
+        asyncio.run(revoke())
+        assert DurableTask.objects.get().status == Status.CANCELLED
+
+
+class TestRemoteControl:
+    """Celery's command for workers, as ``celery control revoke`` and older clients send it."""
+
+    @pytest.mark.fault("F98")
+    def test_a_worker_cancels_the_row_instead_of_writing_revoked(self):
+        from celery.worker.control import Panel
+
+        assert Panel.data["revoke"] is remote.revoke
+        waiting, done = published("garden"), probe.ring.delay("bell")
+        ledger.claim({"default": 10}, lease=60, limit=10)
+        ledger.start(uuid.UUID(done.id), lease=60, limit_of=lambda name: 8)
+        assert remote.revoke(None, waiting.id) == {"ok": "1 cancelled, 0 running, 0 had ended"}
+        assert "is let end" in remote.terminate(None, "KILL", [done.id])["error"]
+        assert remote.revoke(None, "nonsense") == {"error": "'nonsense' is not the id of a task of the ledger."}
+        assert "no stamps" in remote.revoke_by_stamped_headers(None, {})["error"]
+        assert DurableTask.objects.get(pk=waiting.id).status == Status.CANCELLED
+
+
+class TestOperators:
+    @pytest.mark.fault("F98")
+    def test_tasks_that_the_code_no_longer_has_are_ended_by_the_command(self, monkeypatch):
+        monkeypatch.setattr(cancelling, "PORTION", 10)
+        DurableTask.objects.bulk_create(DurableTask(name="tests.of_the_last_release", queue="email") for _ in range(25))
+        probe.make_collection.delay("garden")
+        chosen = ("cancel", "--task", "tests.of_the_last_release", "--reason", "it is gone")
+        assert outbox(*chosen, "--dry-run") == "25 would be cancelled.\n"
+        assert outbox(*chosen) == "25 cancelled.\n"
+        assert outbox(*chosen) == "0 cancelled.\n"
+        drain()
+        assert probe.seen == ["garden"]
+        assert tally.totals_by_queue()["email", "cancelled"] == (25, 0)
+        entries = AuditEntry.objects.filter(model="celery_ledger.durabletask")
+        assert {(entry.before["status"], entry.after["reason"]) for entry in entries} == {("pending", "it is gone")}
+        assert entries.count() == 25
+
+    def test_the_command_takes_ids_or_a_filter_and_names_how_many_do_not_wait(self):
+        handle = probe.make_collection.delay("garden")
+        for which in ([], [handle.id, "--task", "x"]):
+            with pytest.raises(CommandError, match="Say which"):
+                outbox("cancel", *which, "--reason", "a test")
+        assert outbox("cancel", handle.id, "--reason", "a test", "--dry-run") == "1 would be cancelled.\n"
+        with pytest.raises(CommandError, match="Say why"):
+            outbox("cancel", handle.id, "--reason", " ")
+        assert outbox("cancel", handle.id, "--reason", "a test") == "1 cancelled.\n"
+        with pytest.raises(CommandError, match="1 of the ids do not wait"):
+            outbox("cancel", handle.id, "--reason", "a test")
+        probe.make_collection.apply_async(("yard",), queue="email")
+        assert outbox("cancel", "--queue", "email", "--reason", "a test") == "1 cancelled.\n"
+
+    def test_the_api_takes_a_reason_and_a_permission(self):
+        handle = probe.make_collection.delay("garden")
+        address = f"/api/ops/tasks/{handle.id}/cancel/"
+        assert api(staff()).post(address, {"reason": "a test"}).status_code == 403
+        user = staff(CANCEL)
+        assert api(user).post(address, {}).status_code == 400
+        answer = api(user).post(address, {"reason": "a test"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+        refused = api(user).post(address, {"reason": "a test"})
+        assert (refused.status_code, refused.json()["type"].rsplit(":", 1)[-1]) == (409, "not-waiting")
+        assert api(user).post(f"/api/ops/tasks/{uuid.uuid4()}/cancel/", {"reason": "a"}).status_code == 404
+        assert AuditEntry.objects.get(model="celery_ledger.durabletask").who_id == user.pk
+
+    def test_what_is_due_later_runs_now_if_somebody_says_so(self):
+        handle = probe.make_collection.apply_async(("garden",), countdown=3_600)
+        drain()
+        address = f"/api/ops/tasks/{handle.id}/run-now/"
+        assert api(staff(CANCEL)).post(address).status_code == 403
+        assert api(staff("replay_durabletask")).post(address).status_code == 200
+        drain()
+        assert probe.seen == ["garden"]
+        assert api(staff("replay_durabletask")).post(address).status_code == 409
+
+    def test_the_admin_cancels_what_is_chosen(self):
+        handles = [probe.make_collection.delay(title) for title in "abc"]
+        client = Client()
+        client.force_login(staff(CANCEL, "view_durabletask"))
+        wish = {"action": "cancel", "_selected_action": [handle.id for handle in handles[:2]]}
+        address = reverse("admin:celery_ledger_durabletask_changelist")
+        client.post(address, wish)
+        assert not DurableTask.objects.filter(status=Status.CANCELLED).exists()
+        client.post(address, wish | {"reason": "a test"})
+        assert DurableTask.objects.filter(status=Status.CANCELLED).count() == 2
+
+    @pytest.mark.postgresql
+    def test_what_a_worker_holds_is_left_to_it(self):
+        handle = published("garden")
+        worker = connection.copy()
+        try:
+            worker.set_autocommit(False)
+            with worker.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM celery_ledger_durabletask WHERE id = %s FOR UPDATE", [handle.id])
+            assert cancelling.cancel([uuid.UUID(handle.id)], reason="too late") == 0
+            with pytest.raises(control.CannotRevokeError, match="is running"):
+                handle.revoke(terminate=True)
+        finally:
+            worker.rollback()
+            worker.close()
+        assert cancelling.cancel([uuid.UUID(handle.id)], reason="in time") == 1

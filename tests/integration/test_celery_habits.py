@@ -1,0 +1,342 @@
+"""What Celery's users write: it is kept, or refused with a word about what to do instead; nothing is swallowed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery import chain, group
+from celery.app import routes
+from celery.exceptions import TaskRevokedError
+from celery.result import AsyncResult
+from django.core.checks import run_checks
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from kombu import Queue
+
+from celery_ledger.desk import dead_letters
+from celery_ledger.models import PRIORITIES, DurableTask
+from celery_ledger.relay import expiring
+from celery_ledger.rows import ledger
+from celery_ledger.testing import drain
+from store.models import Collection
+from tests import probe
+from worker.celery import app
+from worker.task import Task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Status = DurableTask.Status
+
+
+def make_due():
+    DurableTask.objects.filter(status=Status.PENDING).update(available_at="2010-12-01T08:00Z")
+
+
+class TestSendTask:
+    @pytest.mark.fault("F71")
+    def test_f71_a_task_that_is_sent_by_name_is_a_row_of_the_transaction(self):
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            app.send_task("tests.make_collection", ["never"])
+            1 / 0  # noqa: B018
+        assert not DurableTask.objects.exists()
+        handle = app.send_task("tests.make_collection", ["garden"], queue="email", priority=3)
+        task = DurableTask.objects.get()
+        assert (str(task.id), task.queue, task.priority) == (handle.id, "email", 3)
+        drain()
+        assert AsyncResult(handle.id).get(timeout=1) == "garden"
+
+    @pytest.mark.fault("F71")
+    def test_f71_a_task_that_nobody_knows_here_has_its_row_for_those_who_do(self):
+        handle = app.send_task("store.tasks.of_another_release", [7], {"way": "fast"}, countdown=60)
+        task = DurableTask.objects.get()
+        assert (str(task.id), task.name, task.queue) == (handle.id, "store.tasks.of_another_release", "inventory")
+        assert (task.args, task.kwargs) == ([7], {"way": "fast"})
+
+    def test_a_signature_of_a_task_that_nobody_knows_here_has_its_row_too(self):
+        app.signature("tests.of_another_release", args=[7]).delay()
+        assert DurableTask.objects.get().args == [7]
+
+    def test_a_name_that_no_row_can_hold_is_refused(self):
+        for name in ("", "x" * 256, "half a \ud83d"):
+            with pytest.raises(ValueError, match="A task's name"):
+                app.send_task(name)
+
+    def test_a_call_by_name_is_looked_at_like_any_other(self):
+        with pytest.raises(TypeError, match="make_collection must be JSON"):
+            app.send_task("tests.make_collection", [object()])
+        with pytest.raises(TypeError, match="title"):
+            app.send_task("tests.make_collection")
+
+
+class TestRetry:
+    def test_new_arguments_are_what_the_next_attempt_is_given(self):
+        handle = probe.retry_as_told.delay({"args": [{"args": [{}], "kwargs": {"round": 3}}, 2]})
+        for _ in range(3):
+            make_due()
+            drain()
+        assert probe.seen == [1, 2, 3]
+        assert AsyncResult(handle.id).get(timeout=1) == 3
+
+    @pytest.mark.parametrize(("most", "attempts"), [(0, 1), (1, 2), (5, 6)])
+    def test_a_retry_may_say_how_often(self, most, attempts):
+        probe.retry_as_told.delay({"max_retries": most})
+        for _ in range(10):
+            make_due()
+            drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.attempts) == (Status.DEAD, attempts)
+
+    def test_a_replayed_task_has_as_many_attempts_as_the_replay_says(self):
+        probe.retry_as_told.delay({"max_retries": 0})
+        DurableTask.objects.update(attempt_limit=2)
+        for _ in range(4):
+            make_due()
+            drain()
+        assert DurableTask.objects.get().attempts == 2
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"throw": False}, "throw=False"),
+            ({"args": [[1], 2, 3]}, "takes from"),
+            ({"link": [1]}, "no option 'link'"),
+            ({"max_retries": -1}, "max_retries is a number"),
+            ({"max_retries": 40_000}, "max_retries is a number"),
+            ({"countdown": 1e12}, "not over a hundred years"),
+            ({"eta": "soon"}, "no moment"),
+        ],
+    )
+    def test_what_a_retry_cannot_do_is_said_in_the_dead_letter(self, options, says):
+        probe.retry_as_told.delay(options)
+        for _ in range(4):
+            make_due()
+            drain()
+        task = DurableTask.objects.get()
+        assert task.status == Status.DEAD
+        assert says in task.last_error
+
+    def test_a_moment_to_retry_at_is_by_the_database_s_clock(self, monkeypatch):
+        monkeypatch.setattr(timezone, "now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
+        probe.retry_as_told.delay({"eta": "2090-12-01T08:00:00Z"})
+        monkeypatch.undo()
+        drain()
+        assert DurableTask.objects.get().available_at == datetime(2090, 12, 1, 8, tzinfo=UTC)
+
+    @pytest.mark.parametrize(("task", "attempts"), [(probe.pause_evenly, 5), (probe.retry_by_celery, 2)])
+    def test_retry_kwargs_say_how_often_and_after_which_pause(self, task, attempts):
+        task.delay()
+        drain()
+        row = DurableTask.objects.get()
+        assert 29 < (row.available_at - row.published_at).total_seconds() < 35
+        for _ in range(10):
+            make_due()
+            drain()
+        row.refresh_from_db()
+        assert (row.status, row.attempts) == (Status.DEAD, attempts)
+
+    def test_retry_kwargs_that_nobody_would_heed_are_refused_where_they_are_written(self):
+        with pytest.raises(TypeError, match=r"not \['queue'\]"):
+            type("Odd", (Task,), {"retry_kwargs": {"queue": "email"}})
+
+
+class TestPriorities:
+    def test_each_of_celerys_priorities_is_taken_and_0_goes_first(self):
+        for priority in reversed(PRIORITIES):
+            probe.make_collection.apply_async((f"{priority}",), priority=priority)
+        claimed = [ledger.claim({"default": 1}, lease=60, limit=1)[0].id for _ in PRIORITIES]
+        priorities = dict(DurableTask.objects.values_list("id", "priority"))
+        assert [priorities[id] for id in claimed] == list(PRIORITIES)
+
+    def test_a_task_may_say_its_own(self):
+        probe.go_last.delay("a")
+        probe.go_last.apply_async(("b",), priority=0)
+        assert sorted(DurableTask.objects.values_list("args__0", "priority")) == [("a", 9), ("b", 0)]
+
+    def test_the_routes_may_say_it_too(self, monkeypatch):
+        monkeypatch.setattr(
+            app.amqp,
+            "router",
+            routes.Router(routes.prepare({"tests.routed": {"priority": 3}}), app.amqp.queues, app=app),
+        )
+
+        @app.task(name="tests.routed")
+        def routed(title):
+            pass
+
+        try:
+            routed.delay("a")
+            routed.apply_async(("b",), priority=7)
+        finally:
+            app.tasks.unregister("tests.routed")
+        assert sorted(DurableTask.objects.values_list("args__0", "priority")) == [("a", 3), ("b", 7)]
+
+    @pytest.mark.parametrize("priority", [-1, 10, 2.5, True, "high"])
+    def test_what_is_none_is_refused(self, priority):
+        with pytest.raises(ValueError, match="from 0, which is first, to 9"):
+            probe.make_collection.apply_async(("a",), priority=priority)
+
+
+class TestExpiry:
+    def expire(self):
+        DurableTask.objects.exclude(expires_at=None).update(expires_at=F("created_at") - timedelta(seconds=1))
+
+    @pytest.mark.fault("F72")
+    @pytest.mark.parametrize("expires", [60, 60.5, timezone.now() + timedelta(minutes=1), "2090-12-01T08:00:00Z"])
+    def test_f72_a_call_that_expired_is_not_run_and_says_so(self, expires):
+        handle = probe.make_collection.apply_async(("late",), expires=expires)
+        probe.make_collection.apply_async(("in time",), expires=expires)
+        DurableTask.objects.exclude(id=handle.id).update(expires_at=F("created_at") + timedelta(hours=1))
+        DurableTask.objects.filter(id=handle.id).update(expires_at=F("created_at") - timedelta(seconds=1))
+        drain()
+        assert probe.seen == ["in time"]
+        assert expiring.cancel_expired() == 1
+        task = DurableTask.objects.get(id=handle.id)
+        assert (task.status, task.last_error) == (Status.CANCELLED, "It expired before it could run.")
+        with pytest.raises(TaskRevokedError):
+            handle.get(timeout=1)
+
+    def test_a_call_that_does_not_expire_yet_is_run(self):
+        probe.make_collection.apply_async(("in time",), expires=60)
+        assert expiring.cancel_expired() == 0
+        assert 55 < (DurableTask.objects.get().expires_at - timezone.now()).total_seconds() < 65
+        drain()
+        assert probe.seen == ["in time"]
+
+    def test_an_effect_outside_expires_too(self):
+        probe.ring.apply_async(("bell",), expires=60)
+        self.expire()
+        drain()
+        assert (probe.seen, expiring.cancel_expired()) == ([], 1)
+
+    def test_a_task_may_say_how_long_its_calls_live(self):
+        probe.go_last.delay("a")
+        row = DurableTask.objects.get()
+        assert row.expires_at - row.created_at == timedelta(hours=1)
+
+    def test_an_expired_task_that_a_person_replays_is_run(self):
+        probe.give_up.apply_async(("permanent",), expires=60)
+        drain()
+        self.expire()
+        assert dead_letters.replay([DurableTask.objects.get().id]) == 1
+        assert DurableTask.objects.get().expires_at is None
+
+
+@pytest.mark.parametrize("words", ["\0", "half a \ud83d", ["x"] * 2_000_000])
+def test_arguments_that_no_row_can_hold_are_refused_of_whoever_edits_a_dead_letter(words):
+    probe.give_up.delay("permanent")
+    drain()
+    with pytest.raises(TypeError, match="The arguments of"):
+        dead_letters.replay_edited(DurableTask.objects.get().id, args=[words], kwargs={})
+    assert DurableTask.objects.get().status == Status.DEAD
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("link", [1], "enqueue it from within the task"),
+        ("link_error", [1], "enqueue it from within the task"),
+        ("chain", [1], "enqueue it from within the task"),
+        ("chord", {"x": 1}, "enqueue it from within the task"),
+        ("group_id", "x", "enqueue it from within the task"),
+        ("time_limit", 5, "Set it on the task"),
+        ("soft_time_limit", 5, "Set it on the task"),
+        ("routing_key", "email", "Name a queue"),
+        ("exchange", "shop", "Name a queue"),
+        ("shadow", "other", "its own name"),
+        ("headers", {"tenant": 7}, "pass it an argument"),
+        ("reply_to", "x", "AsyncResult"),
+        ("countdwon", 5, "no option 'countdwon'"),
+    ],
+)
+def test_an_option_that_a_row_does_not_have_is_refused_with_a_word_about_what_to_do(option, value, says):
+    with pytest.raises(TypeError, match=says):
+        probe.make_collection.apply_async(("a",), **{option: value})
+    assert not DurableTask.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("ignore_result", True),
+        ("retry", True),
+        ("add_to_parent", False),
+        ("link", []),
+        ("headers", {"sentry-trace": "1-2-3", "baggage": "a=b", "traceparent": "00-1-2-01"}),
+        ("queue", Queue("email")),
+    ],
+)
+def test_an_option_that_nobody_would_miss_is_taken(option, value):
+    probe.make_collection.apply_async(("a",), **{option: value})
+    assert DurableTask.objects.count() == 1
+
+
+@pytest.mark.fault("F73")
+def test_f73_a_rate_that_a_task_asks_of_each_worker_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(probe.make_collection, "rate_limit", "1/m")
+    [advice] = [message for message in run_checks() if message.id == "celery_ledger.W020"]
+    assert "tests.make_collection has a rate_limit (1/m)" in advice.msg
+    assert "outbox limit" in advice.hint
+
+
+class TestOnCommit:
+    def test_a_call_on_commit_is_a_row_of_the_transaction(self):
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            probe.make_collection.delay_on_commit("never")
+            probe.make_collection.apply_async_on_commit(("never",))
+            1 / 0  # noqa: B018
+        assert not DurableTask.objects.exists()
+        with transaction.atomic():
+            probe.make_collection.delay_on_commit("garden")
+            probe.make_collection.apply_async_on_commit(("kitchen",), queue="email")
+            assert set(DurableTask.objects.values_list("queue", flat=True)) == {"default", "email"}
+
+
+class TestCanvas:
+    def test_it_is_refused_with_a_word_about_what_to_do(self):
+        item = probe.make_collection.si("garden")
+        for canvas, option in ((chain(item, item), "chain"), (group(item, item), "group_id")):
+            with pytest.raises(TypeError, match=rf"'{option}'. To have something follow, enqueue it from within"):
+                canvas.apply_async()
+        assert not DurableTask.objects.exists()
+
+
+class TestEagerMode:
+    """``task_always_eager``, for the suites of projects."""
+
+    @pytest.fixture(autouse=True)
+    def eager(self):
+        app.conf.task_always_eager = True
+        yield
+        app.conf.task_always_eager = False
+
+    def test_a_call_runs_at_once_and_writes_no_row(self):
+        assert probe.make_collection.delay("garden").get() == "garden"
+        assert probe.make_collection.apply_async(kwargs={"title": "kitchen"}, countdown=60).successful()
+        assert app.send_task("tests.make_collection", ["cellar"]).get() == "cellar"
+        assert set(Collection.objects.values_list("title", flat=True)) == {"garden", "kitchen", "cellar"}
+        assert not DurableTask.objects.exists()
+
+    def test_a_batch_is_of_one(self):
+        assert probe.make_collections.delay("garden").successful()
+        assert Collection.objects.get().title == "garden"
+
+    def test_what_no_row_could_hold_is_refused_as_well(self):
+        with pytest.raises(TypeError, match="must be JSON"):
+            probe.make_collection.delay(object())
+        with pytest.raises(TypeError, match="'link'"):
+            probe.make_collection.apply_async(("garden",), link=probe.make_collection.si("kitchen"))
+
+    def test_a_retry_is_made_at_once(self):
+        tried = []
+
+        @app.task(name="tests.retry_at_once", bind=True, base=Task, max_retries=2)
+        def retry_at_once(self, title):
+            tried.append((title, self.request.retries))
+            if self.request.retries < 2:
+                raise self.retry(countdown=60)
+            return title
+
+        try:
+            assert retry_at_once.delay("garden").get() == "garden"
+        finally:
+            app.tasks.pop("tests.retry_at_once")
+        assert tried == [("garden", 0), ("garden", 1), ("garden", 2)]

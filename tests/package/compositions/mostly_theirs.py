@@ -1,0 +1,3 @@
+from compositions import beside
+
+app = beside.make("mostly_theirs")

@@ -1,0 +1,3 @@
+def note(path, line):
+    with open(path, "a") as file:
+        file.write(f"{line}\n")

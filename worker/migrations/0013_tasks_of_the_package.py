@@ -1,0 +1,21 @@
+"""
+The schedule of pruning names the package's task.
+
+Rows, counts and messages keep the names that they have, for they may be many, and are still written while processes of
+the last release are replaced: :mod:`worker.tasks` knows them.
+"""
+
+from django.db import migrations
+
+
+def rename(apps, schema_editor):
+    schedules = apps.get_model("django_celery_beat", "PeriodicTask").objects.using(schema_editor.connection.alias)
+    schedules.filter(task="worker.tasks.prune").update(task="celery_ledger.tasks.prune")
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("worker", "0012_the_ledger_is_a_package"),
+        ("django_celery_beat", "0019_alter_periodictasks_options"),
+    ]
+    operations = [migrations.RunPython(rename, migrations.RunPython.noop)]

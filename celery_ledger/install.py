@@ -30,6 +30,7 @@ DEFAULTS = {
 WORKER_STEPS = {
     "celery_ledger.work.bootsteps:ClassesStep",
     "celery_ledger.work.bootsteps:ConnectionsStep",
+    "celery_ledger.work.bootsteps:PrefetchStep",
     "celery_ledger.work.bootsteps:HeartbeatStep",
     "celery_ledger.desk.remote:CommandsStep",
 }

@@ -10,10 +10,12 @@ import threading
 import time
 from typing import Any
 
+import click
 from celery import bootsteps, signals
 from celery.concurrency import get_implementation, prefork
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import state
+from click.core import ParameterSource
 from django.db import Error as DatabaseError
 from django.db import connection
 
@@ -82,6 +84,20 @@ class ConnectionsStep(bootsteps.Step):
         signal.disconnect(receiver)
         signal.connect(tell)
         self._told.append(tell)
+
+
+class PrefetchStep(bootsteps.Step):
+    """
+    Has a worker take no more messages than its children run, unless the project or its command line says otherwise.
+
+    ``celery worker`` reads that setting for its options before our default is laid below the project's settings.
+    """
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        command = click.get_current_context(silent=True)
+        if command and command.get_parameter_source("prefetch_multiplier") is ParameterSource.DEFAULT:
+            worker.prefetch_multiplier = worker.app.conf.worker_prefetch_multiplier
 
 
 class HeartbeatStep(bootsteps.StartStopStep):

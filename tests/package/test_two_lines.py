@@ -85,6 +85,17 @@ print(widget.id, rename_widget.delay(widget.id, "renamed").id)
     assert project.name_of(widget) == "renamed"
 
 
+def test_a_worker_takes_no_more_messages_than_its_children_run(project):
+    project.start_worker("proj", "-c", "2")
+    said = project.shell(
+        """
+from proj.celery import app
+print(*(each["prefetch_count"] for each in app.control.inspect(timeout=10).stats().values()))
+"""
+    )
+    assert said == "2"
+
+
 def test_the_package_brings_nothing_that_it_can_do_without(project):
     found = project.shell(
         """

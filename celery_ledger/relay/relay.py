@@ -47,8 +47,6 @@ HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked 
 SWEEP_INTERVAL = 1.0  # seconds
 #: A published row is missed when its queue is empty at the broker and nobody has held it for so long.
 MISSED_AFTER = 5.0  # seconds
-#: A worker that has just emptied a queue has begun with what it took after so long, in seconds.
-TAKEN_WITHIN = 0.25
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
 #: Seconds until a row that could not be published is tried again.
 UNPUBLISHED_PAUSE = 60.0
@@ -86,6 +84,8 @@ class Relay:
         self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # messages at the broker, at the most
         self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
         self._is_full = False  # whether some queue's window was, at the last turn
+        # Queues whose messages were all taken when the broker was last asked: who has them has begun by the next time.
+        self._empty: set[str] = set()
         self._next_sweep = 0.0
         self._said = ""  # by its heartbeat
         self._next_word = 0.0
@@ -272,6 +272,7 @@ class Relay:
     def _bring_back(self) -> None:
         """Bring back rows that went unheard of, but for those whose messages still wait at the broker."""
         lapsed = 0
+        empty: set[str] = set()
         statuses = [DurableTask.Status.RUNNING]
         try:
             self.broker.refuse_eviction()
@@ -286,10 +287,12 @@ class Relay:
                     self._queue_refused(queue, error)
                     continue
                 if self._waiting[queue] == 0:
-                    time.sleep(TAKEN_WITHIN)
-                    lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
+                    empty.add(queue)
+                    if queue in self._empty:
+                        lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
                 else:
                     leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease)
+            self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Nobody can say whether it has them, and nothing could be published.

@@ -93,7 +93,6 @@ def test_f87_a_queue_that_is_full_costs_no_relay_and_no_other_queue_anything(mac
     wait_until("the others go out", lambda: own_rabbitmq.depth("analytics") >= 5)
     wait_until("it is named", lambda: any("the broker refuses default" in found.text for found in watchdog.of_relays()))
     assert DurableTask.objects.filter(queue="default", status="pending").count() >= 15
-    assert not DurableTask.objects.filter(lapses__gt=0).exists()
     own_rabbitmq.take_limits_off()
     machine.start_worker()
     wait_until("all are done", all_succeeded, seconds=60)
@@ -101,5 +100,4 @@ def test_f87_a_queue_that_is_full_costs_no_relay_and_no_other_queue_anything(mac
     assert relay.is_alive
     assert "Traceback" not in relay.log.read_text()
     assert Collection.objects.count() == 26
-    # What waited long for the worker may be published once more in the moment in which it takes all at once.
-    assert not DurableTask.objects.filter(queue="default", lapses__gt=0).exists()
+    assert not DurableTask.objects.filter(lapses__gt=0).exists()

@@ -31,7 +31,7 @@ def sign_in(visitor, name: str, password: str) -> None:
 @pytest.mark.fault("F114")
 def test_f114_a_new_address_is_confirmed_by_a_press_on_the_page_that_its_mail_leads_to(visitor, page, mail_server):
     name = visitor.register()
-    waits = page.get_by_text("is not confirmed. Mails about your orders wait")
+    waits = page.get_by_text("is not confirmed. Emails about your orders are held")
     expect(waits).to_be_visible()
     first = newest_link(mail_server, f"{name}@shop.example", "verify-email")
 
@@ -80,7 +80,7 @@ def test_f114_an_address_becomes_another_when_the_links_to_both_were_followed(vi
     expect(ours.get_by_text(f"It will change to {new} once you have followed the links")).to_be_visible()
     page.goto(newest_link(mail_server, new, "verify-email"))
     page.get_by_role("button", name="Confirm my address").click()
-    expect(page.get_by_text("A link went to the other address too")).to_be_visible()
+    expect(page.get_by_text("We sent a link to the other address too")).to_be_visible()
     page.goto(newest_link(mail_server, old, "verify-email", after=1))
     page.get_by_role("button", name="Confirm my address").click()
     expect(page.get_by_text("Your address is confirmed.")).to_be_visible()

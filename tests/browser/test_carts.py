@@ -23,7 +23,7 @@ def test_f110_signing_in_again_shows_the_cart_and_orders_nothing(visitor, page):
     visitor.expect_complaints("401|404")
 
     page.get_by_role("button", name="Place order").click()
-    expect(page.get_by_text("nothing is ordered by itself")).to_be_visible()
+    expect(page.get_by_text("Nothing has been ordered yet.")).to_be_visible()
     checkouts = []
     page.on("request", lambda request: checkouts.append(request.url) if is_checkout(request) else None)
     sign_in_here(visitor, name)

@@ -194,5 +194,5 @@ def write(page: Page, receiver: str | None, words: str) -> None:
     if receiver:
         page.get_by_label("To", exact=True).fill(receiver)
     page.get_by_label("Message", exact=True).fill(words)
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator(".bubble", has_text=words)).to_be_visible()

@@ -112,7 +112,7 @@ def test_a_dead_letter_is_replayed_by_the_operator_and_the_customer_sees_it_done
     expect(question).to_contain_text("under the same id")
     question.get_by_role("button", name="Replay").click()
 
-    expect(wall.get_by_text("1 dead letter is on the way again.")).to_be_visible()
+    expect(wall.get_by_text("1 dead letter replayed.")).to_be_visible()
     expect(group).to_be_hidden()
     customer.expect_settled_timeline()
     expect(confirmation(page)).to_have_attribute("data-status", "succeeded")
@@ -136,7 +136,7 @@ def test_a_dead_letter_is_discarded_with_a_reason(customer, page, visit, mail_se
     question.get_by_label("Reason").fill("told by telephone")
     question.get_by_role("button", name="Discard").click()
 
-    expect(operator.page.get_by_text("1 dead letter is discarded.")).to_be_visible()
+    expect(operator.page.get_by_text("1 dead letter discarded.")).to_be_visible()
     expect(confirmation(page)).to_have_attribute("data-status", "cancelled")
     expect(confirmation(page)).not_to_contain_text("told by telephone")
     operator.page.goto(page.url)
@@ -169,7 +169,7 @@ def test_a_queue_is_paused_and_resumed_and_what_waited_goes(customer, page, visi
     expect(row.locator("td").first).to_have_text("1")
     row.get_by_role("button", name="Resume email").click()
     question = wall.get_by_role("dialog", name="Resume email?")
-    expect(question).to_contain_text("1 task goes to the workers")
+    expect(question).to_contain_text("1 waiting task will be sent to the workers")
     question.get_by_role("button", name="Resume").click()
 
     expect(wall.get_by_text("email is resumed.")).to_be_visible()

@@ -178,7 +178,7 @@ print(json.dumps([values, failed.state, DurableTask.objects.filter(id__in=ids).c
             said = self.ask(
                 project, app, f"print(json.dumps([tasks[{task!r}].delay().get(timeout=60) for _ in range(2)]))"
             )
-            assert said == [before + 1, before + 2]
+            assert before < said[0] < said[1]  # Canaries may have opened some as well.
             second = said[-1]
         first, second = run_rows("durable")
-        assert first == second == said[-1] + 1
+        assert said[-1] < first == second

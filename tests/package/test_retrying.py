@@ -13,7 +13,7 @@ ENDS = ("task_postrun SUCCESS", "task_postrun FAILURE")
 
 
 def test_retries_are_those_of_plain_celery(project, tmp_path):
-    project.start_worker()
+    project.start_worker("proj", "-c", "1")  # Or the next attempt may begin before the last one has told of its end.
     bodies = project.shell(
         f"""
 from habits import retrying

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import celery
 from celery import Celery
 from celery.result import AsyncResult
 from kombu.utils.imports import symbol_by_name
@@ -83,6 +84,9 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
         A task that this process does not know has its row all the same, for workers that do; nobody can say here
         whether the arguments fit it. Raises what ``Task.apply_async`` raises.
         """
+        if isinstance(options.get("task_type"), celery.Task) and getattr(options["task_type"], "durable", False):
+            # Celery's own ``apply_async`` ends here, which tools wrap that follow a call.
+            return options.pop("task_type").enqueue(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
         if name not in app.tasks:
             import_tasks()
         task = app.tasks.get(name)

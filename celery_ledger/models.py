@@ -67,6 +67,9 @@ class DurableTask(models.Model):
     priority = models.SmallIntegerField(db_default=Priority.NORMAL, help_text="0 to 9; 0 is first.")
     args = models.JSONField(default=list)
     kwargs = models.JSONField(default=dict)
+    options = models.JSONField(
+        null=True, blank=True, help_text="What its call said beside its arguments: headers, properties, limits."
+    )
     attempts = models.IntegerField(db_default=0, help_text="How often its body was started, as far as is known.")
     attempt_limit = models.IntegerField(
         null=True, blank=True, help_text="Set by a replay: dead again after this many attempts in all."

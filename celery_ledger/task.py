@@ -9,11 +9,13 @@ before Django's apps are ready.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import celery
+from celery.app import task as celery_task
 from celery.exceptions import Retry
 from celery.result import AsyncResult, EagerResult
 from django.db import transaction
@@ -182,21 +184,50 @@ class Task(celery.Task):
         while the ledger still has the first, and its handle is the first one's: at once, or where calls are
         collected, as while a signal is sent, when they are written.
 
+        ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
+        ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.
+
         Raises:
             TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
                 call does not have, such as ``link``: enqueue what follows from within the task.
             ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, or a value is
                 out of its range.
         """
-        if not self.durable:
-            said = {"countdown": countdown, "eta": eta, "queue": queue, "priority": priority, "expires": expires}
-            given = {option: value for option, value in said.items() if value is not None}
-            return super().apply_async(args, kwargs, task_id, **given, **others)
+        said = {
+            "countdown": countdown,
+            "eta": eta,
+            "queue": queue,
+            "priority": priority,
+            "expires": expires,
+            "unique_key": unique_key,
+        }
+        given = {option: value for option, value in said.items() if value is not None} | others
+        if self.durable and not _is_wrapped(celery.Task.apply_async):
+            return self.enqueue(args, kwargs, task_id, **given)
+        # What tools wrap it with comes first, and then, for a durable task, our ``app.send_task``.
+        return super().apply_async(args, kwargs, task_id, **given)
+
+    def enqueue(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        task_id: str | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        expires: float | datetime | str | None = None,
+        unique_key: str | None = None,
+        **others: Any,
+    ) -> AsyncResult | EagerResult:
+        """Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors."""
         from celery_ledger.rows import calls, outbox
+        from celery_ledger.rows import options as beside
 
         args, kwargs = tuple(args or ()), kwargs or {}
         self.check_arguments(args, kwargs)
-        calls.check_options(self.name, others)
+        options = beside.options_of(self.name, others)
         if self.app.conf.task_always_eager:
             return self._apply_now(args, kwargs, task_id, **others)
         queue = getattr(queue, "name", queue)
@@ -217,17 +248,24 @@ class Task(celery.Task):
         )
         if task_id is not None:
             outbox.refuse_known_id(self.name, id, call.unique_key)
-        outbox.enqueue(call)
+        beside.add_parent(options)
+        beside.add_times(options, call)
+        announcement = beside.Announcement(self.app, call, args, kwargs, options) if beside.are_heard() else None
+        if announcement is not None:
+            announcement.before(options)
+        outbox.enqueue(replace(call, options=beside.as_json(self.name, options)) if options else call)
+        if announcement is not None:
+            announcement.after()
         return handle
 
     def _apply_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:
         """Run the body at once, as ``task_always_eager`` asks for; no row is written."""
-        from celery_ledger.rows import calls
+        from celery_ledger.rows import arguments, calls
 
-        given = json.loads(calls.arguments_as_json(self.name, args))
+        given = arguments.read(calls.arguments_as_json(self.name, args))
         if self.batch_size > 1:
             given = [given]
-        named = json.loads(calls.arguments_as_json(self.name, kwargs))
+        named = arguments.read(calls.arguments_as_json(self.name, kwargs))
         return self.apply(given, named, task_id=None if task_id is None else str(task_id), **others)
 
     def retry(
@@ -255,16 +293,18 @@ class Task(celery.Task):
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **others)
         from celery_ledger.rows import calls
+        from celery_ledger.rows import options as beside
 
-        calls.check_options(self.name, others)
+        beside.refuse(self.name, others)
         if not throw:
             raise TypeError(f"{self.name}: a retry ends the attempt, so throw=False cannot be: raise self.retry(...).")
         args = None if args is None else list(args)
         if args is not None or kwargs is not None:
             given = self.request.args if args is None else args, self.request.kwargs if kwargs is None else kwargs
             self.check_arguments(tuple(given[0] or ()), given[1] or {})
-            for arguments in given:
-                calls.arguments_as_json(self.name, arguments)
+            texts = [calls.arguments_as_json(self.name, arguments) for arguments in given]
+            args = None if args is None else json.loads(texts[0])
+            kwargs = None if kwargs is None else json.loads(texts[1])
         limit = None if max_retries is None else calls.checked_limit(self.name, max_retries)
         pause = self._pause() if countdown is None else calls.checked_countdown(self.name, countdown)
         when = calls.checked_eta(self.name, eta) or pause
@@ -340,3 +380,9 @@ class Task(celery.Task):
                 raise TypeError(f"{self.name} is batched: call it with one positional argument, its item of the batch.")
         elif self.typing:
             self.__header__(*args, **kwargs)
+
+
+def _is_wrapped(method: Any) -> bool:
+    """Whether something has been put around a method of Celery's, as tools do that follow calls."""
+    code = getattr(method, "__code__", None)
+    return code is None or code.co_filename != celery_task.__file__

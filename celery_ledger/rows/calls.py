@@ -7,7 +7,7 @@ comes later, for all calls of a block at once, and must not fail for one of them
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from kombu.utils.json import JSONEncoder
 
 from celery_ledger.context import current_request_id, current_subject
 from celery_ledger.models import PRIORITIES, Priority
@@ -32,26 +33,7 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
 #: How often a row counts that it was started.
 MOST_ATTEMPTS: Final = 32_767
-_ABOUT_MESSAGES: Final = frozenset(
-    (
-        *("producer", "publisher", "connection", "router", "route_name", "task_type", "result_cls", "add_to_parent"),
-        *("retry", "retry_policy", "serializer", "compression", "delivery_mode", "mandatory", "immediate"),
-        *("root_id", "parent_id", "ignore_result", "periodic_task_name"),
-    )
-)
-#: What tools that follow a request put into every message, so that it is not missed in one that is not there.
-_TOOLS: Final = ("sentry", "baggage", "trace", "periodic_task_name", "b3", "x-", "uber-trace", "__dd", "newrelic")
-_FOLLOWS: Final = "To have something follow, enqueue it from within the task."
-_LIMITS: Final = "Set it on the task: its decorator takes time_limit and soft_time_limit."
-_QUEUES: Final = "Name a queue: apply_async(queue=...)."
-_INSTEAD: Final[dict[str, str]] = {
-    **dict.fromkeys(("link", "link_error", "chain", "chord", "group_id", "group_index"), _FOLLOWS),
-    **dict.fromkeys(("time_limit", "soft_time_limit"), _LIMITS),
-    **dict.fromkeys(("exchange", "routing_key"), _QUEUES),
-    "headers": "Nothing carries them to the body: pass it an argument.",
-    "shadow": "A task is shown by its own name.",
-    "reply_to": "Its result is in the ledger: AsyncResult(id).",
-}
+_ENCODER: Final = JSONEncoder()
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -75,6 +57,8 @@ class Call:
     eta: datetime | None = None
     expires: datetime | float | None = None
     unique_key: str | None = None
+    #: As JSON: what :mod:`celery_ledger.rows.options` says of it.
+    options: str | None = None
     id: UUID = field(default_factory=uuid7)
     #: Told the id of the row that the ledger has instead, because it knows the ``unique_key``.
     on_known: Callable[[UUID], None] | None = None
@@ -103,28 +87,31 @@ def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
         _blame.reset(token)
 
 
-def arguments_as_json(name: str, value: Any) -> str:
+def arguments_as_json(name: str, value: Any, *, what: str = "arguments") -> str:
     """
     Return arguments of the task ``name`` as JSON that every database of the ledger keeps.
+
+    What Celery's JSON takes is taken: moments, dates, times, Decimals, UUIDs and bytes, and what is registered with
+    kombu.
 
     Raises:
         TypeError: they are not JSON, or hold text that PostgreSQL does not: NUL, or half a surrogate pair.
         ValueError: they are too large, or nested too deeply.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=_ENCODER.default)
         text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's object raises when it is asked for its JSON
         raise TypeError(
-            f"The arguments of {name} must be JSON, such as ids and strings: {error}. "
+            f"The {what} of {name} must be JSON, such as ids and strings: {error}. "
             f"Pass an object's id and load it in the task."
         ) from None
     if "\\u0000" in text and _NUL.search(text):
-        raise TypeError(f"The arguments of {name} must be JSON without NUL characters, which no database keeps.")
+        raise TypeError(f"The {what} of {name} must be JSON without NUL characters, which no database keeps.")
     if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"The arguments of {name} are {len(text)} characters of JSON; {MOST_CHARACTERS} are allowed.")
-    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
-        raise ValueError(f"The arguments of {name} are nested more than {DEEPEST} deep.")
+        raise ValueError(f"The {what} of {name} are {len(text)} characters of JSON; {MOST_CHARACTERS} are allowed.")
+    if text.count("[") + text.count("{") > DEEPEST and _depth(json.loads(text)) > DEEPEST:
+        raise ValueError(f"The {what} of {name} are nested more than {DEEPEST} deep.")
     return text
 
 
@@ -256,32 +243,6 @@ def checked_limit(name: str, max_retries: Any) -> int:
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < MOST_ATTEMPTS:
         raise ValueError(f"{name}: max_retries is a number from 0 to {MOST_ATTEMPTS - 1}, not {max_retries!r}.")
     return max_retries + 1
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """
-    Refuse the first option that a durable call does not have, as :func:`check_option`.
-
-    What canvas says of itself comes before what it says beside that.
-    """
-    for option in sorted(options, key=lambda option: _INSTEAD.get(option) != _FOLLOWS):
-        check_option(name, option, options[option])
-
-
-def check_option(name: str, option: str, value: Any) -> None:
-    """
-    Refuse an option of Celery's that a durable call does not have; say what to do instead.
-
-    Options that are about a message, of which a row has none, are passed over, and so is what is not set.
-
-    Raises:
-        TypeError: it is one that would be missed.
-    """
-    if option in _ABOUT_MESSAGES or value is None or value in ([], (), {}):
-        return
-    if option == "headers" and all(str(header).startswith(_TOOLS) for header in value):
-        return
-    raise TypeError(f"{name}: a durable call has no option {option!r}. {_INSTEAD.get(option, '')}".rstrip())
 
 
 def is_storable(text: str) -> bool:

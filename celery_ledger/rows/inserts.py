@@ -22,7 +22,7 @@ def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
     portion: list[Call] = []
     characters = 0
     for call in calls:
-        length = len(call.args) + len(call.kwargs)
+        length = len(call.args) + len(call.kwargs) + len(call.options or "")
         if portion and (len(portion) == MOST_ROWS or characters + length > MOST_CHARACTERS):
             yield portion
             portion, characters = [], 0
@@ -80,6 +80,7 @@ def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
             "countdowns": [float(call.countdown) for call in calls],
             "expiries": [call.expires if isinstance(call.expires, datetime) else None for call in calls],
             "lifetimes": [call.expires if isinstance(call.expires, float) else None for call in calls],
+            "options": [call.options for call in calls],
         }
     return {"calls": json.dumps([_as_list(call) for call in calls])}
 
@@ -103,4 +104,5 @@ def _as_list(call: Call) -> list[Any]:
         call.countdown,
         expires if isinstance(expires, str) else None,
         expires if isinstance(expires, float) else None,
+        call.options,
     ]

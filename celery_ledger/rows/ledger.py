@@ -20,7 +20,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from celery_ledger.models import PRIORITIES, DurableTask, QueueSwitch, Tally
-from celery_ledger.rows import tally
+from celery_ledger.rows import arguments, tally
 from celery_ledger.rows.kinds import fingerprint
 from celery_ledger.rows.sql import statements
 
@@ -62,6 +62,7 @@ class Started:
     attempt_limit: int | None
     subject: str | None
     request_id: str
+    options: dict[str, Any] | None = None
     counted: bool = True
 
 
@@ -428,13 +429,23 @@ def _is_counted(row: DurableTask) -> bool:
 
 def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Started:
     return Started(
-        row.id, row.name, row.args, row.kwargs, attempts, row.attempt_limit, row.subject, row.request_id, counted
+        row.id,
+        row.name,
+        arguments.revived(row.args),
+        arguments.revived(row.kwargs),
+        attempts,
+        row.attempt_limit,
+        row.subject,
+        row.request_id,
+        row.options,
+        counted,
     )
 
 
 def _started(row: tuple[Any, ...]) -> Started:
-    id, name, args, kwargs, *rest = row
-    return Started(_uuid(id), name, json.loads(args), json.loads(kwargs), *rest)
+    id, name, args, kwargs, *rest, options = row
+    said = json.loads(options) if options else None
+    return Started(_uuid(id), name, arguments.read(args), arguments.read(kwargs), *rest, said)
 
 
 def _uuid(value: UUID | str) -> UUID:

@@ -19,7 +19,7 @@ WAKE_CHANNEL = "celery_ledger"
 #: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
 LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
-COLUMNS = "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at"
+COLUMNS = "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at, options"
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,14 @@ POSTGRESQL = Statements(
             INSERT INTO celery_ledger_durabletask ({COLUMNS})
             SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, subject, request_id, unique_key,
                    coalesce(eta, statement_timestamp() + countdown * interval '1 second'),
-                   coalesce(expiry, statement_timestamp() + lifetime * interval '1 second')
+                   coalesce(expiry, statement_timestamp() + lifetime * interval '1 second'),
+                   options::jsonb
             FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
                         %(args)s::text[], %(kwargs)s::text[], %(subjects)s::text[], %(request_ids)s::text[],
                         %(unique_keys)s::text[], %(etas)s::timestamptz[], %(countdowns)s::float8[],
-                        %(expiries)s::timestamptz[], %(lifetimes)s::float8[])
+                        %(expiries)s::timestamptz[], %(lifetimes)s::float8[], %(options)s::text[])
                  WITH ORDINALITY AS call(id, name, queue, priority, args, kwargs, subject, request_id, unique_key,
-                                         eta, countdown, expiry, lifetime, place)
+                                         eta, countdown, expiry, lifetime, options, place)
             ORDER BY unique_key, place
             ON CONFLICT DO NOTHING
             RETURNING id
@@ -204,7 +205,7 @@ POSTGRESQL = Statements(
               AND (expires_at IS NULL OR expires_at > statement_timestamp())
             ORDER BY id FOR UPDATE SKIP LOCKED
         ))
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options
     """,
     outcomes=(
         f"""
@@ -313,7 +314,7 @@ SQLITE = Statements(
         INSERT INTO celery_ledger_durabletask ({COLUMNS})
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
                value ->> 8, coalesce(value ->> 9, {_SQLITE_LATER.format("(value ->> 10)")}),
-               coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")})
+               coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")}), value ->> 13
         FROM json_each(%(calls)s)
         WHERE true
         ON CONFLICT DO NOTHING
@@ -344,7 +345,7 @@ SQLITE = Statements(
             lease_until = NULL
         WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
           AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options
     """,
     outcomes=(_SQLITE_OUTCOMES,),
     results=(_SQLITE_RESULTS, _SQLITE_OUTCOMES),

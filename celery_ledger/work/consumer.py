@@ -26,6 +26,7 @@ from celery_ledger.rows.results import Outcome
 from celery_ledger.work import outside
 from celery_ledger.work.carrying import parse_ids
 from celery_ledger.work.leaving import UnknownTaskError, leave
+from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.running import Tally, limit_of, task_named
 from celery_ledger.work.telling import as_current
@@ -161,7 +162,7 @@ def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> lis
         return [Outcome(row.id, results.SUCCESS) for row in rows]
     outcomes = []
     for row, telling in zip(rows, tellings, strict=True):
-        with as_current([telling]), collecting():
+        with as_current([telling]), collecting(), limits_of(row):
             outcomes.append(Outcome(row.id, results.SUCCESS, task.run(*row.args, **row.kwargs)))
     return outcomes
 

@@ -22,6 +22,7 @@ from celery.exceptions import Retry
 
 from celery_ledger.context import current_carrier, working_on, working_on_items
 from celery_ledger.rows import ledger
+from celery_ledger.rows.options import for_the_request
 from celery_ledger.rows.wording import shown, traceback_of
 from celery_ledger.work import backends
 from celery_ledger.work.runnable import Runnable
@@ -169,29 +170,30 @@ def _is_id(item: object) -> bool:
 def _request_of(task: Runnable, row: ledger.Started) -> Context:
     """Return what a body sees as ``self.request``. Its id is the row's, the same in every attempt."""
     carrier = current_carrier()
-    return Context(
-        lang="py",
-        task=row.name,
-        id=str(row.id),
-        root_id=str(row.id),
-        parent_id=None,
-        correlation_id=str(row.id),
-        args=row.args,
-        kwargs=row.kwargs,
-        argsrepr=shown(row.args)[:MOST_SHOWN],
-        kwargsrepr=shown(row.kwargs)[:MOST_SHOWN],
-        retries=row.attempts - 1,
-        attempt_limit=row.attempt_limit,
-        called_directly=False,
-        is_eager=False,
-        hostname=carrier.worker if carrier else socket.gethostname(),
-        delivery_info=dict(carrier.delivery_info) if carrier else {},
-        timelimit=[task.time_limit, task.soft_time_limit],
-        ignore_result=False,
-        headers={},
-        properties={},
-        utc=True,
-    )
+    request = {
+        "lang": "py",
+        "task": row.name,
+        "id": str(row.id),
+        "root_id": str(row.id),
+        "parent_id": None,
+        "correlation_id": str(row.id),
+        "args": row.args,
+        "kwargs": row.kwargs,
+        "argsrepr": shown(row.args)[:MOST_SHOWN],
+        "kwargsrepr": shown(row.kwargs)[:MOST_SHOWN],
+        "retries": row.attempts - 1,
+        "attempt_limit": row.attempt_limit,
+        "called_directly": False,
+        "is_eager": False,
+        "hostname": carrier.worker if carrier else socket.gethostname(),
+        "delivery_info": dict(carrier.delivery_info) if carrier else {},
+        "timelimit": [task.time_limit, task.soft_time_limit],
+        "ignore_result": task.ignore_result,
+        "headers": {},
+        "properties": {},
+        "utc": True,
+    }
+    return Context(request | for_the_request(row.options))
 
 
 def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Untraced":

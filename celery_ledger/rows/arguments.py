@@ -1,0 +1,29 @@
+"""
+Arguments in a row, as the caller gave them.
+
+A row keeps them as JSON. Types that JSON has not, such as moments and UUIDs, are there as kombu writes them.
+"""
+
+import json
+from typing import Any
+
+from kombu.utils.json import object_hook
+
+
+def read(text: str) -> Any:
+    """Return what a row's JSON says."""
+    return json.loads(text, object_hook=_revived) if '"__type__"' in text else json.loads(text)
+
+
+def revived(value: Any) -> Any:
+    """Return what was read as plain JSON, with kombu's types in it."""
+    if isinstance(value, dict):
+        return _revived({name: revived(inner) for name, inner in value.items()})
+    return [revived(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _revived(found: dict[str, Any]) -> Any:
+    try:
+        return object_hook(found)
+    except Exception:  # noqa: BLE001 - somebody's own dictionary, which only looks like one of kombu's
+        return found

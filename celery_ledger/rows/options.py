@@ -1,0 +1,201 @@
+"""
+What a call says of itself beside its arguments: headers, properties and limits, kept in its row for ``self.request``.
+
+Most calls say nothing, and their rows have none. What Celery's messages carry for its own sake, such as
+a serializer, is of no use to a row and is left out.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import signals
+from celery._state import get_current_worker_task
+from celery.app.task import Context
+from django.utils import timezone
+
+from celery_ledger.rows.calls import Call, arguments_as_json
+
+#: About a message, of which a row has none.
+_ABOUT_MESSAGES = frozenset(
+    (
+        *("producer", "publisher", "connection", "router", "route_name", "task_type", "result_cls", "add_to_parent"),
+        *("retry", "retry_policy", "serializer", "compression", "delivery_mode", "mandatory", "immediate", "reply_to"),
+        *("declare", "exchange_type", "timeout", "confirm_timeout", "event_dispatcher", "create_sent_event"),
+    )
+)
+_FOLLOWS = "To have something follow, enqueue it from within the task."
+_REFUSED = {
+    **dict.fromkeys(("link", "link_error", "chain", "chord", "group_id", "group_index"), _FOLLOWS),
+    **dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async(queue=...)."),
+}
+#: What ``self.request`` has of the same name.
+_OF_THE_REQUEST = frozenset(("shadow", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr"))
+#: What ``self.request`` has in any case, and no header may say otherwise.
+_OF_THE_ROW = frozenset(
+    (
+        *(
+            "id",
+            "task",
+            "lang",
+            "args",
+            "kwargs",
+            "retries",
+            "attempt_limit",
+            "called_directly",
+            "is_eager",
+            "hostname",
+        ),
+        *("delivery_info", "headers", "properties", "correlation_id", "utc", "timelimit", "callbacks", "errbacks"),
+        *("chain", "chord", "group", "group_index", "reply_to", "errbacks", "_protected", "_children"),
+        *(name for name in dir(Context) if name.startswith("__") or callable(getattr(Context, name))),
+    )
+)
+
+
+def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what a call says beside its arguments, as its row will have it; mostly nothing.
+
+    Raises:
+        TypeError: it is not JSON, or an option that a durable call does not have.
+    """
+    refuse(name, {option: value for option, value in given.items() if option in _REFUSED})
+    options: dict[str, Any] = {}
+    limits: list[float | None] = [None, None]
+    properties: dict[str, Any] = {}
+    for option, value in given.items():
+        if value is None or option in _ABOUT_MESSAGES or option in _REFUSED:
+            continue
+        if option == "headers":
+            options["headers"] = dict(value)
+        elif option in ("time_limit", "soft_time_limit"):
+            limits[option == "soft_time_limit"] = _checked_limit(name, option, value)
+        elif option in _OF_THE_REQUEST:
+            options[option] = value
+        else:
+            properties[option] = value
+    if any(limits):
+        options["timelimit"] = limits
+    if properties:
+        options["properties"] = properties
+    return options
+
+
+def refuse(name: str, given: Mapping[str, Any]) -> None:
+    """
+    Refuse options that would be missed; those about a message, and what is not set, are passed over.
+
+    Raises:
+        TypeError: names the first, canvas before all else, and says what to do instead.
+    """
+    for option in sorted(given, key=lambda option: _REFUSED.get(option) != _FOLLOWS):
+        if option not in _ABOUT_MESSAGES and given[option] is not None and given[option] not in ([], (), {}):
+            raise TypeError(f"{name}: a durable call has no option {option!r}. {_REFUSED.get(option, '')}".rstrip())
+
+
+def add_parent(options: dict[str, Any]) -> None:
+    """Note which task makes this call, and which began all that led to it, unless the call says so itself."""
+    maker = get_current_worker_task()
+    if maker is not None and maker.request.id:
+        options.setdefault("parent_id", maker.request.id)
+        options.setdefault("root_id", maker.request.root_id or maker.request.id)
+
+
+def add_times(options: dict[str, Any], call: Call) -> None:
+    """Note when it is due and until when it may begin, if the call says so; what holds is the row's, in its columns."""
+    if call.eta is not None or call.countdown:
+        options["eta"] = (call.eta or timezone.now() + timedelta(seconds=call.countdown)).isoformat()
+    if call.expires is not None:
+        at = call.expires if isinstance(call.expires, datetime) else timezone.now() + timedelta(seconds=call.expires)
+        options["expires"] = at.isoformat()
+
+
+def as_json(name: str, options: dict[str, Any]) -> str | None:
+    """Return them as a row keeps them; None where there are none."""
+    return arguments_as_json(name, options, what="options") if options else None
+
+
+def are_heard() -> bool:
+    """Whether anybody hears of calls, and may add headers to them."""
+    return bool(
+        signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
+    )
+
+
+class Announcement:
+    """What Celery's signals tell of a call: the message that it would have been."""
+
+    def __init__(self, app: Any, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], given: dict[str, Any]):
+        limits = given.get("timelimit") or [None, None]
+        expires = call.expires
+        self.call = call
+        self.message = app.amqp.as_task_v2(
+            str(call.id),
+            call.name,
+            args,
+            kwargs,
+            countdown=call.countdown or None,
+            eta=call.eta,
+            expires=expires,
+            time_limit=limits[0],
+            soft_time_limit=limits[1],
+            **{name: given[name] for name in _OF_THE_REQUEST if name in given},
+        )
+        self.own = set(self.message.headers)
+        self.headers = {**self.message.headers, **given.get("headers", {})}
+        self.properties = {**self.message.properties, **given.get("properties", {})}
+
+    def before(self, options: dict[str, Any]) -> None:
+        """Tell that a row is about to be written, and add to ``options`` what receivers put into its headers."""
+        signals.before_task_publish.send(
+            sender=self.call.name,
+            body=self.message.body,
+            exchange="",
+            routing_key=self.call.queue,
+            declare=[],
+            headers=self.headers,
+            properties=self.properties,
+            retry_policy=None,
+        )
+        if added := {name: value for name, value in self.headers.items() if name not in self.own}:
+            options["headers"] = added
+
+    def after(self) -> None:
+        """Tell that it is written, in a transaction that has yet to commit."""
+        signals.after_task_publish.send(
+            sender=self.call.name,
+            body=self.message.body,
+            headers=self.headers,
+            exchange="",
+            routing_key=self.call.queue,
+        )
+        args, kwargs, _ = self.message.body
+        signals.task_sent.send(
+            sender=self.call.name,
+            task_id=self.headers["id"],
+            task=self.call.name,
+            args=args,
+            kwargs=kwargs,
+            eta=self.headers["eta"],
+            taskset=self.headers["group"],
+        )
+
+
+def for_the_request(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what ``self.request`` has of a row's options; headers are there under their own names too."""
+    if not options:
+        return {}
+    headers = options.get("headers") or {}
+    return {
+        **{name: value for name, value in headers.items() if name.isidentifier() and name not in _OF_THE_ROW},
+        **{name: options[name] for name in (*_OF_THE_REQUEST, "timelimit", "eta", "expires") if name in options},
+        "headers": headers,
+        "properties": options.get("properties") or {},
+    }
+
+
+def _checked_limit(name: str, option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise TypeError(f"{name}: {option} is a number of seconds above 0, not {value!r}.")
+    return value

@@ -443,9 +443,18 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
 
 
 def _started(row: tuple[Any, ...]) -> Started:
-    id, name, args, kwargs, *rest, options = row
-    said = json.loads(options) if options else None
-    return Started(_uuid(id), name, arguments.read(args), arguments.read(kwargs), *rest, said)
+    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options = row
+    return Started(
+        _uuid(id),
+        name,
+        arguments.read(args),
+        arguments.read(kwargs),
+        attempts,
+        attempt_limit,
+        subject,
+        request_id,
+        json.loads(options) if options else None,
+    )
 
 
 def _uuid(value: UUID | str) -> UUID:

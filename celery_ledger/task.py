@@ -90,6 +90,16 @@ class Task(celery.Task):
         super().__init_subclass__(**options)
         if "_app" in cls.__dict__:
             install(cls._app)
+        cls._settle()
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Take what ``task_annotations`` say as if the decorator said it. Raises what a decorator does."""
+        super().annotate()
+        cls._settle()
+
+    @classmethod
+    def _settle(cls) -> None:
         if cls.__dict__.get("durable") is False:
             for name in ("Request", "Strategy", "acks_late"):
                 if name not in cls.__dict__:

@@ -234,3 +234,23 @@ def hoard(megabytes: int) -> None:
 @shared_task(name="tests.name_process")
 def name_process(place: int) -> int:
     return os.getpid()
+
+
+class Framed(Task):
+    """A class as projects have it, that does something around each body."""
+
+    abstract = True
+
+    def __call__(self, *args, **kwargs):
+        seen.append("before")
+        return super().__call__(*args, **kwargs)
+
+
+@shared_task(name="tests.tell_frame", base=Framed, bind=True)
+def tell_frame(self) -> None:
+    seen.append((self.request.id, self.request.called_directly))
+
+
+@shared_task(name="tests.expect", throws=(LookupError,), max_retries=0)
+def expect() -> None:
+    raise KeyError("as may be")

@@ -42,16 +42,17 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
     if not persist(write):
         logger.warning("%s %s failed, but it was taken over meanwhile: %s", row.name, row.id, told)
         return None
+    is_expected = isinstance(cause, tuple(task.throws))
     with working_on(request_id=row.request_id, subject=row.subject):
         logger.log(
-            logging.ERROR if dead else logging.WARNING,
+            logging.INFO if is_expected else logging.ERROR if dead else logging.WARNING,
             "%s %s failed at attempt %d and %s: %s",
             row.name,
             row.id,
             row.attempts,
             "is dead" if dead else f"is due again in {delay:.1f} s",
             told,
-            exc_info=cause,
+            exc_info=None if is_expected else cause,
         )
     return state
 

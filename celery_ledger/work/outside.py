@@ -19,7 +19,7 @@ from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, limit_of, task_named
+from celery_ledger.work.running import Tally, body_of, limit_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run(task: Runnable, id: UUID, tally: Tally) -> None:
     try:
         crash_point("consumer.before_effect")
         with LeaseKeeper(row, lease), as_current([tally.telling(task, row)]), limits_of(row):
-            value = task.run(*row.args, **row.kwargs)
+            value = body_of(task)(*row.args, **row.kwargs)
         crash_point("consumer.after_effect")
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
         tally.fail(task, row, error, counted=True)

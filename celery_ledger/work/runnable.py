@@ -24,6 +24,7 @@ class Runnable(Protocol):
     track_started: bool
     time_limit: float | None
     soft_time_limit: float | None
+    throws: tuple[type[BaseException], ...]
     before_start: Callable[..., Any]
     on_success: Callable[..., Any]
     on_retry: Callable[..., Any]
@@ -44,6 +45,9 @@ class Runnable(Protocol):
     @property
     def most_starts(self) -> int | None:
         """How often it may be started, crashes of its worker included. None: for ever."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body."""
 
     def pause_after(self, attempts: int) -> float:
         """Return the seconds until the next attempt, after so many that failed."""

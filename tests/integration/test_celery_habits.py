@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import celery
 import pytest
 from celery import chain, group
-from celery.app import routes
+from celery.app import routes, trace
+from celery.app.annotations import prepare
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from django.core.checks import run_checks
@@ -16,6 +18,7 @@ from kombu import Queue
 from celery_ledger.desk import dead_letters
 from celery_ledger.models import PRIORITIES, DurableTask
 from celery_ledger.relay import expiring
+from celery_ledger.retries import PATIENT, POLICIES
 from celery_ledger.rows import ledger
 from celery_ledger.testing import drain
 from store.models import Collection
@@ -136,6 +139,43 @@ class TestRetry:
     def test_retry_kwargs_that_nobody_would_heed_are_refused_where_they_are_written(self):
         with pytest.raises(TypeError, match=r"not \['queue'\]"):
             type("Odd", (Task,), {"retry_kwargs": {"queue": "email"}})
+
+
+class TestWaysOfWriting:
+    @pytest.fixture
+    def as_in_a_worker(self, monkeypatch):
+        """A worker has a class that overrides ``__call__`` and calls Celery's own keep its request."""
+        monkeypatch.setattr(celery.Task, "__call__", celery.Task.__call__)
+        trace._install_stack_protection()
+        yield
+        del celery.Task._stackprotected
+
+    @pytest.mark.usefixtures("as_in_a_worker")
+    def test_what_a_class_does_around_each_body_is_done(self):
+        handle = probe.tell_frame.delay()
+        drain()
+        assert probe.seen == ["before", (handle.id, False)]
+
+    def test_annotations_say_what_a_decorator_might(self, monkeypatch):
+        annotations = prepare({"tests.annotated": {"max_retries": 3, "retries": "patient"}})
+        monkeypatch.setitem(app.__dict__, "annotations", annotations)
+
+        @app.task(name="tests.annotated")
+        def annotated():
+            pass
+
+        try:
+            assert (annotated.max_attempts, annotated.retry_backoff_max) == (4, POLICIES[PATIENT].longest)
+        finally:
+            app.tasks.unregister("tests.annotated")
+
+    def test_an_error_that_a_task_says_it_throws_is_a_failure_without_alarm(self, caplog):
+        handle = probe.expect.delay()
+        with caplog.at_level("INFO", logger="celery_ledger"):
+            drain()
+        assert handle.state == "FAILURE"
+        [record] = [record for record in caplog.records if "is dead" in record.getMessage()]
+        assert (record.levelname, record.exc_info) == ("INFO", None)
 
 
 class TestPriorities:

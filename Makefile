@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock matrix foreign-beat bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock matrix foreign-beat celery-suite bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ matrix: ## Test the package on every Python, Django, Celery, database and broker
 
 foreign-beat: ## Run django-celery-beat's own tests, plain and beside the package
 	.venv/bin/python -m tests.package.foreign_beat
+
+celery-suite: ## Run Celery's own tests of tasks, plain and durable; ARGS="plain -k retry"; DATABASE_URL may name a PostgreSQL
+	.venv/bin/python -m tests.package.celery_suite $(ARGS)
 
 coverage: ## Name the lines of celery_ledger, worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
 	python3 run.py test --cov=celery_ledger --cov=worker --cov=store $(ARGS)

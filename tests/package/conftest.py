@@ -34,6 +34,7 @@ class SQLite:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "db.sqlite3"
+        self.said = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.file)}
 
     @contextmanager
     def connect(self) -> Iterator[sqlite3.Connection]:
@@ -55,9 +56,9 @@ class PostgreSQL:
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{self.name}"')
         known = conninfo_to_dict(self.server)
-        said = {"NAME": self.name, "ENGINE": "django.db.backends.postgresql"}
-        said |= {key.upper(): str(known[key]) for key in ("host", "port", "user", "password") if key in known}
-        self.settings = f'DATABASES = {{"default": {said!r}}}\n'
+        self.said = {"NAME": self.name, "ENGINE": "django.db.backends.postgresql"}
+        self.said |= {key.upper(): str(known[key]) for key in ("host", "port", "user", "password") if key in known}
+        self.settings = f'DATABASES = {{"default": {self.said!r}}}\n'
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:

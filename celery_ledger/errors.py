@@ -1,5 +1,6 @@
 """Errors that say what shall become of a task."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery.exceptions import Retry
@@ -20,7 +21,7 @@ class WorkerDiedError(Exception):
 
 
 class RetryOtherwise(Retry):
-    """A body asks to be run again, with other arguments or for more or fewer times than its task says."""
+    """A body asks to be run again, with other arguments or options, or for more or fewer times than its task says."""
 
     def __init__(
         self,
@@ -31,8 +32,11 @@ class RetryOtherwise(Retry):
         args: list[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         attempt_limit: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, exc, when)
         self.new_args = args
         self.new_kwargs = kwargs
         self.attempt_limit = attempt_limit
+        #: What :class:`celery_ledger.rows.ledger.Asked` has of the same names.
+        self.new_options = options or {}

@@ -235,6 +235,10 @@ class Task(celery.Task):
         from celery_ledger.rows import calls, outbox
         from celery_ledger.rows import options as beside
 
+        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError(
+                f"{self.name}: its soft_time_limit must be less than or equal to time_limit, as Celery says."
+            )
         args, kwargs = tuple(args or ()), kwargs or {}
         self.check_arguments(args, kwargs)
         options = beside.options_of(self.name, others)
@@ -292,8 +296,9 @@ class Task(celery.Task):
         """
         End this attempt and have the task run again in ``countdown`` seconds (by default the backoff's) or at ``eta``.
 
-        ``args`` and ``kwargs`` are what it is given then, unless it is to have the same; ``max_retries`` counts for
-        this task in place of what its decorator says.
+        ``args`` and ``kwargs`` are what it is given then, unless it is to have the same, and so are ``queue``,
+        ``priority``, ``expires`` and the other options of a call; ``max_retries`` counts for this task in place of what
+        its decorator says.
 
         Raises:
             Retry: the consumer records it in the ledger. The attempt counts.
@@ -303,9 +308,8 @@ class Task(celery.Task):
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **others)
         from celery_ledger.rows import calls
-        from celery_ledger.rows import options as beside
 
-        beside.refuse(self.name, others)
+        changed = self._otherwise(**others)
         if not throw:
             raise TypeError(f"{self.name}: a retry ends the attempt, so throw=False cannot be: raise self.retry(...).")
         args = None if args is None else list(args)
@@ -324,9 +328,25 @@ class Task(celery.Task):
                 f"{self.name} {self.request.id} was retried as often as it may be."
             )
         said = str(exc or "retry asked for")
-        if args is None and kwargs is None and limit is None:
+        if args is None and kwargs is None and limit is None and not changed:
             raise Retry(said, exc, when)
-        raise RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit)
+        raise RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
+
+    def _otherwise(
+        self, *, queue: Any = None, priority: Any = None, expires: Any = None, **others: Any
+    ) -> dict[str, Any]:
+        """Return what a retry asks for beside a delay, arguments and a limit."""
+        from celery_ledger.rows import calls
+        from celery_ledger.rows import options as beside
+
+        until = calls.checked_expires(self.name, expires)
+        asked = {
+            "queue": self._check_queue(getattr(queue, "name", queue)) if queue else None,
+            "priority": None if priority is None else calls.checked_priority(self.name, priority),
+            "expires": until,
+            "options": beside.otherwise(self.name, others, until) or None,
+        }
+        return {option: value for option, value in asked.items() if value is not None}
 
     def _pause(self) -> float:
         """Return the seconds until the next attempt, where nobody says: the policy's, or Celery's own."""

@@ -248,7 +248,7 @@ class Framed(Task):
 
 @shared_task(name="tests.tell_frame", base=Framed, bind=True)
 def tell_frame(self) -> None:
-    seen.append((self.request.id, self.request.called_directly))
+    seen.append((self.request.id, self.request.called_directly, self.request.delivery_info["priority"]))
 
 
 @shared_task(name="tests.expect", throws=(LookupError,), max_retries=0)

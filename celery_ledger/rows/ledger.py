@@ -19,7 +19,7 @@ from django.db.models import F, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
-from celery_ledger.models import PRIORITIES, DurableTask, QueueSwitch, Tally
+from celery_ledger.models import PRIORITIES, DurableTask, Priority, QueueSwitch, Tally
 from celery_ledger.rows import arguments, tally
 from celery_ledger.rows.kinds import fingerprint
 from celery_ledger.rows.sql import statements
@@ -63,6 +63,7 @@ class Started:
     subject: str | None
     request_id: str
     options: dict[str, Any] | None = None
+    priority: int = Priority.NORMAL
     counted: bool = True
 
 
@@ -290,6 +291,26 @@ class Asked:
     kwargs: dict[str, Any] | None = None
     #: How many attempts it has in all, unless a person who replayed it said so.
     attempt_limit: int | None = None
+    queue: str | None = None
+    priority: int | None = None
+    #: A moment, or seconds from now.
+    expires: datetime | float | None = None
+    #: All of them, as the row is to have them.
+    options: dict[str, Any] | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the row's columns that are to be other ones."""
+        expires = self.expires
+        said = {
+            "args": self.args,
+            "kwargs": self.kwargs,
+            "attempt_limit": self.attempt_limit and Coalesce("attempt_limit", self.attempt_limit),
+            "queue": self.queue,
+            "priority": self.priority,
+            "expires_at": _in_seconds(expires) if isinstance(expires, float) else expires,
+            "options": self.options,
+        }
+        return {column: value for column, value in said.items() if value is not None}
 
 
 #: A failure that nobody asked for.
@@ -317,10 +338,7 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
     if not dead:
         due_at = _in_seconds(delay) if asked.at is None else Greatest(asked.at, Now())
         changes = {"status": Status.PENDING, "available_at": due_at}
-        changes |= {"args": asked.args} if asked.args is not None else {}
-        changes |= {"kwargs": asked.kwargs} if asked.kwargs is not None else {}
-        if asked.attempt_limit is not None:
-            changes["attempt_limit"] = Coalesce("attempt_limit", asked.attempt_limit)
+        changes |= asked.changes()
     changes |= {"attempts": task.attempts, "lease_until": None, "unknown_since": None}
     return held.update(last_error=error, **changes) == 1
 
@@ -438,12 +456,13 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
         row.subject,
         row.request_id,
         row.options,
+        row.priority,
         counted,
     )
 
 
 def _started(row: tuple[Any, ...]) -> Started:
-    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options = row
+    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority = row
     return Started(
         _uuid(id),
         name,
@@ -454,6 +473,7 @@ def _started(row: tuple[Any, ...]) -> Started:
         subject,
         request_id,
         json.loads(options) if options else None,
+        priority,
     )
 
 

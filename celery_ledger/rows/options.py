@@ -5,6 +5,7 @@ Most calls say nothing, and their rows have none. What Celery's messages carry f
 a serializer, is of no use to a row and is left out.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,8 +108,25 @@ def add_times(options: dict[str, Any], call: Call) -> None:
     if call.eta is not None or call.countdown:
         options["eta"] = (call.eta or timezone.now() + timedelta(seconds=call.countdown)).isoformat()
     if call.expires is not None:
-        at = call.expires if isinstance(call.expires, datetime) else timezone.now() + timedelta(seconds=call.expires)
-        options["expires"] = at.isoformat()
+        options["expires"] = _as_text(call.expires)
+
+
+def otherwise(name: str, given: dict[str, Any], expires: datetime | float | None) -> dict[str, Any]:
+    """
+    Return what of a row's options a retry says anew, as the row will have it.
+
+    Raises what :func:`options_of` raises.
+    """
+    options = options_of(name, given)
+    if expires is not None:
+        options["expires"] = _as_text(expires)
+    text = as_json(name, options)
+    return json.loads(text) if text else {}
+
+
+def _as_text(moment: datetime | float) -> str:
+    at = moment if isinstance(moment, datetime) else timezone.now() + timedelta(seconds=moment)
+    return at.isoformat()
 
 
 def as_json(name: str, options: dict[str, Any]) -> str | None:

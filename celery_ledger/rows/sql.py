@@ -205,7 +205,7 @@ POSTGRESQL = Statements(
               AND (expires_at IS NULL OR expires_at > statement_timestamp())
             ORDER BY id FOR UPDATE SKIP LOCKED
         ))
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
     """,
     outcomes=(
         f"""
@@ -345,7 +345,7 @@ SQLITE = Statements(
             lease_until = NULL
         WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
           AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
     """,
     outcomes=(_SQLITE_OUTCOMES,),
     results=(_SQLITE_RESULTS, _SQLITE_OUTCOMES),

@@ -24,7 +24,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
     ``counted`` means that the row's attempt counter already includes this attempt. Returns None if another worker
     has taken over the row.
     """
-    asked = _asked(error)
+    asked = _asked(row, error)
     cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
     dead = not _is_retried(task, error, cause) or _is_used_up(task, row, error, asked)
     delay = _delay(task, row, error)
@@ -72,12 +72,15 @@ def _is_used_up(task: Runnable, row: ledger.Started, error: Exception, asked: le
     return limit is not None and row.attempts >= limit
 
 
-def _asked(error: Exception) -> ledger.Asked:
+def _asked(row: ledger.Started, error: Exception) -> ledger.Asked:
     """Return what a task's ``retry()`` call specified besides a delay. An ``eta`` follows the database's clock."""
     at = error.when if isinstance(error, Retry) and isinstance(error.when, datetime) else None
     if not isinstance(error, RetryOtherwise):
         return ledger.Asked(at=at)
-    return ledger.Asked(at, error.new_args, error.new_kwargs, error.attempt_limit)
+    changed = dict(error.new_options)
+    if "options" in changed:
+        changed["options"] = {**(row.options or {}), **changed["options"]}
+    return ledger.Asked(at, error.new_args, error.new_kwargs, error.attempt_limit, **changed)
 
 
 def _delay(task: Runnable, row: ledger.Started, error: Exception) -> float:

@@ -88,6 +88,16 @@ class TestRetry:
         task = DurableTask.objects.get()
         assert (task.status, task.attempts) == (Status.DEAD, attempts)
 
+    def test_a_retry_may_say_other_options_and_keeps_those_of_the_call(self):
+        probe.retry_as_told.apply_async(
+            ({"expires": 600, "queue": "email", "priority": 7, "headers": {"colour": "red"}},), shadow="retried"
+        )
+        drain()
+        task = DurableTask.objects.get()
+        assert (task.status, task.queue, task.priority) == (Status.PENDING, "email", 7)
+        assert 590 < (task.expires_at - timezone.now()).total_seconds() < 610
+        assert (task.options["headers"], task.options["shadow"]) == ({"colour": "red"}, "retried")
+
     def test_a_replayed_task_has_as_many_attempts_as_the_replay_says(self):
         probe.retry_as_told.delay({"max_retries": 0})
         DurableTask.objects.update(attempt_limit=2)
@@ -152,9 +162,9 @@ class TestWaysOfWriting:
 
     @pytest.mark.usefixtures("as_in_a_worker")
     def test_what_a_class_does_around_each_body_is_done(self):
-        handle = probe.tell_frame.delay()
+        handle = probe.tell_frame.apply_async(priority=3)
         drain()
-        assert probe.seen == ["before", (handle.id, False)]
+        assert probe.seen == ["before", (handle.id, False, 3)]
 
     def test_annotations_say_what_a_decorator_might(self, monkeypatch):
         annotations = prepare({"tests.annotated": {"max_retries": 3, "retries": "patient"}})
@@ -168,6 +178,12 @@ class TestWaysOfWriting:
             assert (annotated.max_attempts, annotated.retry_backoff_max) == (4, POLICIES[PATIENT].longest)
         finally:
             app.tasks.unregister("tests.annotated")
+
+    def test_limits_that_contradict_each_other_are_refused_when_the_call_is_made(self, monkeypatch):
+        monkeypatch.setattr(probe.make_collection, "time_limit", 1)
+        monkeypatch.setattr(probe.make_collection, "soft_time_limit", 2)
+        with pytest.raises(ValueError, match="soft_time_limit must be less than or equal to time_limit"):
+            probe.make_collection.delay("a")
 
     def test_an_error_that_a_task_says_it_throws_is_a_failure_without_alarm(self, caplog):
         handle = probe.expect.delay()

@@ -23,12 +23,12 @@ from celery_ledger.faults import crash_point
 from celery_ledger.rows import ledger, results
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.rows.results import Outcome
-from celery_ledger.work import outside
+from celery_ledger.work import bodies, outside
 from celery_ledger.work.carrying import parse_ids
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, body_of, limit_of, task_named
+from celery_ledger.work.running import Tally, limit_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -158,12 +158,13 @@ def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> lis
     tellings = [tally.telling(task, row) for row in rows]
     if task.batch_size > 1:
         with as_current(tellings), collecting():
-            body_of(task)([row.args[0] for row in rows])
+            bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
         return [Outcome(row.id, results.SUCCESS) for row in rows]
     outcomes = []
     for row, telling in zip(rows, tellings, strict=True):
         with as_current([telling]), collecting(), limits_of(row):
-            outcomes.append(Outcome(row.id, results.SUCCESS, body_of(task)(*row.args, **row.kwargs)))
+            value = bodies.run(task, telling.request, *row.args, **row.kwargs)
+            outcomes.append(Outcome(row.id, results.SUCCESS, value))
     return outcomes
 
 

@@ -15,11 +15,12 @@ from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
 from celery_ledger.rows import ledger, results
 from celery_ledger.rows.results import Outcome
+from celery_ledger.work import bodies
 from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, body_of, limit_of, task_named
+from celery_ledger.work.running import Tally, limit_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ def run(task: Runnable, id: UUID, tally: Tally) -> None:
     task = task_named(task, row.name)
     try:
         crash_point("consumer.before_effect")
-        with LeaseKeeper(row, lease), as_current([tally.telling(task, row)]), limits_of(row):
-            value = body_of(task)(*row.args, **row.kwargs)
+        telling = tally.telling(task, row)
+        with LeaseKeeper(row, lease), as_current([telling]), limits_of(row):
+            value = bodies.run(task, telling.request, *row.args, **row.kwargs)
         crash_point("consumer.after_effect")
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
         tally.fail(task, row, error, counted=True)

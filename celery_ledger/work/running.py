@@ -1,13 +1,12 @@
 """What rows of both kinds need to be run: their task, how often it may start, and what became of a message."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from celery.app.trace import task_has_custom
 from celery.exceptions import NotRegistered
 
 from celery_ledger.context import working_on
@@ -85,11 +84,6 @@ def task_named(task: Runnable, name: str) -> Runnable:
     if named.transactional != task.transactional:
         raise UnknownTaskError(f"no message of {task.name} carries {name}")
     return named
-
-
-def body_of(task: Runnable) -> Callable[..., Any]:
-    """Return what runs a row's body: the task itself where its class has a ``__call__`` of its own, as Celery does."""
-    return task if task_has_custom(task, "__call__") else task.run
 
 
 def limit_of(task: Runnable) -> ledger.LimitOf:

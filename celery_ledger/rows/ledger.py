@@ -291,6 +291,8 @@ class Asked:
     kwargs: dict[str, Any] | None = None
     #: How many attempts it has in all, unless a person who replayed it said so.
     attempt_limit: int | None = None
+    #: The same, whoever said otherwise.
+    more_attempts: int | None = None
     queue: str | None = None
     priority: int | None = None
     #: A moment, or seconds from now.
@@ -304,7 +306,8 @@ class Asked:
         said = {
             "args": self.args,
             "kwargs": self.kwargs,
-            "attempt_limit": self.attempt_limit and Coalesce("attempt_limit", self.attempt_limit),
+            "attempt_limit": self.more_attempts
+            or (self.attempt_limit and Coalesce("attempt_limit", self.attempt_limit)),
             "queue": self.queue,
             "priority": self.priority,
             "expires_at": _in_seconds(expires) if isinstance(expires, float) else expires,

@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime
 
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 from django.db import transaction
 
 from celery_ledger.context import working_on
@@ -24,7 +24,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
     ``counted`` means that the row's attempt counter already includes this attempt. Returns None if another worker
     has taken over the row.
     """
-    asked = _asked(row, error)
+    asked = _asked(task, row, error)
     cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
     dead = not _is_retried(task, error, cause) or _is_used_up(task, row, error, asked)
     delay = _delay(task, row, error)
@@ -61,6 +61,8 @@ def _is_retried(task: Runnable, error: Exception, cause: BaseException) -> bool:
     """Whether an attempt that failed so is followed by another, if any is left."""
     if isinstance(error, WorkerDiedError):
         return task.acks_late
+    if isinstance(error, Reject):
+        return bool(error.requeue)
     if isinstance(cause, (PermanentError, *task.dont_autoretry_for)):
         return False
     return isinstance(error, Retry) or task.retries is not None
@@ -68,12 +70,19 @@ def _is_retried(task: Runnable, error: Exception, cause: BaseException) -> bool:
 
 def _is_used_up(task: Runnable, row: ledger.Started, error: Exception, asked: ledger.Asked) -> bool:
     most = task.most_starts if isinstance(error, WorkerDiedError) else task.max_attempts
-    limit = row.attempt_limit or asked.attempt_limit or most
+    limit = asked.more_attempts or row.attempt_limit or asked.attempt_limit or most
     return limit is not None and row.attempts >= limit
 
 
-def _asked(row: ledger.Started, error: Exception) -> ledger.Asked:
-    """Return what a task's ``retry()`` call specified besides a delay. An ``eta`` follows the database's clock."""
+def _asked(task: Runnable, row: ledger.Started, error: Exception) -> ledger.Asked:
+    """
+    Return what a task's ``retry()`` call specified besides a delay. An ``eta`` follows the database's clock.
+
+    To be put back by ``Reject(requeue=True)`` is no retry, and uses none up.
+    """
+    if isinstance(error, Reject):
+        limit = row.attempt_limit or task.max_attempts
+        return ledger.Asked(more_attempts=None if limit is None else limit + 1)
     at = error.when if isinstance(error, Retry) and isinstance(error.when, datetime) else None
     if not isinstance(error, RetryOtherwise):
         return ledger.Asked(at=at)

@@ -18,7 +18,7 @@ from billiard.einfo import ExceptionInfo
 from celery import signals, states
 from celery._state import _task_stack
 from celery.app.task import Context
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 
 from celery_ledger.context import current_carrier, working_on, working_on_items
 from celery_ledger.rows import ledger
@@ -65,7 +65,14 @@ class Telling:
         self._end(states.SUCCESS, value, said, lambda _: self._tell_success(value, runtime))
 
     def fail(self, error: Exception, *, state: str) -> None:
-        """Tell that the attempt failed and is to be retried, or was the last: that is committed."""
+        """
+        Tell that the attempt failed and is to be retried, or was the last: that is committed.
+
+        Of one that ended by ``Reject``, as little is told as Celery tells.
+        """
+        if isinstance(error, Reject):
+            self._end(states.REJECTED, error, None, lambda _: None)
+            return
         cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
         said = {"exception": shown(cause)[:MOST_SHOWN], "traceback": traceback_of(error)}
         tell = self._tell_retry if state == states.RETRY else self._tell_failure

@@ -11,6 +11,7 @@ from typing import Any
 
 import celery
 from celery import Celery
+from celery.app.defaults import _TO_OLD_KEY
 from celery.result import AsyncResult
 from kombu.utils.imports import symbol_by_name
 
@@ -21,6 +22,8 @@ DEFAULTS = {
     "broker_channel_error_retry": True,  # READONLY, MISCONF, NOREPLICAS: a Redis that refuses is waited for.
     "broker_connection_max_retries": None,
     "broker_connection_retry_on_startup": True,
+    # Where a project has no backend, its AsyncResult says what the ledger knows.
+    "result_backend": "celery_ledger.backend:backend",
     # A broker's blip is no reason to end what runs: a mail under way would go out twice.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     # Celery would take fewer messages after each loss of the broker; on RabbitMQ it stays at that.
@@ -59,7 +62,9 @@ def _lay_below_the_settings(app: Celery) -> None:
     """Change Celery's own defaults, which are what is looked at last; ``app.add_defaults`` would win over a project."""
 
     def lay(sender: Any, source: Any, **_: Any) -> None:
-        source.maps[-1].update(DEFAULTS)
+        defaults = source.maps[-1]
+        # By Celery's old names where the project uses those, or they would be looked at before the project's.
+        defaults.update({name if name in defaults else _TO_OLD_KEY[name]: value for name, value in DEFAULTS.items()})
 
     if app.configured:
         lay(app, app.conf)

@@ -19,6 +19,7 @@ __all__ = [
     "QueueSample",
     "QueueSwitch",
     "Reaction",
+    "Result",
     "Tally",
 ]
 
@@ -236,6 +237,22 @@ class FailedAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.task_id}"
+
+
+class Result(models.Model):
+    """
+    What a task returned or raised, or says of itself while it runs, where the project has no result backend of its own.
+
+    Most tasks have none: that one succeeded and returned nothing is in its own row. Goes with that.
+    """
+
+    id = models.UUIDField(primary_key=True, help_text="The task's.")
+    state = models.CharField(max_length=50, help_text="Celery's, or the task's own; PENDING: it is to be forgotten.")
+    value = models.TextField(null=True, help_text="JSON, as Celery's backends have it.")  # noqa: DJ001
+    traceback = models.TextField(null=True)  # noqa: DJ001 - as in a backend's answer
+
+    def __str__(self) -> str:
+        return f"{self.state} of {self.id}"
 
 
 class Tally(models.Model):

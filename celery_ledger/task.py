@@ -15,7 +15,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import celery
+from celery import states
 from celery.app import task as celery_task
+from celery.backends.base import DisabledBackend
 from celery.exceptions import Retry
 from celery.result import AsyncResult, EagerResult
 from django.db import transaction
@@ -247,6 +249,7 @@ class Task(celery.Task):
         queue = getattr(queue, "name", queue)
         id = uuid7() if task_id is None else calls.checked_id(self.name, task_id)
         handle = self.AsyncResult(str(id))
+        handle.ignored = bool(self.ignore_result or options.get("ignore_result"))
         call = calls.Call(
             id=id,
             name=calls.checked_name(self.name),
@@ -348,6 +351,27 @@ class Task(celery.Task):
         }
         return {option: value for option, value in asked.items() if value is not None}
 
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **others: Any
+    ) -> None:
+        """
+        Have ``AsyncResult`` say ``state`` and ``meta`` at once, also while this body's transaction is open.
+
+        On SQLite, what a body says within a transaction is dropped: nobody could read it before the end.
+
+        Raises:
+            ValueError: there is no ``task_id``, and this is not called by a task that runs.
+        """
+        if not self.durable or self.request.is_eager:
+            super().update_state(task_id, state, meta, **others)
+            return
+        id = task_id or self.request.id
+        if not id:
+            raise ValueError(f"{self.name} does not run: say whose state it is, by task_id.")
+        from celery_ledger.work import backends
+
+        backends.say(self.backend, self.request, str(id), state or states.PENDING, meta, **others)
+
     def _pause(self) -> float:
         """Return the seconds until the next attempt, where nobody says: the policy's, or Celery's own."""
         if self.retries is not None:
@@ -359,6 +383,18 @@ class Task(celery.Task):
         base = float(self.retry_backoff) if self.retry_backoff else 1.0
         pause = backoff.exponential(attempts, base=base, ceiling=self.retry_backoff_max)
         return backoff.jittered(pause) if self.retry_jitter else pause
+
+    @property
+    def backend(self) -> Any:
+        """Where results are: Celery's own choice; none for a task that is not durable where only the ledger has any."""
+        chosen = super().backend
+        if not self.durable and getattr(chosen, "is_the_ledgers", False):
+            return DisabledBackend(self.app)
+        return chosen
+
+    @backend.setter
+    def backend(self, chosen: Any) -> None:
+        self._backend = chosen
 
     @property
     def max_attempts(self) -> int | None:

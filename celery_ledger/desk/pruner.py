@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from celery_ledger import conf
-from celery_ledger.models import REDELIVERIES, DurableTask, FailedAttempt, Forgone
+from celery_ledger.models import REDELIVERIES, DurableTask, FailedAttempt, Forgone, Result
 from celery_ledger.rows import results
 from celery_ledger.rows.sql import statements
 from celery_ledger.uuid7 import first_uuid7_at
@@ -126,6 +126,7 @@ def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) ->
         _remember([row for row in rows if row[1] == Status.CANCELLED and row[3] is not None])
         for dependent in (
             *([results.of(ids)] if results.are_kept() else []),
+            Result.objects.filter(id__in=ids),
             FailedAttempt.objects.filter(task__in=ids),
             DurableTask.objects.filter(id__in=ids),
         ):

@@ -34,7 +34,7 @@ def bury_abandoned(app: Celery) -> int:
         locked = abandoned.select_for_update(skip_locked=skip).values_list("id", flat=True)
         for row in ledger.in_flight(list(locked[:PORTION])):
             if ledger.fail(row, words_of(error), dead=True, delay=0, counted=True):
-                results.record([Outcome(row.id, results.FAILURE, error)])
+                results.record([Outcome(row.id, results.FAILURE, error)], is_told=False)
                 attempts.record_failure(row, words_of(error), "")
                 buried += 1
     return buried

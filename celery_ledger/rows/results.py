@@ -1,19 +1,22 @@
 """
-What ``AsyncResult`` and the *Task results* admin know: rows of django-celery-results.
+What ``AsyncResult`` and the *Task results* admin know: rows of django-celery-results, or the ledger's own.
 
-Written by the consumer in the transaction that ends an attempt, in one statement for a whole batch,
-never by Celery's result backend: so that they can neither be lost nor say something else. A project without
-django-celery-results has none; how its attempts ended is counted all the same.
+Written by the consumer in the transaction that ends an attempt, in one statement for a whole batch, never by Celery's
+result backend: so that they can neither be lost nor say something else. A project with another backend has none here;
+how its attempts ended is counted all the same.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import states
+from celery.backends.base import DisabledBackend
+from celery.result import ResultBase
+from celery.utils.serialization import ensure_serializable
 from django.apps import apps
 from django.db import connection
 from django.db.models import QuerySet
@@ -21,8 +24,9 @@ from kombu.utils.json import dumps
 
 from celery_ledger.context import current_carrier
 from celery_ledger.models import DurableTask
-from celery_ledger.rows import tally
-from celery_ledger.rows.sql import statements
+from celery_ledger.project import AppNotFoundError, find_app
+from celery_ledger.rows import tally, untold
+from celery_ledger.rows.sql import MOST_LOOKED_AFTER, statements
 from celery_ledger.rows.wording import said_by, shown, words_of
 
 if TYPE_CHECKING:
@@ -45,24 +49,40 @@ class Outcome:
     state: str
     value: Any = None
     traceback: str | None = None
+    #: Whether anybody may ask for it: not so of a task with ``ignore_result``, which is only counted.
+    is_kept: bool = True
 
     def as_json(self) -> str:
         """Return the value or error as Celery's JSON backends write it; what is not JSON as its ``repr``."""
         if isinstance(self.value, BaseException):
-            kind = type(self.value)
-            return json.dumps(
-                {
-                    "exc_type": kind.__qualname__,
-                    "exc_message": [said_by(argument) for argument in self.value.args],
-                    "exc_module": kind.__module__,
-                }
-            )
+            return _error_as_json(self.value)
         try:
-            text = str(dumps(self.value))
+            text = as_json(self.value)
         except Exception as error:  # noqa: BLE001 - a stranger's value; and what it is the result of has happened
             logger.warning("The result of %s is kept as its repr, for it is not JSON: %s", self.id, words_of(error))
             text = ""
         return text if 0 < len(text) <= MOST_KEPT else json.dumps(shown(self.value))
+
+    def as_own_json(self) -> str | None:
+        """Return :meth:`as_json`; None where the task's own row says it all, having succeeded and returned nothing."""
+        return None if self.state == SUCCESS and self.value is None else self.as_json()
+
+
+def as_json(value: Any) -> str:
+    """Return a value as Celery's JSON backends write it; raises what kombu raises of what is not JSON."""
+    return str(dumps(value.as_tuple() if isinstance(value, ResultBase) else value))
+
+
+def _error_as_json(error: BaseException) -> str:
+    kind = type(error)
+    known = {"exc_type": kind.__qualname__, "exc_module": kind.__module__}
+    try:
+        text = str(dumps({**known, "exc_message": ensure_serializable(error.args, dumps)}))
+    except Exception:  # noqa: BLE001 - a stranger's error: anything may be wrong with what it says
+        text = ""
+    if not 0 < len(text) <= MOST_KEPT:
+        text = json.dumps({**known, "exc_message": [said_by(argument) for argument in error.args]})
+    return text
 
 
 def are_kept() -> bool:
@@ -90,23 +110,52 @@ def _all() -> "QuerySet[TaskResult]":
     return results
 
 
-def record(outcomes: Sequence[Outcome]) -> None:
-    """Write or replace the results of ledger rows where they are kept, and count them, in the caller's transaction."""
+def are_own(app: Any) -> bool:
+    """Whether the ledger itself keeps results: the project has no backend; see :mod:`celery_ledger.backend`."""
+    return getattr(app.backend, "is_the_ledgers", False) and not are_kept()
+
+
+def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
+    """
+    Write or replace the results of ledger rows where they are kept, and count them, in the caller's transaction.
+
+    A backend of the project's own is told of those that were revoked, and of all unless ``is_told`` says that somebody
+    else does so: after the commit.
+    """
+    app = _app()
+    sql = statements(connection.vendor)
+    kept = [outcome for outcome in outcomes if outcome.is_kept]
+    if are_kept():
+        _write(sql.results, kept, app, of=Outcome.as_json)
+    elif app is not None and are_own(app):
+        _write(sql.own_results, kept, app, of=Outcome.as_own_json)
+    else:
+        _write(sql.outcomes, kept, app)
+        others = [outcome for outcome in kept if not is_told or outcome.state == states.REVOKED]
+        if others and app is not None and not isinstance(app.backend, DisabledBackend):
+            untold.tell_later(app, {outcome.id: (outcome.state, outcome.value) for outcome in others})
+    _write(sql.outcomes, [outcome for outcome in outcomes if not outcome.is_kept], app)
+
+
+def _write(
+    statements: Sequence[str], outcomes: Sequence[Outcome], app: Any, of: Callable[[Outcome], str | None] | None = None
+) -> None:
+    """Run these statements for outcomes; ``of`` says what is written of each."""
     if not outcomes:
         return
-    sql = statements(connection.vendor)
-    kept = are_kept()
     message = current_carrier()
     parameters: dict[str, Any] = {
         "worker": message and message.worker,
         "slot": tally.own_slot(),
         "meta": json.dumps({"children": [], "message": message and message.id}),
+        "extended": bool(app is not None and app.conf.result_extended),
+        "many": len(outcomes) > MOST_LOOKED_AFTER,
     }
     if connection.vendor == "postgresql":
         parameters["ids"] = [outcome.id for outcome in outcomes]
         parameters["states"] = [outcome.state for outcome in outcomes]
-        if kept:
-            parameters["results"] = [outcome.as_json() for outcome in outcomes]
+        if of is not None:
+            parameters["results"] = [of(outcome) for outcome in outcomes]
             parameters["tracebacks"] = [outcome.traceback for outcome in outcomes]
     else:
         parameters["outcomes"] = json.dumps(
@@ -115,15 +164,30 @@ def record(outcomes: Sequence[Outcome]) -> None:
                     "id": outcome.id.hex,
                     "task_id": str(outcome.id),
                     "state": outcome.state,
-                    "result": outcome.as_json() if kept else None,
+                    "result": of and of(outcome),
                     "traceback": outcome.traceback,
                 }
                 for outcome in outcomes
             ]
         )
     with connection.cursor() as cursor:
-        for statement in sql.results if kept else sql.outcomes:
+        for statement in statements:
             cursor.execute(statement, parameters)
+
+
+def say(id: UUID, state: str, value: Any) -> None:
+    """Keep what a task says of itself while it runs, in the ledger's own table, unless it has ended."""
+    key = id if connection.vendor == "postgresql" else id.hex
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).say, {"id": key, "state": state, "value": as_json(value)})
+
+
+def _app() -> Any:
+    """Return the project's Celery app; None: there is none."""
+    try:
+        return find_app()
+    except AppNotFoundError:
+        return None
 
 
 #: Rows that are compared at a time.

@@ -15,6 +15,14 @@ ASLEEP_LOCK = 4_915_002
 PRUNER_LOCK = 4_915_004
 #: The channel on which a sleeping relay listens.
 WAKE_CHANNEL = "celery_ledger"
+#: Class of the advisory locks of those who wait for a result, and the channel on which they listen; see
+#: celery_ledger/waiting.py.
+WAITING_LOCKS = 4_915
+RESULTS_CHANNEL = "celery_ledger_results"
+#: More tasks than that in one transaction have their ends notified without a look at who waits: locks are few.
+MOST_LOOKED_AFTER = 32
+#: Ids in one notification: PostgreSQL takes 8,000 bytes.
+IDS_A_NOTIFICATION = 200
 
 #: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
 LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -34,6 +42,8 @@ class Statements:
     complete: published rows become succeeded, to be committed with their effects.
     outcomes: counts how attempts ended.
     results: the same, and their rows of django-celery-results.
+    own_results: the same, and what they returned or raised in the ledger's own table; wakes who waits for it.
+    say: what a task says of itself while it runs, unless it has ended.
     tally: adds to one count.
     replay: dead rows become pending, due one after the other; says which were dead.
     discard: dead rows become cancelled, and keep why; says which were dead.
@@ -48,6 +58,8 @@ class Statements:
     complete: str
     outcomes: tuple[str, ...]
     results: tuple[str, ...]
+    own_results: tuple[str, ...]
+    say: str
     tally: str
     replay: str
     discard: str
@@ -80,6 +92,17 @@ _POSTGRESQL_COUNTED = f"""
     {_ADD_UP}
 """
 
+_REPLACE = (
+    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, value = excluded.value, traceback = excluded.traceback"
+)
+# A success is never taken back: what is said may come late.
+_SAY = """
+    INSERT INTO celery_ledger_result (id, state, value, traceback)
+    SELECT task.id, %(state)s, %(value)s, NULL FROM celery_ledger_durabletask AS task
+    WHERE task.id = %(id)s AND task.status IN ('pending', 'published', 'running'){patience}
+    {replace} WHERE celery_ledger_result.state <> 'SUCCESS'
+"""
+
 # One round trip, so that its locks are held for as long as the server takes and not for as long as a process
 # here waits for its turn on the CPU; nor for the disk, for what a crash brings back is pruned again. Arrays,
 # or the planner may read the whole table of results.
@@ -97,7 +120,9 @@ _POSTGRESQL_PRUNE = """
                CASE WHEN name IN {redeliveries} THEN coalesce(kwargs ->> 'dispatch_uid', '') ELSE '' END,
                completed_at, left(last_error, 500)
         FROM ended WHERE status = 'cancelled' AND subject IS NOT NULL
-    ), {results}attempts AS (
+    ), {results}own_results AS (
+        DELETE FROM celery_ledger_result WHERE id = ANY(ARRAY(SELECT id FROM ended))
+    ), attempts AS (
         DELETE FROM celery_ledger_failedattempt WHERE task_id = ANY(ARRAY(SELECT id FROM ended))
     ), gone AS (
         DELETE FROM celery_ledger_durabletask WHERE id = ANY(ARRAY(SELECT id FROM ended))
@@ -222,7 +247,9 @@ POSTGRESQL = Statements(
         f"""
         WITH done AS MATERIALIZED (
             SELECT task.id, task.name, task.queue, task.created_at, task.published_at, outcome.state, outcome.result,
-                   outcome.traceback, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+                   outcome.traceback, CASE WHEN %(extended)s THEN task.args::text END AS args,
+                   CASE WHEN %(extended)s THEN task.kwargs::text END AS kwargs,
+                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
             FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
                  AS outcome(id, state, result, traceback)
             JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
@@ -232,13 +259,42 @@ POSTGRESQL = Statements(
         INSERT INTO django_celery_results_taskresult
             (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
              content_encoding, result, date_created, date_started, date_done, traceback, meta)
-        SELECT id::text, name, NULL, NULL, NULL, state, %(worker)s, 'application/json', 'utf-8',
+        SELECT id::text, name, NULL, args, kwargs, state, %(worker)s, 'application/json', 'utf-8',
                result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
         FROM done
         ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
             result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
-            meta = excluded.meta
+            meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
+            task_kwargs = excluded.task_kwargs
         """,
+    ),
+    # Who waits for a task shares a lock of its id; whoever ends it, and cannot have that lock alone, notifies with its
+    # commit. A lock that is had is held to the end: who comes to wait meanwhile sees that it is about to end.
+    own_results=(
+        f"""
+        WITH done AS MATERIALIZED (
+            SELECT task.id, task.name, task.queue, outcome.state, outcome.result, outcome.traceback,
+                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
+                 AS outcome(id, state, result, traceback)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
+        ), counted AS (
+            {_POSTGRESQL_COUNTED}
+        ), stored AS (
+            INSERT INTO celery_ledger_result (id, state, value, traceback)
+            SELECT id, state, result, traceback FROM done WHERE result IS NOT NULL ORDER BY id
+            {_REPLACE}
+        ), awaited AS (
+            SELECT id::text, row_number() OVER () / {IDS_A_NOTIFICATION} AS portion FROM done
+            WHERE state <> 'RETRY'
+              AND CASE WHEN %(many)s THEN true
+                       ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END
+        )
+        SELECT pg_notify('{RESULTS_CHANNEL}', string_agg(id, ',')) FROM awaited GROUP BY portion
+        """,
+    ),
+    say=_SAY.format(
+        replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
     tally=_TALLY_ONE,
     replay="""
@@ -283,7 +339,8 @@ _SQLITE_RESULTS = f"""
     INSERT INTO django_celery_results_taskresult
         (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
          content_encoding, result, date_created, date_started, date_done, traceback, meta)
-    SELECT outcome.value ->> 'task_id', task.name, NULL, NULL, NULL, outcome.value ->> 'state', %(worker)s,
+    SELECT outcome.value ->> 'task_id', task.name, NULL, CASE WHEN %(extended)s THEN task.args END,
+           CASE WHEN %(extended)s THEN task.kwargs END, outcome.value ->> 'state', %(worker)s,
            'application/json', 'utf-8', outcome.value ->> 'result', task.created_at, task.published_at,
            {_SQLITE_NOW}, outcome.value ->> 'traceback', %(meta)s
     FROM json_each(%(outcomes)s) AS outcome
@@ -291,7 +348,8 @@ _SQLITE_RESULTS = f"""
     WHERE true
     ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
         result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
-        meta = excluded.meta
+        meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
+        task_kwargs = excluded.task_kwargs
 """
 _SQLITE_OUTCOMES = f"""
     {_TALLY}
@@ -307,6 +365,13 @@ _SQLITE_OUTCOMES = f"""
     ) AS done
     WHERE true GROUP BY 1, 2, 3, 4
     {_ADD_UP}
+"""
+
+_SQLITE_OWN_RESULTS = f"""
+    INSERT INTO celery_ledger_result (id, state, value, traceback)
+    SELECT value ->> 'id', value ->> 'state', value ->> 'result', value ->> 'traceback' FROM json_each(%(outcomes)s)
+    WHERE value ->> 'result' IS NOT NULL
+    {_REPLACE}
 """
 
 SQLITE = Statements(
@@ -349,6 +414,8 @@ SQLITE = Statements(
     """,
     outcomes=(_SQLITE_OUTCOMES,),
     results=(_SQLITE_RESULTS, _SQLITE_OUTCOMES),
+    own_results=(_SQLITE_OWN_RESULTS, _SQLITE_OUTCOMES),
+    say=_SAY.format(replace=_REPLACE, patience=""),
     tally=_TALLY_ONE,
     replay=f"""
         UPDATE celery_ledger_durabletask

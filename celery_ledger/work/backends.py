@@ -1,36 +1,89 @@
 """
-Results for a backend of the project's own: Redis, files, or whatever ``result_backend`` names.
+What a result backend is told by a task: that it began, what it says of itself meanwhile, and how it ended.
 
-Stored once the attempt is committed, as Celery stores them once a task has ended: what can be read has happened.
-Those of django-celery-results are written in the transaction itself; see :mod:`celery_ledger.rows.results`.
+A backend of the project's own (Redis, files, or whatever ``result_backend`` names) is told the end once the attempt is
+committed, as Celery stores it once a task has ended: what can be read has happened. Those of django-celery-results and
+the ledger's own are written in the transaction itself; see :mod:`celery_ledger.rows.results`.
+
+What is said while a body runs is for others to read at once, and so goes around a transaction that is open: by a
+thread, whose connection is another. SQLite has one writer at a time, and who is within a transaction is that: there
+such news is dropped.
 """
 
 import logging
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 from celery import states
 from celery.backends.base import DisabledBackend
+from django.db import close_old_connections, connection
 
 from celery_ledger.rows import results
 from celery_ledger.work.runnable import Runnable
 
 logger = logging.getLogger(__name__)
 
+#: The thread by which this process goes around transactions.
+_threads: dict[int, ThreadPoolExecutor] = {}
+
+
+def is_kept(task: Runnable, options: Mapping[str, Any] | None, *, failed: bool = False) -> bool:
+    """Whether the result of a call is for anybody, by its task and by what the call itself said in its ``options``."""
+    is_ignored = task.ignore_result or bool(options and options.get("ignore_result"))
+    return not is_ignored or (failed and task.store_errors_even_if_ignored)
+
 
 def store(task: Runnable, request: Any, state: str, value: Any, traceback: str | None = None) -> None:
     """Store how an attempt ended, or that it began, where the project keeps results and the task has any."""
-    if task.ignore_result:
+    if not is_kept(task, {"ignore_result": request.ignore_result}, failed=state in states.EXCEPTION_STATES):
         return
     backend = task.backend
-    if isinstance(backend, DisabledBackend) or _is_written_by_the_ledger(backend):
-        return
     try:
-        if state in states.EXCEPTION_STATES:
-            value = backend.prepare_exception(value)
-        backend.store_result(request.id, value, state, traceback=traceback, request=request)
+        if state == states.STARTED:
+            say(backend, request, request.id, state, value)
+        elif not isinstance(backend, DisabledBackend) and not _is_written_by_the_ledger(backend):
+            if state in states.EXCEPTION_STATES:
+                value = backend.prepare_exception(value)
+            backend.store_result(request.id, value, state, traceback=traceback, request=request)
     except Exception:
         logger.exception("The result of %s %s cannot be stored by %r.", task.name, request.id, backend)
 
 
+def say(backend: Any, request: Any, id: str, state: str, value: Any, **options: Any) -> None:
+    """Store what a task says of itself before it has ended, to be read at once. Raises what the backend raises."""
+    if getattr(backend, "is_the_ledgers", False):
+        _around_the_transaction(lambda: results.say(UUID(str(id)), state, value))
+    elif _is_in_the_database(backend):
+        _around_the_transaction(lambda: backend.store_result(id, value, state, request=request, **options))
+    else:
+        backend.store_result(id, value, state, request=request, **options)
+
+
+def _around_the_transaction(write: Callable[[], Any]) -> None:
+    if not connection.in_atomic_block:
+        write()
+    elif connection.vendor == "sqlite":
+        logger.debug("What a task says within its transaction cannot be read before the end, on SQLite.")
+    else:
+        if os.getpid() not in _threads:  # Threads are not forked.
+            _threads[os.getpid()] = ThreadPoolExecutor(1, "around-transactions")
+        _threads[os.getpid()].submit(_on_a_connection_that_works, write).result()
+
+
+def _on_a_connection_that_works(write: Callable[[], Any]) -> None:
+    close_old_connections()
+    try:
+        write()
+    finally:
+        close_old_connections()
+
+
 def _is_written_by_the_ledger(backend: Any) -> bool:
-    return results.are_kept() and type(backend).__module__.startswith("django_celery_results")
+    return getattr(backend, "is_the_ledgers", False) or (results.are_kept() and _is_in_the_database(backend))
+
+
+def _is_in_the_database(backend: Any) -> bool:
+    return type(backend).__module__.startswith("django_celery_results")

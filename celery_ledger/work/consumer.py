@@ -24,6 +24,7 @@ from celery_ledger.rows import ledger, results
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.rows.results import Outcome
 from celery_ledger.work import bodies, outside
+from celery_ledger.work.backends import is_kept
 from celery_ledger.work.carrying import parse_ids
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
@@ -159,12 +160,12 @@ def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> lis
     if task.batch_size > 1:
         with as_current(tellings), collecting():
             bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
-        return [Outcome(row.id, results.SUCCESS) for row in rows]
+        return [Outcome(row.id, results.SUCCESS, is_kept=is_kept(task, row.options)) for row in rows]
     outcomes = []
     for row, telling in zip(rows, tellings, strict=True):
         with as_current([telling]), collecting(), limits_of(row):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
-            outcomes.append(Outcome(row.id, results.SUCCESS, value))
+            outcomes.append(Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options)))
     return outcomes
 
 

@@ -12,6 +12,7 @@ from celery_ledger.patience import persist
 from celery_ledger.rows import attempts, ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.rows.wording import traceback_of, words_of
+from celery_ledger.work.backends import is_kept
 from celery_ledger.work.runnable import Runnable
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
         with transaction.atomic():
             if not ledger.fail(row, told, dead=dead, delay=delay, counted=counted, asked=asked):
                 return False
-            results.record([Outcome(row.id, state, cause, trace)])
+            results.record([Outcome(row.id, state, cause, trace, is_kept=is_kept(task, row.options, failed=True))])
             attempts.record_failure(row, told, trace)
             return True
 

@@ -82,5 +82,5 @@ def _leave(queue: str, name: str, rows: list[ledger.Unrunnable]) -> int:
 def _give_up(row: ledger.Started, reason: str) -> None:
     error = UnknownTaskError(reason)
     if ledger.fail(row, words_of(error), dead=True, delay=0, counted=True):
-        results.record([Outcome(row.id, results.FAILURE, error)])
+        results.record([Outcome(row.id, results.FAILURE, error)], is_told=False)
         attempts.record_failure(row, words_of(error), "")

@@ -16,6 +16,7 @@ from celery_ledger.patience import persist
 from celery_ledger.rows import ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.work import bodies
+from celery_ledger.work.backends import is_kept
 from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
@@ -49,19 +50,19 @@ def run(task: Runnable, id: UUID, tally: Tally) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
         tally.fail(task, row, error, counted=True)
     else:
-        if persist(lambda: _finish(row, value)):
+        if persist(lambda: _finish(task, row, value)):
             tally.succeed(task, row, value)
         else:
             logger.warning("%s %s succeeded, but it was taken over meanwhile.", row.name, row.id)
 
 
-def _finish(row: ledger.Started, value: Any) -> bool:
+def _finish(task: Runnable, row: ledger.Started, value: Any) -> bool:
     """Record a success with its result; without it, where that cannot be kept: the effect has happened."""
     try:
         with transaction.atomic():
             if not ledger.finish(row):
                 return False
-            results.record([Outcome(row.id, results.SUCCESS, value)])
+            results.record([Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options))])
             return True
     except (OperationalError, InterfaceError):
         raise

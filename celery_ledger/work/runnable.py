@@ -18,6 +18,7 @@ class Runnable(Protocol):
     app: Any
     backend: Any
     ignore_result: bool
+    store_errors_even_if_ignored: bool
     name: str
     run: Callable[..., Any]
     request_stack: Any

@@ -8,6 +8,7 @@ what the ledger says. A hook or receiver that fails then changes nothing any mor
 """
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,8 @@ class Telling:
                 signals.task_prerun.send(sender=self.task, task_id=self.id, task=self.task, **self._arguments())
             if not self._has_started:
                 if self.task.track_started:
-                    backends.store(self.task, self.request, states.STARTED, {"hostname": self.request.hostname})
+                    began = {"pid": os.getpid(), "hostname": self.request.hostname}
+                    backends.store(self.task, self.request, states.STARTED, began)
                 self.task.before_start(self.id, self.row.args, self.row.kwargs)
                 self._has_started = True
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from celery.backends.base import DisabledBackend
 from django.test import modify_settings
 from django_celery_results.models import TaskResult
 
@@ -11,6 +12,7 @@ from celery_ledger.models import DurableTask, Tally
 from celery_ledger.rows import results
 from celery_ledger.testing import drain, pass_time
 from tests import probe
+from worker.celery import app
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,7 +44,8 @@ def test_a_result_that_says_something_else_is_named(kind, state, line):
 
 
 @modify_settings(INSTALLED_APPS={"remove": "django_celery_results"})
-def test_a_project_without_results_has_its_tasks_counted_and_pruned_and_the_table_left_alone():
+def test_a_project_without_results_has_its_tasks_counted_and_pruned_and_the_table_left_alone(monkeypatch):
+    monkeypatch.setattr(app, "_backend_cache", DisabledBackend(app=app))
     TaskResult.objects.create(task_id="nobody's", status="RETRY")
     done = probe.make_collection.delay("garden")
     probe.give_up.delay("permanent")

@@ -1,0 +1,177 @@
+"""
+The ledger as a result backend: for projects that have none, so that ``AsyncResult`` knows what the ledger knows.
+
+It is read by everybody and written by nobody: the consumer writes what a task returned in the transaction that ends it,
+and ``update_state`` what it says of itself meanwhile. Of tasks that are not durable it knows nothing.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import Any
+from uuid import UUID
+
+from celery import states
+from celery.backends.base import BaseBackend, DisabledBackend
+from celery.exceptions import TaskRevokedError
+from django.apps import apps
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+__all__ = ["LedgerBackend", "backend"]
+
+#: Seconds until a waiter whose database went away asks again.
+PAUSE = 0.2
+
+
+def backend(**options: Any) -> Any:
+    """
+    Return the backend of an app whose project names none: what Celery calls where it expects a class.
+
+    With django-celery-results among the apps that is its own, for the ledger writes results there in any case.
+    """
+    if apps.ready and apps.is_installed("django_celery_results"):
+        from django_celery_results.backends import DatabaseBackend
+
+        return DatabaseBackend(**options)
+    return LedgerBackend(**options)
+
+
+class LedgerBackend(BaseBackend):
+    """What became of durable tasks, from their rows: for as long as ``result_expires`` says, and those are kept."""
+
+    #: Who asks need not know this class; see :func:`celery_ledger.rows.results.are_own`.
+    is_the_ledgers = True
+    #: Results go with their rows: beat has nothing to clean up.
+    supports_autoexpire = True
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **(options | {"serializer": "json", "accept": ["json"]}))
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return what a worker's banner shows."""
+        return "ledger://"
+
+    def store_result(self, task_id: Any, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """Do nothing: the consumer has written what there is, and tasks that are not durable have no results here."""
+        return result
+
+    def ensure_chords_allowed(self) -> None:
+        """Refuse chords, as Celery does without a backend."""
+        DisabledBackend.ensure_chords_allowed(self)
+
+    def wait_for(
+        self,
+        task_id: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Any:
+        """
+        Return a task's answer when it has ended, at once after the commit on PostgreSQL. ``interval`` is not looked at.
+
+        Raises:
+            celery.exceptions.TimeoutError: it did not end in time.
+        """
+        from celery_ledger.waiting import bell_of
+
+        self._ensure_not_eager()
+        task_id = str(task_id).lower()
+        deadline = monotonic() + timeout if timeout else float("inf")
+
+        def answer() -> Any:
+            meta = self.get_task_meta(task_id)
+            if meta["status"] in states.READY_STATES:
+                return meta
+            if on_interval:
+                on_interval()
+            return None
+
+        while True:
+            try:
+                if meta := answer():
+                    return meta
+                with bell_of(task_id) as bell:
+                    while not (meta := answer()):
+                        if monotonic() >= deadline:
+                            raise self.TimeoutError("The operation timed out.")
+                        bell.wait(deadline - monotonic())
+                    return meta
+            except (OperationalError, InterfaceError):
+                if monotonic() >= deadline or connection.in_atomic_block:
+                    raise
+                connection.close()
+                sleep(PAUSE)
+
+    def _get_task_meta_for(self, task_id: Any) -> dict[str, Any]:
+        from celery_ledger.models import DurableTask, Result
+        from celery_ledger.rows import arguments
+
+        unknown: dict[str, Any] = {"task_id": str(task_id), "status": states.PENDING, "result": None}
+        try:
+            id = UUID(str(task_id))
+        except ValueError:
+            return unknown
+        # This one first: what has ended by then, has its result.
+        row = DurableTask.objects.using(connection.alias).filter(id=id).first()
+        if row is None or self._is_expired(row):
+            return unknown
+        said = Result.objects.using(connection.alias).filter(id=id).first() or Result(state="")
+        meta = {"retries": max(0, row.attempts - 1), "queue": row.queue, "traceback": said.traceback}
+        meta |= {"task_id": str(id), "name": row.name}
+        meta |= {"args": arguments.revived(row.args), "kwargs": arguments.revived(row.kwargs)}
+        state, value = _END[row.status](row, said) if row.status in _END else _under_way(row, said)
+        if state == said.state:
+            value = self.decode(said.value) if said.value else None
+        if row.status in _END and said.state == states.PENDING:
+            return unknown  # It is forgotten.
+        if state == states.FAILURE != said.state:
+            meta["traceback"] = row.failed_attempts.values_list("traceback", flat=True).last()
+        if state in states.READY_STATES:
+            meta["date_done"] = row.completed_at
+        meta |= {"status": state, "result": value}
+        return dict(self.meta_from_decoded(meta))
+
+    def _is_expired(self, row: Any) -> bool:
+        ended = row.completed_at
+        return bool(self.expires and ended and ended < timezone.now() - timedelta(seconds=self.expires))
+
+    def _forget(self, task_id: Any) -> None:
+        """Forget what a task returned, and that it ended; its row stays, for that is the ledger's."""
+        from celery_ledger.models import DurableTask, Result
+
+        try:
+            id = UUID(str(task_id))
+        except ValueError:
+            return
+        row = DurableTask.objects.filter(id=id).only("status").first()
+        if row is not None and row.status in _END:
+            nothing = {"state": states.PENDING, "value": None, "traceback": None}
+            Result.objects.update_or_create(id=id, defaults=nothing)
+        else:
+            Result.objects.filter(id=id).delete()
+
+
+def _dead(row: Any, said: Any) -> tuple[str, Any]:
+    kind, _, words = row.last_error.partition(": ")
+    return states.FAILURE, {"exc_type": kind or "Exception", "exc_module": "builtins", "exc_message": [words]}
+
+
+def _cancelled(row: Any, said: Any) -> tuple[str, Any]:
+    # A dead letter that was given up has failed.
+    return (said.state if said.state == states.FAILURE else states.REVOKED), TaskRevokedError(row.last_error)
+
+
+def _under_way(row: Any, said: Any) -> tuple[str, Any]:
+    if said.state and said.state not in states.READY_STATES:
+        return said.state, None
+    return (states.RETRY if row.status == "pending" and row.attempts else states.PENDING), None
+
+
+#: What is to be said of a row that has ended, unless its result says the same: a state, and its value.
+_END: dict[str, Callable[[Any, Any], tuple[str, Any]]] = {
+    "succeeded": lambda row, said: (states.SUCCESS, None),
+    "dead": _dead,
+    "cancelled": _cancelled,
+}

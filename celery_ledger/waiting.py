@@ -1,0 +1,106 @@
+"""
+How somebody who waits for a result learns that it is there, without a price for tasks that nobody waits for.
+
+PostgreSQL: who waits listens, and shares an advisory lock of the task's id. The statement that records how the task
+ended tries to have that lock alone: if it cannot, somebody waits, and it notifies with its commit. If it can, it has it
+to the end, and who comes to wait meanwhile cannot share it, and looks again at once. Nothing of it is believed: a
+notification that is lost costs the time to the next look.
+
+Behind a pooler, where a session is anybody's, and on SQLite, which notifies nobody, the waiter looks again and again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import Any, Protocol
+
+from django.db import DatabaseError, connection, connections
+
+from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
+from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
+
+#: Seconds after which a waiter looks, also if nobody notified it.
+LOOK_AGAIN = 1.0
+#: As long as the task is about to end, and on SQLite.
+SHORT = 0.005
+
+
+class Bell(Protocol):
+    """What wakes a waiter."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when the task may have ended, at the latest after ``seconds``."""
+
+
+class _Listener:
+    """On PostgreSQL: in a session of the waiter's own."""
+
+    def __init__(self, session: Any, id: str) -> None:
+        self._session = session
+        self._id = id
+        self._is_seen = False
+        self._ask(f"LISTEN {RESULTS_CHANNEL}")
+        self._share()
+
+    def wait(self, seconds: float) -> None:
+        if not self._is_seen:
+            sleep(min(SHORT, max(0.0, seconds)))
+            self._share()
+            return
+        deadline = monotonic() + min(seconds, LOOK_AGAIN)
+        with self._session.wrap_database_errors:
+            while (left := deadline - monotonic()) > 0:
+                for notification in self._session.connection.notifies(timeout=left, stop_after=1):
+                    if self._id in notification.payload:
+                        return
+
+    def leave(self) -> None:
+        """Give the session back as it was."""
+        if self._is_seen:
+            self._ask(f"SELECT pg_advisory_unlock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
+        self._ask(f"UNLISTEN {RESULTS_CHANNEL}")
+
+    def _share(self) -> None:
+        """Be seen by whoever ends the task; it is about to end where somebody has the lock alone."""
+        self._is_seen = self._ask(f"SELECT pg_try_advisory_lock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
+
+    def _ask(self, sql: str, *parameters: str) -> Any:
+        with self._session.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchone()[0] if cursor.description else None
+
+
+class _Looker:
+    """Where nobody notifies."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+
+    def wait(self, seconds: float) -> None:
+        sleep(min(self._interval, max(0.0, seconds)))
+
+
+@contextmanager
+def bell_of(id: str) -> Iterator[Bell]:
+    """
+    Give what rings when the task of this id may have ended.
+
+    It listens in the thread's own connection; within a transaction, where nothing is heard, in another one.
+    """
+    if connection.vendor != "postgresql":
+        yield _Looker(SHORT)
+        return
+    if is_pooled():
+        yield _Looker(POOLED_INTERVAL)
+        return
+    own = connections.create_connection(connection.alias) if connection.in_atomic_block else None
+    try:
+        listener = _Listener(own or connection, id)
+        try:
+            yield listener
+        finally:
+            with suppress(DatabaseError):  # A session that is lost listens no more, and has no lock.
+                listener.leave()
+    finally:
+        if own is not None:
+            own.close()

@@ -131,6 +131,14 @@ class Project:
     def has_succeeded(self, call: str, *, attempts: int = 1) -> bool:
         return self.record_of(call) == ("succeeded", attempts)
 
+    def has_result(self, call: str) -> bool:
+        """Return whether the ledger itself keeps what a call returned."""
+        return bool(
+            self._rows(
+                f"SELECT id FROM celery_ledger_result WHERE REPLACE(CAST(id AS TEXT), '-', '') = '{UUID(call).hex}'"
+            )
+        )
+
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         with self.database.connect() as connection:
             return connection.execute(sql).fetchall()

@@ -191,8 +191,8 @@ MUTANTS = [
     Mutant(
         "patient record",
         "celery_ledger/work/outside.py",
-        "        if persist(lambda: _finish(row, value)):\n",
-        "        if _finish(row, value):\n",
+        "        if persist(lambda: _finish(task, row, value)):\n",
+        "        if _finish(task, row, value):\n",
         "tests/integration/test_consuming.py::TestEffectsOutside::"
         "test_a_success_is_recorded_over_a_connection_that_broke_while_the_body_ran",
     ),
@@ -330,6 +330,13 @@ MUTANTS = [
         "        if time.monotonic() > end:\n",
         "        if False:\n",
         "tests/integration/test_pruning.py::TestMany::test_a_run_ends_before_its_time_limit_and_is_carried_on",
+    ),
+    Mutant(
+        "awaited",
+        "celery_ledger/rows/sql.py",
+        "ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END",
+        "ELSE false END",
+        "tests/integration/test_own_results.py::test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connection_was_cut",
     ),
 ]
 

@@ -199,6 +199,7 @@ def wait_until_somebody_listens():
 
 
 @only_postgresql
+@pytest.mark.fault("F131")
 def test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connection_was_cut(own, monkeypatch):
     monkeypatch.setattr("celery_ledger.waiting.LOOK_AGAIN", 60.0)
     told = []

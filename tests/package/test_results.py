@@ -12,7 +12,7 @@ from tests.package.test_two_lines import pytestmark  # noqa: F401 - they are slo
 
 #: As often somebody waits for a task, and how long it may be told late, in seconds: half of the times, on any machine.
 ROUNDS = 40
-LATE = 0.1
+LATE = 0.25
 
 ASKED = """
 import json, os, sys, time

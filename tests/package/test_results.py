@@ -129,4 +129,6 @@ def test_results_are_what_celery_says_they_are(project, app):
     }
     if app == "compositions.stored":
         assert 0 < project.broker.client.ttl(f"celery-task-meta-{kept}") <= 600
+    if app == "proj.celery":  # So it is for a process that does nothing but ask.
+        assert project.shell(f"from celery.result import AsyncResult\nprint(AsyncResult({kept!r}).get(60))") == "kept"
     assert project.has_result(kept) == (app == "proj.celery")

@@ -24,6 +24,8 @@ KNOWN: Final = (
 )
 TIMEOUT: Final = 5.0  # seconds
 MAX_RETRY_AFTER: Final = 3_600.0  # seconds
+#: What of IPv6 is given out (RFC 4291). Outside of it are, among others, networks that lead on into IPv4: NAT64.
+GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 
 
 class NoPushServiceError(ValueError):
@@ -107,7 +109,7 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if ip.sixtofour is not None or ip.teredo is not None or ip in ipaddress.ip_network("64:ff9b::/96"):
+        if ip not in GLOBAL_UNICAST or ip.sixtofour is not None or ip.teredo is not None:
             return False
     return ip.is_global and not ip.is_multicast
 

@@ -15,6 +15,32 @@ PERSON: Final = {
     "birth_date": "1990-12-10",
 }
 
+ENDPOINT: Final = {
+    "id": 4,
+    "url": "https://warehouse.example/hooks",
+    "description": "The warehouse",
+    "events": ["order.created"],
+    "ordered": True,
+    "active": True,
+    "owner": 1,
+    "created_at": PLACED_AT,
+    "failing_since": None,
+    "disabled_at": None,
+    "previous_until": None,
+}
+DELIVERY: Final = {
+    "id": 90,
+    "endpoint": 4,
+    "message_id": "msg_2b1f3c0a9d8e4f5a8c7b6d5e4f3a2b1c",
+    "event": "order.created",
+    "subject": "store.order:1001",
+    "status": "delivered",
+    "tries": 1,
+    "error": "",
+    "created_at": PLACED_AT,
+    "settled_at": "2026-11-21T12:00:01Z",
+}
+
 #: A body of each kind, by the name of its component.
 EXAMPLES: Final[dict[str, Any]] = {
     "RegistrationRequest": {"username": "ada", "email": "ada@shop.example", "password": "correct horse battery"},
@@ -201,6 +227,24 @@ EXAMPLES: Final[dict[str, Any]] = {
         "public_key": "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U"
     },
     "Endpoint": {"endpoint": "https://updates.push.services.mozilla.com/wpush/v2/gAAAAABk..."},
+    "EndpointWishRequest": {"url": "https://warehouse.example/hooks", "events": ["order.created"], "ordered": True},
+    "PatchedEndpointWishRequest": {"active": True},
+    "WebhookEndpoint": ENDPOINT,
+    "NewSecret": {**ENDPOINT, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw..."},
+    "WebhookDelivery": DELIVERY,
+    "WebhookDeliveryDetail": {
+        **DELIVERY,
+        "body": '{"type": "order.created", "timestamp": "2026-11-21T12:00:00.250000+00:00", "data": {"id": 1001}}',
+        "attempts": [
+            {
+                "at": "2026-11-21T12:00:00.900000Z",
+                "status_code": 200,
+                "milliseconds": 84,
+                "answer": "ok",
+                "error": "",
+            }
+        ],
+    },
     "Sales": {"day": "2026-11-20", "orders": 3, "units": 12, "revenue": "168.40", "currency": "GBP"},
     "ReportRequestRequest": {"day": "2026-11-20"},
     "Report": {"id": TASK, "status": "running", "progress": {"done": 2, "of": 4, "step": "table"}},
@@ -305,6 +349,19 @@ NO_CODE: Final = {
     "detail": "No valid code: it was used, has expired, or was entered wrongly too often. Request a new one.",
 }
 
+SWITCHED_OFF: Final = {
+    "type": "urn:shopwire:problem:endpoint-switched-off",
+    "title": "Endpoint switched off",
+    "status": 409,
+    "detail": "This endpoint is switched off. Switch it on first.",
+}
+DELIVERY_PENDING: Final = {
+    "type": "urn:shopwire:problem:delivery-pending",
+    "title": "Delivery pending",
+    "status": 409,
+    "detail": "This delivery is still pending: it will be tried again by itself.",
+}
+
 #: Problems of single calls, by operation and status.
 OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]] = {
     "orders_create": {
@@ -339,6 +396,30 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "auth_password_reset_create": {429: PROBLEMS[429]},
     "auth_password_reset_confirm_create": {429: PROBLEMS[429]},
     "auth_logout_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
+    **{
+        f"webhooks_{call}": {403: PROBLEMS[403]}
+        for call in (
+            "list",
+            "create",
+            "retrieve",
+            "partial_update",
+            "destroy",
+            "rotate_create",
+            "deliveries_list",
+            "deliveries_retrieve",
+        )
+    },
+    "webhooks_test_create": {
+        403: PROBLEMS[403],
+        409: ("The endpoint is switched off.", {"endpoint-switched-off": SWITCHED_OFF}),
+    },
+    "webhooks_deliveries_redeliver_create": {
+        403: PROBLEMS[403],
+        409: (
+            "The delivery is pending, or its endpoint is switched off.",
+            {"delivery-pending": DELIVERY_PENDING, "endpoint-switched-off": SWITCHED_OFF},
+        ),
+    },
     "analytics_sales_list": {403: PROBLEMS[403]},
     "analytics_reports_create": {403: PROBLEMS[403]},
     "analytics_reports_retrieve": {403: PROBLEMS[403]},

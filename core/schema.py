@@ -86,6 +86,13 @@ def add_examples(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     return result
 
 
+def name_webhooks(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Call the messages that endpoints are sent ``x-webhooks``: ``webhooks`` is a word of OpenAPI 3.1."""
+    if "webhooks" in result:
+        result["x-webhooks"] = result.pop("webhooks")
+    return result
+
+
 def _example_of(name: str) -> Any:
     if name.startswith("Paginated") and name.endswith("List"):
         item = EXAMPLES.get(name.removeprefix("Paginated").removesuffix("List"))

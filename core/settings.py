@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "notifications",
     "messaging",
     "phones",
+    "webhooks",
     "worker",
     "celery_ledger",
     "celery_ledger.contrib.admin",
@@ -276,6 +277,7 @@ CELERY_TASK_ROUTES = {
     "analytics_app.tasks.*": {"queue": "analytics"},
     "notifications.tasks.*": {"queue": "notifications"},
     "phones.tasks.*": {"queue": "notifications"},
+    "webhooks.tasks.*": {"queue": "notifications"},
     "celery_ledger.tasks.prune*": {"queue": "scheduled"},
     "celery.backend_cleanup": {"queue": "scheduled"},
 }
@@ -404,6 +406,19 @@ VAPID_PUBLIC_KEY = env.str("VAPID_PUBLIC_KEY", default="")
 #: Where push services reach the operator: mailto: or https:.
 VAPID_SUBJECT = env.str("VAPID_SUBJECT", default=f"mailto:{parseaddr(DEFAULT_FROM_EMAIL)[1]}")
 
+# --- Webhooks -------------------------------------------------------------------------
+
+#: Deliveries of one endpoint that are under way at once: a slow receiver holds no more workers than that.
+WEBHOOK_CONCURRENCY = read_positive("WEBHOOK_CONCURRENCY", 1)
+#: Days after which an endpoint that only fails is disabled.
+WEBHOOK_DISABLE_AFTER_DAYS = read_positive("WEBHOOK_DISABLE_AFTER_DAYS", 5)
+#: Hours for which a secret signs on after another took its place.
+WEBHOOK_SECRET_OVERLAP_HOURS = read_positive("WEBHOOK_SECRET_OVERLAP_HOURS", 24)
+#: Days that settled deliveries are kept.
+WEBHOOK_RETENTION_DAYS = read_positive("WEBHOOK_RETENTION_DAYS", 30)
+#: For development: endpoints may be on this machine, and speak http.
+WEBHOOKS_TO_LOCALHOST = read_bool("WEBHOOKS_TO_LOCALHOST", default=False)
+
 # --- The shop -------------------------------------------------------------------------
 
 SHOP_CURRENCY = env.str("SHOP_CURRENCY", default="GBP")
@@ -497,10 +512,17 @@ SPECTACULAR_SETTINGS = {
         "core.schema.add_links",
         "core.schema.add_examples",
         "core.schema.allow_blanks_once",
+        "core.schema.name_webhooks",
+    ],
+    "WEBHOOKS": [
+        f"webhooks.document.{name}"
+        for name in ("order_created", "order_cancelled", "order_settled", "stock_low", "price_changed", "test")
     ],
     "ENUM_NAME_OVERRIDES": {
         "OrderStatus": "store.models.Order.Status",
         "TaskStatus": "celery_ledger.models.DurableTask.Status",
+        "WebhookStatus": "webhooks.models.WebhookDelivery.Status",
+        "WebhookEvent": "webhooks.models.Event",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -37,6 +37,7 @@ api: list[Any] = [
     path("push/public-key/", notifications.PublicKeyView.as_view()),
     path("save-sub/", notifications.SubscriptionView.as_view()),
     path("messages/", include("messaging.urls")),
+    path("webhooks/", include("webhooks.urls")),
     path("", include("store.urls")),
 ]
 

@@ -15,8 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from celery_ledger import collecting
-from store.models import Product, Stock
-from store.signals import stock_low
+from store.models import Order, Product, Stock
+from store.signals import orders_settled, stock_low
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def settle(order_ids: list[int]) -> int:
 
     Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
     are passed over, so settling twice is settling once. Lock the orders first, and commit next: whoever falls
-    silent with the stock locked is ended by the server after a few seconds.
+    silent with the stock locked is ended by the server after a few seconds. Sends ``orders_settled``, before any stock
+    is locked.
     """
     if not order_ids:
         return 0
@@ -100,11 +101,14 @@ def settle(order_ids: list[int]) -> int:
             WHERE line.order_id IN ({_places(order_ids)}) AND placed.status <> 'cancelled'
             ORDER BY line.id
             ON CONFLICT (order_id, product_id, reason) DO NOTHING
-            RETURNING product_id, -quantity
+            RETURNING order_id, product_id, -quantity
             """,  # noqa: S608 - Only %s marks are put in.
             [_now(), *order_ids],
         )
-        lines = cursor.fetchall()
+        settled = cursor.fetchall()
+    if settled:  # Before the stock is locked: a receiver may take its time.
+        orders_settled.send_robust(sender=Order, orders=sorted({order_id for order_id, _, _ in settled}))
+    lines = [(product_id, quantity) for _, product_id, quantity in settled]
     _change_all("on_hand = on_hand - wanted.n, reserved = reserved - wanted.n", _sums(lines), then_commits=True)
     return len(lines)
 

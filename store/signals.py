@@ -26,6 +26,17 @@ stock is already given back.
 Not sent for an order that was cancelled before. Receivers must be repeatable, as for ``order_created``.
 """
 
+orders_settled = DurableSignal("store.orders_settled")
+"""
+Sent for orders whose goods have left, many at once, inside the transaction that settles their stock and before it
+changes the stock.
+
+Arguments: ``orders``, a list of their ids.
+
+Not sent for an order that was settled before or is cancelled, nor for one of a bulk import. Receivers must be
+repeatable, as for ``order_created``.
+"""
+
 product_price_changed = DurableSignal("store.product_price_changed")
 """
 Sent once for every product whose price changes, inside the transaction that changes it.

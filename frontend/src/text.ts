@@ -197,6 +197,7 @@ export const text = {
       schedule_late: "Late schedule",
       promise_broken: "Broken promise",
       dead_letters: "Dead letters",
+      webhook_disabled: "Webhook disabled",
       message: "Message",
       announcement: "Announcement",
     } as Record<string, string>,

@@ -99,6 +99,18 @@ OTHER_CUSTOMER: dict[str, dict[str, int]] = {
     "/api/messages/{message}/read/": {"POST": 404},
     "/api/messages/blocks/": READ | {"POST": 400},
     "/api/messages/blocks/{block}/": {"DELETE": 404},
+    **{
+        f"/api/webhooks/{address}": dict.fromkeys(METHODS, 403)
+        for address in (
+            "",
+            "{webhook}/",
+            "{webhook}/rotate/",
+            "{webhook}/test/",
+            "deliveries/",
+            "deliveries/{delivery}/",
+            "deliveries/{delivery}/redeliver/",
+        )
+    },
 }
 #: Where a stranger may go. Everywhere else it is a 401, whatever the method.
 FOR_STRANGERS = {
@@ -130,6 +142,8 @@ PLACEHOLDERS = {
     "<int:item_id>": "{item}",
     "<uuid:task_id>": "{task}",
     "<str:queue>": "{queue}",
+    "webhooks/(?P<pk>[0-9]{1,18})": "webhooks/{webhook}",
+    "deliveries/(?P<pk>[0-9]{1,18})": "deliveries/{delivery}",
     **{f"{thing}s/(?P<pk>[0-9]{{1,18}})": f"{thing}s/{{{thing}}}" for thing in THINGS},
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -182,6 +196,8 @@ def objects(owner):
         "collection": ware.collection_id,
         "task": UNKNOWN_CART,
         "decision": UNKNOWN_NUMBER,
+        "webhook": UNKNOWN_NUMBER,
+        "delivery": UNKNOWN_NUMBER,
         "owner": owner.user.username,
         "endpoint": owner.user.push_subscriptions.create(endpoint=ENDPOINT, p256dh="k", auth="s").endpoint,
         "notification": owner.user.notifications.create(kind="announcement", message="Told.").pk,
@@ -242,6 +258,13 @@ STAFF_WITHOUT_PERMISSIONS: dict[str, dict[str, int]] = {
     "/api/ops/dead/{task}/discard/": REFUSED,
     "/api/ops/tasks/{task}/cancel/": REFUSED,
     "/api/ops/tasks/{task}/run-now/": REFUSED,
+    "/api/webhooks/": READ | {"POST": 403},
+    "/api/webhooks/{webhook}/": {"GET": 404, "HEAD": 404, "PATCH": 403, "DELETE": 403},
+    "/api/webhooks/{webhook}/rotate/": {"POST": 403},
+    "/api/webhooks/{webhook}/test/": {"POST": 403},
+    "/api/webhooks/deliveries/": READ,
+    "/api/webhooks/deliveries/{delivery}/": {"GET": 404, "HEAD": 404},
+    "/api/webhooks/deliveries/{delivery}/redeliver/": {"POST": 403},
     "/api/orders/{order}/": READ,
     "/api/orders/{order}/cancel/": {"POST": 403},
     "/api/orders/{order}/tasks/": READ,

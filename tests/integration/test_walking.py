@@ -17,7 +17,18 @@ from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 #: What may ask for a server-side cursor: nothing that runs for an operator.
-ROOMS = ("worker", "operations", "store", "core", "email_app", "analytics_app", "notifications", "messaging", "phones")
+ROOMS = (
+    "worker",
+    "operations",
+    "store",
+    "core",
+    "email_app",
+    "analytics_app",
+    "notifications",
+    "messaging",
+    "phones",
+    "webhooks",
+)
 
 
 @pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 25])

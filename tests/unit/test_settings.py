@@ -53,6 +53,7 @@ def test_production_settings_pass_the_deployment_checks():
     [
         ({"FAULT": "relay.after_claim"}, "celery_ledger.E006"),
         ({"REDIS_URL": "redis://redis.example/0"}, "core.E010"),
+        ({"WEBHOOKS_TO_LOCALHOST": "1"}, "webhooks.E001"),
     ],
 )
 def test_what_is_unsafe_in_production_is_refused(environment, id):

@@ -1257,6 +1257,158 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/webhooks/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhook endpoints
+         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         */
+        get: operations["webhooks_list"];
+        put?: never;
+        /**
+         * Create a webhook endpoint
+         * @description Subscribe a URL to events, which it is sent from a few seconds later on. The answer has its secret.
+         */
+        post: operations["webhooks_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a webhook endpoint
+         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         */
+        get: operations["webhooks_retrieve"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook endpoint and the log of its deliveries
+         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         */
+        delete: operations["webhooks_destroy"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook endpoint
+         * @description Change what is named. One that was disabled is switched on again by ``active``.
+         */
+        patch: operations["webhooks_partial_update"];
+        trace?: never;
+    };
+    "/api/webhooks/{id}/rotate/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate the secret
+         * @description Make a new secret, which the answer has. Until ``previous_until`` every delivery is signed with both.
+         */
+        post: operations["webhooks_rotate_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{id}/test/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test
+         * @description Have the endpoint sent a ``webhook.test``. 409 where it is switched off.
+         */
+        post: operations["webhooks_test_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhook deliveries
+         * @description What endpoints were sent, newest first, and what they answered.
+         */
+        get: operations["webhooks_deliveries_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries/{id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a webhook delivery
+         * @description What endpoints were sent, newest first, and what they answered.
+         */
+        get: operations["webhooks_deliveries_retrieve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries/{id}/redeliver/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redeliver
+         * @description Send a settled delivery again, with the same body and ``webhook-id``. 409 where it is pending.
+         */
+        post: operations["webhooks_deliveries_redeliver_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1477,6 +1629,16 @@ export interface components {
             /** @description As the browser's Push API gave it. */
             endpoint: string;
         };
+        /** @description An endpoint as staff wish it to be. */
+        EndpointWishRequest: {
+            /** @description https, at port 443 or one from 1024 on. */
+            url: string;
+            description?: string;
+            /** @description The names of the events that it is sent. */
+            events: components["schemas"]["WebhookEvent"][];
+            ordered?: boolean;
+            active?: boolean;
+        };
         /** @description The email address of an account. */
         ForgottenRequest: {
             /** Format: email */
@@ -1514,11 +1676,12 @@ export interface components {
          *     * `schedule_late` - Schedule Late
          *     * `promise_broken` - Promise Broken
          *     * `dead_letters` - Dead Letters
+         *     * `webhook_disabled` - Webhook Disabled
          *     * `message` - Message
          *     * `announcement` - Announcement
          * @enum {string}
          */
-        KindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "message" | "announcement";
+        KindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "webhook_disabled" | "message" | "announcement";
         /** @description Channels by what a notification is about. */
         Kinds: {
             order_placed?: components["schemas"]["Channels"];
@@ -1528,6 +1691,7 @@ export interface components {
             schedule_late?: components["schemas"]["Channels"];
             promise_broken?: components["schemas"]["Channels"];
             dead_letters?: components["schemas"]["Channels"];
+            webhook_disabled?: components["schemas"]["Channels"];
             message?: components["schemas"]["Channels"];
             announcement?: components["schemas"]["Channels"];
         };
@@ -1540,6 +1704,7 @@ export interface components {
             schedule_late?: components["schemas"]["ChannelsRequest"];
             promise_broken?: components["schemas"]["ChannelsRequest"];
             dead_letters?: components["schemas"]["ChannelsRequest"];
+            webhook_disabled?: components["schemas"]["ChannelsRequest"];
             message?: components["schemas"]["ChannelsRequest"];
             announcement?: components["schemas"]["ChannelsRequest"];
         };
@@ -1595,6 +1760,33 @@ export interface components {
             receiver: string;
             content: string;
         };
+        /** @description An endpoint whose secret was just made. */
+        NewSecret: {
+            readonly id: number;
+            readonly url: string;
+            readonly description: string;
+            events: components["schemas"]["WebhookEvent"][];
+            /** @description Whether the events of one order or product wait for each other. */
+            readonly ordered: boolean;
+            readonly active: boolean;
+            /** @description Who is told when it is disabled; where nobody is named, the managers are. */
+            readonly owner: number | null;
+            /** Format: date-time */
+            readonly created_at: string;
+            /** Format: date-time */
+            readonly failing_since: string | null;
+            /**
+             * Format: date-time
+             * @description When it was disabled because it failed.
+             */
+            readonly disabled_at: string | null;
+            /**
+             * Format: date-time
+             * @description Until when the previous secret signs too.
+             */
+            readonly previous_until: string | null;
+            readonly secret: string;
+        };
         /** @description A request that has nothing to say beyond its address. */
         NothingRequest: Record<string, never>;
         Notification: {
@@ -1619,6 +1811,18 @@ export interface components {
             /** Format: date-time */
             readonly placed_at: string;
             readonly duplicate: boolean;
+        };
+        OrderFacts: {
+            id: number;
+            /** @description As it was when this happened. */
+            status: string;
+            customer: number;
+            /** Format: date-time */
+            placed_at: string;
+            /** Format: decimal */
+            total: string;
+            currency: string;
+            items: components["schemas"]["OrderLineFacts"][];
         };
         /** @description An order in a list: its first lines, and how many there are in all. */
         OrderInList: {
@@ -1645,6 +1849,24 @@ export interface components {
             readonly quantity: number;
             /** Format: decimal */
             readonly unit_price: string;
+        };
+        OrderLineFacts: {
+            product: number;
+            sku: string;
+            quantity: number;
+            /** Format: decimal */
+            unit_price: string;
+        };
+        /** @description What every message has. */
+        OrderMessage: {
+            /** @description The event. */
+            type: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            timestamp: string;
+            data: components["schemas"]["OrderFacts"];
         };
         /**
          * @description * `placed` - Placed
@@ -1857,6 +2079,36 @@ export interface components {
             previous?: string | null;
             results: components["schemas"]["Sales"][];
         };
+        PaginatedWebhookDeliveryList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["WebhookDelivery"][];
+        };
+        PaginatedWebhookEndpointList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["WebhookEndpoint"][];
+        };
         /** @description The current password, and a new one. */
         PasswordChangeRequest: {
             old_password: string;
@@ -1885,6 +2137,16 @@ export interface components {
             phone?: string;
             /** Format: date */
             birth_date?: string | null;
+        };
+        /** @description An endpoint as staff wish it to be. */
+        PatchedEndpointWishRequest: {
+            /** @description https, at port 443 or one from 1024 on. */
+            url?: string;
+            description?: string;
+            /** @description The names of the events that it is sent. */
+            events?: components["schemas"]["WebhookEvent"][];
+            ordered?: boolean;
+            active?: boolean;
         };
         Phone: {
             /** @description Empty if none is set. */
@@ -1935,6 +2197,27 @@ export interface components {
             kinds?: components["schemas"]["KindsRequest"];
             /** @description When mails, push notifications and SMS are held back. Null: never. */
             quiet_hours?: components["schemas"]["QuietHoursRequest"] | null;
+        };
+        PriceFacts: {
+            product: number;
+            sku: string;
+            title: string;
+            /** Format: decimal */
+            old: string;
+            /** Format: decimal */
+            new: string;
+            currency: string;
+        };
+        /** @description What every message has. */
+        PriceMessage: {
+            /** @description The event. */
+            type: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            timestamp: string;
+            data: components["schemas"]["PriceFacts"];
         };
         Product: {
             readonly id: number;
@@ -2098,6 +2381,23 @@ export interface components {
             username: string;
             is_staff: boolean;
         };
+        StockFacts: {
+            product: number;
+            sku: string;
+            title: string;
+            low_stock_threshold: number;
+        };
+        /** @description What every message has. */
+        StockMessage: {
+            /** @description The event. */
+            type: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            timestamp: string;
+            data: components["schemas"]["StockFacts"];
+        };
         /** @description What `PushSubscription.toJSON()` gives in a browser. */
         SubscriptionRequest: {
             /** @description As the browser's Push API gave it. */
@@ -2115,6 +2415,21 @@ export interface components {
          * @enum {string}
          */
         TaskStatus: "pending" | "published" | "running" | "succeeded" | "dead" | "cancelled";
+        TestFacts: {
+            /** @description The endpoint's id. */
+            webhook: number;
+        };
+        /** @description What every message has. */
+        TestMessage: {
+            /** @description The event. */
+            type: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            timestamp: string;
+            data: components["schemas"]["TestFacts"];
+        };
         /** @description A username and a password. */
         TokenObtainRequest: {
             username: string;
@@ -2130,6 +2445,94 @@ export interface components {
             /** @description Exchange it once, within a week, for a new pair. */
             refresh: string;
         };
+        WebhookAttempt: {
+            /** Format: date-time */
+            readonly at: string;
+            /** @description Empty where nothing was answered. */
+            readonly status_code: number | null;
+            readonly milliseconds: number;
+            /** @description The first kilobyte of what was answered. */
+            readonly answer: string;
+            readonly error: string;
+        };
+        WebhookDelivery: {
+            readonly id: number;
+            readonly endpoint: number;
+            /** @description The header webhook-id, at every attempt. */
+            readonly message_id: string;
+            readonly event: string;
+            /** @description What it is about, such as store.order:42. */
+            readonly subject: string;
+            readonly status: components["schemas"]["WebhookStatus"];
+            /** @description Attempts since it was written or last redelivered. */
+            readonly tries: number;
+            readonly error: string;
+            /** Format: date-time */
+            readonly created_at: string;
+            /** Format: date-time */
+            readonly settled_at: string | null;
+        };
+        /** @description A delivery with what was sent and each answer. */
+        WebhookDeliveryDetail: {
+            readonly id: number;
+            readonly endpoint: number;
+            /** @description The header webhook-id, at every attempt. */
+            readonly message_id: string;
+            readonly event: string;
+            /** @description What it is about, such as store.order:42. */
+            readonly subject: string;
+            readonly status: components["schemas"]["WebhookStatus"];
+            /** @description Attempts since it was written or last redelivered. */
+            readonly tries: number;
+            readonly error: string;
+            /** Format: date-time */
+            readonly created_at: string;
+            /** Format: date-time */
+            readonly settled_at: string | null;
+            readonly body: string;
+            readonly attempts: components["schemas"]["WebhookAttempt"][];
+        };
+        WebhookEndpoint: {
+            readonly id: number;
+            readonly url: string;
+            readonly description: string;
+            events: components["schemas"]["WebhookEvent"][];
+            /** @description Whether the events of one order or product wait for each other. */
+            readonly ordered: boolean;
+            readonly active: boolean;
+            /** @description Who is told when it is disabled; where nobody is named, the managers are. */
+            readonly owner: number | null;
+            /** Format: date-time */
+            readonly created_at: string;
+            /** Format: date-time */
+            readonly failing_since: string | null;
+            /**
+             * Format: date-time
+             * @description When it was disabled because it failed.
+             */
+            readonly disabled_at: string | null;
+            /**
+             * Format: date-time
+             * @description Until when the previous secret signs too.
+             */
+            readonly previous_until: string | null;
+        };
+        /**
+         * @description * `order.created` - order.created
+         *     * `order.cancelled` - order.cancelled
+         *     * `order.settled` - order.settled
+         *     * `stock.low` - stock.low
+         *     * `product.price_changed` - product.price_changed
+         * @enum {string}
+         */
+        WebhookEvent: "order.created" | "order.cancelled" | "order.settled" | "stock.low" | "product.price_changed";
+        /**
+         * @description * `pending` - Pending
+         *     * `delivered` - Delivered
+         *     * `failed` - Failed
+         * @enum {string}
+         */
+        WebhookStatus: "pending" | "delivered" | "failed";
         /**
          * @description * `replay` - Replay
          *     * `discard` - Discard
@@ -6724,6 +7127,845 @@ export interface operations {
             };
             /** @description Too much for now; `Retry-After` says for how many seconds. */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "id": 4,
+                     *           "url": "https://warehouse.example/hooks",
+                     *           "description": "The warehouse",
+                     *           "events": [
+                     *             "order.created"
+                     *           ],
+                     *           "ordered": true,
+                     *           "active": true,
+                     *           "owner": 1,
+                     *           "created_at": "2026-11-21T12:00:00.250000Z",
+                     *           "failing_since": null,
+                     *           "disabled_at": null,
+                     *           "previous_until": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedWebhookEndpointList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "url": "https://warehouse.example/hooks",
+                 *       "events": [
+                 *         "order.created"
+                 *       ],
+                 *       "ordered": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["EndpointWishRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 4,
+                     *       "url": "https://warehouse.example/hooks",
+                     *       "description": "The warehouse",
+                     *       "events": [
+                     *         "order.created"
+                     *       ],
+                     *       "ordered": true,
+                     *       "active": true,
+                     *       "owner": 1,
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "failing_since": null,
+                     *       "disabled_at": null,
+                     *       "previous_until": null,
+                     *       "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw..."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 4,
+                     *       "url": "https://warehouse.example/hooks",
+                     *       "description": "The warehouse",
+                     *       "events": [
+                     *         "order.created"
+                     *       ],
+                     *       "ordered": true,
+                     *       "active": true,
+                     *       "owner": 1,
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "failing_since": null,
+                     *       "disabled_at": null,
+                     *       "previous_until": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_destroy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_partial_update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "active": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["PatchedEndpointWishRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 4,
+                     *       "url": "https://warehouse.example/hooks",
+                     *       "description": "The warehouse",
+                     *       "events": [
+                     *         "order.created"
+                     *       ],
+                     *       "ordered": true,
+                     *       "active": true,
+                     *       "owner": 1,
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "failing_since": null,
+                     *       "disabled_at": null,
+                     *       "previous_until": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_rotate_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 4,
+                     *       "url": "https://warehouse.example/hooks",
+                     *       "description": "The warehouse",
+                     *       "events": [
+                     *         "order.created"
+                     *       ],
+                     *       "ordered": true,
+                     *       "active": true,
+                     *       "owner": 1,
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "failing_since": null,
+                     *       "disabled_at": null,
+                     *       "previous_until": null,
+                     *       "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw..."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_test_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 90,
+                     *       "endpoint": 4,
+                     *       "message_id": "msg_2b1f3c0a9d8e4f5a8c7b6d5e4f3a2b1c",
+                     *       "event": "order.created",
+                     *       "subject": "store.order:1001",
+                     *       "status": "delivered",
+                     *       "tries": 1,
+                     *       "error": "",
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "settled_at": "2026-11-21T12:00:01Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The endpoint is switched off. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_deliveries_list: {
+        parameters: {
+            query?: {
+                /** @description An endpoint's id. */
+                endpoint?: number;
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+                /**
+                 * @description * `pending` - Pending
+                 *     * `delivered` - Delivered
+                 *     * `failed` - Failed
+                 */
+                status?: "pending" | "delivered" | "failed";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "id": 90,
+                     *           "endpoint": 4,
+                     *           "message_id": "msg_2b1f3c0a9d8e4f5a8c7b6d5e4f3a2b1c",
+                     *           "event": "order.created",
+                     *           "subject": "store.order:1001",
+                     *           "status": "delivered",
+                     *           "tries": 1,
+                     *           "error": "",
+                     *           "created_at": "2026-11-21T12:00:00.250000Z",
+                     *           "settled_at": "2026-11-21T12:00:01Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedWebhookDeliveryList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_deliveries_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 90,
+                     *       "endpoint": 4,
+                     *       "message_id": "msg_2b1f3c0a9d8e4f5a8c7b6d5e4f3a2b1c",
+                     *       "event": "order.created",
+                     *       "subject": "store.order:1001",
+                     *       "status": "delivered",
+                     *       "tries": 1,
+                     *       "error": "",
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "settled_at": "2026-11-21T12:00:01Z",
+                     *       "body": "{\"type\": \"order.created\", \"timestamp\": \"2026-11-21T12:00:00.250000+00:00\", \"data\": {\"id\": 1001}}",
+                     *       "attempts": [
+                     *         {
+                     *           "at": "2026-11-21T12:00:00.900000Z",
+                     *           "status_code": 200,
+                     *           "milliseconds": 84,
+                     *           "answer": "ok",
+                     *           "error": ""
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookDeliveryDetail"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    webhooks_deliveries_redeliver_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 90,
+                     *       "endpoint": 4,
+                     *       "message_id": "msg_2b1f3c0a9d8e4f5a8c7b6d5e4f3a2b1c",
+                     *       "event": "order.created",
+                     *       "subject": "store.order:1001",
+                     *       "status": "delivered",
+                     *       "tries": 1,
+                     *       "error": "",
+                     *       "created_at": "2026-11-21T12:00:00.250000Z",
+                     *       "settled_at": "2026-11-21T12:00:01Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whoever is signed in may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The delivery is pending, or its endpoint is switched off. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -14,7 +14,7 @@ import { Address, Password } from "./Credentials";
 
 const CHANNELS = Object.keys(text.account.channels) as Channel[];
 /** Kinds that only who manages the shop is told of. */
-const FOR_MANAGERS = new Set(["duplicate_order", "stock_low", "schedule_late", "promise_broken"]);
+const FOR_MANAGERS = new Set(["duplicate_order", "stock_low", "schedule_late", "promise_broken", "webhook_disabled"]);
 
 export function Account() {
   const { user } = useSession();

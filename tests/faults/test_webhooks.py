@@ -1,0 +1,59 @@
+"""Webhooks through a real relay and real workers, to a receiver that fails and under a worker that is killed."""
+
+import threading
+
+import pytest
+
+from store.models import Order
+from tests.processes import wait_until
+from tests.shop import api, check_out, make_cart, make_customer, make_product
+from tests.webhook_receiver import is_genuine, receiver
+from webhooks.models import WebhookDelivery, WebhookEndpoint
+
+pytestmark = [pytest.mark.processes, pytest.mark.postgresql]
+
+
+def place_order():
+    customer = make_customer()
+    answer = check_out(api(customer), make_cart({make_product(): 1}, customer))
+    order = Order.objects.get(pk=answer.json()["id"])
+    return WebhookDelivery.objects.get(subject=order.subject)
+
+
+@pytest.mark.fault("F127")
+def test_f127_a_webhook_outlives_a_receiver_that_fails_and_a_worker_that_is_killed_in_the_middle(machine):
+    released = threading.Event()
+
+    def hold(handler):
+        released.wait(60)
+
+    with receiver() as server:
+        endpoint = WebhookEndpoint.objects.create(url=server.url, events=["order.created"])
+        machine.start_relay(WEBHOOKS_TO_LOCALHOST="1")
+        patience = {"WEBHOOKS_TO_LOCALHOST": "1", "LEDGER_RUNNING_LEASE": "2"}
+        worker = machine.start_worker("-Q", "notifications", concurrency=2, **patience)
+
+        server.answers = [500, 200]
+        first = place_order()
+        wait_until("the first is delivered", lambda: is_settled(first))
+        assert server.ids == [first.message_id] * 2
+
+        server.answers = [hold]
+        second = place_order()
+        wait_until("the receiver holds the second", lambda: len(server.taken) == 3)
+        third = place_order()
+        wait_until("the third waits", lambda: WebhookDelivery.objects.get(pk=third.pk).waiting)
+        worker.kill()
+        machine.start_worker("-Q", "notifications", concurrency=2, **patience)
+        wait_until("both are delivered", lambda: is_settled(second) and is_settled(third))
+        released.set()
+
+    assert server.ids[2:] == [second.message_id, second.message_id, third.message_id]
+    assert all(is_genuine(headers, body, endpoint.secret) for headers, body in server.taken)
+    assert len({body for _, body in server.taken}) == 3
+    assert [each.status_code for each in first.attempts.all()] == [500, 200]
+    assert [each.status_code for each in second.attempts.all()] == [200]
+
+
+def is_settled(delivery):
+    return WebhookDelivery.objects.get(pk=delivery.pk).status == "delivered"

@@ -1,0 +1,20 @@
+"""What ``manage.py check --deploy`` says of webhooks."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+
+@register(Tags.security)
+def check_destinations(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse, in production, that webhooks may be sent to this machine."""
+    if settings.DEBUG or not settings.WEBHOOKS_TO_LOCALHOST:
+        return []
+    return [
+        Error(
+            "WEBHOOKS_TO_LOCALHOST is on.",
+            hint="Whoever manages endpoints could reach services of this machine. It is for development alone.",
+            id="webhooks.E001",
+        )
+    ]

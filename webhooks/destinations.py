@@ -1,0 +1,88 @@
+"""
+Connecting to receivers. Their addresses come from people and from others' name servers: each is treated as an attack.
+
+Promises that nothing but a public address is spoken to, over https with the certificate checked: a name is resolved
+once, every address that it has is looked at, and the connection is made to one of those very addresses. The one
+exception is a development shop that says ``WEBHOOKS_TO_LOCALHOST``: there this machine may be spoken to as well, over
+http too.
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+
+from notifications.push_services import is_public
+
+#: Seconds for a connection, and for each step of its encryption.
+TIMEOUT: Final = 5.0
+#: Ports below this one belong to other services than the web's.
+FIRST_FREE_PORT: Final = 1024
+
+
+class ForbiddenDestinationError(ValueError):
+    """This is not an address that the shop may speak to."""
+
+
+def check_url(url: str) -> SplitResult:
+    """
+    Return the parts of a receiver's URL.
+
+    Raises:
+        ForbiddenDestinationError: it is none that may be spoken to, whatever its name leads to.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise ForbiddenDestinationError("A URL is printable ASCII, without spaces and backslashes.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ForbiddenDestinationError("This is not a URL.") from None
+    if parts.scheme != "https" and not (settings.WEBHOOKS_TO_LOCALHOST and parts.scheme == "http"):
+        raise ForbiddenDestinationError("The URL must begin with https://.")
+    if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:
+        raise ForbiddenDestinationError("The URL must name a host, and neither a user nor a fragment.")
+    if port is not None and port != _default_port(parts) and port < FIRST_FREE_PORT:
+        raise ForbiddenDestinationError("The URL must name port 443, none, or one from 1024 on.")
+    return parts
+
+
+def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
+    """
+    Return a connection to a receiver, at an address that was looked at first.
+
+    Raises:
+        ForbiddenDestinationError: one of its addresses is not public.
+        OSError: it has no address, or cannot be reached there.
+    """
+    host, port = parts.hostname or "", parts.port or _default_port(parts)
+    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not addresses or not all(_is_allowed(address) for address in addresses):
+        raise ForbiddenDestinationError("The name of this host leads to an address that is not public.")
+    bare = socket.create_connection((addresses[0], port), timeout=TIMEOUT)
+    try:
+        if parts.scheme == "http":
+            connection = http.client.HTTPConnection(host, port)
+            connection.sock = bare
+        else:
+            connection = http.client.HTTPSConnection(host, port)
+            connection.sock = ssl.create_default_context().wrap_socket(bare, server_hostname=host)
+    except BaseException:
+        bare.close()
+        raise
+    connection.auto_open = 0  # A connection that is lost is not made anew, by name.
+    return connection
+
+
+def _is_allowed(address: str) -> bool:
+    if settings.WEBHOOKS_TO_LOCALHOST and ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return True
+    return is_public(address)
+
+
+def _default_port(parts: SplitResult) -> int:
+    return 443 if parts.scheme == "https" else 80

@@ -1,0 +1,51 @@
+"""The log of deliveries: sending one again, and forgetting the old ones."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from webhooks.models import WebhookDelivery
+
+#: Rows that are deleted in one transaction.
+BATCH: Final = 500
+Status = WebhookDelivery.Status
+
+
+class NotSettledError(Exception):
+    """The delivery is still under way: it needs no second one."""
+
+
+class SwitchedOffError(Exception):
+    """The delivery's endpoint is switched off."""
+
+
+def reopen(delivery_id: int) -> None:
+    """
+    Have a settled delivery sent again, under its id, with as many attempts as a new one. Enqueue it next.
+
+    Raises:
+        WebhookDelivery.DoesNotExist: there is none.
+        NotSettledError: it is pending.
+        SwitchedOffError: its endpoint takes none.
+    """
+    with transaction.atomic():
+        rows = WebhookDelivery.objects.select_for_update(of=("self",), no_key=True).select_related("endpoint")
+        delivery = rows.get(pk=delivery_id)
+        if delivery.status == Status.PENDING:
+            raise NotSettledError
+        if not delivery.endpoint.active:
+            raise SwitchedOffError
+        WebhookDelivery.objects.filter(pk=delivery_id).update(
+            status=Status.PENDING, settled_at=None, tries=0, error="", waiting=False
+        )
+
+
+def prune(*, older_than: timedelta) -> Iterator[int]:
+    """Delete settled deliveries that are older, in small transactions; yield after each how many it had."""
+    old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - older_than).exclude(status=Status.PENDING)
+    while ids := list(old.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
+        WebhookDelivery.objects.filter(pk__in=ids).delete()
+        yield len(ids)

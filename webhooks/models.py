@@ -1,0 +1,130 @@
+"""Who is sent what happens in the shop, what they were sent, and what they answered."""
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from webhooks.signing import make_secret
+
+MAX_URL_LENGTH: Final = 500
+#: Characters of an answer that the log keeps; no more of it is read than as many bytes.
+MAX_ANSWER: Final = 1_024
+
+
+class Event(models.TextChoices):
+    """What an endpoint may subscribe to. The values are permanent: receivers know them."""
+
+    ORDER_CREATED = "order.created", "order.created"
+    ORDER_CANCELLED = "order.cancelled", "order.cancelled"
+    ORDER_SETTLED = "order.settled", "order.settled"
+    STOCK_LOW = "stock.low", "stock.low"
+    PRICE_CHANGED = "product.price_changed", "product.price_changed"
+
+
+#: What the test button sends, whatever the endpoint subscribed to.
+TEST: Final = "webhook.test"
+
+
+class WebhookEndpoint(models.Model):
+    """An address of somebody else's that is sent the events it subscribed to, signed with its secret."""
+
+    url = models.CharField(max_length=MAX_URL_LENGTH)
+    description = models.CharField(max_length=200, blank=True)
+    events = models.JSONField(default=list, help_text="The names of the events that it is sent.")
+    ordered = models.BooleanField(
+        default=False, help_text="Whether the events of one order or product wait for each other."
+    )
+    active = models.BooleanField(default=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who is told when it is disabled; where nobody is named, the managers are.",
+    )
+    secret = models.CharField(max_length=100, default=make_secret, editable=False)
+    previous_secret = models.CharField(max_length=100, blank=True, editable=False)
+    previous_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Until when the previous secret signs too."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    disabled_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When it was disabled because it failed."
+    )
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"webhook endpoint {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; one that is active begins anew, whatever it was disabled for."""
+        if self.active and self.disabled_at is not None:
+            self.disabled_at = self.failing_since = None
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "disabled_at", "failing_since"}
+        super().save(*args, **kwargs)
+
+
+class WebhookDelivery(models.Model):
+    """
+    One event for one endpoint, written with the event: the body as it is sent, byte for byte, at every attempt.
+
+    Ids grow in the order of the events of one subject. ``waiting`` ones have no task: whoever frees a place gives them
+    one; see :mod:`webhooks.places`.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+
+    # The indexes begin with it.
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    message_id = models.CharField(max_length=64, unique=True, help_text="The header webhook-id, at every attempt.")
+    event = models.CharField(max_length=64)
+    subject = models.CharField(max_length=200, blank=True, help_text="What it is about, such as store.order:42.")
+    body = models.TextField()
+    status = models.CharField(max_length=9, choices=Status, default=Status.PENDING)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveIntegerField(default=0, help_text="Attempts since it was written or last redelivered.")
+    error = models.CharField(max_length=200, blank=True)
+    waiting = models.BooleanField(default=False)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "webhook deliveries"
+        indexes = [
+            models.Index(fields=["endpoint", "-id"], name="deliveries_of_an_endpoint"),
+            models.Index(fields=["endpoint", "subject", "id"], condition=Q(status="pending"), name="open_deliveries"),
+        ]
+
+    def __str__(self) -> str:
+        return f"webhook delivery {self.pk}"
+
+
+class WebhookAttempt(models.Model):
+    """One time that a delivery was sent, and what was answered."""
+
+    # The unique constraint's index begins with it.
+    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    token = models.UUIDField(editable=False)
+    at = models.DateTimeField(auto_now_add=True)
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty where nothing was answered.")
+    milliseconds = models.PositiveIntegerField()
+    answer = models.TextField(blank=True, help_text="The first kilobyte of what was answered.")
+    error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["delivery", "token"], name="one_record_an_attempt")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.pk} of webhook delivery {self.delivery_id}"

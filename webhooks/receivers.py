@@ -1,0 +1,63 @@
+"""
+What endpoints are sent of what happens. Connected in apps.py.
+
+A delivery for each endpoint and its durable task are a part of the transaction that caused them, so the deliveries
+about one order or product are in the order of the commits.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from celery_ledger import collecting
+from celery_ledger.context import working_on
+from store.models import Order, Product
+from webhooks import payloads, recording, tasks
+from webhooks.models import Event
+
+
+def send_order_created(sender: object, order: Order, **kwargs: Any) -> None:
+    """Have the endpoints that subscribed sent a placed order."""
+    if recording.is_wanted(Event.ORDER_CREATED):
+        for _, id in recording.record(Event.ORDER_CREATED, [(order.subject, payloads.of_order(order))]):
+            tasks.deliver.delay(id)
+
+
+def send_order_cancelled(sender: object, order: Order, **kwargs: Any) -> None:
+    """Have the endpoints that subscribed sent a cancelled order."""
+    if recording.is_wanted(Event.ORDER_CANCELLED):
+        for _, id in recording.record(Event.ORDER_CANCELLED, [(order.subject, payloads.of_order(order))]):
+            tasks.deliver.delay(id)
+
+
+def send_orders_settled(sender: object, orders: list[int], **kwargs: Any) -> None:
+    """Have the endpoints that subscribed sent orders whose goods have left."""
+    if not recording.is_wanted(Event.ORDER_SETTLED):
+        return
+    settled = Order.objects.filter(pk__in=orders).order_by("pk")
+    with collecting():
+        for subject, id in recording.record(
+            Event.ORDER_SETTLED, [(order.subject, payloads.of_order(order)) for order in settled]
+        ):
+            with working_on(subject=subject):
+                tasks.deliver.delay(id)
+
+
+def send_stock_low(sender: object, product: Product, **kwargs: Any) -> None:
+    """Have the endpoints that subscribed sent a product of which there is little left."""
+    if recording.is_wanted(Event.STOCK_LOW):
+        data = {**payloads.of_product(product), "low_stock_threshold": product.low_stock_threshold}
+        for _, id in recording.record(Event.STOCK_LOW, [(payloads.subject_of(product), data)]):
+            tasks.deliver.delay(id)
+
+
+def send_price_changed(sender: object, product: Product, old: Decimal, new: Decimal, **kwargs: Any) -> None:
+    """Have the endpoints that subscribed sent a product's new price."""
+    if recording.is_wanted(Event.PRICE_CHANGED):
+        data = {**payloads.of_product(product), "old": str(old), "new": str(new), "currency": product.currency}
+        for _, id in recording.record(Event.PRICE_CHANGED, [(payloads.subject_of(product), data)]):
+            tasks.deliver.delay(id)
+
+
+def look_again(sender: object, **kwargs: Any) -> None:
+    """An endpoint was changed here: ask anew who subscribes to what."""
+    recording.forget()

@@ -1,0 +1,67 @@
+"""
+Writing down what endpoints are to be sent: a delivery for each endpoint, in the transaction of what happened.
+
+Whether anybody subscribes to an event is looked up every :data:`AGE` seconds and not for every order, so that a shop
+without webhooks pays nothing for them. A new endpoint is therefore sent what happens from so many seconds on.
+"""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import uuid4
+
+from django.utils import timezone
+
+from webhooks.models import TEST, WebhookDelivery, WebhookEndpoint
+
+#: Seconds for which a process need not ask again who subscribes to what.
+AGE: Final = 5.0
+_known: tuple[float, frozenset[str]] = (-AGE, frozenset())
+
+
+def is_wanted(event: str) -> bool:
+    """Whether some active endpoint subscribed to an event, as of some seconds ago at the most."""
+    global _known
+    asked_at, events = _known
+    if time.monotonic() - asked_at >= AGE:
+        lists = WebhookEndpoint.objects.filter(active=True).values_list("events", flat=True)
+        events = frozenset(name for names in lists for name in names)
+        _known = (time.monotonic(), events)
+    return event in events
+
+
+def forget() -> None:
+    """Have this process ask again at once: an endpoint was changed here."""
+    global _known
+    _known = (-AGE, frozenset())
+
+
+def record(event: str, facts: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, int]]:
+    """
+    Write the deliveries of an event that happened, once for each subject, with what is told of it.
+
+    In the current transaction. Returns the subject and the id of each delivery, which is then to be enqueued.
+    """
+    endpoints = [each for each in WebhookEndpoint.objects.filter(active=True) if event in each.events]
+    if not endpoints:
+        return []
+    rows = WebhookDelivery.objects.bulk_create(
+        make(endpoint, event, subject, data) for subject, data in facts for endpoint in endpoints
+    )
+    return [(row.subject, row.pk) for row in rows]
+
+
+def record_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
+    """Write a delivery that says nothing, to see whether the endpoint takes it."""
+    delivery = make(endpoint, TEST, "", {"webhook": endpoint.pk})
+    delivery.save()
+    return delivery
+
+
+def make(endpoint: WebhookEndpoint, event: str, subject: str, data: dict[str, Any]) -> WebhookDelivery:
+    """Return a delivery that is not saved yet, with a stable id and the body that every attempt sends."""
+    body = {"type": event, "timestamp": timezone.now().isoformat(), "data": data}
+    return WebhookDelivery(
+        endpoint=endpoint, event=event, subject=subject, message_id=f"msg_{uuid4().hex}", body=json.dumps(body)
+    )

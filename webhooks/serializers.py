@@ -1,0 +1,123 @@
+"""What goes in and out where webhooks are managed. A secret goes out once, when it is made."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from store.fields import StrictSerializer, TextField, YesNoField
+from webhooks.destinations import ForbiddenDestinationError, check_url
+from webhooks.models import MAX_URL_LENGTH, Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+
+
+class UrlField(TextField):
+    """An address that webhooks may be sent to, as far as its text tells."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_URL_LENGTH, help_text="https, at port 443 or one from 1024 on.", **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """
+        Return the URL.
+
+        Raises:
+            ValidationError: no webhook may be sent there.
+        """
+        url = super().to_internal_value(data)
+        try:
+            check_url(url)
+        except ForbiddenDestinationError as error:
+            raise serializers.ValidationError(str(error)) from None
+        return url
+
+
+class EventsField(serializers.ListField):
+    """Names of events, each once."""
+
+    child = serializers.ChoiceField(choices=Event.choices)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=len(Event), help_text="The names of the events that it is sent.", **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return sorted(set(super().to_internal_value(data)))
+
+
+class EndpointWishSerializer(StrictSerializer):
+    """An endpoint as staff wish it to be."""
+
+    url = UrlField()
+    description = TextField(max_length=200, required=False, allow_blank=True)
+    events = EventsField()
+    ordered = YesNoField(required=False)
+    active = YesNoField(required=False)
+
+
+class WebhookEndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+    events = serializers.ListField(child=serializers.ChoiceField(choices=Event.choices))
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = [
+            "id",
+            "url",
+            "description",
+            "events",
+            "ordered",
+            "active",
+            "owner",
+            "created_at",
+            "failing_since",
+            "disabled_at",
+            "previous_until",
+        ]
+        read_only_fields = fields
+
+
+class NewSecretSerializer(WebhookEndpointSerializer):
+    """An endpoint whose secret was just made."""
+
+    class Meta(WebhookEndpointSerializer.Meta):
+        fields = [*WebhookEndpointSerializer.Meta.fields, "secret"]
+        read_only_fields = fields
+
+
+class WebhookAttemptSerializer(serializers.ModelSerializer[WebhookAttempt]):
+    class Meta:
+        model = WebhookAttempt
+        fields = ["at", "status_code", "milliseconds", "answer", "error"]
+        read_only_fields = fields
+
+
+class WebhookDeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
+    class Meta:
+        model = WebhookDelivery
+        fields = [
+            "id",
+            "endpoint",
+            "message_id",
+            "event",
+            "subject",
+            "status",
+            "tries",
+            "error",
+            "created_at",
+            "settled_at",
+        ]
+        read_only_fields = fields
+
+
+class WebhookDeliveryDetailSerializer(WebhookDeliverySerializer):
+    """A delivery with what was sent and each answer."""
+
+    attempts = WebhookAttemptSerializer(many=True, read_only=True)
+
+    class Meta(WebhookDeliverySerializer.Meta):
+        fields = [*WebhookDeliverySerializer.Meta.fields, "body", "attempts"]
+        read_only_fields = fields
+
+
+class DeliveriesQuery(serializers.Serializer[dict[str, Any]]):
+    """Which deliveries."""
+
+    endpoint = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1, help_text="An endpoint's id.")
+    status = serializers.ChoiceField(required=False, choices=WebhookDelivery.Status.choices)

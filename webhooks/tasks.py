@@ -1,0 +1,56 @@
+"""Webhooks, as durable tasks: written down in a transaction, sent outside of any, at least once with a stable id."""
+
+from datetime import timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from celery import shared_task
+from django.conf import settings
+from django.db import transaction
+
+from celery_ledger.desk import turns
+from celery_ledger.patience import persist
+from webhooks import log, places, sending
+
+#: A delivery that has waited so long for its turn has lost whoever should have woken it.
+LOST_AFTER: Final = timedelta(hours=1)
+
+
+@shared_task(
+    name="webhooks.tasks.deliver", label="Tell others' systems", bind=True, transactional=False, retries="patient"
+)
+def deliver(self: Any, delivery_id: int) -> None:
+    """
+    Send one delivery. A second run sends the same body under the same id, or finds it delivered.
+
+    One whose endpoint is busy waits for its turn without a task. One that fails is tried again as ``patient`` says,
+    or as late as the receiver asks; what is given up is in the log of deliveries, and no dead letter.
+    """
+    delivery = persist(lambda: places.enter(delivery_id))
+    if delivery is None:
+        return
+    outcome, token = sending.send(delivery), uuid4()
+
+    def record() -> bool:
+        with transaction.atomic():
+            again, turn = places.leave(delivery, outcome, token=token)
+            for id in turn:
+                deliver.delay(id)
+        return again
+
+    if persist(record):
+        pause = max(outcome.retry_after, self.pause_after(delivery.tries))
+        raise self.retry(countdown=pause, exc=sending.NotTakenError(outcome.error))
+
+
+@shared_task(name="webhooks.tasks.tidy", queue="scheduled", transactional=False)
+def tidy() -> int:
+    """
+    Wake deliveries that were left waiting, and delete settled ones after ``WEBHOOK_RETENTION_DAYS``; return how many.
+
+    Repeatable: what is gone stays gone, and what is awake is not woken again.
+    """
+    with transaction.atomic():
+        for id in places.left_behind(older_than=LOST_AFTER):
+            deliver.delay(id)
+    return turns.take(tidy, log.prune(older_than=timedelta(days=settings.WEBHOOK_RETENTION_DAYS)))

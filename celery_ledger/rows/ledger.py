@@ -258,6 +258,11 @@ def finish(task: Started) -> bool:
     return _held(task).update(status=Status.SUCCEEDED, lease_until=None, completed_at=Now()) == 1
 
 
+def note(id: UUID, words: str) -> None:
+    """Keep what a task said of its end."""
+    DurableTask.objects.filter(id=id).update(last_error=words[:MAX_ERROR_LENGTH])
+
+
 def _held(task: Started) -> QuerySet[DurableTask]:
     """Return the row of an attempt that is the latest, whether its lease runs or ended while the database was away."""
     unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]

@@ -11,16 +11,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery.app.trace import task_has_custom
+from celery.exceptions import Ignore
 
 from celery_ledger.work.runnable import Runnable
 
 
 def run(task: Runnable, request: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call the body of ``task`` for the row of ``request``, which is the current one, and return what it returns."""
+    """
+    Call the body of ``task`` for the row of ``request``, which is the current one, and return what it returns.
+
+    A body that raises ``Ignore`` has not failed, and what it did stands: that is what is returned.
+    """
     request._protected = 0  # Else a call after one that failed would not be taken for the worker's.
     body: Any = task if task_has_custom(task, "__call__") else task.run
     with _followed_by_sentry(task, request):
-        return body(*args, **kwargs)
+        try:
+            return body(*args, **kwargs)
+        except Ignore as ignored:
+            return ignored
 
 
 @contextmanager

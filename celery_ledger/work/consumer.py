@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from uuid import UUID
 
+from celery.exceptions import Ignore
 from django.db import close_old_connections, connection, transaction
 
 from celery_ledger.errors import WorkerDiedError
@@ -24,12 +25,11 @@ from celery_ledger.rows import ledger, results
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.rows.results import Outcome
 from celery_ledger.work import bodies, outside
-from celery_ledger.work.backends import is_kept
 from celery_ledger.work.carrying import parse_ids
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, limit_of, task_named
+from celery_ledger.work.running import Tally, limit_of, outcome_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -159,13 +159,13 @@ def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> lis
     tellings = [tally.telling(task, row) for row in rows]
     if task.batch_size > 1:
         with as_current(tellings), collecting():
-            bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
-        return [Outcome(row.id, results.SUCCESS, is_kept=is_kept(task, row.options)) for row in rows]
+            value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
+        return [outcome_of(task, row, value if isinstance(value, Ignore) else None) for row in rows]
     outcomes = []
     for row, telling in zip(rows, tellings, strict=True):
         with as_current([telling]), collecting(), limits_of(row):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
-            outcomes.append(Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options)))
+            outcomes.append(outcome_of(task, row, value))
     return outcomes
 
 

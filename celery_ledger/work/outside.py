@@ -14,14 +14,12 @@ from celery_ledger import conf
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
 from celery_ledger.rows import ledger, results
-from celery_ledger.rows.results import Outcome
 from celery_ledger.work import bodies
-from celery_ledger.work.backends import is_kept
 from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, limit_of, task_named
+from celery_ledger.work.running import Tally, limit_of, outcome_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def _finish(task: Runnable, row: ledger.Started, value: Any) -> bool:
         with transaction.atomic():
             if not ledger.finish(row):
                 return False
-            results.record([Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options))])
+            results.record([outcome_of(task, row, value)])
             return True
     except (OperationalError, InterfaceError):
         raise

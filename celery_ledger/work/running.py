@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from celery.exceptions import NotRegistered
+from celery.exceptions import Ignore, NotRegistered
 
 from celery_ledger.context import working_on
-from celery_ledger.rows import ledger
+from celery_ledger.rows import ledger, results
+from celery_ledger.rows.results import Outcome
+from celery_ledger.rows.wording import words_of
 from celery_ledger.work import failures
+from celery_ledger.work.backends import is_kept
 from celery_ledger.work.leaving import UnknownTaskError
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.telling import Telling
@@ -84,6 +87,14 @@ def task_named(task: Runnable, name: str) -> Runnable:
     if named.transactional != task.transactional:
         raise UnknownTaskError(f"no message of {task.name} carries {name}")
     return named
+
+
+def outcome_of(task: Runnable, row: ledger.Started, value: Any) -> Outcome:
+    """Return the outcome of a body that ended well. One that ended by ``Ignore`` has no result; its row says so."""
+    if isinstance(value, Ignore):
+        ledger.note(row.id, words_of(value))
+        return Outcome(row.id, results.SUCCESS, value, is_kept=False)
+    return Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options))
 
 
 def limit_of(task: Runnable) -> ledger.LimitOf:

@@ -19,7 +19,7 @@ from billiard.einfo import ExceptionInfo
 from celery import signals, states
 from celery._state import _task_stack
 from celery.app.task import Context
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from celery_ledger.context import current_carrier, working_on, working_on_items
 from celery_ledger.rows import ledger
@@ -61,7 +61,10 @@ class Telling:
                 self._has_started = True
 
     def succeed(self, value: Any) -> None:
-        """Tell that it succeeded, which is committed."""
+        """Tell that it succeeded, which is committed; of one that ended by ``Ignore``, as little as Celery does."""
+        if isinstance(value, Ignore):
+            self._end(states.IGNORED, value, None, lambda _: None)
+            return
         runtime = monotonic() - self._began if self._began is not None else 0.0
         said = {"result": shown(value)[:MOST_SHOWN]}
         self._end(states.SUCCESS, value, said, lambda _: self._tell_success(value, runtime))

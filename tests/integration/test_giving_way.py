@@ -1,8 +1,9 @@
-"""``Reject``: a body that ends without a success or a failure to tell of."""
+"""``Ignore`` and ``Reject``: a body that ends without a success or a failure to tell of."""
 
 import pytest
 from celery import signals
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
+from celery.result import AsyncResult
 
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, pass_time
@@ -27,6 +28,18 @@ def told():
     yield heard
     for signal in those:
         signal.disconnect(hear)
+
+
+@pytest.mark.parametrize("task", [probe.make_collection, probe.ring])
+def test_what_ends_by_ignore_is_done_keeps_its_effects_and_has_no_result(told, task):
+    probe.failing["garden"] = Ignore("somebody else does it")
+    handle = task.delay("garden")
+    drain()
+    row = DurableTask.objects.get()
+    assert (row.status, row.attempts, row.last_error) == (Status.SUCCEEDED, 1, "Ignore: somebody else does it")
+    assert told == [("task_postrun", "IGNORED")]
+    assert AsyncResult(handle.id).state != "SUCCESS"
+    assert Collection.objects.count() == (task is probe.make_collection)
 
 
 @pytest.mark.parametrize("task", [probe.make_collection, probe.ring])

@@ -147,8 +147,13 @@ class LedgerBackend(BaseBackend):
             return
         row = DurableTask.objects.filter(id=id).only("status").first()
         if row is not None and row.status in _END:
-            nothing = {"state": states.PENDING, "value": None, "traceback": None}
-            Result.objects.update_or_create(id=id, defaults=nothing)
+            # In one statement: on SQLite, whoever reads first and then writes may be refused.
+            Result.objects.bulk_create(
+                [Result(id=id, state=states.PENDING)],
+                update_conflicts=True,
+                unique_fields=["id"],
+                update_fields=["state", "value", "traceback"],
+            )
         else:
             Result.objects.filter(id=id).delete()
 

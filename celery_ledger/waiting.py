@@ -6,7 +6,8 @@ ended tries to have that lock alone: if it cannot, somebody waits, and it notifi
 to the end, and who comes to wait meanwhile cannot share it, and looks again at once. Nothing of it is believed: a
 notification that is lost costs the time to the next look.
 
-Behind a pooler, where a session is anybody's, and on SQLite, which notifies nobody, the waiter looks again and again.
+Behind a pooler, where a session is anybody's, the waiter looks twenty times a second; on SQLite, which notifies nobody,
+whenever somebody has committed, for which it looks every 10 ms.
 """
 
 from collections.abc import Iterator
@@ -16,12 +17,12 @@ from typing import Any, Protocol
 
 from django.db import DatabaseError, connection, connections
 
-from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
+from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
 
 #: Seconds after which a waiter looks, also if nobody notified it.
 LOOK_AGAIN = 1.0
-#: As long as the task is about to end, and on SQLite.
+#: As long as the task is about to end.
 SHORT = 0.005
 
 
@@ -70,14 +71,21 @@ class _Listener:
             return cursor.fetchone()[0] if cursor.description else None
 
 
-class _Looker:
-    """Where nobody notifies."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
+class _Pooled:
+    """Behind a pooler: by looking."""
 
     def wait(self, seconds: float) -> None:
-        sleep(min(self._interval, max(0.0, seconds)))
+        sleep(min(POOLED_INTERVAL, max(0.0, seconds)))
+
+
+class _SQLite:
+    """On SQLite: by looking whether anybody has committed."""
+
+    def __init__(self) -> None:
+        self._doorbell = SQLiteDoorbell()
+
+    def wait(self, seconds: float) -> None:
+        self._doorbell.wait(min(seconds, LOOK_AGAIN), lambda: True)
 
 
 @contextmanager
@@ -88,10 +96,10 @@ def bell_of(id: str) -> Iterator[Bell]:
     It listens in the thread's own connection; within a transaction, where nothing is heard, in another one.
     """
     if connection.vendor != "postgresql":
-        yield _Looker(SHORT)
+        yield _SQLite()
         return
     if is_pooled():
-        yield _Looker(POOLED_INTERVAL)
+        yield _Pooled()
         return
     own = connections.create_connection(connection.alias) if connection.in_atomic_block else None
     try:

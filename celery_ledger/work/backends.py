@@ -82,7 +82,7 @@ def _on_a_connection_that_works(write: Callable[[], Any]) -> None:
 
 
 def _is_written_by_the_ledger(backend: Any) -> bool:
-    return getattr(backend, "is_the_ledgers", False) or (results.are_kept() and _is_in_the_database(backend))
+    return _is_in_the_database(backend) or getattr(backend, "is_the_ledgers", False)
 
 
 def _is_in_the_database(backend: Any) -> bool:

@@ -307,12 +307,12 @@ Not sent where none of the tasks was dead any more.
 
 tasks_cancelled = DurableSignal("worker.tasks_cancelled")
 """
-Sent for the tasks that are cancelled together before they ran, once for each thousand, inside the transaction that
-does so.
+Sent for the tasks that are cancelled together, before they ran or while they did, once for each thousand, inside the
+transaction that does so.
 
 Arguments: ``tasks``, id and status before of each; ``reason``; ``who``, as for ``tasks_replayed``.
 
-Not sent for what a worker has begun, nor for what expires.
+Not sent for what a worker has begun and is let end, nor for what expires.
 """
 
 queue_changed = DurableSignal("worker.queue_changed")

@@ -132,7 +132,7 @@ def record_discard(sender: object, ids: list[str], reason: str, who: int | None,
 
 
 def record_cancelling(sender: object, tasks: list[list[str]], reason: str, who: int | None, **kwargs: Any) -> None:
-    """Tasks are cancelled before they ran: put on record by whom and why."""
+    """Tasks are cancelled, before they ran or while they did: put on record by whom and why."""
     after = {"status": "cancelled", "reason": reason}
     audit.write_in_bulk("celery_ledger.durabletask", ((id, {"status": status}, after) for id, status in tasks), who=who)
 

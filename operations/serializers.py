@@ -98,6 +98,9 @@ class ReasonSerializer(StrictSerializer):
 
 class CancelSerializer(StrictSerializer):
     reason = TextField(max_length=MAX_REASON_LENGTH, help_text="The reason, kept with the task and in the audit trail.")
+    terminate = serializers.BooleanField(
+        required=False, help_text="true: a task that is running as well; its worker's process is killed."
+    )
 
 
 class SelectionSerializer(StrictSerializer):

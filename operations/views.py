@@ -223,22 +223,27 @@ class NotWaiting(NotDead):
 
 
 class CancelView(DeadTaskActionView):
-    """Ends a task that waits, for good, before it has run."""
+    """Ends a task for good: before it has run, or, if so asked, while it runs."""
 
     needs = CANCEL
 
     @extend_schema(
         tags=["operations"],
-        summary="Cancel a waiting task",
+        summary="Cancel a task",
         request=CancelSerializer,
         responses=DeadTaskSerializer,
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """End it for good: it never runs, whatever restarts. A task that is under way or has ended is a 409."""
+        """
+        End it for good: it never runs, whatever restarts. A task that has ended is a 409.
+
+        So is one that is running, unless it is to be terminated: then the process of its worker is killed, and it is
+        a 409 only if it did not end within seconds.
+        """
         wish = CancelSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         self.task(task_id)
-        if not cancelling.cancel([task_id], reason=wish.validated_data["reason"]):
+        if not cancelling.cancel([task_id], **wish.validated_data):
             raise NotWaiting
         return self.answer(task_id, done=True)
 

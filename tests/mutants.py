@@ -147,7 +147,7 @@ MUTANTS = [
     Mutant(
         "counted crashes",
         "celery_ledger/work/request.py",
-        "            tally = consumer.count_lost(self.task, ids, reason, held_for=monotonic() - self.received)\n",
+        "            tally = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)\n",
         "            tally = consumer.Tally(0)\n",
         "tests/faults/test_lost_processes.py::test_a_killed_child_counts_as_an_attempt_and_its_effect_happens_once",
     ),
@@ -161,8 +161,8 @@ MUTANTS = [
     Mutant(
         "lost patience",
         "celery_ledger/work/consumer.py",
-        "        ledger.wait_for_locks(LOST_PATIENCE)\n",
-        "",
+        "        ledger.wait_for_locks(LOST_PATIENCE)\n        if len(row_ids) > 1:\n",
+        "        if len(row_ids) > 1:\n",
         "tests/integration/test_failing.py::TestLostWorkers::"
         "test_rows_that_their_dead_process_still_holds_are_waited_for_a_moment_and_no_longer",
     ),
@@ -323,6 +323,20 @@ MUTANTS = [
         '    app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")\n',
         "",
         "tests/integration/test_cancelling.py::TestRevoke::test_a_revoked_task_never_runs_and_its_result_says_so",
+    ),
+    Mutant(
+        "late success",
+        "celery_ledger/rows/ledger.py",
+        "    unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]\n",
+        "    unended = list(Status)\n",
+        "tests/integration/test_cancelling.py::TestTerminate::test_a_success_that_comes_late_is_not_recorded",
+    ),
+    Mutant(
+        "company of the killed",
+        "celery_ledger/work/consumer.py",
+        "        ledger.release([row.id for row in rows if not row.counted])\n",
+        "        ledger.suspect([row.id for row in rows if not row.counted])\n",
+        "tests/faults/test_revoked.py::test_f129_what_runs_is_ended_if_so_asked_and_never_runs_again_whatever_restarts",
     ),
     Mutant(
         "turns",

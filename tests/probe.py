@@ -189,6 +189,13 @@ def make_slowly(title: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
+@shared_task(name="tests.make_slowly_together", batch_size=50)
+def make_slowly_together(items: list[list[object]]) -> None:
+    """Make what each item names, ``[title, seconds]``, one after the other, in one transaction."""
+    for title, seconds in items:
+        make_slowly(title, seconds)
+
+
 class Told(Task):
     """A task that says what it is told of its failures."""
 

@@ -1,67 +1,106 @@
 """
-Ending a task before it has run, for good: by an operator, by whoever enqueued it, by Celery's ``revoke``.
+Ending a task for good: by an operator, by whoever enqueued it, by Celery's ``revoke``.
 
 A row that waits, in the ledger or at the broker, becomes ``cancelled`` and is never run: a message that arrives for it
-finds nothing to do. What a worker has in its hands already is left to end, and the answer says so.
+finds nothing to do, and a message that it shares with others runs those. What a worker has in its hands already is
+left to end, and the answer says so, unless it is to be terminated. Then its process is killed, and its row is ended
+whether or not anybody hears of that: a success that comes late is not recorded. Where the body runs inside a
+transaction, that one holds the row; whichever ends first wins, it by its commit or the cancellation by its rollback.
+
+A message may carry more rows than the one that is terminated. They go with the process, and come back at once, with
+no attempt counted: what they had done was in the transaction that is rolled back.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from celery import states
-from celery.exceptions import TaskRevokedError
-from django.db import connection, transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db import OperationalError, connection, transaction
+from django.db.models import Q, QuerySet
 
 from celery_ledger.context import current_actor
-from celery_ledger.events import tasks_settled
+from celery_ledger.desk import processes
 from celery_ledger.models import DurableTask
-from celery_ledger.rows import results
-from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
-from celery_ledger.rows.results import Outcome
+from celery_ledger.rows import revoking
+from celery_ledger.rows.revoking import Revoked
 from celery_ledger.signals import tasks_cancelled
+
+logger = logging.getLogger(__name__)
 
 Status = DurableTask.Status
 #: What can be cancelled.
 WAITING = (Status.PENDING, Status.PUBLISHED)
+#: What can be cancelled if it is to be terminated.
+UNENDED = (*WAITING, Status.RUNNING)
+#: What a row may be that a process holds.
+HELD = (Status.PUBLISHED, Status.RUNNING)
 #: Tasks that are cancelled in one transaction.
 PORTION = 1_000
+#: Seconds for which a row is waited for that a killed process held, and between two looks at it.
+PATIENCE = 5.0
+PATIENCE_OF_A_WORKER = 2.0  # Its event loop waits.
+PAUSE = 0.05
 
 
-def waiting(*, task: str | None = None, queue: str | None = None) -> QuerySet[DurableTask]:
-    """Return the tasks that no worker has begun; only those of a name or a queue if given."""
-    tasks = DurableTask.objects.filter(status__in=WAITING)
+def waiting(*, task: str | None = None, queue: str | None = None, begun: bool = False) -> QuerySet[DurableTask]:
+    """Return the tasks that no worker has ``begun``, or these too; only those of a name or a queue if given."""
+    tasks = DurableTask.objects.filter(status__in=UNENDED if begun else WAITING)
     if task is not None:
         tasks = tasks.filter(name=task)
     return tasks if queue is None else tasks.filter(queue=queue)
 
 
-def cancel(ids: Iterable[UUID], *, reason: str) -> int:
+def cancel(
+    which: "UUID | str | Iterable[UUID | str] | QuerySet[DurableTask] | Q",
+    *,
+    reason: str,
+    terminate: bool = False,
+    signal: str | int | None = None,
+) -> int:
     """
-    Cancel the tasks of these ids that wait; return how many there were. Any number, in portions.
+    Cancel tasks that wait; return how many there were. Whatever restarts, they never run.
+
+    ``which``: an id, ids, a queryset of :class:`~celery_ledger.models.DurableTask`, or a ``Q`` for one. Any number, in
+    portions. In the caller's transaction, if there is one.
+
+    ``terminate`` means those that run as well: their processes are sent ``signal`` (``TERM``, if nothing is said), and
+    a success that comes late is not recorded. Inside a transaction that is done when it has committed, and what is
+    returned does not count them. What does not end within seconds, such as a task in a pool of threads that runs
+    inside a transaction, is left to end, and is not counted.
 
     Raises:
-        ValueError: there is no reason.
+        ValueError: there is no reason, no such signal, or an id is none.
     """
-    chosen = list(dict.fromkeys(ids))
+    if isinstance(which, Q):
+        which = DurableTask.objects.filter(which)
+    if isinstance(which, QuerySet):
+        return max(cancel_all(which, reason=reason, terminate=terminate, signal=signal), default=0)
+    reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
+    ids = [which] if isinstance(which, (UUID, str)) else which
+    chosen = list(dict.fromkeys(id if isinstance(id, UUID) else UUID(str(id)) for id in ids))
     return sum(
-        _cancel_portion(chosen[start : start + PORTION], reason=check_reason(reason))
+        _cancel_portion(chosen[start : start + PORTION], reason=reason, signum=signum)
         for start in range(0, len(chosen), PORTION)
     )
 
 
-def cancel_all(tasks: QuerySet[DurableTask], *, reason: str) -> Iterator[int]:
+def cancel_all(
+    tasks: QuerySet[DurableTask], *, reason: str, terminate: bool = False, signal: str | int | None = None
+) -> Iterator[int]:
     """
-    Cancel what of ``tasks`` waits, in portions; yield after each how many were cancelled so far.
+    Cancel ``tasks`` as :func:`cancel` does, in portions; yield after each how many were cancelled so far.
 
     Raises:
-        ValueError: there is no reason.
+        ValueError: there is no reason, or no such signal.
     """
-    reason, done, last = check_reason(reason), 0, UUID(int=0)
-    rest = tasks.filter(status__in=WAITING).order_by("id")
+    reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
+    done, last = 0, UUID(int=0)
+    rest = tasks.filter(status__in=UNENDED if terminate else WAITING).order_by("id")
     while ids := list(rest.filter(id__gt=last).values_list("id", flat=True)[:PORTION]):
-        done += _cancel_portion(ids, reason=reason)
+        done += _cancel_portion(ids, reason=reason, signum=signum)
         last = ids[-1]
         yield done
 
@@ -78,27 +117,84 @@ def check_reason(reason: str) -> str:
     return reason.strip()
 
 
-def _cancel_portion(ids: Sequence[UUID], *, reason: str) -> int:
-    """Cancel so many in one transaction, but for those that a worker holds."""
-    tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING).order_by("id")
-    skip = connection.features.has_select_for_update_skip_locked
+def terminate_here(pool: Any, ids: Sequence[UUID], *, reason: str, signum: int) -> list[UUID]:
+    """Kill this worker's processes that run these rows, and end them when that is done; return which they are."""
+    then = partial(_end_patiently, reason=reason, signum=signum, patience=PATIENCE_OF_A_WORKER)
+    return processes.kill_here(pool, ids, signum=signum, then=then)
+
+
+def end(
+    ids: Sequence[UUID], *, reason: str, signum: int | None, killed: Sequence[str] = (Status.RUNNING,)
+) -> list[Revoked]:
+    """
+    End rows that wait, and, where their processes are killed by ``signum``, those that run; not what is locked.
+
+    ``killed``: what the rows are, or were meanwhile, whose processes that are.
+    """
+    tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING if signum is None else UNENDED).order_by("id")
     with transaction.atomic():
-        rows = list(tasks.select_for_update(skip_locked=skip).values_list("id", "status", "subject"))
-        if not rows:
-            return 0
-        DurableTask.objects.filter(id__in=[id for id, *_ in rows]).update(
-            status=Status.CANCELLED,
-            lease_until=None,
-            completed_at=Now(),
-            last_error=f"Cancelled: {reason}"[:MAX_ERROR_LENGTH],
+        rows = revoking.revoke(
+            tasks,
+            note=f"Cancelled: {reason}",
+            why=reason,
+            most=PORTION,
+            signum=signum,
+            killed=killed if signum else (),
         )
-        results.record([Outcome(id, states.REVOKED, TaskRevokedError(reason)) for id, *_ in rows])
-        tasks_cancelled.send_robust(
-            sender=DurableTask,
-            tasks=[[str(id), str(status)] for id, status, _ in rows],
-            reason=reason[:500],
-            who=current_actor(),
-        )
-    if subjects := {subject for *_, subject in rows} - {None}:
-        tasks_settled.send_robust(sender=None, subjects=subjects)
-    return len(rows)
+        if rows:
+            tasks_cancelled.send_robust(
+                sender=DurableTask,
+                tasks=[[str(row.id), str(row.status)] for row in rows],
+                reason=reason[:500],
+                who=current_actor(),
+            )
+    return rows
+
+
+def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> int:
+    if signum is None:
+        return len(end(ids, reason=reason, signum=None))
+    ended: list[Revoked] = []
+    if connection.features.has_select_for_update_skip_locked or connection.in_atomic_block:
+        ended = end(ids, reason=reason, signum=signum)
+    # Else a body that runs in a transaction keeps all others from writing: its process is told first.
+    fenced = [row.id for row in ended if row.status == Status.RUNNING]
+    rest = dict(_unended(set(ids) - {row.id for row in ended}))
+    told = [*fenced, *(id for id, status in rest.items() if status != Status.PENDING)]
+    terminated = 0
+
+    def terminate() -> None:
+        nonlocal terminated
+        if told:
+            processes.tell_all(told, reason=reason, signum=signum)
+        terminated = _end_patiently(list(rest), reason=reason, signum=signum)
+
+    if told or rest:
+        transaction.on_commit(terminate)  # At once, where there is no transaction.
+    return len(ended) + terminated
+
+
+def _end_patiently(ids: Sequence[UUID], *, reason: str, signum: int, patience: float | None = None) -> int:
+    """
+    End rows that a process holds which was told to end, when it has; return how many did not end otherwise.
+
+    Whoever asked and the worker that was told do so both, and either may be the first.
+    """
+    rest, until = list(ids), time.monotonic() + (PATIENCE if patience is None else patience)
+    while rest:
+        try:
+            end(rest, reason=reason, signum=signum, killed=HELD)
+            rest = [id for id, _ in _unended(rest)]
+        except OperationalError:
+            if connection.vendor != "sqlite":
+                raise
+            logger.info("%d tasks cannot be ended yet: somebody else writes.", len(rest))
+        if time.monotonic() > until:
+            break
+        if rest:
+            time.sleep(PAUSE)
+    return DurableTask.objects.filter(id__in=ids, status=Status.CANCELLED).count()
+
+
+def _unended(ids: Collection[UUID]) -> QuerySet[DurableTask, tuple[UUID, str]]:
+    return DurableTask.objects.filter(id__in=ids, status__in=UNENDED).values_list("id", "status")

@@ -9,7 +9,7 @@ imported when somebody revokes.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ REASON = "revoked"
 
 
 class CannotRevokeError(RuntimeError):
-    """A worker has the task in its hands, or the ledger does not know it: nothing was changed about it."""
+    """A worker has the task in its hands still, or the ledger does not know it: nothing was changed about it."""
 
 
 class Control(control.Control):
@@ -33,10 +33,13 @@ class Control(control.Control):
         """
         Cancel tasks that wait: whatever restarts, they never run. One that has ended stays as it is.
 
+        ``terminate`` means one that runs as well: its process is sent ``signal``, and its success is not recorded.
+
         Raises:
-            CannotRevokeError: of one that runs, if it is to be terminated; and of an id that the ledger does not have.
+            CannotRevokeError: of one that was to be terminated and did not end in time; and of an id that the ledger
+                does not have.
         """
-        told = _apart_from_loops(lambda: revoke(task_id, terminate=terminate))
+        told = _apart_from_loops(lambda: revoke(task_id, terminate=terminate, signal=signal))
         return [{"ledger": {"ok": told}}] if kwargs.get("reply") else None
 
     def revoke_by_stamped_headers(self, headers: Any, *args: Any, **kwargs: Any) -> Any:
@@ -49,19 +52,48 @@ class Control(control.Control):
         raise CannotRevokeError("Tasks of the ledger have no stamps; revoke them by their ids.")
 
 
-def revoke(task_id: str | Iterable[str], *, terminate: bool = False) -> str:
+def revoke(task_id: str | Iterable[str], *, terminate: bool = False, signal: Any = None) -> str:
     """
-    Cancel the tasks of these ids that wait, and return a line that says what became of them.
+    Cancel the tasks of these ids, and return a line that says what became of them.
 
     Raises:
-        CannotRevokeError: as of :meth:`Control.revoke`; those that wait are cancelled all the same.
+        CannotRevokeError: as of :meth:`Control.revoke`; what can be cancelled is all the same.
+    """
+    from django.db import connection
+
+    from celery_ledger.desk import cancelling
+
+    ids = parse_ids(task_id)
+    try:
+        cancelled = cancelling.cancel(ids, reason=REASON, terminate=terminate, signal=signal)
+    except ValueError as error:
+        raise CannotRevokeError(str(error)) from None
+    under_way = unended(ids)
+    if under_way and terminate and not connection.in_atomic_block:
+        raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is running still: it did not end in time.")
+    return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
+
+
+def parse_ids(task_id: Any) -> list[UUID]:
+    """
+    Return the ids that Celery's ``revoke`` is given, each once.
+
+    Raises:
+        CannotRevokeError: one of them is none of a row.
+    """
+    return list(dict.fromkeys(_parse(id) for id in maybe_list(task_id) or ("",)))
+
+
+def unended(ids: Sequence[UUID]) -> list[str]:
+    """
+    Return those of ``ids`` whose tasks have not ended.
+
+    Raises:
+        CannotRevokeError: the ledger does not have one of them.
     """
     from celery_ledger.desk import cancelling
     from celery_ledger.models import DurableTask
 
-    ended = (DurableTask.Status.SUCCEEDED, DurableTask.Status.DEAD, DurableTask.Status.CANCELLED)
-    ids = [_parse(id) for id in maybe_list(task_id) or ("",)]
-    cancelled = cancelling.cancel(ids, reason=REASON)
     statuses: dict[UUID, str] = {}
     for start in range(0, len(ids), cancelling.PORTION):
         portion = ids[start : start + cancelling.PORTION]
@@ -70,10 +102,7 @@ def revoke(task_id: str | Iterable[str], *, terminate: bool = False) -> str:
         raise CannotRevokeError(
             f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."
         )
-    under_way = [str(id) for id in ids if statuses[id] not in ended]
-    if under_way and terminate:
-        raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is running and is let end: it cannot be terminated.")
-    return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
+    return [str(id) for id in ids if statuses[id] in cancelling.UNENDED]
 
 
 def _parse(id: Any) -> UUID:

@@ -5,8 +5,9 @@ Imported as a part of a worker, so that it takes the place of Celery's own comma
 messages dropped whose rows the ledger would publish again and again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from celery import bootsteps
 from celery.worker.control import control_command, nok, ok
@@ -24,18 +25,45 @@ def revoke(state: Any, task_id: str | Iterable[str], terminate: bool = False, si
     """Cancel tasks that wait. Every worker that is told does so; the first finds something to do."""
     close_old_connections()
     try:
-        return ok(control.revoke(task_id, terminate=terminate))
-    except control.CannotRevokeError as error:
+        return ok(_terminate(state, task_id, signal) if terminate else control.revoke(task_id))
+    except (control.CannotRevokeError, ValueError) as error:
         return nok(str(error))
 
 
 @control_command(variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]")
 def terminate(state: Any, signal: Any, task_id: str | Iterable[str], **_: Any) -> Any:
-    """Cancel tasks that wait, and say of those that run that they are let end."""
-    return revoke(state, task_id, terminate=True)
+    """Cancel tasks, also those that run: whichever worker has one ends its process."""
+    return revoke(state, task_id, terminate=True, signal=signal)
+
+
+@control_command()
+def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, **_: Any) -> Any:
+    """End the processes of this worker that run these tasks; whoever asks has cancelled what could be."""
+    from celery_ledger.desk import cancelling
+
+    close_old_connections()
+    rows = [UUID(id) for id in ids]
+    return ok(f"{len(cancelling.terminate_here(state.consumer.pool, rows, reason=reason, signum=signum))} told to end")
 
 
 @control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
 def revoke_by_stamped_headers(state: Any, headers: Any, **_: Any) -> Any:
     """Refuse: rows have no stamps."""
     return nok("Tasks of the ledger have no stamps; revoke them by their ids.")
+
+
+def _terminate(state: Any, task_id: str | Iterable[str], signal: Any) -> str:
+    """
+    Do a worker's own part, without waiting for anything: it has an event loop.
+
+    Every worker is told the same. What runs inside a transaction is cancelled by the worker that has it, when its
+    process is gone.
+    """
+    from celery_ledger.desk import cancelling, processes
+
+    ids, signum = control.parse_ids(task_id), processes.signum_of(signal)
+    told = cancelling.terminate_here(state.consumer.pool, ids, reason=control.REASON, signum=signum)
+    cancelled = len(cancelling.end(ids, reason=control.REASON, signum=signum))
+    running = len(control.unended(ids))
+    ended = len(ids) - cancelled - running
+    return f"{cancelled} cancelled, {running} running, {ended} had ended, {len(told)} told to end here"

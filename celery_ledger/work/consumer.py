@@ -85,6 +85,29 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     return tally
 
 
+def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> Tally:
+    """
+    Record that the process that ran this message was killed to end one of its rows, which is recorded already.
+
+    Called as :func:`count_lost`. The others come back at once, and no attempt of theirs counts: their transaction was
+    rolled back. Of one whose effect is outside, nobody knows whether it happened: that attempt counts.
+
+    Raises:
+        OperationalError: as :func:`count_lost`.
+    """
+    row_ids = parse_ids(ids)
+    _discard_broken_connection()
+    tally = Tally(passed_over=len(row_ids))
+    with transaction.atomic():
+        ledger.wait_for_locks(LOST_PATIENCE)
+        rows = ledger.in_flight(row_ids, held_for=held_for)
+        for row in rows:
+            if row.counted:
+                tally.fail(task, row, WorkerDiedError("its process was told to end"), counted=True)
+        ledger.release([row.id for row in rows if not row.counted])
+    return tally
+
+
 # --- Effects in the database ------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
             return True
 
     if not persist(write):
-        logger.warning("%s %s failed, but it was taken over meanwhile: %s", row.name, row.id, told)
+        logger.warning("%s %s failed, but it was cancelled or taken over meanwhile: %s", row.name, row.id, told)
         return None
     is_expected = isinstance(cause, tuple(task.throws))
     with working_on(request_id=row.request_id, subject=row.subject):

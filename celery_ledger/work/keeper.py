@@ -46,7 +46,7 @@ class LeaseKeeper:
             else:
                 pause = self.lease / 3
                 if not held:
-                    logger.warning("The claim on %s %s was lost to another worker.", self.row.name, self.row.id)
+                    logger.warning("The claim on %s %s is lost: cancelled or taken over.", self.row.name, self.row.id)
                     break
             finally:
                 connection.close()

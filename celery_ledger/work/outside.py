@@ -51,7 +51,7 @@ def run(task: Runnable, id: UUID, tally: Tally) -> None:
         if persist(lambda: _finish(task, row, value)):
             tally.succeed(task, row, value)
         else:
-            logger.warning("%s %s succeeded, but it was taken over meanwhile.", row.name, row.id)
+            logger.warning("%s %s succeeded, but it was cancelled or taken over meanwhile.", row.name, row.id)
 
 
 def _finish(task: Runnable, row: ledger.Started, value: Any) -> bool:

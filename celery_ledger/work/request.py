@@ -2,20 +2,23 @@
 What the worker's parent process does with a message that a child has: tells of its rows, counts lost children.
 
 When a child dies with a message in its hands, Celery would mark the task failed and lose it, or requeue it for ever.
-Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged.
+Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged. When it was
+killed to end one of the rows, that one is cancelled, and the others come back as they were.
 """
 
 import json
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import Terminated, WorkerLostError
 from celery import states
+from celery.platforms import signals
 from celery.worker import request
 from celery.worker.state import task_ready
 
@@ -35,7 +38,37 @@ class LedgerRequest(request.Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.received = monotonic()
+        self._killed: list[UUID] = []
+        self._when_killed: Callable[[Sequence[UUID]], object] | None = None
+        self._signum = 0
         self.request_dict["has_listeners"] = self._has_listeners
+
+    @property
+    def ids(self) -> list[str]:
+        """The rows that the message names."""
+        return list(self.args[0])
+
+    def kill(self, pool: Any, ids: Sequence[UUID], *, signum: int, then: Callable[[Sequence[UUID]], object]) -> bool:
+        """
+        Kill the process that runs this message, to end the rows ``ids`` of it; False if the pool has none to kill.
+
+        When it is gone, ``then`` is called with them, and the other rows of the message come back.
+        """
+        self._killed += [id for id in ids if id not in self._killed]
+        self._when_killed, self._signum = then, signum
+        try:
+            self.terminate(pool, signum)
+        except NotImplementedError:
+            logger.warning("A message of %s goes on: %s runs no processes.", self.name, type(pool).__name__)
+            return False
+        return True
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Send the process a signal, now or when it begins; what becomes of the rows is told when it is gone."""
+        if self.time_start:
+            pool.terminate_job(self.worker_pid, signals.signum(signal or "TERM"))
+        else:
+            self._terminate_on_ack = pool, signal
 
     @property
     def _has_listeners(self) -> bool:
@@ -73,6 +106,9 @@ class LedgerRequest(request.Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The process died under the message: count it, and tell of its row and not of the message."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # It may come wrapped in its traceback.
+        if isinstance(error, Terminated) and not self._already_cancelled:
+            self._on_killed()
+            return None
         if not isinstance(error, WorkerLostError):
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         task_ready(self)
@@ -89,10 +125,25 @@ class LedgerRequest(request.Request):
         """Tell of a cancelled message without Celery's own result: what a task's result is, the ledger says."""
         super()._announce_cancelled(emit_retry=False)
 
+    def _on_killed(self) -> None:
+        """The process was told to end: so do the rows that it was told for, and the others come back."""
+        task_ready(self)
+        self.acknowledge()
+        logger.warning("A process was told to end with a message of %s.", self.name)
+        try:
+            if self._when_killed is not None:
+                self._when_killed(self._killed)
+            tally = consumer.give_back(self.task, self.ids, held_for=monotonic() - self.received)
+            self._tell(tally.events())
+        except Exception:
+            logger.exception("What a killed process held comes back when its lease ends.")
+        if self._has_listeners:
+            for id in self._killed:
+                self.eventer.send("task-revoked", uuid=str(id), terminated=True, signum=self._signum, expired=False)
+
     def _count_lost(self, reason: str) -> None:
         try:
-            ids = self.args[0]
-            tally = consumer.count_lost(self.task, ids, reason, held_for=monotonic() - self.received)
+            tally = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)
             self._tell(tally.events())
         except Exception:
             # The lease brings the rows back all the same; a failure here must not stop the worker.
@@ -100,7 +151,7 @@ class LedgerRequest(request.Request):
 
     @property
     def _is_one_row(self) -> bool:
-        return list(self.args[0]) == [self.id]
+        return self.ids == [self.id]
 
     def _tell(self, rows: Iterable[dict[str, Any]]) -> None:
         if not self._has_listeners:

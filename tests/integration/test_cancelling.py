@@ -1,24 +1,31 @@
 """What is cancelled before it has run never runs, whoever cancels it, and what runs is not said to be revoked."""
 
 import asyncio
+import threading
 import uuid
 from io import StringIO
+from unittest import mock
 
 import pytest
+from celery import signals
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models import Q
 from django.test import Client
 from django.urls import reverse
 from django_celery_results.models import TaskResult
 
-from celery_ledger.desk import cancelling, control, remote
+import celery_ledger
+from celery_ledger.desk import cancelling, control, processes, remote
 from celery_ledger.models import DurableTask
+from celery_ledger.relay import expiring
 from celery_ledger.rows import ledger, tally
 from celery_ledger.testing import drain
 from celery_ledger.work import consumer
 from core.models import AuditEntry
+from store.models import Collection
 from tests import probe
 from tests.integration.test_ops_api import staff
 from tests.shop import api
@@ -42,6 +49,21 @@ def published(title):
     return handle
 
 
+def running(bell):
+    """Have a task with effects outside the database begin, as a worker does; return its row as well."""
+    handle = probe.ring.delay(bell)
+    ledger.claim({"default": 10}, lease=60, limit=10)
+    return handle, ledger.start(uuid.UUID(handle.id), lease=60, limit_of=lambda name: 8)
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch):
+    """What workers are told, of whom there are none here."""
+    told = []
+    monkeypatch.setattr(processes, "tell_all", lambda ids, **how: told.append((ids, how)))
+    return told
+
+
 class TestRevoke:
     @pytest.mark.fault("F98")
     @pytest.mark.parametrize("enqueue", [probe.make_collection.delay, published], ids=["pending", "published"])
@@ -60,15 +82,12 @@ class TestRevoke:
             AsyncResult(handle.id).get(timeout=1)
 
     @pytest.mark.fault("F98")
-    def test_one_that_runs_is_never_said_to_be_revoked(self):
-        handle = probe.ring.delay("bell")
-        ledger.claim({"default": 10}, lease=60, limit=10)
-        ledger.start(uuid.UUID(handle.id), lease=60, limit_of=lambda name: 8)
-        with pytest.raises(control.CannotRevokeError, match=f"{handle.id} is running and is let end"):
-            handle.revoke(terminate=True)
-        handle.revoke()
+    def test_one_that_runs_is_let_end_unless_it_is_to_be_terminated(self):
+        handle, row = running("bell")
+        assert app.control.revoke(handle.id, reply=True) == [{"ledger": {"ok": "0 cancelled, 1 running, 0 had ended"}}]
         assert DurableTask.objects.get().status == Status.RUNNING
         assert not TaskResult.objects.filter(status="REVOKED").exists()
+        assert ledger.finish(row)
 
     def test_one_that_has_ended_stays_as_it_is(self):
         handle = probe.make_collection.delay("garden")
@@ -109,6 +128,105 @@ class TestRevoke:
         assert DurableTask.objects.get().status == Status.CANCELLED
 
 
+class TestTerminate:
+    """Of what runs: here its process is none, and its record is all that there is to end."""
+
+    @pytest.mark.fault("F130")
+    def test_a_success_that_comes_late_is_not_recorded(self, told):
+        handle, row = running("bell")
+        assert celery_ledger.cancel(handle.id, reason="a test", terminate=True) == 1
+        assert told == [([row.id], {"reason": "a test", "signum": 15})]
+        assert not ledger.renew(row, lease=60)
+        assert not ledger.finish(row)
+        assert not ledger.fail(row, "again", dead=False, delay=0, counted=True)
+        assert ledger.lapse_expired() == 0
+        task = DurableTask.objects.get()
+        assert (task.status, task.last_error, task.lease_until) == (Status.CANCELLED, "Cancelled: a test", None)
+        assert handle.state == "REVOKED"
+        entry = AuditEntry.objects.get(model="celery_ledger.durabletask")
+        assert (entry.before, entry.after) == ({"status": "running"}, {"status": "cancelled", "reason": "a test"})
+
+    def test_in_a_transaction_processes_are_told_when_it_has_committed(self, told):
+        handle, row = running("bell")
+        with pytest.raises(RuntimeError), transaction.atomic():
+            handle.revoke(terminate=True)
+            raise RuntimeError("no")
+        assert told == []
+        with transaction.atomic():
+            handle.revoke(terminate=True)
+            assert told == []
+        assert [ids for ids, _ in told] == [[row.id]]
+        assert not ledger.finish(row)
+
+    def test_a_queryset_or_a_filter_says_which(self):
+        running("bell")
+        for title in ("garden", "yard"):
+            probe.make_collection.delay(title)
+        assert celery_ledger.cancel(Q(name="tests.make_collection", args=["yard"]), reason="a test") == 1
+        assert celery_ledger.cancel(DurableTask.objects.all(), reason="a test") == 1
+        assert celery_ledger.cancel(DurableTask.objects.all(), reason="a test", terminate=True) == 1
+
+    def test_no_reason_no_signal_and_no_id_are_refused(self):
+        for which, how in (([], {"reason": " "}), ([], {"terminate": True, "signal": "NONE"}), ("nonsense", {})):
+            with pytest.raises(ValueError, match=r"Say why|no signal|hexadecimal"):
+                celery_ledger.cancel(which, **{"reason": "a test", **how})
+
+    @pytest.mark.fault("F98")
+    def test_receivers_of_task_revoked_are_told_of_each_row_when_it_is_committed(self):
+        heard = []
+
+        def hear(sender, request, terminated, signum, expired, **kwargs):
+            heard.append((sender.name, request.id, list(request.args), terminated, signum, expired))
+
+        signals.task_revoked.connect(hear)
+        try:
+            waiting, late = probe.make_collection.delay("garden"), probe.go_last.apply_async(("yard",), expires=-1)
+            (begun, _) = running("bell")
+            with transaction.atomic():
+                celery_ledger.cancel([waiting.id, begun.id], reason="a test", terminate=True)
+                assert heard == []
+            expiring.cancel_expired()
+        finally:
+            signals.task_revoked.disconnect(hear)
+        assert heard == [
+            ("tests.make_collection", waiting.id, ["garden"], False, None, False),
+            ("tests.ring", begun.id, ["bell"], True, 15, False),
+            ("tests.go_last", late.id, ["yard"], False, None, True),
+        ]
+
+
+@pytest.mark.postgresql
+@pytest.mark.fault("F130")
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
+def test_f130_a_race_with_completion_has_one_winner_and_the_state_says_which(inside):
+    task = probe.make_collection if inside else probe.ring
+    probe.seen.clear()
+    handles = [task.delay(f"race {number}") for number in range(60)]
+    ledger.claim({"default": 100}, lease=60, limit=100)
+    start, told = threading.Barrier(2), []
+
+    def work():
+        start.wait()
+        for handle in handles:
+            consumer.consume(task, [handle.id])
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    start.wait()
+    for handle in reversed(handles[:50]):
+        told.append((handle.id, celery_ledger.cancel(handle.id, reason="a race", terminate=not inside)))
+    worker.join()
+    cancelled = {id for id, count in told if count}
+    assert 0 < len(cancelled) < 50
+    statuses = {str(task.id): task.status for task in DurableTask.objects.all()}
+    for handle in handles:
+        ended = (Status.CANCELLED, "REVOKED") if handle.id in cancelled else (Status.SUCCEEDED, "SUCCESS")
+        assert (statuses[handle.id], handle.state) == ended
+    if inside:  # What was cancelled has left nothing behind.
+        assert Collection.objects.count() == 60 - len(cancelled)
+
+
 class TestRemoteControl:
     """Celery's command for workers, as ``celery control revoke`` and older clients send it."""
 
@@ -117,11 +235,13 @@ class TestRemoteControl:
         from celery.worker.control import Panel
 
         assert Panel.data["revoke"] is remote.revoke
-        waiting, done = published("garden"), probe.ring.delay("bell")
-        ledger.claim({"default": 10}, lease=60, limit=10)
-        ledger.start(uuid.UUID(done.id), lease=60, limit_of=lambda name: 8)
+        waiting, (begun, row) = published("garden"), running("bell")
         assert remote.revoke(None, waiting.id) == {"ok": "1 cancelled, 0 running, 0 had ended"}
-        assert "is let end" in remote.terminate(None, "KILL", [done.id])["error"]
+        worker = mock.Mock()
+        said = "1 cancelled, 0 running, 0 had ended, 0 told to end here"
+        assert remote.terminate(worker, "KILL", [begun.id]) == {"ok": said}
+        assert not ledger.finish(row)
+        assert remote.terminate(worker, "NONE", [begun.id]) == {"error": "There is no signal 'NONE'."}
         assert remote.revoke(None, "nonsense") == {"error": "'nonsense' is not the id of a task of the ledger."}
         assert "no stamps" in remote.revoke_by_stamped_headers(None, {})["error"]
         assert DurableTask.objects.get(pk=waiting.id).status == Status.CANCELLED
@@ -168,8 +288,13 @@ class TestOperators:
         assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
         refused = api(user).post(address, {"reason": "a test"})
         assert (refused.status_code, refused.json()["type"].rsplit(":", 1)[-1]) == (409, "not-waiting")
+        begun, _ = running("bell")
+        address = f"/api/ops/tasks/{begun.id}/cancel/"
+        assert api(user).post(address, {"reason": "a test"}).status_code == 409
+        answer = api(user).post(address, {"reason": "a test", "terminate": True}, format="json")
+        assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
         assert api(user).post(f"/api/ops/tasks/{uuid.uuid4()}/cancel/", {"reason": "a"}).status_code == 404
-        assert AuditEntry.objects.get(model="celery_ledger.durabletask").who_id == user.pk
+        assert set(AuditEntry.objects.values_list("object_id", "who_id")) >= {(handle.id, user.pk), (begun.id, user.pk)}
 
     def test_what_is_due_later_runs_now_if_somebody_says_so(self):
         handle = probe.make_collection.apply_async(("garden",), countdown=3_600)
@@ -193,7 +318,7 @@ class TestOperators:
         assert DurableTask.objects.filter(status=Status.CANCELLED).count() == 2
 
     @pytest.mark.postgresql
-    def test_what_a_worker_holds_is_left_to_it(self):
+    def test_what_a_worker_holds_is_left_to_it(self, monkeypatch):
         handle = published("garden")
         worker = connection.copy()
         try:
@@ -201,7 +326,8 @@ class TestOperators:
             with worker.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM celery_ledger_durabletask WHERE id = %s FOR UPDATE", [handle.id])
             assert cancelling.cancel([uuid.UUID(handle.id)], reason="too late") == 0
-            with pytest.raises(control.CannotRevokeError, match="is running"):
+            monkeypatch.setattr(cancelling, "PATIENCE", 0.2)
+            with pytest.raises(control.CannotRevokeError, match="did not end in time"):
                 handle.revoke(terminate=True)
         finally:
             worker.rollback()

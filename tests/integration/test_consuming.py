@@ -286,7 +286,7 @@ class TestEffectsOutside:
         let_leases_end()
         quick = ledger.start(uuid.UUID(publish()[0]), lease=8, limit_of=unlimited)
         with caplog.at_level(logging.WARNING, logger="worker"), LeaseKeeper(slow, lease=0.03):
-            wait_until("the claim is missed", lambda: "was lost to another worker" in caplog.text, seconds=10)
+            wait_until("the claim is missed", lambda: "is lost: cancelled or taken over" in caplog.text, seconds=10)
         assert ledger.finish(quick)
 
     @pytest.mark.fault("F78")

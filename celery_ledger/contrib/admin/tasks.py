@@ -105,7 +105,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         "or a part of a task's name or of an error."
     )
     ordering = ("-id",)
-    actions = ("replay", "discard", "cancel")
+    actions = ("replay", "discard", "cancel", "terminate")
     show_full_result_count = False
     list_per_page = 50
     readonly_fields = ("all_attempts", "result", "decide", "in_flower")
@@ -232,9 +232,11 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="Decide")
     def decide(self, task: DurableTask) -> SafeString | str:
-        if task.status != DurableTask.Status.DEAD:
-            return "It is not dead: there is nothing to decide."
         alone = self._address("celery_ledger_durabletask_changelist", query={"q": task.pk})
+        if task.status in cancelling.UNENDED:
+            return format_html('<a href="{}">Cancel it</a>, also while it runs', alone)
+        if task.status != DurableTask.Status.DEAD:
+            return "It has ended: there is nothing to decide."
         edit = self._address("celery_ledger_durabletask_edit", task.pk)
         text = '<a href="{}">Replay or discard</a>, or <a href="{}">replay with other arguments</a>'
         return format_html(text, alone, edit)
@@ -260,9 +262,16 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Cancel waiting tasks", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        self._cancel(request, queryset)
+
+    @admin.action(description="Cancel tasks, also those that run", permissions=["cancel"])
+    def terminate(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        self._cancel(request, queryset, terminate=True)
+
+    def _cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask], *, terminate: bool = False) -> None:
         reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE
         try:
-            for so_far in cancelling.cancel_all(queryset.order_by(), reason=reason):
+            for so_far in cancelling.cancel_all(queryset.order_by(), reason=reason, terminate=terminate):
                 count = so_far
                 if time.monotonic() > end:
                     self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)

@@ -39,11 +39,13 @@ class Command(BaseCommand):
         discard.add_argument("--all", action="store_true", help="all dead letters")
         discard.add_argument("--task", metavar="NAME", help="all dead letters of one task")
         discard.add_argument("--reason", default="discarded by an operator", help="kept with the task")
-        cancel = verbs.add_parser("cancel", help="end tasks that wait, for good, before they have run")
+        cancel = verbs.add_parser("cancel", help="end tasks for good: those that wait, and if so told those that run")
         cancel.add_argument("ids", nargs="*", metavar="ID")
         cancel.add_argument("--task", metavar="NAME", help="all of one task")
         cancel.add_argument("--queue", metavar="QUEUE", help="all of one queue; with --task, those of both")
         cancel.add_argument("--reason", required=True, metavar="TEXT", help="why, kept with the task and on record")
+        cancel.add_argument("--terminate", action="store_true", help="also those that run: their processes are killed")
+        cancel.add_argument("--signal", metavar="NAME", help="with --terminate: by which signal (default TERM)")
         cancel.add_argument("--dry-run", action="store_true", help="only say how many it would be")
         for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "let them go again")):
             verbs.add_parser(name, help=text).add_argument("queue")
@@ -130,16 +132,17 @@ class Command(BaseCommand):
         if bool(ids) == (name is not None or queue is not None):
             raise CommandError("Say which: ids, or --task NAME, or --queue QUEUE.")
         chosen = self._parse_ids(ids)
-        tasks = cancelling.waiting(task=name, queue=queue)
+        how = {"reason": options["reason"], "terminate": options["terminate"], "signal": options["signal"]}
+        tasks = cancelling.waiting(task=name, queue=queue, begun=options["terminate"])
         count = 0
         if options["dry_run"]:
             count = sum(tasks.filter(id=id).count() for id in chosen) if ids else tasks.count()
             self.stdout.write(f"{count} would be cancelled.")
             return
         if ids:
-            count = cancelling.cancel(chosen, reason=options["reason"])
+            count = cancelling.cancel(chosen, **how)
         else:
-            for count in cancelling.cancel_all(tasks, reason=options["reason"]):
+            for count in cancelling.cancel_all(tasks, **how):
                 if count > cancelling.PORTION:
                     self.stderr.write(f"{count} cancelled so far")
         self.stdout.write(f"{count} cancelled.")

@@ -966,8 +966,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Cancel a waiting task
-         * @description End it for good: it never runs, whatever restarts. A task that is under way or has ended is a 409.
+         * Cancel a task
+         * @description End it for good: it never runs, whatever restarts. A task that has ended is a 409.
+         *
+         *     So is one that is running, unless it is to be terminated: then the process of its worker is killed, and it is
+         *     a 409 only if it did not end within seconds.
          */
         post: operations["ops_tasks_cancel_create"];
         delete?: never;
@@ -1443,6 +1446,8 @@ export interface components {
         CancelRequest: {
             /** @description The reason, kept with the task and in the audit trail. */
             reason: string;
+            /** @description true: a task that is running as well; its worker's process is killed. */
+            terminate?: boolean;
         };
         Cart: {
             /** Format: uuid */

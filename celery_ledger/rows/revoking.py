@@ -1,0 +1,98 @@
+"""
+The end of rows that shall not run: cancelled, with a result that says REVOKED, for good.
+
+A person or a caller cancels them, or they expire; either way it is this. Each row's end is told once, by the process
+that ended it, when that is committed, to receivers of Celery's ``task_revoked``.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from celery import signals, states
+from celery.app.task import Context
+from celery.exceptions import TaskRevokedError
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from celery_ledger.events import tasks_settled
+from celery_ledger.models import DurableTask
+from celery_ledger.project import AppNotFoundError, find_app, import_tasks
+from celery_ledger.rows import results
+from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
+from celery_ledger.rows.results import Outcome
+
+
+class Revoked(NamedTuple):
+    """A row that was ended, and what it was before."""
+
+    id: UUID
+    name: str
+    status: str
+    subject: str | None
+
+
+def revoke(
+    rows: QuerySet[DurableTask],
+    *,
+    note: str,
+    why: str,
+    most: int,
+    expired: bool = False,
+    signum: int | None = None,
+    killed: Collection[str] = (),
+) -> list[Revoked]:
+    """
+    End up to ``most`` of ``rows``, in the caller's transaction and in their order, and return them.
+
+    What somebody else has locked is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
+    its result. ``signum``: with which signal the processes are killed of those rows whose status is among ``killed``.
+    """
+    skip = connection.features.has_select_for_update_skip_locked
+    found = rows.select_for_update(skip_locked=skip).values_list("id", "name", "status", "subject")
+    ended = [Revoked(*row) for row in found[:most]]
+    if not ended:
+        return []
+    ids = [row.id for row in ended]
+    DurableTask.objects.filter(id__in=ids).update(
+        status=DurableTask.Status.CANCELLED,
+        lease_until=None,
+        completed_at=Now(),
+        last_error=note[:MAX_ERROR_LENGTH],
+    )
+    error = TaskRevokedError(why)
+    results.record([Outcome(id, states.REVOKED, error) for id in ids])
+    transaction.on_commit(partial(_tell, ended, expired=expired, signum=signum, killed=killed), robust=True)
+    return ended
+
+
+def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed: Collection[str]) -> None:
+    if subjects := {row.subject for row in rows} - {None}:
+        tasks_settled.send_robust(sender=None, subjects=subjects)
+    if not signals.task_revoked.receivers:
+        return
+    before = {row.id: row.status for row in rows}
+    tasks = _tasks_named({row.name for row in rows})
+    found = DurableTask.objects.filter(id__in=before, name__in=tasks).order_by("id")
+    for id, name, args, kwargs, options in found.values_list("id", "name", "args", "kwargs", "options"):
+        terminated = before[id] in killed
+        signals.task_revoked.send(
+            sender=tasks[name],
+            request=Context({**(options or {}), "id": str(id), "task": name, "args": args, "kwargs": kwargs}),
+            terminated=terminated,
+            signum=signum if terminated else None,
+            expired=expired,
+        )
+
+
+def _tasks_named(names: Collection[str]) -> dict[str, Any]:
+    """Return the tasks of these names that the project has; nobody listens for those that it has no longer."""
+    try:
+        app = find_app()
+        if any(name not in app.tasks for name in names):
+            import_tasks()
+    except AppNotFoundError:
+        return {}
+    return {name: app.tasks[name] for name in names if name in app.tasks}

@@ -33,7 +33,8 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
 #: How often a row counts that it was started.
 MOST_ATTEMPTS: Final = 32_767
-_ENCODER: Final = JSONEncoder()
+#: Made once: ``json.dumps`` makes one for each call that is given ``default``.
+_ENCODER: Final = JSONEncoder(allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -99,7 +100,7 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments") -> str:
         ValueError: they are too large, or nested too deeply.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=_ENCODER.default)
+        text: str = _ENCODER.encode(value)
         text.encode()
     except Exception as error:  # noqa: BLE001 - whatever a stranger's object raises when it is asked for its JSON
         raise TypeError(

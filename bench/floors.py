@@ -103,6 +103,10 @@ def _order(connection: psycopg.Connection[Any]) -> Callable[[], None]:
                     "countdowns": [0.0 for _ in KINDS],
                     "expiries": [None for _ in KINDS],
                     "lifetimes": [None for _ in KINDS],
+                    "options": [None for _ in KINDS],
+                    "standing_keys": [None for _ in KINDS],
+                    "unique_fors": [None for _ in KINDS],
+                    "terms": [None for _ in KINDS],
                 },
             )
 

@@ -61,6 +61,14 @@ class DurableTask(models.Model):
         #: A person discarded or cancelled it, with a reason; or it expired before it could run.
         CANCELLED = "cancelled"
 
+    class UniqueFor(models.TextChoices):
+        """For how long a row holds its ``standing_key``. What it has let go of once it does not take again."""
+
+        #: Until a relay takes it to publish it, or it ends before that.
+        PENDING = "pending"
+        #: Until it has ended, however that was.
+        DONE = "done"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False, help_text="Also the Celery task id.")
     name = models.CharField(max_length=255)
     queue = models.CharField(max_length=64)
@@ -83,6 +91,11 @@ class DurableTask(models.Model):
     )
     request_id = models.CharField(max_length=64, blank=True, db_default="")
     unique_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null is not a key
+    unique_until = models.DateTimeField(null=True, blank=True, help_text="When another call may take its unique_key.")
+    standing_key = models.CharField(  # noqa: DJ001 - null is not a key
+        max_length=255, null=True, blank=True, help_text="A key that it holds for as long as unique_for says."
+    )
+    unique_for = models.CharField(max_length=7, choices=UniqueFor, null=True, blank=True)  # noqa: DJ001 - see above
     created_at = models.DateTimeField(db_default=Now())
     available_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Cancelled if not started by then.")
@@ -122,6 +135,16 @@ class DurableTask(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["unique_key"], condition=Q(unique_key__isnull=False), name="ledger_unique_key"
+            ),
+            # What is taken once is not pending in this sense again, or its retry would be in a later call's way.
+            models.UniqueConstraint(
+                fields=["standing_key"],
+                condition=Q(standing_key__isnull=False)
+                & (
+                    Q(unique_for="pending", status="pending", published_at__isnull=True)
+                    | Q(unique_for="done", status__in=["pending", "published", "running"])
+                ),
+                name="ledger_standing_key",
             ),
         ]
         permissions = [

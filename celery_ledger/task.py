@@ -10,7 +10,7 @@ before Django's apps are ready.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,9 @@ class Task(celery.Task):
 
     ``acks_late``: False has a task whose worker died become a dead letter, for a person, instead of running again.
 
+    ``unique_key``, ``unique_for``, ``debounce``: what :meth:`apply_async` is to take where a call says nothing of it.
+    The key may be a function of the call's arguments, which returns None for a call that has no key.
+
     ``label``: what it does, in a few words that customers read: "Send you the confirmation".
 
     ``retries``: the name of a policy in :mod:`celery_ledger.retries`, by which any error is retried: ``"patient"`` for
@@ -72,6 +75,9 @@ class Task(celery.Task):
     durable: bool = True
     transactional: bool = False
     batch_size: int = 1
+    unique_key: str | Callable[..., str | None] | None = None
+    unique_for: str | float | timedelta | None = None
+    debounce: float | timedelta | None = None
     label: str = ""
     retries: str | None = None
     acks_late: bool = True
@@ -106,6 +112,8 @@ class Task(celery.Task):
             for name in ("Request", "Strategy", "acks_late"):
                 if name not in cls.__dict__:
                     setattr(cls, name, getattr(celery.Task, name))
+        if callable(key := cls.__dict__.get("unique_key")) and not isinstance(key, staticmethod):
+            cls.unique_key = staticmethod(key)  # It is asked about the call's arguments alone.
         if cls.batch_size > 1 and not cls.transactional:
             raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size takes transactional=True.")
         if cls.retries is not None:
@@ -185,6 +193,8 @@ class Task(celery.Task):
         priority: int | None = None,
         expires: float | datetime | str | None = None,
         unique_key: str | None = None,
+        unique_for: str | float | timedelta | None = None,
+        debounce: float | timedelta | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """
@@ -192,9 +202,13 @@ class Task(celery.Task):
 
         ``countdown`` in seconds or ``eta`` may lie days ahead: the ledger keeps the time. ``priority`` is a number
         from 0, which is first, to 9, on every broker. A call that no worker has started when it ``expires``, at a
-        moment or in seconds from now, is cancelled. A second call with the same ``unique_key`` is not recorded
-        while the ledger still has the first, and its handle is the first one's: at once, or where calls are
-        collected, as while a signal is sent, when they are written.
+        moment or in seconds from now, is cancelled.
+
+        A second call with the same ``unique_key`` is not recorded while the first stands, and its handle is the first
+        one's: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
+        while the ledger has it; with ``unique_for="pending"`` until it is published, with ``"done"`` until it has
+        ended, and with a number of seconds or a timedelta for so long. With ``debounce``, in seconds, it stands
+        while it is pending, is due so long after the last call, and is what that call says.
 
         ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
         ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.
@@ -202,8 +216,8 @@ class Task(celery.Task):
         Raises:
             TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
                 call does not have, such as ``link``: enqueue what follows from within the task.
-            ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, or a value is
-                out of its range.
+            ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, a value is
+                out of its range, or ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together.
         """
         said = {
             "countdown": countdown,
@@ -212,6 +226,8 @@ class Task(celery.Task):
             "priority": priority,
             "expires": expires,
             "unique_key": unique_key,
+            "unique_for": unique_for,
+            "debounce": debounce,
         }
         given = {option: value for option, value in said.items() if value is not None} | others
         if self.durable and not _is_wrapped(celery.Task.apply_async):
@@ -231,6 +247,8 @@ class Task(celery.Task):
         priority: int | None = None,
         expires: float | datetime | str | None = None,
         unique_key: str | None = None,
+        unique_for: str | float | timedelta | None = None,
+        debounce: float | timedelta | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors."""
@@ -246,6 +264,9 @@ class Task(celery.Task):
         options = beside.options_of(self.name, others)
         if self.app.conf.task_always_eager:
             return self._apply_now(args, kwargs, task_id, **others)
+        shared, debounce = self._uniqueness(args, kwargs, unique_key, unique_for, debounce)
+        if countdown is None and eta is None:
+            countdown = debounce
         queue = getattr(queue, "name", queue)
         id = uuid7() if task_id is None else calls.checked_id(self.name, task_id)
         handle = self.AsyncResult(str(id))
@@ -260,7 +281,7 @@ class Task(celery.Task):
             countdown=calls.checked_countdown(self.name, countdown),
             eta=calls.checked_eta(self.name, eta),
             expires=calls.checked_expires(self.name, self.expires if expires is None else expires),
-            unique_key=calls.checked_key(self.name, unique_key),
+            **shared,
             on_known=lambda known: setattr(handle, "id", str(known)),
         )
         if task_id is not None:
@@ -274,6 +295,30 @@ class Task(celery.Task):
         if announcement is not None:
             announcement.after()
         return handle
+
+    def _uniqueness(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, unique_for: Any, debounce: Any
+    ) -> tuple[dict[str, Any], float | None]:
+        """Return what a call says of its key, or its task does, as a row's call has it; and its debounce in seconds."""
+        from celery_ledger.rows import calls
+
+        is_asked = unique_for is not None or debounce is not None
+        if not is_asked:
+            unique_for, debounce = self.unique_for, self.debounce
+        if key is None:
+            key = self.unique_key(*args, **kwargs) if callable(self.unique_key) else self.unique_key
+        key = calls.checked_key(self.name, key)
+        if key is None:
+            if is_asked:
+                raise ValueError(f"{self.name}: unique_for and debounce take a unique_key.")
+            return {}, None
+        if debounce is not None:
+            debounce = calls.checked_debounce(self.name, debounce)
+            if unique_for not in (None, "pending"):
+                raise ValueError(f"{self.name}: with debounce a key is unique while pending, not {unique_for!r}.")
+            unique_for = "pending"
+        unique_for, term = calls.checked_unique_for(self.name, unique_for)
+        return {"unique_key": key, "unique_for": unique_for, "term": term, "replaces": debounce is not None}, debounce
 
     def _apply_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:
         """Run the body at once, as ``task_always_eager`` asks for; no row is written."""

@@ -318,6 +318,13 @@ MUTANTS = [
         "tests/integration/test_pruning.py::TestWhatIsForgone::test_what_was_discarded_and_pruned_is_no_broken_promise",
     ),
     Mutant(
+        "held for its callers",
+        "celery_ledger/rows/keys.py",
+        'connection.vendor == "postgresql" and connection.in_atomic_block',
+        "False",
+        "tests/concurrency/test_unique_keys.py::test_f132_the_row_that_stands_sees_what_each_of_its_callers_wrote",
+    ),
+    Mutant(
         "revoke in the ledger",
         "celery_ledger/install.py",
         '    app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")\n',

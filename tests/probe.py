@@ -39,6 +39,16 @@ def make_collection(title: str) -> str:
     return title
 
 
+@shared_task(name="tests.see_collections", bind=True)
+def see_collections(self) -> None:
+    seen.append((self.request.id, set(Collection.objects.values_list("title", flat=True))))
+
+
+@shared_task(name="tests.debounced", unique_key=lambda title, **_: f"debounced:{title}", debounce=60)
+def debounced(title: str, number: int = 0) -> None:
+    seen.append((title, number))
+
+
 @shared_task(name="tests.make_collections", batch_size=50)
 def make_collections(titles: list[str]) -> None:
     seen.append(titles)

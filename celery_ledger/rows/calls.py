@@ -20,7 +20,7 @@ from django.utils.dateparse import parse_datetime
 from kombu.utils.json import JSONEncoder
 
 from celery_ledger.context import current_request_id, current_subject
-from celery_ledger.models import PRIORITIES, Priority
+from celery_ledger.models import PRIORITIES, DurableTask, Priority
 from celery_ledger.uuid7 import uuid7
 
 #: Arguments are ids: this is far beyond what any task should be given, and far below what a column can hold.
@@ -58,6 +58,12 @@ class Call:
     eta: datetime | None = None
     expires: datetime | float | None = None
     unique_key: str | None = None
+    #: Until when its row holds the key: one of :class:`DurableTask.UniqueFor`; None: while the ledger has the row.
+    unique_for: str | None = None
+    #: For how many seconds at the most, if it is a number of seconds.
+    term: float | None = None
+    #: Whether the row that stands is to be what this call says, instead of what an earlier one said.
+    replaces: bool = False
     #: As JSON: what :mod:`celery_ledger.rows.options` says of it.
     options: str | None = None
     id: UUID = field(default_factory=uuid7)
@@ -69,6 +75,16 @@ class Call:
     mark: Any = None
     subject: str | None = field(default_factory=lambda: _shortened(current_subject(), "subject"))
     request_id: str = field(default_factory=lambda: _shortened(current_request_id(), "request_id") or "")
+
+    @property
+    def kept_key(self) -> str | None:
+        """The key, if its row holds it for as long as the ledger has the row."""
+        return self.unique_key if self.unique_for is None else None
+
+    @property
+    def standing_key(self) -> str | None:
+        """The key, if how long its row holds it is a matter of the row's status."""
+        return None if self.unique_for is None else self.unique_key
 
 
 _blame: ContextVar[Callable[[Exception], None] | None] = ContextVar("blame", default=None)
@@ -134,6 +150,37 @@ def checked_key(name: str, key: Any) -> str | None:
     if not is_storable(key):
         raise ValueError(f"{name}: a unique_key holds no NUL and no half a surrogate pair: {key!r}.")
     return key
+
+
+def checked_unique_for(name: str, unique_for: Any) -> tuple[str | None, float | None]:
+    """
+    Return until when a call's row holds its key, and for how many seconds at the most; None: while the ledger has it.
+
+    Raises:
+        TypeError: it is neither a word nor a number of seconds.
+        ValueError: there is no such word, or it is no number of seconds above 0.
+    """
+    if unique_for is None or unique_for == "kept":
+        return None, None
+    if isinstance(unique_for, str):
+        if unique_for not in DurableTask.UniqueFor.values:
+            raise ValueError(f"{name}: unique_for is 'pending', 'done', 'kept' or in seconds, not {unique_for!r}.")
+        return str(unique_for), None
+    seconds = checked_countdown(name, _as_seconds(unique_for), "unique_for")
+    if not seconds:
+        raise ValueError(f"{name}: a key is unique for more than no seconds.")
+    return None, seconds
+
+
+def checked_debounce(name: str, debounce: Any) -> float:
+    """
+    Return the seconds from the last of several calls until the one that stands for them is due.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not finite, or lies too far ahead.
+    """
+    return checked_countdown(name, _as_seconds(debounce), "debounce")
 
 
 def checked_name(name: Any) -> str:
@@ -253,6 +300,10 @@ def is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in text
+
+
+def _as_seconds(length: Any) -> Any:
+    return length.total_seconds() if isinstance(length, timedelta) else length
 
 
 def _shortened(text: str | None, column: str) -> str | None:

@@ -75,12 +75,15 @@ def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
             "kwargs": [call.kwargs for call in calls],
             "subjects": [call.subject for call in calls],
             "request_ids": [call.request_id for call in calls],
-            "unique_keys": [call.unique_key for call in calls],
+            "unique_keys": [call.kept_key for call in calls],
             "etas": [call.eta for call in calls],
             "countdowns": [float(call.countdown) for call in calls],
             "expiries": [call.expires if isinstance(call.expires, datetime) else None for call in calls],
             "lifetimes": [call.expires if isinstance(call.expires, float) else None for call in calls],
             "options": [call.options for call in calls],
+            "standing_keys": [call.standing_key for call in calls],
+            "unique_fors": [call.unique_for for call in calls],
+            "terms": [call.term for call in calls],
         }
     return {"calls": json.dumps([_as_list(call) for call in calls])}
 
@@ -99,10 +102,13 @@ def _as_list(call: Call) -> list[Any]:
         call.kwargs,
         call.subject,
         call.request_id,
-        call.unique_key,
+        call.kept_key,
         eta,
         call.countdown,
         expires if isinstance(expires, str) else None,
         expires if isinstance(expires, float) else None,
         call.options,
+        call.standing_key,
+        call.unique_for,
+        call.term,
     ]

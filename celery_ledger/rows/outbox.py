@@ -7,20 +7,26 @@ one statement, or by one for every few thousand.
 """
 
 import logging
+import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import count, groupby
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
 
 from celery_ledger.models import DurableTask
+from celery_ledger.rows import keys
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
 
 logger = logging.getLogger(__name__)
+
+#: Seconds until the next look for a row that somebody else has locked, and how often it is looked for before
+#: this waits for it, so that the database sees who waits for whom.
+LOCKED_PAUSE, MOST_LOOKS = 0.005, 200
 
 
 class Mark:
@@ -103,7 +109,7 @@ def enqueue(call: Call) -> None:
     """
     Record ``call`` in the current transaction, or in one of its own where there is none.
 
-    A second call with a ``unique_key`` that the ledger knows is not recorded; its ``on_known`` is told.
+    A call with a ``unique_key`` for which a row stands is not recorded; its ``on_known`` is told.
     """
     block = _block.get()
     if block is None:
@@ -121,10 +127,13 @@ def refuse_known_id(name: str, id: UUID, unique_key: str | None) -> None:
     """
     block = _block.get()
     held_back = [call.unique_key for call in block.calls if call.id == id] if block else []
-    written = DurableTask.objects.filter(pk=id).values_list("unique_key", flat=True)
-    for key in held_back or written:
-        if key is None or key != unique_key:
-            raise ValueError(f"{name}: the ledger has a task {id} already. Leave task_id out, or use a unique_key.")
+    if held_back:
+        is_other = unique_key is None or set(held_back) != {unique_key}
+    else:
+        is_there = DurableTask.objects.filter(pk=id).exists()
+        is_other = is_there and (unique_key is None or not keys.is_for(id, unique_key))
+    if is_other:
+        raise ValueError(f"{name}: the ledger has a task {id} already. Leave task_id out, or use a unique_key.")
 
 
 def _insert(calls: Sequence[Call]) -> None:
@@ -137,13 +146,13 @@ def _insert(calls: Sequence[Call]) -> None:
         if any(call.blame for call in portion) and connection.in_atomic_block:
             _insert_with_care(portion)
         else:
-            _tell_known(portion, write(portion))
+            _settle(portion, write(portion))
 
 
 def _insert_with_care(calls: Sequence[Call]) -> None:
     """Write calls of several makers together, and if the database refuses that, each maker's by themselves."""
     try:
-        _tell_known(calls, write_behind_savepoint(calls))
+        _settle(calls, write_behind_savepoint(calls))
     except OperationalError:
         raise
     except DatabaseError as error:
@@ -154,7 +163,7 @@ def _insert_with_care(calls: Sequence[Call]) -> None:
         own = list(group)
         try:
             with transaction.atomic():
-                _tell_known(own, write(own))
+                _settle(own, write(own))
         except OperationalError:
             raise
         except DatabaseError as error:
@@ -164,22 +173,33 @@ def _insert_with_care(calls: Sequence[Call]) -> None:
             blame(error)
 
 
-def _tell_known(calls: Iterable[Call], written: set[UUID]) -> None:
-    """Tell calls that were not written which row the ledger has instead."""
+def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
+    """Tell calls that were not written which row stands for them; write those whose key is free by now."""
     missed = [call for call in calls if call.id not in written]
-    known: dict[str | None, UUID] = {}
-    keys = [call.unique_key for call in missed if call.unique_key is not None]
-    for start in range(0, len(keys), 500):
-        rows = DurableTask.objects.filter(unique_key__in=keys[start : start + 500])
-        known.update(rows.values_list("unique_key", "id"))
+    for turn in count():
+        if not missed:
+            return
+        if turn > 1:  # Somebody has the row without changing it, or an INSERT would have waited for them.
+            time.sleep(LOCKED_PAUSE)
+        missed = _settle_once(missed, wait=turn > MOST_LOOKS)
+
+
+def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
+    """Do so once, and return those that have neither been told nor been written."""
+    ids = keys.standing(missed, wait=wait)
     for call in missed:
-        if call.unique_key in known:
-            if call.on_known:
-                call.on_known(known[call.unique_key])
-        elif call.unique_key is not None:
-            write([call])  # Pruned since: nobody has it any more.
-        else:
+        if call.id in ids and call.on_known:
+            call.on_known(ids[call.id])
+    left = [call for call in missed if call.id not in ids]
+    if not left:
+        return []
+    known = set(DurableTask.objects.filter(pk__in=[call.id for call in left]).values_list("pk", flat=True))
+    for call in left:
+        if call.unique_key is None or call.id in known:
             logger.warning("%s %s was enqueued by somebody else at the same moment.", call.name, call.id)
+    free = [call for call in left if call.unique_key is not None and call.id not in known]
+    written = write(free) if free else set()
+    return [call for call in free if call.id not in written]
 
 
 def _depth() -> tuple[Hashable, ...]:

@@ -27,7 +27,10 @@ IDS_A_NOTIFICATION = 200
 #: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
 LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
-COLUMNS = "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at, options"
+COLUMNS = (
+    "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at, options, "
+    "standing_key, unique_for, unique_until"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Statements:
     own_results: the same, and what they returned or raised in the ledger's own table; wakes who waits for it.
     say: what a task says of itself while it runs, unless it has ended.
     tally: adds to one count.
-    replay: dead rows become pending, due one after the other; says which were dead.
+    replay: dead rows become pending, due one after the other, without the key that may be another's by now; says
+        which were dead.
     discard: dead rows become cancelled, and keep why; says which were dead.
     prune: deletes ended rows with what depends on them, and keeps what is forgone; says how many and the last.
     prune_results: the same, and their rows of django-celery-results.
@@ -167,14 +171,16 @@ POSTGRESQL = Statements(
             SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, subject, request_id, unique_key,
                    coalesce(eta, statement_timestamp() + countdown * interval '1 second'),
                    coalesce(expiry, statement_timestamp() + lifetime * interval '1 second'),
-                   options::jsonb
+                   options::jsonb, standing_key, unique_for, statement_timestamp() + term * interval '1 second'
             FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
                         %(args)s::text[], %(kwargs)s::text[], %(subjects)s::text[], %(request_ids)s::text[],
                         %(unique_keys)s::text[], %(etas)s::timestamptz[], %(countdowns)s::float8[],
-                        %(expiries)s::timestamptz[], %(lifetimes)s::float8[], %(options)s::text[])
+                        %(expiries)s::timestamptz[], %(lifetimes)s::float8[], %(options)s::text[],
+                        %(standing_keys)s::text[], %(unique_fors)s::text[], %(terms)s::float8[])
                  WITH ORDINALITY AS call(id, name, queue, priority, args, kwargs, subject, request_id, unique_key,
-                                         eta, countdown, expiry, lifetime, options, place)
-            ORDER BY unique_key, place
+                                         eta, countdown, expiry, lifetime, options, standing_key, unique_for, term,
+                                         place)
+            ORDER BY unique_key, standing_key, place
             ON CONFLICT DO NOTHING
             RETURNING id
         )
@@ -308,7 +314,7 @@ POSTGRESQL = Statements(
         )
         UPDATE celery_ledger_durabletask AS task
         SET status = 'pending', completed_at = NULL, expires_at = NULL, unknown_since = NULL, lapses = 0,
-            attempt_limit = attempts + %(attempts)s,
+            standing_key = NULL, attempt_limit = attempts + %(attempts)s,
             available_at = statement_timestamp() + (%(start)s + replayed.place * %(pause)s) * interval '1 second'
         FROM replayed
         WHERE task.id = replayed.id
@@ -379,7 +385,8 @@ SQLITE = Statements(
         INSERT INTO celery_ledger_durabletask ({COLUMNS})
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
                value ->> 8, coalesce(value ->> 9, {_SQLITE_LATER.format("(value ->> 10)")}),
-               coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")}), value ->> 13
+               coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")}), value ->> 13,
+               value ->> 14, value ->> 15, {_SQLITE_LATER.format("(value ->> 16)")}
         FROM json_each(%(calls)s)
         WHERE true
         ON CONFLICT DO NOTHING
@@ -420,7 +427,7 @@ SQLITE = Statements(
     replay=f"""
         UPDATE celery_ledger_durabletask
         SET status = 'pending', completed_at = NULL, expires_at = NULL, unknown_since = NULL, lapses = 0,
-            attempt_limit = attempts + %(attempts)s,
+            standing_key = NULL, attempt_limit = attempts + %(attempts)s,
             available_at = {_SQLITE_LATER.format("(%(start)s + replayed.place * %(pause)s)")}
         FROM (
             SELECT task.id, row_number() OVER (ORDER BY asked.key) - 1 AS place

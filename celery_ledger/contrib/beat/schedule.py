@@ -152,4 +152,5 @@ class LedgerScheduler(DatabaseScheduler):
             priority=row.priority,
             expires=due_at + timedelta(seconds=row.expire_seconds) if row.expire_seconds else None,
             unique_key=f"beat:{row.name}:{due_at.isoformat()}",
+            unique_for="kept",  # Whatever the task says of its other calls.
         )

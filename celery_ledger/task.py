@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import celery
+from asgiref.sync import sync_to_async
 from celery import states
 from celery.app import task as celery_task
 from celery.backends.base import DisabledBackend
@@ -169,6 +170,20 @@ class Task(celery.Task):
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """Enqueue a call, as a part of the current transaction."""
         return self.apply_async(args, kwargs)
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """As :meth:`delay`, for ``async`` code; see :meth:`aapply_async`."""
+        return await self.aapply_async(args, kwargs)
+
+    async def aapply_async(self, *args: Any, **kwargs: Any) -> AsyncResult | EagerResult:
+        """
+        As :meth:`apply_async`, for ``async`` code, whose transactions Django keeps none of.
+
+        The row is committed when this returns. To have it in one transaction with something else, write both in a
+        function for ``sync_to_async``. Where synchronous code in a transaction runs the loop with ``async_to_sync``,
+        the row is a part of that transaction.
+        """
+        return await sync_to_async(self.apply_async)(*args, **kwargs)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult | None:
         """As :meth:`delay`, whose row exists if and only if the transaction commits."""

@@ -80,12 +80,14 @@ def test_durable_tasks_run_in_other_pools(project, tmp_path, pool):
         "from habits.tasks import *\nfrom habits.inside import *\n"
         f"print(*(not_twice.delay(path).id for path in {[str(path) for path in paths]!r}), "
         f"inside.delay({str(tmp_path / 'inside')!r}, name={pool!r}).id, "
-        f"asks_to_be_retried.delay({str(tmp_path / 'retried')!r}).id)"
+        f"asks_to_be_retried.delay({str(tmp_path / 'retried')!r}).id, "
+        f"hands_on.delay({str(tmp_path / 'handed on')!r}).id)"
     ).split()
     for id in ids[:3]:
         wait_until("it is done", lambda call=id: project.has_succeeded(call))
     wait_until("it has failed", lambda: project.record_of(ids[3]) == ("dead", 1))
     wait_until("it was retried", lambda: project.has_succeeded(ids[4], attempts=3))
+    wait_until("what a body called is done", lambda: lines_of(tmp_path / "handed on"))
     assert lines_of(tmp_path / "inside") == ["body in_transaction=True"]
     worker.kill(signal.SIGKILL)
     id = project.shell(f"from habits.tasks import *\nprint(not_twice.delay({str(tmp_path / 'next')!r}).id)")

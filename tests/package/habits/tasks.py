@@ -42,6 +42,11 @@ def asks_to_be_retried(self, path):
         raise self.retry(countdown=0)
 
 
+@shared_task(transactional=True)
+def hands_on(path):
+    not_twice.delay(path)
+
+
 @shared_task(acks_late=False)
 def not_twice(path):
     with open(path, "w") as file:

@@ -72,7 +72,7 @@ def test_a_database_that_is_away_is_one_line_and_no_traceback(machine):
 
 @pytest.mark.postgresql
 def test_a_transaction_that_was_left_open_is_named(machine, monkeypatch):
-    from operations import doctor
+    from celery_ledger.desk import doctor
 
     monkeypatch.setattr(doctor, "OLD_TRANSACTION", -1)
     assert {finding.what for finding in doctor.database() if not finding.is_well} == {"transactions"}

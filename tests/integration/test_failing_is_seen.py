@@ -10,13 +10,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from celery_ledger.desk import dead_letters
+from celery_ledger.desk import dead_letters, doctor
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, pass_time
 from celery_ledger.watch import samples
 from notifications import tasks
 from notifications.models import Notification
-from operations import doctor
 from tests import probe
 from tests.shop import api, make_user
 

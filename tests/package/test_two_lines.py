@@ -96,6 +96,23 @@ print(*(each["prefetch_count"] for each in app.control.inspect(timeout=10).stats
     assert said == "2"
 
 
+def test_the_doctor_misses_a_worker_and_nothing_else(project):
+    project.stop_worker()
+
+    def what_is_wrong():
+        return project.shell(
+            """
+from celery_ledger.desk import doctor
+for found in doctor.examine():
+    if not found.is_well and found.what != "settings":
+        print(f"{found.what}: {found.how}")
+"""
+        ).splitlines()
+
+    wait_until("it misses the worker", lambda: "workers: no worker is at work" in what_is_wrong())
+    assert {line.partition(":")[0] for line in what_is_wrong()} <= {"workers", "queues"}
+
+
 def test_the_package_brings_nothing_that_it_can_do_without(project):
     found = project.shell(
         """

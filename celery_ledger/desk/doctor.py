@@ -5,24 +5,25 @@ Each examination yields findings; one that cannot be made, because the database 
 """
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import celery
 import django
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
-from django_celery_beat.models import PeriodicTask
+from django.urls import NoReverseMatch, reverse
 
+from celery_ledger import conf
 from celery_ledger.models import DurableTask
-from celery_ledger.project import import_tasks
+from celery_ledger.project import find_app, import_tasks
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
 from celery_ledger.watch import samples, stuck, watchdog
-from worker.celery import app
 
 #: Seconds after which an open transaction keeps the database from tidying up.
 OLD_TRANSACTION: Final = 300
@@ -56,13 +57,11 @@ def examine() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """Look at what the shop runs on."""
-    yield Finding("versions", f"Python {platform.python_version()}, Django {django.__version__}, {connection.vendor}")
-    known = celery.VERSION[:2] == (5, 6)
+    """Say what the project runs on."""
     yield Finding(
-        "celery",
-        f"Celery {celery.__version__}",
-        "" if known else "Install the release that requirements.txt names: 5.7's workers die with the broker.",
+        "versions",
+        f"Python {platform.python_version()}, Django {django.__version__}, Celery {celery.__version__}, "
+        f"{connection.vendor}",
     )
 
 
@@ -95,7 +94,9 @@ def database() -> Iterator[Finding]:
         yield Finding(
             "connections",
             f"{used} of {most} are taken",
-            "Raise max_connections, or lower WEB_THREADS and the workers' concurrency." if used > FULL * most else "",
+            "Raise max_connections, or have fewer threads of the web and processes of the workers."
+            if used > FULL * most
+            else "",
         )
         cursor.execute(
             "SELECT coalesce(max(extract(epoch FROM now() - xact_start)), 0)::int FROM pg_stat_activity "
@@ -110,13 +111,15 @@ def database() -> Iterator[Finding]:
         cursor.execute("SHOW synchronous_commit")
         (mode,) = cursor.fetchone()
         yield Finding(
-            "synchronous_commit", mode, "Set it to on: an order could be lost in a power cut." if mode == "off" else ""
+            "synchronous_commit",
+            mode,
+            "Set it to on: what was committed could be lost in a power cut." if mode == "off" else "",
         )
 
 
 def broker() -> Iterator[Finding]:
     """Look whether the broker answers and keeps what it is given, and for queues that nobody knows."""
-    with Broker(app) as link:
+    with Broker(find_app()) as link:
         try:
             link.check_policy()
             depths = {queue: link.depth(queue) for queue in samples.queue_names()}
@@ -128,10 +131,10 @@ def broker() -> Iterator[Finding]:
             return
         except link.errors as error:
             how = f"it does not answer: {type(error).__name__}"
-            yield Finding("broker", how, "Start it, or mend CELERY_BROKER_URL; tasks wait in the ledger meanwhile.")
+            yield Finding("broker", how, "Start it, or mend broker_url; tasks wait in the ledger meanwhile.")
             return
     yield Finding("broker", f"it answers; {sum(depths.values())} messages wait")
-    crowded = [queue for queue, depth in depths.items() if depth > 2 * settings.LEDGER_QUEUE_WINDOW]
+    crowded = [queue for queue, depth in depths.items() if depth > 2 * conf.QUEUE_WINDOW.value]
     if crowded:
         yield Finding(
             "broker", f"over twice the window waits in {', '.join(crowded)}", "Are all relays of this release?"
@@ -144,7 +147,7 @@ def machinery() -> Iterator[Finding]:
         "relay": "Start `python manage.py relay`, or start it again.",
         "workers": "Start the worker again: SIGTERM, then SIGKILL. Its work is done elsewhere meanwhile.",
         "queues": "Start a worker with this queue in its -Q.",
-        "schedules": "Start `celery -A worker beat`.",
+        "schedules": "Start beat.",
         "clock": "Have this machine's clock set by NTP.",
     }
     found = watchdog.problems()
@@ -157,13 +160,14 @@ def machinery() -> Iterator[Finding]:
 def orphans() -> Iterator[Finding]:
     """Look for tasks and schedules that no process of this release will run."""
     import_tasks()
+    app = find_app()
     waiting = DurableTask.objects.filter(status=DurableTask.Status.PENDING).order_by()
     lost = waiting.exclude(queue__in=samples.queue_names()).values_list("queue").annotate(Count("id"))
     for queue, count in lost:
         yield Finding(
             "queues",
             f"{count} tasks wait in {queue!r}, which the settings do not know",
-            "Add it to CELERY_TASK_QUEUES again, or move them: UPDATE celery_ledger_durabletask SET queue = ...",
+            "Add it to task_queues again, or move them: UPDATE celery_ledger_durabletask SET queue = ...",
         )
     unknown = waiting.exclude(name__in=app.tasks).values_list("name").annotate(Count("id"))
     for name, count in unknown:
@@ -172,7 +176,7 @@ def orphans() -> Iterator[Finding]:
             f"{count} tasks named {name!r}, which this release does not have",
             "Finish the deploy, or roll back.",
         )
-    for name in PeriodicTask.objects.enabled().exclude(task__in=app.tasks).values_list("name", flat=True):
+    for name in _schedules_without_task(app.tasks):
         yield Finding("schedules", f"{name!r} names a task that does not exist", "Mend or delete it in the admin.")
     if not lost and not unknown:
         yield Finding("orphans", "every waiting task has a queue and a body")
@@ -194,8 +198,23 @@ def ledger() -> Iterator[Finding]:
         else "",
     )
     dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).count()
-    advice = "Look at /admin/celery_ledger/durabletask/dead/: mend the cause, then replay or discard." if dead else ""
+    advice = f"Look at {_place_of_dead_letters()}: mend the cause, then replay or discard." if dead else ""
     yield Finding("dead letters", str(dead), advice)
+
+
+def _schedules_without_task(known: Collection[str]) -> list[str]:
+    if not apps.is_installed("django_celery_beat"):
+        return []
+    from django_celery_beat.models import PeriodicTask
+
+    return list(PeriodicTask.objects.enabled().exclude(task__in=known).values_list("name", flat=True))
+
+
+def _place_of_dead_letters() -> str:
+    try:
+        return reverse("admin:celery_ledger_durabletask_dead")
+    except NoReverseMatch:
+        return "`outbox dead`"
 
 
 EXAMINATIONS: Final[tuple[Callable[[], Iterator[Finding]], ...]] = (

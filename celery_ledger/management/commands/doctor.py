@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from operations import doctor
+from celery_ledger.desk import doctor
 
 
 class Command(BaseCommand):

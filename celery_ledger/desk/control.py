@@ -11,13 +11,14 @@ imported when somebody revokes.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from celery.app import control
 from kombu.utils.functional import maybe_list
 
 REASON = "revoked"
+Answer = TypeVar("Answer")
 
 
 class CannotRevokeError(RuntimeError):
@@ -37,10 +38,17 @@ class Control(control.Control):
 
         Raises:
             CannotRevokeError: of one that was to be terminated and did not end in time; and of an id that the ledger
-                does not have.
+                does not have, where the app has no tasks of Celery's own. Where it has some, Celery revokes those.
         """
-        told = _apart_from_loops(lambda: revoke(task_id, terminate=terminate, signal=signal))
-        return [{"ledger": {"ok": told}}] if kwargs.get("reply") else None
+        rows, others = _apart_from_loops(lambda: divide(self.app, task_id))
+        replies: list[Any] = []
+        if others:
+            options = {"destination": destination, "terminate": terminate, **kwargs}
+            replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
+        if rows:
+            told = _apart_from_loops(lambda: revoke(rows, terminate=terminate, signal=signal))
+            replies.append({"ledger": {"ok": told}})
+        return replies if kwargs.get("reply") else None
 
     def revoke_by_stamped_headers(self, headers: Any, *args: Any, **kwargs: Any) -> Any:
         """
@@ -52,7 +60,7 @@ class Control(control.Control):
         raise CannotRevokeError("Tasks of the ledger have no stamps; revoke them by their ids.")
 
 
-def revoke(task_id: str | Iterable[str], *, terminate: bool = False, signal: Any = None) -> str:
+def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, signal: Any = None) -> str:
     """
     Cancel the tasks of these ids, and return a line that says what became of them.
 
@@ -72,6 +80,27 @@ def revoke(task_id: str | Iterable[str], *, terminate: bool = False, signal: Any
     if under_way and terminate and not connection.in_atomic_block:
         raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is running still: it did not end in time.")
     return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
+
+
+def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
+    """
+    Return the rows that these ids name, and the ids of tasks of Celery's own, which no row has.
+
+    Raises:
+        CannotRevokeError: an id is of no row, and the app has no tasks but durable ones.
+    """
+    from celery_ledger.desk import cancelling
+    from celery_ledger.models import DurableTask
+
+    if all(getattr(task, "durable", False) for name, task in app.tasks.items() if not name.startswith("celery.")):
+        return parse_ids(task_id), []
+    given = list(dict.fromkeys(str(id) for id in maybe_list(task_id) or ()))
+    ids = {id: UUID(id) for id in given if _is_of_a_row(id)}
+    rows: set[UUID] = set()
+    for start in range(0, len(given), cancelling.PORTION):
+        portion = [ids[id] for id in given[start : start + cancelling.PORTION] if id in ids]
+        rows.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+    return [ids[id] for id in given if ids.get(id) in rows], [id for id in given if ids.get(id) not in rows]
 
 
 def parse_ids(task_id: Any) -> list[UUID]:
@@ -105,6 +134,13 @@ def unended(ids: Sequence[UUID]) -> list[str]:
     return [str(id) for id in ids if statuses[id] in cancelling.UNENDED]
 
 
+def _is_of_a_row(id: str) -> bool:
+    try:
+        return bool(UUID(id))
+    except ValueError:
+        return False
+
+
 def _parse(id: Any) -> UUID:
     try:
         return UUID(str(id))
@@ -112,7 +148,7 @@ def _parse(id: Any) -> UUID:
         raise CannotRevokeError(f"{id!r} is not the id of a task of the ledger.") from None
 
 
-def _apart_from_loops(function: Callable[[], str]) -> str:
+def _apart_from_loops(function: Callable[[], Answer]) -> Answer:
     """Call ``function``, in a thread of its own where this one runs an event loop, as Flower's does."""
     try:
         asyncio.get_running_loop()
@@ -121,7 +157,7 @@ def _apart_from_loops(function: Callable[[], str]) -> str:
 
     from django.db import connection
 
-    def call_and_part() -> str:
+    def call_and_part() -> Answer:
         try:
             return function()
         finally:

@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from celery import bootsteps
+from celery.worker import control as celerys
 from celery.worker.control import control_command, nok, ok
 from django.db import close_old_connections
 
 from celery_ledger.desk import control
+from celery_ledger.project import find_app
 
 
 class CommandsStep(bootsteps.Step):
@@ -25,7 +27,12 @@ def revoke(state: Any, task_id: str | Iterable[str], terminate: bool = False, si
     """Cancel tasks that wait. Every worker that is told does so; the first finds something to do."""
     close_old_connections()
     try:
-        return ok(_terminate(state, task_id, signal) if terminate else control.revoke(task_id))
+        rows, others = control.divide(find_app(), task_id)
+        if others:
+            answer = celerys.revoke(state, others, terminate, signal)
+            if not rows:
+                return answer
+        return ok(_terminate(state, rows, signal) if terminate else control.revoke(rows))
     except (control.CannotRevokeError, ValueError) as error:
         return nok(str(error))
 
@@ -52,7 +59,7 @@ def revoke_by_stamped_headers(state: Any, headers: Any, **_: Any) -> Any:
     return nok("Tasks of the ledger have no stamps; revoke them by their ids.")
 
 
-def _terminate(state: Any, task_id: str | Iterable[str], signal: Any) -> str:
+def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:
     """
     Do a worker's own part, without waiting for anything: it has an event loop.
 

@@ -155,6 +155,21 @@ print(json.dumps([values, failed.state, DurableTask.objects.filter(id__in=ids).c
         )
         assert said == [[42, 42, 2, 13, 3, "OSError('It cannot be done.')"], "FAILURE", 0]
 
+    def test_one_that_is_revoked_does_not_run_and_its_result_says_so(self, project, app, tmp_path):
+        path = tmp_path / "path"
+        said = self.ask(
+            project,
+            app,
+            f"""
+plain = tasks["not_durable"].apply_async((6, 7), countdown=1)
+durable = tasks["durable"].apply_async(({str(path)!r},), countdown=1)
+app.control.revoke([plain.id, durable.id])
+print(json.dumps([repr(plain.get(timeout=60, propagate=False)), durable.id]))
+""",
+        )
+        assert said[0] == "TaskRevokedError('revoked')"
+        assert project.record_of(said[1])[0] == "cancelled"
+
     def test_durable_ones_are_rows(self, project, app, tmp_path):
         path = tmp_path / "path"
         id = self.ask(project, app, f"print(json.dumps(tasks['durable'].delay({str(path)!r}, value=1).id))")

@@ -7,7 +7,7 @@ A project says otherwise by ``transaction_mode`` and ``timeout`` in its ``OPTION
 
 from typing import Final
 
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -18,9 +18,16 @@ PATIENCE: Final = 20
 def write_in_line() -> None:
     """Have each connection of this process to an SQLite begin its transactions as a writer."""
     connection_created.connect(_begin_as_writer, dispatch_uid="celery_ledger.sqlite")
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is not None:
-            _begin_as_writer(connection)
+    for each in connections.all(initialized_only=True):
+        if each.connection is not None:
+            _begin_as_writer(each)
+
+
+def write_first() -> None:
+    """Have the current transaction on SQLite be a writer before it reads, in whatever process; elsewhere do nothing."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE celery_ledger_durabletask SET lapses = lapses WHERE false")
 
 
 def _begin_as_writer(connection: BaseDatabaseWrapper, **_: object) -> None:

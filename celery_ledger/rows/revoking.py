@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from celery_ledger import sqlite
 from celery_ledger.events import tasks_settled
 from celery_ledger.models import DurableTask
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
@@ -50,6 +51,7 @@ def revoke(
     What somebody else has locked is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
     its result. ``signum``: with which signal the processes are killed of those rows whose status is among ``killed``.
     """
+    sqlite.write_first()
     skip = connection.features.has_select_for_update_skip_locked
     found = rows.select_for_update(skip_locked=skip).values_list("id", "name", "status", "subject")
     ended = [Revoked(*row) for row in found[:most]]

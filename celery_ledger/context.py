@@ -23,7 +23,7 @@ class Carrier:
     id: str
     worker: str
     delivery_info: Mapping[str, Any]
-    #: Whether somebody listens to events, and is to be told of each row.
+    #: Whether anybody listens to events, which are then sent for each row.
     has_listeners: bool = False
 
 

@@ -266,7 +266,7 @@ def discard_portion(ids: Sequence[UUID], *, reason: str, who: int | None = None)
 
 
 class _Decided(NamedTuple):
-    """As much of a task as is told of it: there may be a million of them."""
+    """The columns of a task that announcements need: there may be a million of them."""
 
     id: UUID
     queue: str

@@ -23,7 +23,7 @@ from celery_ledger.uuid7 import first_uuid7_at
 Status = DurableTask.Status
 #: Rows of the first portion, and the fewest and the most of one.
 FIRST, FEWEST, MOST = 500, 50, 4_000
-#: A portion shall hold its locks for about so long, in seconds; each is as large as the ones before allow.
+#: For how long a portion should hold its locks, in seconds; its size follows from how long the last ones took.
 AIM = 0.01
 #: How often a relay looks for what is to be pruned, in seconds.
 INTERVAL = 600.0

@@ -45,12 +45,12 @@ CLAIM_LIMIT = 1_000  # rows a turn
 LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
 HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
 SWEEP_INTERVAL = 1.0  # seconds
-#: A published row is missed when its queue is empty at the broker and nobody has held it for so long.
+#: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
 MISSED_AFTER = 5.0  # seconds
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
 #: Seconds until a row that could not be published is tried again.
 UNPUBLISHED_PAUSE = 60.0
-#: A queue that rows named is left when nothing was published into it for so long; a row that names it brings it back.
+#: A queue that only rows named is dropped after this time without a publication; a row that names it brings it back.
 UNUSED_AFTER = 600.0  # seconds
 TROUBLE_PAUSE = 1.0  # seconds from a turn that failed to the next
 CANARY_TASK = "celery_ledger.tasks.see_canary"

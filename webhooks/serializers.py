@@ -1,19 +1,37 @@
 """What goes in and out where webhooks are managed. A secret goes out once, when it is made."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from store.fields import StrictSerializer, TextField, YesNoField
 from webhooks.destinations import ForbiddenDestinationError, check_url
 from webhooks.models import MAX_URL_LENGTH, Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
+#: The ports of the web's services, and those that are free.
+_PORT: Final = (
+    "(443|102[4-9]|10[3-9][0-9]|1[1-9][0-9]{2}|[2-9][0-9]{3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]"
+    "|6553[0-5])"
+)
+#: A host's name or IPv4 address, a port, a path and a query in printable ASCII; neither a user nor a fragment.
+URL: Final = rf"^https://[A-Za-z0-9][A-Za-z0-9.-]{{0,252}}(:{_PORT})?([/?][!-\"$-\[\]-~]*)?$"
 
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "maxLength": MAX_URL_LENGTH,
+        "pattern": URL,
+        "description": "https, at port 443 or one from 1024 on.",
+    }
+)
 class UrlField(TextField):
     """An address that webhooks may be sent to, as far as its text tells."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=MAX_URL_LENGTH, help_text="https, at port 443 or one from 1024 on.", **kwargs)
+        super().__init__(max_length=MAX_URL_LENGTH, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         """
@@ -27,6 +45,8 @@ class UrlField(TextField):
             check_url(url)
         except ForbiddenDestinationError as error:
             raise serializers.ValidationError(str(error)) from None
+        if url.startswith("https://") and not re.fullmatch(URL, url):
+            raise serializers.ValidationError("The URL must be a host's name, and then a port or a path or neither.")
         return url
 
 
@@ -39,7 +59,15 @@ class EventsField(serializers.ListField):
         super().__init__(max_length=len(Event), help_text="The names of the events that it is sent.", **kwargs)
 
     def to_internal_value(self, data: Any) -> list[str]:
-        return sorted(set(super().to_internal_value(data)))
+        """
+        Return the names.
+
+        Raises:
+            ValidationError: one is none, or there are more than events.
+        """
+        names = super().to_internal_value(data)
+        self.run_validators(names)
+        return sorted(set(names))
 
 
 class EndpointWishSerializer(StrictSerializer):

@@ -222,8 +222,8 @@ class Task(celery.Task):
         A second call with the same ``unique_key`` is not recorded while the first stands, and its handle is the first
         one's: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
         while the ledger has it; with ``unique_for="pending"`` until it is published, with ``"done"`` until it has
-        ended, and with a number of seconds or a timedelta for so long. With ``debounce``, in seconds, it stands
-        while it is pending, is due so long after the last call, and is what that call says.
+        ended, and with a number of seconds or a timedelta for that time. With ``debounce``, in seconds, it stands
+        while it is pending, is due that time after the last call, and has that call's arguments.
 
         ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
         ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.

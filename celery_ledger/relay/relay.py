@@ -270,7 +270,7 @@ class Relay:
         self._rows_a_message[queue] = 1.0
 
     def _bring_back(self) -> None:
-        """Bring back rows that went unheard of, but for those whose messages still wait at the broker."""
+        """Bring back rows whose lease ended or whose message is lost, unless it still waits at the broker."""
         lapsed = 0
         empty: set[str] = set()
         statuses = [DurableTask.Status.RUNNING]

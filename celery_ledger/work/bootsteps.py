@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 GREEN_POOLS = ("gevent", "eventlet")
 LOOP_INTERVAL = 1.0  # seconds
 INTERVAL = 5.0  # seconds
-#: The loop hangs if it has not gone round for so long, in seconds.
+#: The loop counts as hung if it has not gone round for this many seconds.
 LOOP_HANGS_AFTER = 10.0
 
 

@@ -34,7 +34,7 @@ from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
 
-#: The database may still be busy with a statement of the process that died: it is waited for so long, in seconds.
+#: The database may still be busy with a statement of the process that died: wait this many seconds for it.
 LOST_PATIENCE = 2
 
 

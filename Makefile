@@ -1,10 +1,10 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage fuzz check format lock matrix foreign-beat celery-suite bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start everything; Ctrl-C stops it
 	python3 run.py
@@ -24,6 +24,33 @@ faults: ## Show every fault of docs/reference/faults.md; DATABASE_URL names a Po
 chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-snapshots drill-round-trips manifests
+drill-snapshots: ## What a claim costs under a transaction that stays open; ROWS=600000 is ten minutes of a thousand a second
+	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
+
+drill-round-trips: ## What an order costs workers and relay in round trips, by statement; needs PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_round_trips.py $(ARGS)
+
+manifests: ## Hold the manifests for Kubernetes against its schemas; in a virtual environment of its own
+	test -x .venv-manifests/bin/kubernetes-validate || (python3 -m venv .venv-manifests && .venv-manifests/bin/pip install -q kubernetes-validate)
+	.venv-manifests/bin/kubernetes-validate $(filter-out deploy/kubernetes/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
+
+drill-partitions: ## Two hosts, as network namespaces, cut off from each other for a minute; needs root and PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_partitions.py $(ARGS)
+
+drill-brokers: ## A Redis that fails over by Sentinels, and a slow mail server; needs PostgreSQL
+	python3 run.py test -n 0 -s -m drill tests/drills/test_brokers.py $(ARGS)
+
+drill-failover: ## A primary that dies, a standby that is away, a network that is cut; needs haproxy and PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_failover.py $(ARGS)
+
+drill-poolers: ## PgBouncer before web, workers and relays, restarted under load; needs pgbouncer and PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_poolers.py $(ARGS)
+
+canvas-fire: ## Run COUNT=200 chords, chains and nestings under a kill a second and three empty brokers; DATABASE_URL names a PostgreSQL
+	FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_KILLS=100000 FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
+	python3 run.py test -n 0 -s --timeout 7200 tests/faults/test_canvas.py -k f171
+
 mutants: ## Take guards away and see their tests fail; needs a PostgreSQL, named by DATABASE_URL
 	.venv/bin/python -m tests.mutants $(ARGS)
 
@@ -42,7 +69,16 @@ matrix: ## Test the package on every Python, Django, Celery, database and broker
 foreign-beat: ## Run django-celery-beat's own tests, plain and beside the package
 	.venv/bin/python -m tests.package.foreign_beat
 
-celery-suite: ## Run Celery's own tests of tasks, plain and durable; ARGS="plain -k retry"; DATABASE_URL may name a PostgreSQL
+foreign-results: ## Run django-celery-results' own tests, plain and beside the package; needs a PostgreSQL at localhost
+	.venv/bin/python -m tests.package.foreign_results
+
+harness: ## Have due-work-harness judge the package, and plain Celery; needs Python 3.12 and a PostgreSQL, named by DATABASE_URL
+	.venv/bin/python -m tests.package.harness
+
+foreign: ## Run a public project's own tests, plain and with the package: PROJECT=bookwyrm SOURCE=a-clone PYTHON=an-interpreter; see examples/foreign
+	.venv/bin/python -m tests.package.foreign $(PROJECT) --source $(SOURCE) --python $(PYTHON) -- $(ARGS)
+
+celery-suite: ## Run Celery's own tests of tasks and canvas, plain and durable; ARGS="plain -k retry"; DATABASE_URL may name a PostgreSQL
 	.venv/bin/python -m tests.package.celery_suite $(ARGS)
 
 coverage: ## Name the lines of celery_ledger, worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL
@@ -51,12 +87,31 @@ coverage: ## Name the lines of celery_ledger, worker and store that no test runs
 fuzz: ## Hold the API to its OpenAPI document with 20,000 cases and more
 	DEBUG=1 FUZZ_CASES=$(or $(CASES),500) FUZZ_PATH=$(ONLY) .venv/bin/python -m pytest -q -s tests/fuzz
 
-check: ## Format, lint, types, import contracts, migrations, deployment checks
+docs: ## Build the documentation as a site, var/site/VERSION/ (VERSION=dev); a warning is an error
+	test -x .venv-docs/bin/python || python3 -m venv .venv-docs
+	.venv-docs/bin/pip install -q --require-hashes -r requirements-docs.txt
+	mkdir -p var/site/$(or $(VERSION),dev)
+	DOCS_VERSION=$(or $(VERSION),dev) DOCS_VERSIONS="$$(cd var/site && ls -d */ | tr -d /)" \
+	.venv-docs/bin/sphinx-build -W --keep-going -q -j auto -c docs/site -d var/doctrees . var/site/$(or $(VERSION),dev)
+	echo '<meta http-equiv="refresh" content="0; url=$(or $(VERSION),dev)/">' > var/site/index.html
+	@echo "Open var/site/index.html."
+
+screenshots: ## Draw the pictures of docs/screenshots and docs/reference/mails again; needs Chromium
+	SCREENSHOTS=docs/screenshots python3 run.py test -n 0 tests/browser/test_looks.py
+	.venv/bin/python -m tests.mail_pictures
+
+prose: ## Check what people read against .ci/phrases.toml; ARGS="docs/runbook.md" names files
+	.venv/bin/python -m tests.prose $(ARGS)
+
+check: ## Format, lint, types, import contracts, prose, migrations, deployment checks
 	.ci/check
 
 format: ## Have ruff put all files into form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+desk-speed: ## How long each call of the desk takes at ten million rows; DATABASE_URL names a database that ends in _large
+	.venv/bin/python -m tests.desk_speed
 
 bench: bench-venv ## Measure this project and its peers side by side; ARGS="--rounds 3"; see bench/README.md
 	.venv-bench/bin/python -m bench $(ARGS)
@@ -75,3 +130,4 @@ bench-venv:
 lock: ## Pin the requirements anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.txt requirements.in
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements.txt -o requirements-dev.txt requirements-dev.in
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements.txt -o requirements-docs.txt requirements-docs.in

@@ -26,13 +26,13 @@ for pair in credentials:
 basic_auth = credentials
 address = "127.0.0.1"
 port = settings.FLOWER_PORT
-# Nobody needs to sign in anew because Flower was started again.
+# Nobody needs to sign in again because Flower was restarted.
 cookie_secret = hashlib.sha256(b"flower" + settings.SECRET_KEY.encode()).hexdigest()
 
 folder = settings.VAR_DIR / "flower"
 folder.mkdir(parents=True, exist_ok=True)
 persistent = True
-# The one that only shows must not write the other one's file.
+# The read-only Flower must not write the other Flower's file.
 db = str(folder / ("flower-read-only" if options.read_only else "flower"))
 state_save_interval = 60_000  # milliseconds
 max_tasks = 10_000

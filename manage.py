@@ -13,5 +13,6 @@ except ImportError:
     )
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
+    is_probe = sys.argv[1:2] == ["health"]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.probe_settings" if is_probe else "core.settings")
     execute_from_command_line(sys.argv)

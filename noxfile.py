@@ -97,12 +97,13 @@ def package(session: nox.Session, django: str, celery: str, database: str, broke
     extra = "[redis]" if broker == "Redis" else ""
     driver = ["psycopg[binary]"] if database == "PostgreSQL" else []
     versions = f"django~={django}.0", f"celery~={celery}.0"
-    session.install(f"celery-ledger{extra} @ {wheel.as_uri()}", *versions, *driver)
+    backport = ["django-tasks"] if django == "5.2" else []
+    session.install(f"celery-ledger{extra} @ {wheel.as_uri()}", *versions, *driver, *backport)
     session.install("--force-reinstall", "--no-deps", str(wheel))
     run_tests(
         session,
         runner,
-        ["tests/package/test_two_lines.py", "-k", f"{database} and {broker}"],
+        ["tests/package/test_two_lines.py", "tests/package/test_django_tasks.py", "-k", f"{database} and {broker}"],
         (django, celery, database, broker),
         PACKAGE_PYTHON=str(Path(session.bin) / "python"),
     )

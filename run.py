@@ -3,7 +3,7 @@
 Start Shopwire from nothing but Python: ``python3 run.py``; ``python3 run.py --help`` lists the verbs.
 
 This file keeps to the grammar of old Pythons, so that they can read it and say what is missing.
-All else is in ``launcher/``.
+Everything else is in ``launcher/``.
 """
 
 import os

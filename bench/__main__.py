@@ -17,7 +17,7 @@ from bench.growth import growth
 from bench.processes import Bench
 from bench.redis_server import RedisServer
 from bench.size import FULL, QUICK
-from bench.stages import Turn
+from bench.stages import STAGES, Turn
 
 DEFAULT_DATABASE = "postgres://postgres@127.0.0.1:5432/shopwire_bench"
 QUICK_CONTENDERS = ("shopwire", "celery_on_commit", "celery_on_commit_tuned")
@@ -34,12 +34,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help=f"default {FULL.rounds}")
     parser.add_argument("--only", help=f"contenders, with commas, of {', '.join(contenders.NAMES)}")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"with commas, of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--stages", default=",".join(STAGES), help=f"what of a round follows the drain, of {', '.join(STAGES)}, or none"
+    )
+    parser.add_argument("--backlog", type=int, help="orders of the drain, times the contender's own factor")
     parser.add_argument("--seed", type=int, default=1, help="of the order in which contenders run")
     options = parser.parse_args()
 
     size = QUICK if options.quick else FULL
     if options.rounds:
         size = replace(size, rounds=options.rounds)
+    if options.backlog:
+        size = replace(size, backlog_orders=options.backlog)
     names = options.only.split(",") if options.only else QUICK_CONTENDERS if options.quick else contenders.NAMES
     chosen = [contenders.load(name) for name in names]
     parts = options.parts.split(",")
@@ -52,7 +58,7 @@ def main() -> None:
             bench = Bench(database.url, broker.url, Path(logs))
             results = report.begin(database, broker, size)
             prepare(bench, database, chosen)
-            turn = Turn(bench, database, broker, size)
+            turn = Turn(bench, database, broker, size, options.stages.split(","))
             order = random.Random(options.seed)
             for number in range(size.rounds if "rounds" in parts else 0):
                 results["rounds"].append({})

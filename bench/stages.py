@@ -18,6 +18,8 @@ PROBE_PAUSE = 0.1  # seconds between probes under load
 SETTLING = 0.5  # seconds of quiet before idle figures are taken
 
 Figures = dict[str, Any]
+#: What follows the drain, in this order.
+STAGES = ("idle", "lag", "load", "live")
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -29,11 +31,14 @@ def quantile(values: Sequence[float], q: float) -> float:
 class Turn:
     """A contender's turn. Figures are in milliseconds, seconds, MB, or orders and effects a second, as named."""
 
-    def __init__(self, bench: Bench, database: Database, broker: RedisServer, size: Size) -> None:
+    def __init__(
+        self, bench: Bench, database: Database, broker: RedisServer, size: Size, stages: Sequence[str] = STAGES
+    ) -> None:
         self.bench = bench
         self.database = database
         self.broker = broker
         self.size = size
+        self.stages = stages
         self.postgresql = PostgreSQL(database.value("SELECT pg_backend_pid()"), database.name)
 
     def run(self, contender: Contender) -> Figures:
@@ -43,10 +48,14 @@ class Turn:
         figures: Figures = self.place(contender)
         with Consumers(self.bench, contender) as consumers:
             figures |= self.drain()
-            figures |= self.idle(consumers)
-            figures |= self.lag(contender)
-            figures |= self.lag_under_load(contender)
-            figures |= self.live(contender, consumers)
+            if "idle" in self.stages:
+                figures |= self.idle(consumers)
+            if "lag" in self.stages:
+                figures |= self.lag(contender)
+            if "load" in self.stages:
+                figures |= self.lag_under_load(contender)
+            if "live" in self.stages:
+                figures |= self.live(contender, consumers)
         figures["exactness"] = self.database.exactness()
         figures["sessions_of_others"] = self.database.sessions_of_others()
         if contender.durable:

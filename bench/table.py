@@ -102,7 +102,11 @@ def _exactness(results: dict[str, Any]) -> str:
         orders = sum(turn["exactness"]["orders"] for turn in turns)
         told = f"{missing} effects missing, {doubled} doubled" if missing or doubled else "exactly three effects each"
         unverified = [turn["outbox_verify"] for turn in turns if turn.get("outbox_verify", "kept") != "kept"]
-        late = sum(not turn[stage] for turn in turns for stage in ("drain_finished", "load_finished", "live_finished"))
+        late = sum(
+            not turn.get(stage, True)
+            for turn in turns
+            for stage in ("drain_finished", "load_finished", "live_finished")
+        )
         lines.append(
             f"- {_title(name)}: {orders} orders, {told}"
             + (f"; **`outbox verify` complained {len(unverified)} times**" if unverified else "")

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import Any
-from uuid import UUID
 
 from celery import states
-from celery.backends.base import BaseBackend, DisabledBackend
-from celery.exceptions import TaskRevokedError
+from celery.backends.base import BaseBackend
+from celery.exceptions import Ignore, TaskRevokedError
+from celery.result import result_from_tuple
 from django.apps import apps
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
+
+from celery_ledger.ids import row_id
 
 __all__ = ["LedgerBackend", "backend"]
 
@@ -38,7 +40,7 @@ def backend(**options: Any) -> Any:
 
 
 class LedgerBackend(BaseBackend):
-    """What became of durable tasks, from their rows: for as long as ``result_expires`` says, and those are kept."""
+    """Results of durable tasks, read from their rows: for ``result_expires``, and no longer than the rows are kept."""
 
     #: Who asks need not know this class; see :func:`celery_ledger.rows.results.are_own`.
     is_the_ledgers = True
@@ -57,8 +59,30 @@ class LedgerBackend(BaseBackend):
         return result
 
     def ensure_chords_allowed(self) -> None:
-        """Refuse chords, as Celery does without a backend."""
-        DisabledBackend.ensure_chords_allowed(self)
+        """Allow chords: it is the ledger that counts their parts."""
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        from celery_ledger.models import KeptGroup
+
+        kept = KeptGroup(id=str(group_id), result=self.encode({"result": result.as_tuple()}))
+        KeptGroup.objects.bulk_create(
+            [kept], update_conflicts=True, unique_fields=["id"], update_fields=["result", "saved_at"]
+        )
+        return result
+
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        from celery_ledger.models import KeptGroup
+
+        kept = KeptGroup.objects.using(connection.alias).filter(id=str(group_id)).first()
+        if kept is None:
+            return None
+        said = self.decode(kept.result)
+        return {"task_id": group_id, "result": result_from_tuple(said["result"], self.app)}
+
+    def _delete_group(self, group_id: str) -> None:
+        from celery_ledger.models import KeptGroup
+
+        KeptGroup.objects.filter(id=str(group_id)).delete()
 
     def wait_for(
         self,
@@ -77,7 +101,6 @@ class LedgerBackend(BaseBackend):
         from celery_ledger.waiting import bell_of
 
         self._ensure_not_eager()
-        task_id = str(task_id).lower()
         deadline = monotonic() + timeout if timeout else float("inf")
 
         def answer() -> Any:
@@ -92,7 +115,7 @@ class LedgerBackend(BaseBackend):
             try:
                 if meta := answer():
                     return meta
-                with bell_of(task_id) as bell:
+                with bell_of(str(row_id(task_id))) as bell:
                     while not (meta := answer()):
                         if monotonic() >= deadline:
                             raise self.TimeoutError("The operation timed out.")
@@ -109,17 +132,19 @@ class LedgerBackend(BaseBackend):
         from celery_ledger.rows import arguments
 
         unknown: dict[str, Any] = {"task_id": str(task_id), "status": states.PENDING, "result": None}
-        try:
-            id = UUID(str(task_id))
-        except ValueError:
-            return unknown
+        id = row_id(task_id)
         # This one first: what has ended by then, has its result.
         row = DurableTask.objects.using(connection.alias).filter(id=id).first()
-        if row is None or self._is_expired(row):
+        if row is not None and self._is_expired(row):
             return unknown
         said = Result.objects.using(connection.alias).filter(id=id).first() or Result(state="")
+        if row is None:
+            if said.state not in states.EXCEPTION_STATES:
+                return unknown
+            # It is a part of a canvas and never ran, for something before it failed or was cancelled.
+            return dict(self.meta_from_decoded({**unknown, "status": said.state, "result": self.decode(said.value)}))
         meta = {"retries": max(0, row.attempts - 1), "queue": row.queue, "traceback": said.traceback}
-        meta |= {"task_id": str(id), "name": row.name}
+        meta |= {"task_id": str(task_id), "name": row.name}
         meta |= {"args": arguments.revived(row.args), "kwargs": arguments.revived(row.kwargs)}
         state, value = _END[row.status](row, said) if row.status in _END else _under_way(row, said)
         if state == said.state:
@@ -141,13 +166,10 @@ class LedgerBackend(BaseBackend):
         """Forget what a task returned, and that it ended; its row stays, for that is the ledger's."""
         from celery_ledger.models import DurableTask, Result
 
-        try:
-            id = UUID(str(task_id))
-        except ValueError:
-            return
+        id = row_id(task_id)
         row = DurableTask.objects.filter(id=id).only("status").first()
         if row is not None and row.status in _END:
-            # In one statement: on SQLite, whoever reads first and then writes may be refused.
+            # In one statement: on SQLite, a transaction that reads first and then writes may be refused.
             Result.objects.bulk_create(
                 [Result(id=id, state=states.PENDING)],
                 update_conflicts=True,
@@ -156,6 +178,12 @@ class LedgerBackend(BaseBackend):
             )
         else:
             Result.objects.filter(id=id).delete()
+
+
+def _succeeded(row: Any, said: Any) -> tuple[str, Any]:
+    # One that said by update_state what came of it, and then raised Ignore so that it stays.
+    has_said = said.state and row.last_error.partition(":")[0] == Ignore.__name__
+    return (said.state if has_said else states.SUCCESS), None
 
 
 def _dead(row: Any, said: Any) -> tuple[str, Any]:
@@ -176,7 +204,7 @@ def _under_way(row: Any, said: Any) -> tuple[str, Any]:
 
 #: What is to be said of a row that has ended, unless its result says the same: a state, and its value.
 _END: dict[str, Callable[[Any, Any], tuple[str, Any]]] = {
-    "succeeded": lambda row, said: (states.SUCCESS, None),
+    "succeeded": _succeeded,
     "dead": _dead,
     "cancelled": _cancelled,
 }

@@ -18,14 +18,15 @@ from kombu.transport import resolve_transport
 
 from celery_ledger import conf, faults
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
+from celery_ledger.rows import rates
 
 OLDEST_SQLITE = (3, 38, 0)
 LOOPBACK = {"localhost", "127.0.0.1", "::1", None}
 #: What kombu's transports call the brokers that are served. Sentinel is one of Redis's.
 SERVED: Final = {"redis", "amqp"}
-#: Redis hands a message out again after so many seconds where the project says nothing, as kombu has it.
+#: Redis redelivers a message after this many seconds unless the project sets another value: kombu's default.
 VISIBILITY_TIMEOUT: Final = 3600
-#: Tasks that one message names at the most.
+#: The most tasks that one message names.
 MOST_NAMED: Final = 5
 
 Check = Callable[[Any], Iterator[CheckMessage]]
@@ -168,7 +169,7 @@ def check_tasks(app: Any) -> Iterator[CheckMessage]:
     """Name tasks that are not durable though nobody said so, and what their decorators say that nobody keeps."""
     try:
         import_tasks()
-    except Exception as error:  # noqa: BLE001 - a stranger's module raises what it likes, and is named here
+    except Exception as error:  # noqa: BLE001 - the project's module may raise anything, and is named here
         yield Advice(
             f"The project's tasks cannot be imported: {type(error).__name__}: {error}",
             hint="Neither could the relay and the workers import them, and they would not start.",
@@ -187,13 +188,20 @@ def check_tasks(app: Any) -> Iterator[CheckMessage]:
             id="celery_ledger.W017",
         )
     for name, task in own.items():
-        if getattr(task, "durable", False) and getattr(task, "rate_limit", None):
-            yield Advice(
-                f"{name} has a rate_limit ({task.rate_limit}), which is ignored.",
-                hint="A worker would keep it by holding all its other tasks back. Route the task to a queue "
-                "of its own, and limit that in the whole cluster: manage.py outbox limit.",
-                id="celery_ledger.W020",
+        if getattr(task, "durable", False) and (problem := _problem_of_rate(task.rate_limit)):
+            yield Error(
+                f"The rate_limit of {name} is none: {problem}",
+                hint="Relays would publish it without a limit, and a worker of Celery's own would not start.",
+                id="celery_ledger.E017",
             )
+
+
+def _problem_of_rate(said: Any) -> str | None:
+    try:
+        rates.per_second(said)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @register(Tags.database)
@@ -248,6 +256,6 @@ def check_reach(app: Any) -> Iterator[CheckMessage]:
     if url.hostname not in LOOPBACK and not url.password:
         yield Advice(
             "The broker is on another machine and has no password.",
-            hint="Whoever can write to it can have any registered task run. Set a user and a password.",
+            hint="Anyone who can write to it can have any registered task run. Set a user and a password.",
             id="celery_ledger.W007",
         )

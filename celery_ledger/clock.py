@@ -19,7 +19,7 @@ def now() -> datetime:
 
 
 def skew() -> float:
-    """Return by how many seconds this machine's clock is ahead of the database's, but for the time of a query."""
+    """Return by how many seconds this machine's clock is ahead of the database's, apart from the time of a query."""
     before = timezone.now()
     theirs = now()
     after = timezone.now()

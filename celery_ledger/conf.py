@@ -11,7 +11,18 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["PUBLISHED_LEASE", "QUEUE_WINDOW", "RETENTION_DAYS", "RUNNING_LEASE", "SETTINGS", "Setting"]
+__all__ = [
+    "PUBLISHED_LEASE",
+    "QUEUE_WINDOW",
+    "RETENTION_DAYS",
+    "RIDERS",
+    "RIDES",
+    "RUNNING_LEASE",
+    "SETTINGS",
+    "SLICE",
+    "Setting",
+    "Switch",
+]
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,40 @@ class Setting:
         return getattr(settings, self.name, self.default)
 
 
+@dataclass(frozen=True)
+class Switch:
+    """What a project may turn on or off under ``name``."""
+
+    name: str
+    default: bool
+    meaning: str
+
+    @property
+    def value(self) -> bool:
+        """
+        The value that holds now.
+
+        Raises:
+            ImproperlyConfigured: the project set one that cannot be right.
+        """
+        if problem := self.problem():
+            raise ImproperlyConfigured(problem)
+        return bool(self._given)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the value that the project set; None: nothing."""
+        return None if isinstance(self._given, bool) else f"{self.name} must be True or False, and not {self._given!r}."
+
+    @property
+    def _given(self) -> Any:
+        return getattr(settings, self.name, self.default)
+
+
 PUBLISHED_LEASE = Setting(
     "LEDGER_PUBLISHED_LEASE",
     60,
     "seconds after which a published task that nobody has heard of is published again",
-    above=5,  # After so many a task is missed whose queue is empty; see celery_ledger/relay/relay.py.
+    above=5,  # After this many, a task whose queue is empty is missed; see celery_ledger/relay/relay.py.
 )
 RUNNING_LEASE = Setting(
     "LEDGER_RUNNING_LEASE",
@@ -73,6 +113,30 @@ RETENTION_DAYS = Setting(
     7,
     "days for which succeeded and cancelled tasks are kept",
 )
+RIDES = Switch(
+    "LEDGER_RIDES",
+    True,
+    "whether tasks of one item share messages, and the transactional ones transactions, unless a task says so itself",
+)
+RIDERS = Setting(
+    "LEDGER_RIDERS",
+    50,
+    "largest number of tasks of one item that share a message",
+    whole=True,
+)
+SLICE = Setting(
+    "LEDGER_SLICE",
+    50,
+    "milliseconds of work in a message that tasks share, and after which their transaction begins no further one",
+)
 
 #: Every setting there is.
-SETTINGS = (PUBLISHED_LEASE, RUNNING_LEASE, QUEUE_WINDOW, RETENTION_DAYS)
+SETTINGS: tuple[Setting | Switch, ...] = (
+    PUBLISHED_LEASE,
+    RUNNING_LEASE,
+    QUEUE_WINDOW,
+    RETENTION_DAYS,
+    RIDES,
+    RIDERS,
+    SLICE,
+)

@@ -1,9 +1,9 @@
 """Errors that say what shall become of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
 
 __all__ = ["PermanentError", "WorkerDiedError"]
 
@@ -12,7 +12,7 @@ class PermanentError(Exception):
     """
     Raised by a task that can never succeed: it is dead at once, and no attempt is wasted on it.
 
-    A person may replay it from the dead letters after mending the cause.
+    A person may replay it from the dead letters after fixing the cause.
     """
 
 
@@ -40,3 +40,11 @@ class RetryOtherwise(Retry):
         self.attempt_limit = attempt_limit
         #: What :class:`celery_ledger.rows.ledger.Asked` has of the same names.
         self.new_options = options or {}
+
+
+class ReplacedError(Ignore):
+    """A task has handed its id and its place in a canvas on to other calls, which are written when it has ended."""
+
+    def __init__(self, words: str, calls: Sequence[Any]) -> None:
+        super().__init__(words)
+        self.calls = calls

@@ -1,4 +1,4 @@
-"""What a worker says aloud when its work is done, for whoever wants to show it."""
+"""Signals that a worker sends when its work is done."""
 
 from django.dispatch import Signal
 

@@ -7,9 +7,12 @@ the transaction is afterwards as if it had not run.
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+
+#: As libpq has it: a transaction in which a statement failed.
+ABORTED: Final = 3
 
 
 class Guard:
@@ -24,8 +27,10 @@ class Guard:
         SpoiledError: the block ended well, but left the transaction in a state in which nothing can be committed.
     """
 
-    def __init__(self) -> None:
-        # The connection itself: each look at django.db.connection finds it anew, and there are many here.
+    def __init__(self, *, releases: bool = True) -> None:
+        """``releases=False`` leaves the savepoint to the end of the transaction: a round trip less."""
+        self._releases = releases
+        # The connection itself: each access to django.db.connection looks it up again, and there are many here.
         self._connection: Any = connections[DEFAULT_DB_ALIAS]
         self._savepoint: str | None = None
         self._opening = False
@@ -51,7 +56,7 @@ class Guard:
     ) -> None:
         self._watch.__exit__(kind, error, trace)
         if self._connection.closed_in_transaction or self._was_spoiled:
-            return  # Nothing can be saved any more, and whoever holds the transaction is told so.
+            return  # Nothing can be saved any more, and the owner of the transaction gets the error.
         if error is not None:
             self._undo()
             return
@@ -59,7 +64,7 @@ class Guard:
             self._undo()
             raise SpoiledError("It swallowed an error and left a transaction that nothing can be committed of.")
         try:
-            if self._savepoint is not None:
+            if self._savepoint is not None and self._releases:
                 transaction.savepoint_commit(self._savepoint)
         except DatabaseError as refused:
             self._undo()
@@ -69,9 +74,15 @@ class Guard:
     def _is_spoiled(self) -> bool:
         return (
             self._connection.needs_rollback
+            or (not self._releases and self._is_aborted())
             or len(self._connection.atomic_blocks) != self._blocks
             or len(self._connection.savepoint_ids) != self._savepoints
         )
+
+    def _is_aborted(self) -> bool:
+        """Whether PostgreSQL refuses all further statements, as far as its driver knows."""
+        driver = self._connection.connection
+        return bool(self._connection.vendor == "postgresql" and driver.info.transaction_status == ABORTED)
 
     def _undo(self) -> None:
         """Bring the transaction back to where the block began: its rows, and what Django knows of it."""

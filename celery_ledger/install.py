@@ -24,7 +24,7 @@ DEFAULTS = {
     "broker_connection_retry_on_startup": True,
     # Where a project has no backend, its AsyncResult says what the ledger knows.
     "result_backend": "celery_ledger.backend:backend",
-    # A broker's blip is no reason to end what runs: a mail under way would go out twice.
+    # A broker's blip does not justify ending running tasks: a mail under way would go out twice.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     # Celery would take fewer messages after each loss of the broker; on RabbitMQ it stays at that.
     "worker_enable_prefetch_count_reduction": False,
@@ -54,8 +54,9 @@ def install(app: Celery) -> None:
     app.steps["worker"].update(WORKER_STEPS)
     app.steps["consumer"].update(CONSUMER_STEPS)
     app.send_task = _durable_send_task(app, app.send_task)
+    symbol_by_name("celery_ledger.canvas:install")(app)
     app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")
-    app.__dict__.pop("control", None)  # One that was made before is made anew.
+    app.__dict__.pop("control", None)  # One that was made before is made again.
 
 
 def _lay_below_the_settings(app: Celery) -> None:
@@ -98,7 +99,8 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
         if task is None and getattr(app.Task, "durable", False):
             task = type("Unknown", (app.Task,), {"name": name, "typing": False})()
         if not getattr(task, "durable", False):
-            return send_task(name, args, kwargs, countdown, eta, task_id, **options)
+            send = symbol_by_name("celery_ledger.canvas:send_plainly")
+            return send(functools.partial(send_task, name, args, kwargs, countdown, eta), task_id, options)
         return task.apply_async(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
 
     return durable_send_task

@@ -1,7 +1,7 @@
 """The ledger's tables: one row per durable task, its whole life; what is counted; and the switches of the queues."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from celery_ledger.uuid7 import uuid7
@@ -9,26 +9,30 @@ from celery_ledger.uuid7 import uuid7
 __all__ = [
     "PRIORITIES",
     "Canary",
+    "Chord",
     "Decision",
     "DurableTask",
     "FailedAttempt",
     "Forgone",
     "Heartbeat",
+    "KeptGroup",
+    "Pace",
+    "Part",
     "Priority",
     "QueueLimit",
     "QueueSample",
     "QueueSwitch",
     "Reaction",
     "Result",
+    "RevokedStamp",
+    "Step",
     "Tally",
+    "TaskRate",
 ]
 
 #: Which of the due tasks of a queue goes first: 0, as Celery has it on Redis. It is so on RabbitMQ as well, where
 #: Celery's own order is the other way round, for it is the ledger that keeps it.
 PRIORITIES = tuple(range(10))
-
-#: What the task is called that sends a signal again, and what it was called before this was a package.
-REDELIVERIES = ("celery_ledger.tasks.redeliver", "worker.tasks.redeliver")
 
 
 class Priority(models.IntegerChoices):
@@ -79,6 +83,7 @@ class DurableTask(models.Model):
     options = models.JSONField(
         null=True, blank=True, help_text="What its call said beside its arguments: headers, properties, limits."
     )
+    canvas = models.UUIDField(null=True, blank=True, help_text="What it was called with: a chain, a group, a chord.")
     attempts = models.IntegerField(db_default=0, help_text="How often its body was started, as far as is known.")
     attempt_limit = models.IntegerField(
         null=True, blank=True, help_text="Set by a replay: dead again after this many attempts in all."
@@ -99,6 +104,9 @@ class DurableTask(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     available_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Cancelled if not started by then.")
+    held_since = models.DateTimeField(
+        null=True, blank=True, help_text="When it was due, of one that its task's rate holds back."
+    )
     published_at = models.DateTimeField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -130,7 +138,19 @@ class DurableTask(models.Model):
                 name="ledger_expiring",
             ),
             models.Index(fields=["name"], condition=Q(unknown_since__isnull=False), name="ledger_unknown"),
+            models.Index(
+                fields=["name", "priority", "held_since", "id"],
+                condition=Q(status="pending", held_since__isnull=False),
+                name="ledger_held",
+            ),
             models.Index(fields=["subject"], condition=Q(subject__isnull=False), name="ledger_subject"),
+            # What is due at once, nearly all, is not in it and pays nothing for it.
+            models.Index(
+                fields=["available_at", "id"],
+                condition=Q(status="pending", available_at__gt=F("created_at")),
+                name="ledger_later",
+            ),
+            models.Index(fields=["canvas"], condition=Q(canvas__isnull=False), name="ledger_canvas"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -184,21 +204,65 @@ class QueueLimit(models.Model):
         return f"{self.queue} limited"
 
 
+class TaskRate(models.Model):
+    """
+    How many of a task may begin a second in the whole cluster, and what that allowed when it was counted last.
+
+    Made when it is first counted, or when somebody says another rate than the task.
+    """
+
+    name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
+    said = models.CharField(  # noqa: DJ001 - null: nobody said anything
+        max_length=64,
+        null=True,
+        blank=True,
+        help_text="What holds in place of the task's own rate_limit; 0: no rate.",
+    )
+    allowance = models.FloatField(default=1, editable=False, help_text="Tasks allowed at counted_at.")
+    counted_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"rate of {self.name}"
+
+
+class RevokedStamp(models.Model):
+    """A stamp whose calls do not run: those that carry it now, and those that are made with it later."""
+
+    name = models.CharField(max_length=255)
+    value = models.CharField(max_length=255, help_text="As JSON.")
+    revoked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "value"], name="ledger_revoked_stamp")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}"
+
+
 class Decision(models.Model):
-    """What a person decided about many dead tasks, and how far that is. Kept for a month; the audit trail for good."""
+    """What a person decided about many tasks, and how far that is. Kept for a month; the audit trail for good."""
 
     class What(models.TextChoices):
+        #: Of the dead.
         REPLAY = "replay"
         DISCARD = "discard"
+        #: Of those that wait.
+        CANCEL = "cancel"
+        RUN_NOW = "run-now"
 
     what = models.CharField(max_length=7, choices=What)
     selection = models.JSONField(
-        default=dict, help_text="Which dead tasks; see celery_ledger.desk.dead_letters.Selection."
+        default=dict,
+        help_text="Which tasks; see celery_ledger.desk.dead_letters.Selection and, with a state, "
+        "celery_ledger.desk.searching.Search.",
     )
-    reason = models.CharField(max_length=500, blank=True, help_text="Why they are discarded.")
-    per_second = models.FloatField(null=True, help_text="How many are replayed a second; null: all at once.")
+    reason = models.CharField(max_length=500, blank=True, help_text="Why.")
+    per_second = models.FloatField(null=True, help_text="How many become due a second; null: all at once.")
     who = models.BigIntegerField(null=True, help_text="The user's id; null: somebody at a terminal.")
-    until = models.DateTimeField(null=True, help_text="What died later is not meant.")
+    until = models.DateTimeField(null=True, help_text="What died, or was enqueued, later is not meant.")
+    reached = models.UUIDField(
+        null=True, help_text="Up to which task it is carried out, where the tasks themselves do not show that."
+    )
     wanted = models.PositiveIntegerField(help_text="How many tasks there were when it was decided.")
     done = models.PositiveIntegerField(default=0)
     begun_at = models.DateTimeField(db_default=Now())
@@ -278,12 +342,77 @@ class Result(models.Model):
         return f"{self.state} of {self.id}"
 
 
+class Step(models.Model):
+    """
+    A call that follows in a chain when the one before it has succeeded.
+
+    Rows name a chain and how many of its steps are left, so that no row and no message carries the rest by value.
+    """
+
+    pk = models.CompositePrimaryKey("chain", "place")
+    chain = models.UUIDField()
+    place = models.IntegerField(help_text="Counted from the end: the last step has 0.")
+    signature = models.TextField(help_text="JSON, as Celery's signatures have it.")
+    canvas = models.UUIDField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"step {self.place} of {self.chain}"
+
+
+class Chord(models.Model):
+    """
+    A body that is called when all members of a header have succeeded.
+
+    ``missing`` is lowered in the transaction that completes a member, by the parts that are new in it, and by no other:
+    that is why it is right.
+    """
+
+    id = models.UUIDField(primary_key=True, help_text="The header's group id.")
+    body = models.TextField(help_text="JSON, as Celery's signatures have it.")
+    shape = models.TextField(  # noqa: DJ001 - null: not nested
+        null=True, help_text="Ids of the header's tasks, nested as its results are; null: a plain list."
+    )
+    size = models.IntegerField(help_text="How many parts there will be.")
+    missing = models.IntegerField(help_text="How many of them there are not.")
+    failed_at = models.DateTimeField(null=True, help_text="When its errbacks were called, once and for all.")
+    canvas = models.UUIDField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"chord {self.id}, {self.missing} of {self.size} missing"
+
+
+class Part(models.Model):
+    """What a member of a chord's header returned."""
+
+    chord = models.UUIDField()  # Without a foreign key, whose locks would be in the way of the counter's.
+    task = models.UUIDField(help_text="The member's id.")
+    place = models.IntegerField(help_text="Among the results.")
+    value = models.TextField(help_text="JSON, as Celery's backends have it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["chord", "task"], name="ledger_part")]
+
+    def __str__(self) -> str:
+        return f"part {self.place} of {self.chord}"
+
+
+class KeptGroup(models.Model):
+    """A ``GroupResult`` that somebody saved, where the project has no result backend of its own."""
+
+    id = models.CharField(max_length=255, primary_key=True)
+    result = models.TextField(help_text="JSON, as Celery's backends have it.")
+    saved_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"group {self.id}"
+
+
 class Tally(models.Model):
     """
     How many tasks came to what, counted in the transaction that made it so.
 
-    The counts of one task are spread over slots, one for each process, so that nobody waits for another
-    one's transaction; see :mod:`celery_ledger.rows.tally`.
+    The counts of one task are spread over slots, one for each process, so that no process waits for another
+    process's transaction; see :mod:`celery_ledger.rows.tally`.
     """
 
     class Outcome(models.TextChoices):
@@ -312,6 +441,28 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rows} {self.name} {self.outcome}"
+
+
+class Pace(models.Model):
+    """
+    How long the bodies of a task take, as workers measure it, and how many of its rows may ride together.
+
+    Counts only go up. Losing a row here loses no more than what has been learned; see
+    :mod:`celery_ledger.rows.paces`.
+    """
+
+    name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
+    seconds = models.FloatField(default=0, help_text="What a body takes, on average of the latest.")
+    bodies = models.BigIntegerField(default=0, help_text="How many were measured.")
+    riders = models.FloatField(help_text="Rows that may share a transaction: halved by a conflict, then grows again.")
+    alone_until = models.DateTimeField(null=True, help_text="Conflicts were too many: until then none ride.")
+    conflicts = models.BigIntegerField(default=0)
+    slices = models.BigIntegerField(default=0, help_text="Transactions that several of its rows shared, or had alone.")
+    slice_rows = models.BigIntegerField(default=0)
+    slice_seconds = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {1000 * self.seconds:.1f} ms"
 
 
 class QueueSample(models.Model):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from django.db.models import CharField, Exists, OuterRef, Q, Value
 from django.db.models.functions import Cast, Concat
 
-from celery_ledger.models import REDELIVERIES, DurableTask, Forgone, Reaction
+from celery_ledger.models import DurableTask, Forgone, Reaction
+from celery_ledger.redeliveries import REDELIVERIES
 
 __all__ = ["is_owed", "promises", "register"]
 

@@ -15,7 +15,7 @@ __all__ = ["BRISK", "PATIENT", "POLICIES", "Policy", "policy"]
 
 @dataclass(frozen=True)
 class Policy:
-    """So many retries, with pauses from ``first`` to ``longest`` seconds."""
+    """This many retries, with pauses from ``first`` to ``longest`` seconds."""
 
     purpose: str
     retries: int

@@ -1,5 +1,5 @@
 """
-Signals whose receivers cannot undo what they are told of, and whose reactions cannot be lost.
+Signals whose receivers cannot roll back the sender's work, and whose reactions cannot be lost.
 
 ``DurableSignal`` is sent with ``send_robust`` inside the sender's transaction. What its receivers
 enqueue meanwhile is written by one statement after the last of them. A receiver that fails is
@@ -35,6 +35,7 @@ __all__ = [
     "schedule_late",
     "tasks_cancelled",
     "tasks_discarded",
+    "tasks_hastened",
     "tasks_replayed",
 ]
 
@@ -77,7 +78,7 @@ class DurableSignal(Signal):
         Raises:
             TypeError: there is no ``dispatch_uid``, and a failed receiver could not be found again; or it is
                 asynchronous, and would never run.
-            ValueError: the ``dispatch_uid`` is another receiver's, which Django would keep in silence.
+            ValueError: another receiver has the ``dispatch_uid``; Django would silently keep that one.
         """
         if not isinstance(dispatch_uid, str) or not dispatch_uid:
             raise TypeError(f"Connect {receiver!r} to {self.name} with a dispatch_uid: ledger rows carry it.")
@@ -251,7 +252,7 @@ def _as_kept(signal: str, packed: str) -> dict[str, Any] | str:
 def _pack_value(value: Any) -> Any:
     if isinstance(value, models.Model):
         if value.pk is None:
-            raise TypeError(f"{value!r} is not saved: nobody could be told of it again.")
+            raise TypeError(f"{value!r} is not saved, so the signal could not be sent again.")
         pk = value.pk if isinstance(value.pk, (int, str)) else value._meta.pk.value_to_string(value)
         return {"model": value._meta.label, "pk": pk}
     return {"decimal": str(value)} if isinstance(value, Decimal) else value
@@ -312,7 +313,18 @@ transaction that does so.
 
 Arguments: ``tasks``, id and status before of each; ``reason``; ``who``, as for ``tasks_replayed``.
 
-Not sent for what a worker has begun and is let end, nor for what expires.
+Not sent for a task that a worker has begun and may finish, nor for one that expires.
+"""
+
+tasks_hastened = DurableSignal("celery_ledger.tasks_hastened")
+"""
+Sent for the tasks that wait for their time and that a person has run now, once for each thousand, inside the
+transaction that makes them due.
+
+Arguments: ``tasks``, of each the id and when it would have been due; ``reason``, which may be empty; ``who``, as for
+``tasks_replayed``.
+
+Not sent for what is due already.
 """
 
 queue_changed = DurableSignal("worker.queue_changed")

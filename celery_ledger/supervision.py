@@ -1,7 +1,7 @@
 """
-What goes wrong in a process that runs for ever: caught, said once, named by its heartbeat, and tried again.
+What goes wrong in a process that runs forever: caught, said once, named by its heartbeat, and tried again.
 
-Nothing that runs for ever may end by one exception. Each step of such a process is made in
+Nothing that runs forever may end by one exception. Each step of such a process is made in
 :meth:`Troubles.caught`; what fails there fails alone.
 """
 
@@ -32,7 +32,7 @@ class Troubles:
         Make a step that may fail: it is a trouble until the same step succeeds.
 
         Raises:
-            DatabaseError: the database is away, which is no fault of this step.
+            DatabaseError: the database is unavailable, which is not this step's fault.
         """
         try:
             yield
@@ -65,10 +65,10 @@ class Troubles:
 
 
 def database_is_away() -> bool:
-    """Whether this thread's connection is of no use any more, so that an error was not one of the statement."""
+    """Whether this thread's connection is unusable, so that an error was not caused by the statement."""
     try:
         return not connection.is_usable()
-    except Exception:  # noqa: BLE001 - what cannot even be asked is of no use
+    except Exception:  # noqa: BLE001 - a connection that cannot even be asked is unusable
         return True
 
 

@@ -9,22 +9,28 @@ before Django's apps are ready.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import celery
 from asgiref.sync import sync_to_async
 from celery import states
+from celery._state import get_current_worker_task
 from celery.app import task as celery_task
+from celery.app.routes import MapRoute
 from celery.backends.base import DisabledBackend
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult, EagerResult
 from django.db import transaction
+from kombu.utils.functional import maybe_evaluate
 
 from celery_ledger import backoff
-from celery_ledger.errors import RetryOtherwise
+from celery_ledger.errors import ReplacedError, RetryOtherwise
+from celery_ledger.ids import row_id
 from celery_ledger.install import install
 from celery_ledger.retries import policy
 from celery_ledger.uuid7 import uuid7
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Task"]
 
+#: Until when a call may begin that is revoked before it is made.
+NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 #: How often a task without a policy is started, at the least, before it counts as what kills its workers.
 MOST_CRASHES = 4
 
@@ -53,9 +61,18 @@ class Task(celery.Task):
     ``batch_size``: above 1, every caller gives one argument and the body is given the list of them, at most so many.
     One transaction holds the whole batch, so the task is transactional; if it fails, each is run again alone.
 
+    ``rides``: whether its rows share messages with others, a few milliseconds of work in each, and, if the task is
+    transactional, one transaction: True, False, or None (the default) for what ``LEDGER_RIDES`` says. How many is
+    measured; a task that takes long rides alone. Locks are held and ``on_commit`` functions wait until the transaction
+    of all of them ends, some fifty milliseconds at the most.
+
+    ``repeatable``: True has a transactional task ride without a savepoint, which is cheaper: when a body of its company
+    fails, the others run twice. For bodies without effects beside the database's.
+
     ``acks_late``: False has a task whose worker died become a dead letter, for a person, instead of running again.
 
-    ``unique_key``, ``unique_for``, ``debounce``: what :meth:`apply_async` is to take where a call says nothing of it.
+    ``unique_key``, ``unique_for``, ``debounce``, ``debounce_at_most``: what :meth:`apply_async` is to take where a call
+    says nothing of it.
     The key may be a function of the call's arguments, which returns None for a call that has no key.
 
     ``label``: what it does, in a few words that customers read: "Send you the confirmation".
@@ -76,12 +93,17 @@ class Task(celery.Task):
     durable: bool = True
     transactional: bool = False
     batch_size: int = 1
+    rides: bool | None = None
+    repeatable: bool = False
     unique_key: str | Callable[..., str | None] | None = None
     unique_for: str | float | timedelta | None = None
     debounce: float | timedelta | None = None
+    debounce_at_most: float | timedelta | None = None
     label: str = ""
     retries: str | None = None
     acks_late: bool = True
+    #: Whether its results are the ledger's, wherever the project's others are.
+    has_own_results: bool = False
     retry_backoff: float | bool = False  # seconds
     retry_backoff_max: float = 600  # seconds
     retry_jitter: bool = True
@@ -92,7 +114,8 @@ class Task(celery.Task):
         Read what a decorator says: of the way it goes, and in which words of its retries.
 
         Raises:
-            ValueError: there is no such policy, or a batched task is not transactional.
+            ValueError: there is no such policy, a batched or repeatable task is not transactional, or ``rides`` is no
+                word for it.
             TypeError: ``retry_kwargs`` of a task with a policy says something else than ``max_retries`` and
                 ``countdown``.
         """
@@ -117,6 +140,10 @@ class Task(celery.Task):
             cls.unique_key = staticmethod(key)  # It is asked about the call's arguments alone.
         if cls.batch_size > 1 and not cls.transactional:
             raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size takes transactional=True.")
+        if cls.rides not in (True, False, None):
+            raise ValueError(f"{cls.__name__}: rides is True, False or None, and not {cls.rides!r}.")
+        if cls.repeatable and not cls.transactional:
+            raise ValueError(f"{cls.__name__}: repeatable is said of what runs in a transaction: transactional=True.")
         if cls.retries is not None:
             cls._read_policy()
 
@@ -210,6 +237,7 @@ class Task(celery.Task):
         unique_key: str | None = None,
         unique_for: str | float | timedelta | None = None,
         debounce: float | timedelta | None = None,
+        debounce_at_most: float | timedelta | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """
@@ -223,14 +251,15 @@ class Task(celery.Task):
         one's: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
         while the ledger has it; with ``unique_for="pending"`` until it is published, with ``"done"`` until it has
         ended, and with a number of seconds or a timedelta for that time. With ``debounce``, in seconds, it stands
-        while it is pending, is due that time after the last call, and has that call's arguments.
+        while it is pending, is due that time after the last call, and has that call's arguments; with
+        ``debounce_at_most`` it is due that time after the first call at the latest, however many follow.
 
         ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
         ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.
 
         Raises:
             TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
-                call does not have, such as ``link``: enqueue what follows from within the task.
+                call does not have, such as ``routing_key``; or what is to follow is no signature.
             ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, a value is
                 out of its range, or ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together.
         """
@@ -243,6 +272,7 @@ class Task(celery.Task):
             "unique_key": unique_key,
             "unique_for": unique_for,
             "debounce": debounce,
+            "debounce_at_most": debounce_at_most,
         }
         given = {option: value for option, value in said.items() if value is not None} | others
         if self.durable and not _is_wrapped(celery.Task.apply_async):
@@ -264,11 +294,13 @@ class Task(celery.Task):
         unique_key: str | None = None,
         unique_for: str | float | timedelta | None = None,
         debounce: float | timedelta | None = None,
+        debounce_at_most: float | timedelta | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors."""
-        from celery_ledger.rows import calls, outbox
+        from celery_ledger.rows import calls, canvases, following, outbox, revoking
         from celery_ledger.rows import options as beside
+        from celery_ledger.rows import stamps as revoked
 
         if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
             raise ValueError(
@@ -279,40 +311,72 @@ class Task(celery.Task):
         options = beside.options_of(self.name, others)
         if self.app.conf.task_always_eager:
             return self._apply_now(args, kwargs, task_id, **others)
-        shared, debounce = self._uniqueness(args, kwargs, unique_key, unique_for, debounce)
+        shared, debounce = self._uniqueness(args, kwargs, unique_key, unique_for, debounce, debounce_at_most)
         if countdown is None and eta is None:
             countdown = debounce
-        queue = getattr(queue, "name", queue)
+        queue, priority = self._routed(args, kwargs, getattr(queue, "name", queue), priority)
         id = uuid7() if task_id is None else calls.checked_id(self.name, task_id)
-        handle = self.AsyncResult(str(id))
+        handle = self.AsyncResult(str(id if task_id is None else task_id))
         handle.ignored = bool(self.ignore_result or options.get("ignore_result"))
+        countdown = calls.checked_countdown(self.name, countdown)
+        eta = calls.checked_eta(self.name, eta)
+        expires = calls.checked_expires(self.name, self.expires if expires is None else expires)
+        if task_id is not None:
+            beside.add_id(self.name, options, id, task_id, shared.get("unique_key"))
+        canvas = None
+        if place := following.place_of(self.name, others, id):
+            options[canvases.KEY], canvas = place, UUID(place.get("id", id.hex))
+        stamps = place.get("stamps")
+        if stamps and revoked.are_revoked(stamps):
+            expires = NEVER  # It is a row all the same, which says REVOKED, and so does what waits for it.
+        beside.add_parent(options)
+        beside.add_times(options, countdown, eta, expires)
         call = calls.Call(
             id=id,
             name=calls.checked_name(self.name),
             queue=self._check_queue(queue) if queue else self.default_queue,
             args=calls.arguments_as_json(self.name, args),
             kwargs=calls.arguments_as_json(self.name, kwargs),
-            priority=calls.checked_priority(self.name, self.default_priority if priority is None else priority),
-            countdown=calls.checked_countdown(self.name, countdown),
-            eta=calls.checked_eta(self.name, eta),
-            expires=calls.checked_expires(self.name, self.expires if expires is None else expires),
+            priority=calls.checked_priority(self.name, self._priority_of_calls() if priority is None else priority),
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
+            options=beside.as_json(self.name, options),
+            canvas=canvas,
             **shared,
-            on_known=lambda known: setattr(handle, "id", str(known)),
+            # A handle that the call keeps would end, when it goes, the wait of another handle of the same task.
+            on_known=(lambda known: setattr(handle, "id", str(known))) if shared else None,
         )
-        if task_id is not None:
+        if task_id is not None and canvases.current() is None:  # Those of a canvas are made by Celery.
             outbox.refuse_known_id(self.name, id, call.unique_key)
-        beside.add_parent(options)
-        beside.add_times(options, call)
-        announcement = beside.Announcement(self.app, call, args, kwargs, options) if beside.are_heard() else None
-        if announcement is not None:
-            announcement.before(options)
-        outbox.enqueue(replace(call, options=beside.as_json(self.name, options)) if options else call)
-        if announcement is not None:
-            announcement.after()
+        self._write(call, args, kwargs, options)
+        if stamps:  # Which may have been revoked meanwhile, by those who do not see this transaction.
+            transaction.on_commit(partial(revoking.revoke_stamped, id, stamps), robust=True)
+        if others.get("add_to_parent", True) and (parent := get_current_worker_task()) is not None:
+            parent.add_trail(handle)
         return handle
 
+    def _write(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> None:
+        """Have a call written, and told to those who follow calls."""
+        from celery_ledger.rows import options as beside
+        from celery_ledger.rows import outbox
+
+        if not beside.are_heard():
+            outbox.enqueue(call)
+            return
+        announcement = beside.Announcement(self.app, call, args, kwargs, options)
+        announcement.before(options)
+        outbox.enqueue(replace(call, options=beside.as_json(self.name, options)))
+        announcement.after()
+
     def _uniqueness(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, unique_for: Any, debounce: Any
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: Any,
+        unique_for: Any,
+        debounce: Any,
+        at_most: Any,
     ) -> tuple[dict[str, Any], float | None]:
         """Return what a call says of its key, or its task does, as a row's call has it; and its debounce in seconds."""
         from celery_ledger.rows import calls
@@ -320,6 +384,9 @@ class Task(celery.Task):
         is_asked = unique_for is not None or debounce is not None
         if not is_asked:
             unique_for, debounce = self.unique_for, self.debounce
+        if at_most is not None and debounce is None:
+            raise ValueError(f"{self.name}: debounce_at_most takes a debounce.")
+        at_most = self.debounce_at_most if at_most is None else at_most
         if key is None:
             key = self.unique_key(*args, **kwargs) if callable(self.unique_key) else self.unique_key
         key = calls.checked_key(self.name, key)
@@ -333,7 +400,11 @@ class Task(celery.Task):
                 raise ValueError(f"{self.name}: with debounce a key is unique while pending, not {unique_for!r}.")
             unique_for = "pending"
         unique_for, term = calls.checked_unique_for(self.name, unique_for)
-        return {"unique_key": key, "unique_for": unique_for, "term": term, "replaces": debounce is not None}, debounce
+        shared = {"unique_key": key, "unique_for": unique_for, "term": term, "replaces": debounce is not None}
+        if debounce is not None and at_most is not None:
+            shared["at_most"] = calls.checked_debounce(self.name, at_most)
+            debounce = min(debounce, shared["at_most"])
+        return shared, debounce
 
     def _apply_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:
         """Run the body at once, as ``task_always_eager`` asks for; no row is written."""
@@ -363,6 +434,8 @@ class Task(celery.Task):
         ``priority``, ``expires`` and the other options of a call; ``max_retries`` counts for this task in place of what
         its decorator says.
 
+        ``throw=False`` lets the body go on to its end; what it returns is dropped, and the attempt ends as it would.
+
         Raises:
             Retry: the consumer records it in the ledger. The attempt counts.
             MaxRetriesExceededError, or ``exc``: a task without a policy was retried as often as it may be.
@@ -373,8 +446,6 @@ class Task(celery.Task):
         from celery_ledger.rows import calls
 
         changed = self._otherwise(**others)
-        if not throw:
-            raise TypeError(f"{self.name}: a retry ends the attempt, so throw=False cannot be: raise self.retry(...).")
         args = None if args is None else list(args)
         if args is not None or kwargs is not None:
             given = self.request.args if args is None else args, self.request.kwargs if kwargs is None else kwargs
@@ -391,9 +462,13 @@ class Task(celery.Task):
                 f"{self.name} {self.request.id} was retried as often as it may be."
             )
         said = str(exc or "retry asked for")
-        if args is None and kwargs is None and limit is None and not changed:
-            raise Retry(said, exc, when)
-        raise RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
+        asked = Retry(said, exc, when)
+        if args is not None or kwargs is not None or limit is not None or changed:
+            asked = RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
+        if throw:
+            raise asked
+        self.request.retry_asked = asked
+        return asked
 
     def _otherwise(
         self, *, queue: Any = None, priority: Any = None, expires: Any = None, **others: Any
@@ -431,6 +506,43 @@ class Task(celery.Task):
         from celery_ledger.work import backends
 
         backends.say(self.backend, self.request, str(id), state or states.PENDING, meta, **others)
+
+    def replace(self, sig: Any) -> Any:
+        """
+        End this attempt and have ``sig`` run in this task's place: under its id, before what follows it.
+
+        It is written in the transaction that records this task's end, and this task's row is kept under another id.
+
+        Raises:
+            Ignore: as Celery does.
+        """
+        if not self.durable or self.request.called_directly or self.request.is_eager:
+            return super().replace(sig)
+        from celery_ledger.rows import outbox
+
+        with outbox.holding() as held, self._within_its_canvas():
+            try:
+                return super().replace(sig)
+            except Ignore as ignored:
+                words = str(ignored)
+        raise ReplacedError(words, held)
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """
+        Have the body of this task's chord wait for ``sig`` too, and call it unless ``lazy``, in one transaction.
+
+        Raises:
+            ValueError: this task is no member of a chord, or the ledger does not have the chord.
+        """
+        if not self.durable or self.request.called_directly or self.request.is_eager:
+            return super().add_to_chord(sig, lazy)
+        with transaction.atomic(), self._within_its_canvas():
+            return super().add_to_chord(sig, lazy)
+
+    def _within_its_canvas(self) -> AbstractContextManager[Any]:
+        from celery_ledger.rows import canvases
+
+        return canvases.within(row_id(getattr(self.request, "canvas", None) or self.request.id))
 
     def _pause(self) -> float:
         """Return the seconds until the next attempt, where nobody says: the policy's, or Celery's own."""
@@ -477,6 +589,29 @@ class Task(celery.Task):
             queue = getattr(routed, "name", routed)
         return self._check_queue(queue)
 
+    def _routed(self, args: tuple[Any, ...], kwargs: dict[str, Any], queue: Any, priority: Any) -> tuple[Any, Any]:
+        """Return queue and priority of a call, where the project's routes want to be asked about each."""
+        if not self._asks_routes:
+            return queue, priority
+        route: dict[str, Any] = self.app.amqp.router.route({}, self.name, args, kwargs, self)
+        if queue is None and getattr(self, "queue", None) is None:
+            queue = getattr(route.get("queue"), "name", route.get("queue"))
+        if priority is None and self.priority is None:
+            priority = route.get("priority")
+        return queue, priority
+
+    @cached_property
+    def _asks_routes(self) -> bool:
+        """Whether there is a function among the routes, or a class of the project's own."""
+        return any(not isinstance(maybe_evaluate(route), MapRoute) for route in self.app.amqp.router.routes)
+
+    def _priority_of_calls(self) -> Any:
+        """The priority of calls that say none: the task's, or if the project has it so that of the task that calls."""
+        said = self.default_priority
+        if said is None and (caller := get_current_worker_task()) and self.app.conf.task_inherit_parent_priority:
+            return caller.request.delivery_info.get("priority")
+        return said
+
     @cached_property
     def default_priority(self) -> Any:
         """The priority that the decorator or the routes name."""
@@ -485,6 +620,8 @@ class Task(celery.Task):
     @cached_property
     def _route(self) -> dict[str, Any]:
         """What ``task_routes`` say of this task; from Celery 5.7 on they are where queue and priority belong."""
+        if self._asks_routes:
+            return {}  # They say it of calls.
         route: dict[str, Any] = self.app.amqp.router.route({}, self.name)
         return route
 

@@ -41,7 +41,7 @@ class CanaryTask(Task):
         self.run(str(carrier.delivery_info.get("routing_key")) if carrier else "")
 
 
-# Without events: six every ten seconds would push all else out of what Flower remembers.
+# Without events: six every ten seconds would push everything else out of Flower's memory.
 @shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False)
 def see_canary(queue: str) -> None:
     """

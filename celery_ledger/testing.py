@@ -1,7 +1,7 @@
 """
-For tests of code that enqueues: run what is due, let time pass, and make receivers loud.
+For tests of code that enqueues: run what is due, also after a crash, let time pass, and make receivers loud.
 
-``drain`` goes the real way, claim and consumer, but for the broker in between; what needs a real
+``drain`` goes the real way, claim and consumer, without the broker in between; what needs a real
 broker or a killed process is for real processes to show.
 """
 
@@ -12,15 +12,16 @@ from unittest import mock
 
 from celery import current_app as app
 from django.db.models import F
+from django.db.models.functions import Now
 
 from celery_ledger.models import DurableTask
 from celery_ledger.project import import_tasks
 from celery_ledger.relay.bundle import bundle
-from celery_ledger.rows import ledger
+from celery_ledger.rows import ledger, paces
 from celery_ledger.signals import DurableSignal
 from celery_ledger.work import consumer
 
-__all__ = ["drain", "enqueued", "loud_receivers", "pass_time"]
+__all__ = ["drain", "enqueued", "loud_receivers", "pass_time", "recover"]
 
 
 def drain(*, most_turns: int = 50) -> int:
@@ -36,7 +37,7 @@ def drain(*, most_turns: int = 50) -> int:
         rows = ledger.claim(dict.fromkeys(app.amqp.queues, 1_000), lease=60, limit=1_000)
         if not rows:
             return ran
-        for message in bundle(app, rows):
+        for message in bundle(app, rows, paces.known()):
             consumer.consume(app.tasks[message.name], [str(id) for id in message.ids])
         ran += len(rows)
     raise AssertionError(f"Tasks keep enqueueing tasks: {most_turns} turns were not enough.")
@@ -62,3 +63,15 @@ def loud_receivers() -> Iterator[None]:
 
     with mock.patch.object(DurableSignal, "handle_failure", raise_it):
         yield
+
+
+def recover() -> int:
+    """
+    Do what happens after a crash, and return how many rows were run.
+
+    Every lease ends, as if its time were over; what the relay would bring back is brought back; and what is due is
+    run, as by :func:`drain`.
+    """
+    DurableTask.objects.filter(lease_until__isnull=False).update(lease_until=Now() - timedelta(seconds=1))
+    ledger.lapse_expired()
+    return drain()

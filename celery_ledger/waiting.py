@@ -62,7 +62,7 @@ class _Listener:
         self._ask(f"UNLISTEN {RESULTS_CHANNEL}")
 
     def _share(self) -> None:
-        """Be seen by whoever ends the task; it is about to end where somebody has the lock alone."""
+        """Be seen by the process that ends the task; if somebody holds the lock exclusively, it is about to end."""
         self._is_seen = self._ask(f"SELECT pg_try_advisory_lock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
 
     def _ask(self, sql: str, *parameters: str) -> Any:

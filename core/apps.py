@@ -13,7 +13,13 @@ class CoreConfig(AppConfig):
         from django.contrib.admin.models import LogEntry
 
         from celery_ledger.promises import register
-        from celery_ledger.signals import queue_changed, tasks_cancelled, tasks_discarded, tasks_replayed
+        from celery_ledger.signals import (
+            queue_changed,
+            tasks_cancelled,
+            tasks_discarded,
+            tasks_hastened,
+            tasks_replayed,
+        )
         from core import (
             audit,
             checks,  # noqa: F401 - Importing the checks registers them.
@@ -37,8 +43,10 @@ class CoreConfig(AppConfig):
         tasks_replayed.connect(receivers.record_replay, dispatch_uid="core.record_replay")
         tasks_discarded.connect(receivers.record_discard, dispatch_uid="core.record_discard")
         tasks_cancelled.connect(receivers.record_cancelling, dispatch_uid="core.record_cancelling")
+        tasks_hastened.connect(receivers.record_hastening, dispatch_uid="core.record_hastening")
         queue_changed.connect(receivers.record_queue_change, dispatch_uid="core.record_queue_change")
         user_logged_in.connect(receivers.record_login, dispatch_uid="core.record_login")
+        user_logged_in.connect(receivers.note_session, dispatch_uid="core.note_session")
         user_login_failed.connect(receivers.record_failed_login, dispatch_uid="core.record_failed_login")
         post_save.connect(receivers.record_admin_action, sender=LogEntry, dispatch_uid="core.record_admin_action")
         register("Every order is on record as placed.", promises.unrecorded_orders)

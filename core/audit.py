@@ -22,12 +22,15 @@ from django.utils import timezone
 from celery_ledger.context import current_actor, current_request_id
 from core.models import AuditEntry, User
 from store.models import Collection, Customer, Product, Stock
+from webhooks.models import WebhookEndpoint
 
 What = AuditEntry.What
 #: Entries a statement.
 BATCH: Final = 500
 #: Whose every save, deletion and change of relations is on record.
-AUDITED: Final = (Collection, Product, Stock)
+AUDITED: Final = (Collection, Product, Stock, WebhookEndpoint)
+#: Columns that are never described, whosesoever they are.
+SECRET: Final = frozenset({"secret", "previous_secret"})
 #: Of whom it is on record that they are gone, without what they were: that is personal.
 DELETIONS_AUDITED: Final = (User, Group, Customer)
 #: Whose many-to-many relations are: above all, who may do what.
@@ -130,7 +133,7 @@ def describe(thing: Model, fields: Names[str] | None = None) -> dict[str, Any]:
     return {
         field.attname: getattr(thing, field.attname)
         for field in thing._meta.concrete_fields
-        if fields is None or field.name in fields or field.attname in fields
+        if field.name not in SECRET and (fields is None or field.name in fields or field.attname in fields)
     }
 
 

@@ -5,14 +5,15 @@ And settings of Celery that the shop has made up its mind about, beyond what the
 """
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Advice
 
 from celery_ledger import conf
 from celery_ledger.checks import LOOPBACK
-from core import wiring
+from core import database_limits, wiring
+from core.broker_urls import parts
 
 #: What finds the receivers that are wrong, what is wrong with them, and what to do.
 FLAWS: Final = (
@@ -31,7 +32,7 @@ FLAWS: Final = (
     (
         "core.E003",
         wiring.nested,
-        "is no function of a module",
+        "is not a module-level function",
         "Signals keep weak references: it can vanish. Define it at the top level of receivers.py.",
     ),
 )
@@ -55,7 +56,7 @@ def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
         found.append(
             Error(
                 "CELERY_TASK_REJECT_ON_WORKER_LOST is on.",
-                hint="A task that kills its worker would come back for ever; the ledger brings it back, counted.",
+                hint="A task that kills its worker would come back forever; the ledger counts its attempts.",
                 id="core.E005",
             )
         )
@@ -77,7 +78,7 @@ def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
         found.append(
             Error(
                 "CELERY_TASK_TIME_LIMIT is not set.",
-                hint="A task that hangs would hold its worker for ever. Set TASK_TIME_LIMIT, in seconds.",
+                hint="A task that hangs would hold its worker forever. Set TASK_TIME_LIMIT, in seconds.",
                 id="core.E008",
             )
         )
@@ -93,6 +94,21 @@ def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return found
 
 
+@register(Tags.database)
+def check_limits(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Warn of limits that this process wants and PostgreSQL does not keep."""
+    if not databases or not (lacking := database_limits.lacking()):
+        return []
+    return [
+        Advice(
+            f"PostgreSQL does not keep {', '.join(lacking)} for the sessions of this process.",
+            hint="A pooler is in between, or drops the startup parameter `options`. Set DATABASE_POOLED=1 and have "
+            "the role told: `manage.py database_limits --set`.",
+            id="core.W011",
+        )
+    ]
+
+
 @register(Tags.security)
 def check_reach(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """Refuse, in production, a broker that anybody in reach can write to."""
@@ -101,9 +117,10 @@ def check_reach(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"{name} names a broker on another machine without a password.",
-            hint="Whoever can write to it can run any registered task. Set a user and a password.",
+            hint="Anyone who can write to it can run any registered task. Set a user and a password.",
             id="core.E010",
         )
         for name in ("CELERY_BROKER_URL", "REDIS_URL")
-        if (url := urlsplit(getattr(settings, name))).hostname not in LOOPBACK and not url.password
+        if any(url.hostname not in LOOPBACK for url in parts(getattr(settings, name)))
+        and not parts(getattr(settings, name))[0].password
     ]

@@ -1,7 +1,7 @@
 """
 From where a request comes, as limits count it: an IPv4 address, or the first half of an IPv6 one.
 
-Whoever has one IPv6 address has a /64 of them, and could be another client with each request.
+A client with one IPv6 address has a /64 of them, and could appear as a new client with each request.
 """
 
 import re

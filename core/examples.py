@@ -21,6 +21,7 @@ ENDPOINT: Final = {
     "description": "The warehouse",
     "events": ["order.created"],
     "ordered": True,
+    "version": 1,
     "active": True,
     "owner": 1,
     "created_at": PLACED_AT,
@@ -40,6 +41,33 @@ DELIVERY: Final = {
     "created_at": PLACED_AT,
     "settled_at": "2026-11-21T12:00:01Z",
 }
+FOUND: Final = {
+    "id": TASK,
+    "task": "email_app.tasks.send_order_confirmation",
+    "queue": "email",
+    "status": "pending",
+    "state": "retrying",
+    "priority": 5,
+    "attempts": 2,
+    "subject": "store.order:1001",
+    "request_id": "3f2b8a5e-7d11-4c49-9a55-6f0f6f2e0b7d",
+    "args": [1001],
+    "kwargs": {},
+    "enqueued_at": PLACED_AT,
+    "next_at": "2026-11-21T12:02:10Z",
+    "published_at": "2026-11-21T12:00:40Z",
+    "completed_at": None,
+    "expires_at": None,
+    "seconds": None,
+    "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
+}
+#: Some of the kinds of things that an export has.
+EXPORT: Final = {
+    "user": {"id": 42, "username": "ada", "email": "ada@shop.example"},
+    "orders": [{"id": 1001, "status": "pending", "placed_at": PLACED_AT, "total": "49.00", "currency": "GBP"}],
+    "order_items": [{"order_id": 1001, "product_id": 7, "quantity": 2, "unit_price": "24.50"}],
+    "sign_ins": [],
+}
 
 #: A body of each kind, by the name of its component.
 EXAMPLES: Final[dict[str, Any]] = {
@@ -50,6 +78,29 @@ EXAMPLES: Final[dict[str, Any]] = {
     "TokenRefreshRequest": {"refresh": "eyJ0eXAiOi..."},
     "LogoutRequest": {"refresh": "eyJ0eXAiOi..."},
     "PasswordChangeRequest": {"old_password": "correct horse battery", "new_password": "staple of a new horse"},
+    "Payment": {
+        "status": "paid",
+        "amount": "49.00",
+        "currency": "GBP",
+        "expires_at": "2026-11-21T12:30:00.250000Z",
+        "paid_at": "2026-11-21T12:00:01Z",
+        "refunded_at": None,
+    },
+    "CallbackRequest": {
+        "type": "payment.paid",
+        "data": {"reference": "7d9f6f0e-5a58-4c0e-9c3e-1a3b5c7d9e0f", "amount": "49.00", "currency": "GBP"},
+    },
+    "PasswordRequest": {"password": "correct horse battery"},
+    "SignIn": {
+        "id": 12,
+        "kind": "session",
+        "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "client": "192.0.2.7/32",
+        "created_at": PLACED_AT,
+        "last_used_at": None,
+        "expires_at": "2026-12-05T12:00:00Z",
+        "current": True,
+    },
     "ForgottenRequest": {"email": "ada@shop.example"},
     "PasswordResetRequest": {"token": "MTI.d1xq2k-...", "new_password": "staple of a new horse"},
     "Customer": {"id": 40, "username": "ada", **PERSON},
@@ -136,6 +187,16 @@ EXAMPLES: Final[dict[str, Any]] = {
             }
         ],
     },
+    "Failing": {
+        "task": "email_app.tasks.send_order_confirmation",
+        "queue": "email",
+        "since": PLACED_AT,
+        "last_at": "2026-11-21T12:09:58Z",
+        "failed": 31,
+        "error": "ConnectionRefusedError: [Errno 111] Connection refused",
+        "text": "email_app.tasks.send_order_confirmation has failed for 10 minutes: 31 attempts, and none has "
+        "succeeded since. ConnectionRefusedError: [Errno 111] Connection refused",
+    },
     "MachineryProblem": {"part": "workers", "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC"},
     "DeadTask": {
         "id": TASK,
@@ -168,6 +229,35 @@ EXAMPLES: Final[dict[str, Any]] = {
     "DiscardManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "reason": "Orders of a load test."},
     "Count": {"count": 240},
     "Decided": {"count": 66_000, "decision": 7},
+    "TaskPage": {
+        "count": 1,
+        "count_is": "exact",
+        "next": None,
+        "previous": None,
+        "after": None,
+        "looked_to": None,
+        "results": [FOUND],
+    },
+    "Life": {
+        "task": FOUND,
+        "events": [
+            {
+                "at": "2026-11-21T12:00:41Z",
+                "kind": "failed",
+                "text": "SMTPServerDisconnected: Connection unexpectedly closed",
+                "attempt": 2,
+                "worker": "celery@worker-1",
+                "traceback": "Traceback (most recent call last): ...",
+                "took": 1.002,
+                "is_ahead": False,
+            }
+        ],
+        "result": None,
+        "parent": None,
+        "called": [],
+    },
+    "DecideRequest": {"what": "run-now", "ids": [TASK], "reason": "The mail server is back."},
+    "ManyDecided": {"count": 1, "count_is": "exact", "decision": None},
     "Decision": {
         "id": 7,
         "what": "replay",
@@ -276,7 +366,7 @@ PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
         },
     ),
     403: (
-        "Whoever is signed in may not do this.",
+        "The signed-in user may not do this.",
         {
             "not-allowed": {
                 "type": "about:blank",
@@ -355,6 +445,18 @@ SWITCHED_OFF: Final = {
     "status": 409,
     "detail": "This endpoint is switched off. Switch it on first.",
 }
+ANOTHER_AMOUNT: Final = {
+    "type": "urn:shopwire:problem:another-amount",
+    "title": "Another amount",
+    "status": 409,
+    "detail": "This is not what the order costs. Nothing was changed.",
+}
+ACCOUNT_NOT_DELETABLE: Final = {
+    "type": "urn:shopwire:problem:account-not-deletable",
+    "title": "Account not deletable",
+    "status": 409,
+    "detail": "This is an account of the staff. Have an administrator end it.",
+}
 DELIVERY_PENDING: Final = {
     "type": "urn:shopwire:problem:delivery-pending",
     "title": "Delivery pending",
@@ -367,7 +469,8 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "orders_create": {
         404: PROBLEMS[404],
         409: (
-            "Not enough stock, or a request with the same key is still in progress. Nothing was ordered.",
+            "Not enough stock, more than one customer may have, or a request with the same key is still in progress. "
+            "Nothing was ordered.",
             {"out-of-stock": OUT_OF_STOCK, "idempotency-key-in-use": KEY_IN_USE},
         ),
         422: ("The key was used with a different request body.", {"idempotency-key-reused": KEY_REUSED}),
@@ -377,7 +480,7 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
         409: ("It is shipped, or was cancelled before.", {"not-cancellable": NOT_CANCELLABLE}),
     },
     "customers_me_phone_code_create": {
-        409: ("There is no number, or it is verified.", {"nothing-to-verify": NOTHING_TO_VERIFY}),
+        409: ("There is not a number, or it is verified.", {"nothing-to-verify": NOTHING_TO_VERIFY}),
         429: PROBLEMS[429],
     },
     "customers_me_phone_verify_create": {
@@ -395,6 +498,17 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "auth_password_change_create": {429: PROBLEMS[429]},
     "auth_password_reset_create": {429: PROBLEMS[429]},
     "auth_password_reset_confirm_create": {429: PROBLEMS[429]},
+    "payments_callback_create": {
+        401: PROBLEMS[401],
+        404: PROBLEMS[404],
+        409: ("It is about another amount than the order costs.", {"another-amount": ANOTHER_AMOUNT}),
+    },
+    "auth_sign_out_everywhere_create": {429: PROBLEMS[429]},
+    "customers_me_export_retrieve": {429: PROBLEMS[429]},
+    "customers_me_deletion_create": {
+        409: ("The account is needed still.", {"account-not-deletable": ACCOUNT_NOT_DELETABLE}),
+        429: PROBLEMS[429],
+    },
     "auth_logout_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
     **{
         f"webhooks_{call}": {403: PROBLEMS[403]}

@@ -1,7 +1,7 @@
 """
 Failed logins, counted: by user, by client address and by hour.
 
-The audit trail is never taken from, so what strangers cause must not fill it: it is told of the first failure of an
+The audit trail only grows, so anonymous clients must not be able to fill it: it records the first failure of an
 hour, the tenth, the hundredth, and so on. The counts themselves are kept for two days.
 """
 

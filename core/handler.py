@@ -6,6 +6,7 @@ Imported after ``django.setup()``.
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from core import health
-from core.patience import SilenceWatch, part_with_the_dead
+from core.patience import LOOK_EVERY, SilenceWatch, part_with_the_dead, waiting_for
 from core.problems import API_PREFIX, RETRY_AFTER, problem_response
 from core.request_id import WELL_FORMED
 
@@ -32,6 +33,8 @@ LIVENESS: Final = "/health/live/"
 #: What looks after the shop asks here, and is answered by threads of its own while all others are taken.
 FOR_PROBES: Final = frozenset({"/health/ready/", "/metrics"})
 PROBE_THREADS: Final = 2
+#: Seconds after which a thread that waits for one answer of the database counts as lost to others, while it waits.
+SILENCE: Final = 3.0
 BUSY: Final = "The shop is overloaded. Nothing was done; try again."
 
 
@@ -40,7 +43,7 @@ class Body:
     What a request brings, counted as it arrives: more than ``limit`` bytes of it are never kept.
 
     To be called in the place of the server's ``receive``. Beyond the limit it says that the client is gone, so
-    that whoever reads lets go of what is there.
+    that the reader releases what is there.
     """
 
     def __init__(self, receive: Any, limit: int) -> None:
@@ -69,7 +72,7 @@ def too_long(limit: int) -> HttpResponse:
 
 
 def refusal_of(scope: dict[str, Any]) -> HttpResponse | None:
-    """Return the answer to a body that need not be read to be refused: packed, or declared to be too long."""
+    """Return the answer to a body that can be refused unread: compressed, or declared to be too long."""
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         return problem_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Compressed request bodies are not supported.")
@@ -134,12 +137,21 @@ class ThreadedASGIHandler(ASGIHandler):
         return request, refusal
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        """Have a thread answer the request; one that no thread took for ``REQUEST_PATIENCE`` seconds is a 503."""
+        """
+        Have a thread answer the request; one that no thread took for ``REQUEST_PATIENCE`` seconds is a 503.
+
+        At once where every thread waits for a database that confirms nothing: the next would wait as they do.
+        """
         threads = self.probe_threads if request.path_info in FOR_PROBES else self.threads
         work = threads.submit(copy_context().run, self._answer, request)
         answer = asyncio.wrap_future(work)
         try:
-            await asyncio.wait({answer}, timeout=settings.REQUEST_PATIENCE)
+            deadline = time.monotonic() + settings.REQUEST_PATIENCE
+            while not answer.done() and (left := deadline - time.monotonic()) > 0:
+                begun = work.running() or work.done()
+                await asyncio.wait({answer}, timeout=left if begun else min(left, LOOK_EVERY))
+                if not begun and waiting_for(SILENCE) >= settings.WEB_THREADS:
+                    break
         except asyncio.CancelledError:  # The client is gone.
             work.cancel()
             raise

@@ -9,8 +9,7 @@ import logging
 import socket
 from collections import Counter
 from http import HTTPStatus
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import redis
 from django.conf import settings
@@ -18,9 +17,11 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from redis.sentinel import Sentinel
 
 from celery_ledger.contrib.beat.due_times import late_schedules
-from celery_ledger.watch import watchdog
+from celery_ledger.watch import replication, watchdog
+from core import broker_urls
 from core.patience import leave_all
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 #: Seconds that the broker is given to answer.
 PATIENCE: Final = 0.5
 OK: Final = "ok"
+WAITING: Final = "waits for a synchronous standby"
 
 
 def alive() -> JsonResponse:
@@ -68,12 +70,15 @@ def state_of_database() -> str:
     """
     Return ``ok``; ``read-only`` if the database takes no orders; ``unreachable`` if it answers no query.
 
+    A primary that waits for a synchronous standby confirms none either, and is said to wait.
+
     A server that is read-only may have been demoted: this process leaves it, to find the one in its place.
     """
     try:
         with connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only" if connection.vendor == "postgresql" else "SELECT 1")
             [answer] = cursor.fetchone()
+        waits = replication.missing_standby()
     except (DatabaseError, InterfaceError) as error:
         logger.warning("The database does not answer: %s", error)
         return "unreachable"
@@ -81,6 +86,9 @@ def state_of_database() -> str:
         logger.warning("The database is read-only.")
         leave_all()
         return "read-only"
+    if waits:
+        logger.warning("The database confirms nothing: %s.", waits)
+        return WAITING
     return OK
 
 
@@ -94,6 +102,17 @@ def states_of_machinery() -> dict[str, str]:
     return parts
 
 
+def _reach_any(places: list[tuple[str, int]]) -> None:
+    """Raise OSError unless one of these can be reached."""
+    for place in places:
+        try:
+            with socket.create_connection(place, timeout=PATIENCE):
+                return
+        except OSError:
+            if place == places[-1]:
+                raise
+
+
 def state_of_broker() -> str:
     """Return ``ok``, or ``unreachable`` if the broker does not answer within half a second."""
     url = settings.CELERY_BROKER_URL
@@ -103,10 +122,14 @@ def state_of_broker() -> str:
                 url.replace("redis+socket://", "unix://"), socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
             ) as client:
                 client.ping()
+        elif url.startswith("sentinel"):
+            times = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+            how = {**times, **broker_urls.sentinel_options(url)}
+            known: Any = Sentinel(broker_urls.hosts(url), sentinel_kwargs=times, **how)  # type: ignore[no-untyped-call]
+            with known.master_for(settings.REDIS_MASTER) as client:
+                client.ping()
         else:
-            broker = urlsplit(url)
-            with socket.create_connection((broker.hostname or "localhost", broker.port or 5672), timeout=PATIENCE):
-                pass
+            _reach_any(broker_urls.hosts(url))
     except (redis.RedisError, OSError) as error:
         logger.warning("The broker does not answer: %s", type(error).__name__)
         return "unreachable"

@@ -2,7 +2,7 @@
 What django-axes is told about failed logins, and what somebody who is locked out is answered.
 
 Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together:
-whoever fails too often under a name is locked out under that name, from that address, until the cool-off has
+anyone who fails too often under a name is locked out under that name, from that address, until the cool-off has
 passed. Each failure after that locks out again, for twice as long, until somebody signs in or a day has gone by.
 Nobody can lock another out from elsewhere, and attempts while it is locked do not make it longer.
 """
@@ -31,7 +31,7 @@ LONGEST: Final = timedelta(days=1)
 
 
 class LockoutHandler(AxesDatabaseHandler):
-    """Axes's own, but for when failures are forgotten: a lock that has grown must not end with another's."""
+    """Axes's own, except for when failures are forgotten: a lock that has grown must not end with another's."""
 
     def clean_expired_user_attempts(self, request: Any = None, credentials: Any = None) -> int:
         return forget_old_failures()

@@ -40,6 +40,30 @@ class SpentToken(models.Model):
         return f"spent token {self.pk}"
 
 
+class SignIn(models.Model):
+    """A browser's session or a client's tokens, as its user is shown it; see :mod:`core.sign_ins`."""
+
+    class Kind(models.TextChoices):
+        SESSION = "session"
+        TOKENS = "tokens"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=7, choices=Kind)
+    name = models.CharField(max_length=80, help_text="The session's key, or the family of the tokens.")
+    proof = models.CharField(max_length=128, help_text="A digest of the password that it began with.")
+    agent = models.CharField(max_length=200, blank=True, help_text="What the client calls itself.")
+    client = models.CharField(max_length=64, help_text="The address it came from; of IPv6, the first half.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, help_text="When its tokens were last refreshed.")
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="one_sign_in_a_name")]
+
+    def __str__(self) -> str:
+        return f"sign-in {self.pk}"
+
+
 class LoginFailures(models.Model):
     """
     How often somebody failed to sign in as a user, from one client address, within an hour; see :mod:`core.failures`.
@@ -100,7 +124,7 @@ class AuditEntry(models.Model):
         PLACED = "placed"
         CANCELLED = "cancelled"
         LOGGED_IN = "logged in"
-        #: The trail of a failed login names no user: whoever it was has not shown to be one.
+        #: The trail of a failed login names no user: nobody was authenticated.
         LOGIN_FAILED = "login failed"
         #: Somebody of the staff did something in the admin.
         ADMIN = "admin"

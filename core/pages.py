@@ -2,7 +2,7 @@
 The pages of the front end: one document for all of them, which the browser's own router takes apart.
 
 It is built by Vite into ``frontend/dist`` and kept there in the repository. Its scripts and styles have hashed
-names and are served by WhiteNoise for ever; the document is asked for each time.
+names and are served by WhiteNoise and cached forever; the document is asked for each time.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-#: Where whoever looks at the API for the first time goes on.
+#: Where first-time users of the API go next.
 FIRST_STEPS: Final = {
     "documentation": "/api/docs/",
     "schema": "/api/schema/",

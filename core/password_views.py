@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 
-from core import passwords, tokens
+from core import passwords, sign_ins, tokens
 from core.mail_addresses import NoGoodLink
 from core.serializers import (
     ForgottenSerializer,
@@ -47,10 +47,18 @@ class ChangeView(APIView):
             passwords.set_new(user, wish.validated_data["new_password"])
         except passwords.WeakPassword as error:
             raise ValidationError({"new_password": error.reasons}) from None
-        if request.auth is None:
-            update_session_auth_hash(request._request, user)
-            return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(TokensSerializer(tokens.pair_for(user)).data)
+        return go_on(request, user)
+
+
+def go_on(request: Request, user: Any) -> Response:
+    """Let who asks stay signed in, when everything else has just ended: 204 to a session, new tokens to a token."""
+    if request.auth is None:
+        update_session_auth_hash(request._request, user)
+        sign_ins.note_session(request._request, user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+    pair = tokens.pair_for(user)
+    sign_ins.note_tokens(request._request, user, tokens.family_of(pair))
+    return Response(TokensSerializer(pair).data)
 
 
 class ForgottenView(APIView):

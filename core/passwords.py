@@ -30,7 +30,7 @@ class WeakPassword(Exception):  # noqa: N818 - It names what is the matter, as i
 
 def is_own(request: Request, password: str) -> bool:
     """
-    Say whether this is the password of who is signed in.
+    Return whether this is the signed-in user's password.
 
     A wrong one is a failed login: after too many of them the middleware of django-axes answers a 429, here and at
     every door.
@@ -56,6 +56,13 @@ def set_new(user: Any, password: str) -> None:
         user.set_password(password)
         user.save(update_fields=["password"])
         tasks.send_password_notice.apply_async((user.pk, uuid4().hex), priority=Priority.HIGH)
+
+
+def salt_anew(user: Any, password: str) -> None:
+    """Keep a user's password, which this is, under another salt: every session and token that there is ends."""
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
 
 
 def ask_for_link(email: str) -> None:

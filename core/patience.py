@@ -68,6 +68,12 @@ def leave_all() -> None:
             wrapper.close_at = 0.0
 
 
+def waiting_for(seconds: float) -> int:
+    """Return how many connections of this process have waited for one answer for that long."""
+    since = time.monotonic() - seconds
+    return sum(1 for line in list(_lines) if line.waits_since is not None and line.waits_since <= since)
+
+
 class SilenceWatch(threading.Thread):
     """Cuts each database connection of this process that waits ``limit`` seconds for one answer: its request fails."""
 
@@ -101,6 +107,11 @@ class Line:
         self._waits_for: int | None = None
         self._since = 0.0
         connection.execute_wrappers.append(self._count)
+
+    @property
+    def waits_since(self) -> float | None:
+        """When this connection was first seen to wait for the answer that it waits for; None: it waits for none."""
+        return None if self._waits_for is None else self._since
 
     def _count(self, execute: Callable[..., Any], *arguments: Any) -> Any:
         self.statements += 1

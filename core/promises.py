@@ -15,13 +15,13 @@ from core.models import AuditEntry
 from store.models import Order
 
 What = AuditEntry.What
-#: Orders on record twice that are named at the most.
+#: The most orders on record twice that are named.
 MOST_NAMED = 10_000
 
 
 def unrecorded_orders() -> Iterator[str]:
     """Yield a line for each order that the trail does not say is placed."""
-    return _unrecorded(Order.objects.all(), What.PLACED, "core.enqueue_placed_entry")
+    return _unrecorded(Order.objects.placed(), What.PLACED, "core.enqueue_placed_entry")
 
 
 def unrecorded_cancellations() -> Iterator[str]:

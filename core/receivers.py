@@ -14,7 +14,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from celery_ledger.context import current_actor, current_request_id
-from core import audit, failures, tasks
+from core import audit, failures, sign_ins, tasks
 from core.models import AuditEntry
 from store.models import Order
 
@@ -103,6 +103,11 @@ def record_login(sender: object, user: Any, **kwargs: Any) -> None:
     audit.write(What.LOGGED_IN, user, who=user.pk)
 
 
+def note_session(sender: object, user: Any, request: Any, **kwargs: Any) -> None:
+    """Somebody signed in, perhaps with a browser: have that session listed among theirs."""
+    sign_ins.note_session(request, user)
+
+
 def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
     """
     Somebody could not sign in: count it for the account, if there is such an account, and for the address.
@@ -135,6 +140,12 @@ def record_cancelling(sender: object, tasks: list[list[str]], reason: str, who: 
     """Tasks are cancelled, before they ran or while they did: put on record by whom and why."""
     after = {"status": "cancelled", "reason": reason}
     audit.write_in_bulk("celery_ledger.durabletask", ((id, {"status": status}, after) for id, status in tasks), who=who)
+
+
+def record_hastening(sender: object, tasks: list[list[str]], reason: str, who: int | None, **kwargs: Any) -> None:
+    """Tasks that waited for their time are run now: put on record by whom, and why if that was said."""
+    after = {"due": "now"} | ({"reason": reason} if reason else {})
+    audit.write_in_bulk("celery_ledger.durabletask", ((id, {"due": due}, after) for id, due in tasks), who=who)
 
 
 def record_queue_change(

@@ -75,7 +75,7 @@ def metrics_page() -> str:
     return "\n".join(
         [
             "# Metrics\n",
-            f"{written_by()} `/metrics` answers in Prometheus's format, to this machine or to who sends "
+            f"{written_by()} `/metrics` answers in Prometheus's format, to this machine or to clients that send "
             "`METRICS_TOKEN`. Alerts on them, and a dashboard, are in [deploy/](../../deploy/README.md). "
             "For one release, what begins with `celery_ledger_` is also said under its old name, with `shopwire_`.\n",
             _table(("metric", "type", "meaning"), sorted(rows)),

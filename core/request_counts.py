@@ -1,8 +1,8 @@
 """
 How many requests this process has begun and finished, counted without a lock.
 
-Each thread counts for itself, and whoever asks adds the threads up: a request never waits for another
-one's counting. Counted by ``RequestIDMiddleware``, which every request goes through on the thread that
+Each thread counts for itself, and the reader adds the threads up: a request never waits for another
+request's counting. Counted by ``RequestIDMiddleware``, which every request goes through on the thread that
 answers it, and not by receivers of ``request_started``: under ASGI that signal is sent asynchronously, and
 every synchronous receiver of it would cost each request a change of threads.
 """

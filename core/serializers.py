@@ -18,7 +18,8 @@ from rest_framework_simplejwt.serializers import TokenRefreshSerializer as Simpl
 from rest_framework_simplejwt.settings import api_settings
 
 from celery_ledger.models import DurableTask
-from core import tokens
+from core import sign_ins, tokens
+from core.models import SignIn
 from email_app import addresses
 from store.fields import StrictSerializer, TextField
 
@@ -101,6 +102,7 @@ class TokenObtainSerializer(StrictSerializer, TokenObtainPairSerializer):
         request.login_name = attrs[self.username_field]
         pair: dict[str, str] = super().validate(attrs)
         user_logged_in.send(sender=type(self.user), request=request, user=self.user)
+        sign_ins.note_tokens(request, self.user, tokens.family_of(pair))
         return pair
 
 
@@ -185,6 +187,7 @@ class TokenRefreshSerializer(StrictSerializer, SimpleTokenRefreshSerializer):
         if not tokens.is_of(token, user):
             raise AuthenticationFailed("The user's password has been changed.", "password_changed")
         tokens.spend(token)
+        sign_ins.note_refresh(token.get(tokens.FAMILY, ""))
         return tokens.pair_for(user, family=token.get(tokens.FAMILY, ""))
 
 
@@ -199,6 +202,24 @@ class PasswordChangeSerializer(StrictSerializer):
 
     old_password = PasswordField()
     new_password = PasswordField()
+
+
+class PasswordSerializer(StrictSerializer):
+    """The current password."""
+
+    password = PasswordField()
+
+
+class SignInSerializer(serializers.ModelSerializer[SignIn]):
+    current = serializers.SerializerMethodField(help_text="Whether this request comes from there.")
+
+    class Meta:
+        model = SignIn
+        fields = ["id", "kind", "agent", "client", "created_at", "last_used_at", "expires_at", "current"]
+        read_only_fields = fields
+
+    def get_current(self, row: SignIn) -> bool:
+        return sign_ins.is_current(row, self.context["request"])
 
 
 class ForgottenSerializer(StrictSerializer):

@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 import environ
 from kombu import Exchange, Queue
 
+from core.broker_urls import hosts, sentinel_options
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 VAR_DIR.mkdir(exist_ok=True)
@@ -75,6 +77,8 @@ def read_rate(name: str, default: str) -> tuple[int, int] | None:
 
 DEBUG = read_bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-" * 3 if DEBUG else "")
+#: Earlier ones, with which what was signed or sealed is still read.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 for name, value in (("SECRET_KEY", SECRET_KEY), ("ALLOWED_HOSTS", ALLOWED_HOSTS)):
     if not value:
@@ -105,8 +109,10 @@ INSTALLED_APPS = [
     "operations",
     "notifications",
     "messaging",
+    "retail",
     "phones",
     "webhooks",
+    "payments",
     "worker",
     "celery_ledger",
     "celery_ledger.contrib.admin",
@@ -129,8 +135,6 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "rest_framework",
 ]
-if sys.argv[1:2] == ["health"]:  # A probe, every few seconds in each container: with all apps it takes twice as much.
-    INSTALLED_APPS = ["worker", "celery_ledger", "celery_ledger.contrib.beat", "django_celery_beat"]
 MIDDLEWARE = [
     "core.request_id.RequestIDMiddleware",
     "core.problems.ProblemMiddleware",
@@ -202,6 +206,12 @@ if not re.match(r"(sqlite|postgres|postgresql)://", DATABASE_URL):
     stop("the environment variable DATABASE_URL must begin with sqlite:/// or postgres://.")
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
 database = DATABASES["default"]
+#: What PostgreSQL is to know of this process's sessions: its own settings, in milliseconds or a word.
+DATABASE_LIMITS: dict[str, int | str] = {}
+WEB_DATABASE_LIMITS: dict[str, int | str] = {"statement_timeout": 10_000, "lock_timeout": 5_000}
+#: Whether a pooler that lends sessions for a transaction at a time is in between. What is said to such a session would
+#: be heard by the next who has it: what all are to know, the role has to know; see `manage.py database_limits`.
+DATABASE_POOLED = read_bool("DATABASE_POOLED", default=False)
 asked_for = database.get("OPTIONS", {})  # By the URL: sslmode, target_session_attrs and whatever else the driver takes.
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {
@@ -209,19 +219,34 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
         # locked"; one that begins as a writer waits its turn.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        # FULL: an order that was answered 201 survives a power cut.
+        # FULL: an order that was answered 201 survives a power failure.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
     if "init_command" in asked_for:
         asked_for["init_command"] = f"{database['OPTIONS']['init_command']} {asked_for['init_command']}"
     database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}  # A file: tests have several connections.
 else:
-    # A stopped process holds its rows no longer than a task may take; then they are free for another worker.
-    limits = f"-c idle_in_transaction_session_timeout={TASK_SOFT_TIME_LIMIT}s"
-    # Among a million rows the planner would compile each short statement: 11 ms for a claim that takes 12.
-    limits += " -c jit=off"
+    DATABASE_LIMITS = {
+        # A stopped process holds its rows no longer than a task may take; then they are free for another worker.
+        "idle_in_transaction_session_timeout": TASK_SOFT_TIME_LIMIT * 1000,
+        # Among a million rows the planner would compile each short statement: 11 ms for a claim that takes 12.
+        "jit": "off",
+    }
     if SERVES_HTTP:
-        limits += " -c statement_timeout=10s -c lock_timeout=5s"
+        DATABASE_LIMITS |= WEB_DATABASE_LIMITS
+    if DATABASE_POOLED:
+        # A pooler drops the session of a client that is gone; PostgreSQL has to look, or would go on.
+        DATABASE_LIMITS["client_connection_check_interval"] = 5_000
+    # The server, too, waits for hours for a machine that is cut off, and keeps what it had locked.
+    keepalives = {
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    told = {} if DATABASE_POOLED else {**DATABASE_LIMITS, **keepalives}
+    limits = " ".join(f"-c {name}={value}" for name, value in told.items())
+    database["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLED
     database["OPTIONS"] = {
         "connect_timeout": 5,
         # A network that is cut says nothing: without these, a connection waits for hours.
@@ -229,11 +254,12 @@ else:
         "keepalives_interval": 2,  # seconds
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,  # milliseconds
-        "options": limits,
+        **({"options": limits} if limits else {}),
     }
-    if read_bool("PREPARED_STATEMENTS", default=True):  # What a connection runs again and again is planned once.
+    # What a connection runs again and again is planned once.
+    if read_bool("PREPARED_STATEMENTS", default=not DATABASE_POOLED):
         database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}
-    if "options" in asked_for:
+    if limits and "options" in asked_for:
         asked_for["options"] = f"{limits} {asked_for['options']}"
 database["OPTIONS"] |= asked_for
 #: Seconds after which the web process gives up a database that has fallen silent: longer than a statement may take.
@@ -255,10 +281,13 @@ CACHES = {
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
 broker_scheme = CELERY_BROKER_URL.partition("://")[0]
-if broker_scheme not in {"redis", "rediss", "redis+socket", "amqp", "amqps"}:
+if broker_scheme not in {"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps"}:
     stop(
-        "the environment variable CELERY_BROKER_URL (or REDIS_URL) must begin with redis://, rediss://, amqp:// or amqps://."
+        "the environment variable CELERY_BROKER_URL (or REDIS_URL) must begin with redis://, rediss://, sentinel://, "
+        "amqp:// or amqps://."
     )
+#: What Sentinels call the Redis that they watch.
+REDIS_MASTER = env.str("REDIS_MASTER", default="mymaster")
 
 #: Every queue there is. A task names one of them, in the routes or its decorator, and no other.
 CELERY_TASK_QUEUES = [
@@ -268,7 +297,7 @@ CELERY_TASK_QUEUES = [
         routing_key=name,
         queue_arguments={"x-queue-type": "quorum"} if broker_scheme.startswith("amqp") else None,
     )
-    for name in ("default", "email", "inventory", "analytics", "notifications", "scheduled")
+    for name in ("default", "email", "inventory", "analytics", "notifications", "webhooks", "scheduled")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
@@ -277,7 +306,7 @@ CELERY_TASK_ROUTES = {
     "analytics_app.tasks.*": {"queue": "analytics"},
     "notifications.tasks.*": {"queue": "notifications"},
     "phones.tasks.*": {"queue": "notifications"},
-    "webhooks.tasks.*": {"queue": "notifications"},
+    "webhooks.tasks.*": {"queue": "webhooks"},
     "celery_ledger.tasks.prune*": {"queue": "scheduled"},
     "celery.backend_cleanup": {"queue": "scheduled"},
 }
@@ -297,7 +326,6 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False  # The ledger counts the attempt and b
 CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT
 CELERY_TASK_SOFT_TIME_LIMIT = TASK_SOFT_TIME_LIMIT
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5  # seconds
-CELERY_WORKER_DISABLE_RATE_LIMITS = True  # A worker would hold other tasks back with the one; queues have limits.
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
 #: A worker's process that has grown beyond this is replaced after its task.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = read_positive("WORKER_MEMORY_MB", 400) * 1024  # KiB
@@ -315,6 +343,9 @@ if not broker_scheme.startswith("amqp"):
         "priority_steps": [0],  # Priorities are kept in the ledger, so a queue is one list.
         "global_keyprefix": "shopwire:",
     }
+if broker_scheme == "sentinel":
+    CELERY_BROKER_TRANSPORT_OPTIONS["master_name"] = REDIS_MASTER
+    CELERY_BROKER_TRANSPORT_OPTIONS["sentinel_kwargs"] = {"socket_timeout": 2, "socket_connect_timeout": 2}
 CELERY_BEAT_SCHEDULER = "celery_ledger.contrib.beat.schedule:LedgerScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
 DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
@@ -323,15 +354,25 @@ DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 #: Where web processes hear that there is something new; they also look by themselves.
 CHANNELS_URL = env.str("CHANNELS_URL", default=REDIS_URL)
-if not re.match(r"(redis|rediss|unix|redis\+socket)://", CHANNELS_URL):
-    stop("the environment variable CHANNELS_URL (or REDIS_URL) must begin with redis://, rediss:// or unix://.")
+if not re.match(r"(redis|rediss|unix|redis\+socket|sentinel)://", CHANNELS_URL):
+    stop(
+        "the environment variable CHANNELS_URL (or REDIS_URL) must begin with redis://, rediss://, sentinel:// or unix://."
+    )
+channels_address: dict[str, Any] = {"address": CHANNELS_URL.replace("redis+socket://", "unix://")}
+if CHANNELS_URL.startswith("sentinel://"):
+    channels_address = {
+        "sentinels": hosts(CHANNELS_URL),
+        "master_name": REDIS_MASTER,
+        "sentinel_kwargs": {"socket_timeout": 2, "socket_connect_timeout": 2},
+        **sentinel_options(CHANNELS_URL),
+    }
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [
                 {
-                    "address": CHANNELS_URL.replace("redis+socket://", "unix://"),
+                    **channels_address,
                     "socket_connect_timeout": 2,
                     "health_check_interval": 10,
                 }
@@ -355,7 +396,7 @@ if not FLOWER_URL.startswith(("http://", "https://")):
 
 # --- The ledger -----------------------------------------------------------------------
 
-#: How long a published task may go unheard of before it is published again, in seconds.
+#: How long a published task may stay silent before it is published again, in seconds.
 LEDGER_PUBLISHED_LEASE = read_positive("LEDGER_PUBLISHED_LEASE", 60)
 #: How long a worker's claim on a task with outside effects holds; it is renewed while it runs.
 LEDGER_RUNNING_LEASE = read_positive("LEDGER_RUNNING_LEASE", 8)
@@ -363,6 +404,9 @@ LEDGER_RUNNING_LEASE = read_positive("LEDGER_RUNNING_LEASE", 8)
 LEDGER_QUEUE_WINDOW = read_positive("LEDGER_QUEUE_WINDOW", 100)
 #: Days that succeeded and cancelled tasks are kept.
 LEDGER_RETENTION_DAYS = read_positive("LEDGER_RETENTION_DAYS", 7)
+
+#: A file that a worker or relay touches for as long as it goes round, for the probes of containers.
+LEDGER_ALIVE_FILE = env.str("LEDGER_ALIVE_FILE", default="")
 
 # --- Mail -----------------------------------------------------------------------------
 
@@ -419,22 +463,41 @@ WEBHOOK_RETENTION_DAYS = read_positive("WEBHOOK_RETENTION_DAYS", 30)
 #: For development: endpoints may be on this machine, and speak http.
 WEBHOOKS_TO_LOCALHOST = read_bool("WEBHOOKS_TO_LOCALHOST", default=False)
 
+# --- Payments -------------------------------------------------------------------------
+
+#: Where the payment provider answers. Unset, orders are placed without a payment.
+PAYMENT_URL = env.str("PAYMENT_URL", default="")
+#: What the provider knows us by, and signs its callbacks with: ``whsec_`` and base64.
+PAYMENT_SECRET = env.str("PAYMENT_SECRET", default="")
+if PAYMENT_URL and not re.match(r"https?://[^/]", PAYMENT_URL):
+    stop("the environment variable PAYMENT_URL must begin with https://.")
+if PAYMENT_URL and not re.fullmatch(r"whsec_([A-Za-z0-9+/]{4}){6,}[A-Za-z0-9+/]{0,3}={0,2}", PAYMENT_SECRET):
+    stop(
+        "the environment variable PAYMENT_SECRET must be whsec_ and at least 18 bytes in base64, if PAYMENT_URL is set."
+    )
+#: Minutes for which the stock of an order is kept while it is not paid.
+PAYMENT_MINUTES = read_positive("PAYMENT_MINUTES", 30)
+
 # --- The shop -------------------------------------------------------------------------
 
 SHOP_CURRENCY = env.str("SHOP_CURRENCY", default="GBP")
 #: Minutes within which a second order of the same lines by the same customer is flagged.
 DUPLICATE_ORDER_WINDOW = read_positive("DUPLICATE_ORDER_WINDOW", 10)
+#: Units of one product that a customer may order within 24 hours; 0: as many as there are.
+CUSTOMER_QUANTITY_LIMIT = read(env.int, "CUSTOMER_QUANTITY_LIMIT", 0)
+if CUSTOMER_QUANTITY_LIMIT < 0:
+    stop("the environment variable CUSTOMER_QUANTITY_LIMIT must be 0 or more.")
 #: Days after which a cart that nobody ordered is dropped.
 CART_LIFETIME_DAYS = read_positive("CART_LIFETIME_DAYS", 30)
-#: Days that records of mails are kept, but for those to customers about their orders, which stay.
+#: Days that records of mails are kept, except those to customers about their orders, which stay.
 MAIL_RETENTION_DAYS = read_positive("MAIL_RETENTION_DAYS", 90)
-#: Days that entries of the audit trail are kept, but for those of orders, which stay; unset, all stay. 31 at the least.
+#: Days that entries of the audit trail are kept, except those of orders, which stay; unset, all stay. At least 31.
 AUDIT_RETENTION_DAYS = read(env.int, "AUDIT_RETENTION_DAYS", 0)
 if AUDIT_RETENTION_DAYS and AUDIT_RETENTION_DAYS < 31:
     stop("the environment variable AUDIT_RETENTION_DAYS must be 31 or more, or 0 to keep all.")
 #: Days that notifications are kept once they are read.
 NOTIFICATION_RETENTION_DAYS = read_positive("NOTIFICATION_RETENTION_DAYS", 90)
-#: Days that notifications are kept at the most, read or not.
+#: Days after which notifications are deleted, read or not.
 NOTIFICATION_UNREAD_RETENTION_DAYS = read_positive("NOTIFICATION_UNREAD_RETENTION_DAYS", 365)
 
 # --- The API --------------------------------------------------------------------------
@@ -481,7 +544,7 @@ AXES_FAILURE_LIMIT = read_positive("LOGIN_FAILURE_LIMIT", 10)
 LOGIN_COOLOFF = timedelta(minutes=read_positive("LOGIN_COOLOFF_MINUTES", 15))
 AXES_COOLOFF_TIME = "core.lockout.cool_off"
 AXES_HANDLER = "core.lockout.LockoutHandler"
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or somebody could keep a shared address locked for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or somebody could keep a shared address locked forever.
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True  # The audit trail is that.
 AXES_VERBOSE = False
@@ -523,6 +586,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatus": "celery_ledger.models.DurableTask.Status",
         "WebhookStatus": "webhooks.models.WebhookDelivery.Status",
         "WebhookEvent": "webhooks.models.Event",
+        "PaymentStatus": "payments.models.Payment.Status",
+        "SignInKind": "core.models.SignIn.Kind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

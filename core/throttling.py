@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class ScopedThrottle(BaseThrottle):
     """
-    Allow a view that names a ``throttle_scope``, or several, so many requests in a window of time, per user or address.
+    Limit the requests per user or address to a view that names one ``throttle_scope`` or several.
 
     Rates are ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. One atomic
     addition a request, so that requests at once are counted each.

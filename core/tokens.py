@@ -1,12 +1,13 @@
 """
 Refresh tokens: each is good once, and gives the next one. All that follow from one signing in are a family.
 
-Promises that a token that was used gives nothing any more; that one which comes a second time, when whoever used
-it has long had the next, ends its family, for one of the two has stolen it; that signing out ends the family,
+Promises that a token that was used gives nothing any more; that a second use of one, long after the first
+returned its successor, ends its family, for one of the two has stolen it; that signing out ends the family,
 access tokens and all; and that a new password ends every token of its user, as SimpleJWT's ``CHECK_REVOKE_TOKEN``
 has it: each carries a digest of the password's.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -45,9 +46,20 @@ def pair_for(user: Any, *, family: str = "") -> dict[str, str]:
     return {"refresh": str(refresh), "access": str(refresh.access_token)}
 
 
+def family_of(pair: dict[str, str]) -> str:
+    """Return the family of tokens that were just given."""
+    return str(RefreshToken(pair["refresh"])[FAMILY])  # type: ignore[arg-type]
+
+
 def name_of_family(token: Any) -> str:
     """Return the name under which a family is spent."""
     return f"family {token.get(FAMILY) or token[api_settings.JTI_CLAIM]}"
+
+
+def ended(families: Collection[str]) -> set[str]:
+    """Return those of ``families`` that were signed out."""
+    spent = SpentToken.objects.filter(name__in=[f"family {family}" for family in families])
+    return {name.removeprefix("family ") for name in spent.values_list("name", flat=True)}
 
 
 def is_of(token: Any, user: Any) -> bool:
@@ -77,10 +89,15 @@ def spend(token: Any) -> None:
 
 def sign_out(token: Any) -> None:
     """End the family of a token. A second time it does nothing."""
+    end_family(name_of_family(token).removeprefix("family "))
+
+
+def end_family(family: str) -> None:
+    """End a family of tokens. A second time it does nothing."""
     lifetime: Any = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]
     try:
         with transaction.atomic():
-            _write(name_of_family(token), timezone.now() + lifetime)
+            _write(f"family {family}", timezone.now() + lifetime)
     except IntegrityError:
         return
 

@@ -7,10 +7,11 @@ from django.urls import include, path
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 
-from core import health, mail_addresses, pages, password_views, views
+from core import account_views, health, mail_addresses, pages, password_views, views
 from notifications import unsubscribe
 from notifications import views as notifications
 from operations.metrics import metrics
+from payments import views as payments
 
 api: list[Any] = [
     path("", pages.ApiIndexView.as_view()),
@@ -26,18 +27,25 @@ api: list[Any] = [
     path("auth/password/reset/", password_views.ForgottenView.as_view()),
     path("auth/password/reset/confirm/", password_views.ResetView.as_view()),
     path("auth/logout/", password_views.LogoutView.as_view()),
+    path("auth/sign-ins/", account_views.SignInsView.as_view()),
+    path("auth/sign-ins/<int:id>/", account_views.SignInView.as_view()),
+    path("auth/sign-out-everywhere/", account_views.EverywhereView.as_view()),
     path("schema/", extend_schema(exclude=True)(SpectacularAPIView).as_view(), name="schema"),
     path("docs/", views.DocsView.as_view(url_name="schema")),
     path("analytics/reports/", views.ReportsView.as_view()),
     path("analytics/reports/<uuid:task_id>/", views.ReportView.as_view()),
     path("analytics/", include("analytics_app.urls")),
     path("ops/", include("operations.urls")),
+    path("customers/me/export/", account_views.ExportView.as_view()),
+    path("customers/me/deletion/", account_views.DeletionView.as_view()),
     path("customers/me/phone/", include("phones.urls")),
     path("notifications/", include("notifications.urls")),
     path("push/public-key/", notifications.PublicKeyView.as_view()),
     path("save-sub/", notifications.SubscriptionView.as_view()),
     path("messages/", include("messaging.urls")),
     path("webhooks/", include("webhooks.urls")),
+    path("payments/callback/", payments.CallbackView.as_view()),
+    path("orders/<int:order_id>/payment/", payments.PaymentView.as_view()),
     path("", include("store.urls")),
 ]
 
@@ -58,6 +66,8 @@ front_end = [
         "messages",
         "account",
         "operations",
+        "operations/tasks",
+        "operations/tasks/<uuid:id>",
     )
 ]
 

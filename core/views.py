@@ -52,7 +52,7 @@ class TokenView(TokenObtainPairView):
 
 @extend_schema(summary="Stay signed in", tags=["users"], responses=TokensSerializer)
 class RefreshView(TokenRefreshView):
-    """Exchange a refresh token for new tokens, once; who sends it again later signs out whoever had the next."""
+    """Exchange a refresh token for new tokens, once; a second use revokes the tokens derived from it."""
 
     throttle_scope = "login"
 

@@ -13,7 +13,7 @@ class EmailAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
         from celery_ledger.promises import register
-        from email_app import audit, receivers
+        from email_app import promises, receivers
         from notifications.signals import deliveries_arranged
         from store.models import Order
         from store.signals import address_wished, order_cancelled, order_created
@@ -34,7 +34,7 @@ class EmailAppConfig(AppConfig):
         deliveries_arranged.connect(
             receivers.enqueue_notification_mails, dispatch_uid="email_app.enqueue_notification_mails"
         )
-        register("Every order has its confirmation mail, once.", audit.orders_without_confirmation)
-        register("Every cancelled order has its cancellation mail, once.", audit.cancelled_orders_without_mail)
-        register("Every order mail belongs to an order.", audit.mails_without_order)
-        register("A mail is marked sent exactly if it has a time of sending.", audit.mails_with_a_wrong_time)
+        register("Every order has its confirmation mail, once.", promises.orders_without_confirmation)
+        register("Every cancelled order has its cancellation mail, once.", promises.cancelled_orders_without_mail)
+        register("Every order mail belongs to an order.", promises.mails_without_order)
+        register("A mail is marked sent exactly if it has a time of sending.", promises.mails_with_a_wrong_time)

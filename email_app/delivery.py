@@ -72,7 +72,7 @@ def deliver(
     if mail.status == Status.SENT:
         return
     if mail.status == Status.FAILED or mail.recipient != recipient:
-        # A person had it replayed, after mending the cause, or the address is another by now.
+        # A person had it replayed, after fixing the cause, or the address has changed since.
         _change(mail, status=Status.PENDING, recipient=recipient, error="")
         mail.recipient = recipient
     claim = None if to_anybody else AddressClaim.objects.filter(email=recipient, user__email=recipient).first()
@@ -110,7 +110,7 @@ def release(user_id: int, *, younger_than: timedelta) -> list[EmailDelivery]:
         mails = list(waiting.order_by("pk"))
         for mail in mails:
             mail.status, mail.stand_in, mail.sent_at = Status.PENDING, False, None
-            mail.message_id = _new_message_id()  # It is another mail than the one that stood in for it.
+            mail.message_id = _new_message_id()  # It is not the mail that stood in for it.
             mail.save(update_fields=["status", "stand_in", "sent_at", "message_id"])
         return mails
 

@@ -55,15 +55,15 @@ class EmailDelivery(models.Model):
         DUPLICATE_ORDER = "duplicate_order"
         #: To managers, and to whom of the staff asks for one.
         SALES_REPORT = "sales_report"
-        #: A notification, to who wants it by mail.
+        #: A notification, for users who chose e-mail.
         NOTIFICATION = "notification"
         #: To an address that has still to be shown to be its user's.
         ADDRESS_CHECK = "address_check"
         #: To the address that a user wants to leave.
         ADDRESS_CHANGE = "address_change"
-        #: To whoever asks for a new password.
+        #: To users who request a new password.
         PASSWORD_RESET = "password_reset"  # noqa: S105 - The name of a mail.
-        #: To whoever has a new password.
+        #: To users whose password has changed.
         PASSWORD_CHANGED = "password_changed"  # noqa: S105 - As above.
 
     class Status(models.TextChoices):

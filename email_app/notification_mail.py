@@ -1,4 +1,4 @@
-"""A notification as a mail, to whoever wants its kind by mail, with a way out that needs no login."""
+"""Notifications by mail, for users who chose e-mail for their kind, with an unsubscribe link that needs no login."""
 
 from celery_ledger.errors import PermanentError
 from email_app import addresses, delivery

@@ -48,16 +48,21 @@ def compose(redis_url: str) -> dict[str, str]:
     """Return the variables of this start, and leave them in ``var/run.env``. Ports are free ones."""
     before = read_env(RUN_ENV)
     web_port = choose_port("The shop", given("PORT") or "8000", not_these=set())
+    flower_port = choose_port("Flower", given("FLOWER_PORT") or "5555", not_these={web_port})
+    catcher_port = choose_port("The catcher", given("CATCHER_PORT") or "8026", not_these={web_port, flower_port})
     values = {
         "DEBUG": given("DEBUG") or "1",
         "SECRET_KEY": given("SECRET_KEY") or before.get("SECRET_KEY") or secrets.token_urlsafe(48),
         "REDIS_URL": redis_url,
         "PORT": str(web_port),
-        "FLOWER_PORT": str(choose_port("Flower", given("FLOWER_PORT") or "5555", not_these={web_port})),
+        "FLOWER_PORT": str(flower_port),
+        "CATCHER_PORT": str(catcher_port),
         "FLOWER_BASIC_AUTH": given("FLOWER_BASIC_AUTH")
         or before.get("FLOWER_BASIC_AUTH")
         or f"flower:{secrets.token_urlsafe(12)}",
     }
+    if values["DEBUG"] == "1":  # The catcher is on this machine.
+        values["WEBHOOKS_TO_LOCALHOST"] = given("WEBHOOKS_TO_LOCALHOST") or "1"
     values |= {name: given(name) for name in PASSED_ON if given(name)}
     lines = [f"{name}='{value}'" for name, value in values.items()]
     write_private(RUN_ENV, "# Written by run.py at each start.\n" + "\n".join(lines) + "\n")
@@ -69,7 +74,7 @@ def choose_port(who: str, wanted: str, not_these: set[int]) -> int:
     Return port ``wanted``, or the next free one, said aloud.
 
     Raises:
-        SystemExit: ``wanted`` is no port.
+        SystemExit: ``wanted`` is not a port.
     """
     if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
         raise SystemExit(f"{who} was given the port {wanted!r}; a port is a whole number from 1 to 65535.")

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def say(text: str = "") -> None:
-    """Print a line now, also where the output is a pipe; nobody being there to read it is no error."""
+    """Print a line now, also where the output is a pipe; a missing reader is not an error."""
     with suppress(OSError):
         print(text, flush=True)
 
@@ -15,7 +15,7 @@ class MovingLine:
     """
     A line that is overwritten while something goes on.
 
-    Where the output is no terminal, a new line is printed instead, at most one in five seconds.
+    Where the output is not a terminal, a new line is printed instead, at most one in five seconds.
     """
 
     def __init__(self) -> None:

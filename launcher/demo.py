@@ -65,7 +65,7 @@ def place_order(port: int, pause: Callable[[float], None]) -> int:
     """
     Place an order as the demo customer and print its tasks as they end up.
 
-    ``pause`` waits so many seconds. Returns the exit code: 0 only if every effect happened in time.
+    ``pause`` waits this many seconds. Returns the exit code: 0 only if every effect happened in time.
     """
     try:
         shop = Client(port)

@@ -7,7 +7,7 @@ from typing import Final, Self, TextIO
 
 from launcher import configuration, environment
 from launcher.console import MovingLine, say
-from launcher.places import LOGS, PYTHON, VAR
+from launcher.places import CATCHER_SECRET, LOGS, PYTHON, VAR
 from launcher.supervisor import Program, Supervisor
 from launcher.valkey import Valkey
 
@@ -41,6 +41,14 @@ class Shop:
     @property
     def port(self) -> int:
         return int(self.values["PORT"])
+
+    @property
+    def _has_catcher(self) -> bool:
+        return self.values["DEBUG"] == "1"
+
+    @property
+    def _catcher_url(self) -> str:
+        return f"http://127.0.0.1:{self.values['CATCHER_PORT']}/"
 
     def start(self) -> bool:
         """Start everything, and return True once all of it answers; False if told to stop or the database refuses."""
@@ -76,8 +84,9 @@ class Shop:
             ("API", f"{base}/api/docs/"),
             ("admin", f"{base}/admin/"),
             ("Flower", f"http://127.0.0.1:{self.values['FLOWER_PORT']}/ as {self.values['FLOWER_BASIC_AUTH']}"),
+            *([("webhooks", f"{self._catcher_url} shows what was sent")] if self._has_catcher else []),
         ):
-            say(f"  {what:<8}{address}")
+            say(f"  {what:<10}{address}")
         if self.values["DEBUG"] == "1":
             say()
             for name, password, what in ACCOUNTS:
@@ -113,7 +122,10 @@ class Shop:
         started = time.monotonic()
         code, said = self.supervisor.run_once(
             "prepare",
-            [str(PYTHON), "manage.py", "seed_demo", "--migrate"],
+            [
+                *(str(PYTHON), "manage.py", "seed_demo", "--migrate"),
+                *(("--catcher", self._catcher_url, str(CATCHER_SECRET)) if self._has_catcher else ()),
+            ],
             meanwhile=lambda: line.show(f"Preparing the database ... {time.monotonic() - started:.0f} s"),
         )
         if self.supervisor.stop_asked:
@@ -139,8 +151,14 @@ class Shop:
                 (*CELERY, "worker", "-l", "INFO", "--without-gossip", "--without-mingle", "-c", "2"),
                 lambda said: " ready." in said,
             ),
+            *([self._catcher()] if self._has_catcher else []),
             Program("beat", (*CELERY, "beat", "-l", "INFO", "--pidfile="), lambda said: "beat: Starting" in said),
         ]
+
+    def _catcher(self) -> Program:
+        port = int(self.values["CATCHER_PORT"])
+        command = (str(PYTHON), "-m", "launcher.catcher", str(port), str(CATCHER_SECRET))
+        return Program("catcher", command, lambda _: answers(port, "/"))
 
     def _flower(self) -> Program:
         port = int(self.values["FLOWER_PORT"])

@@ -1,8 +1,8 @@
 """
-Keeps processes running: starts them, starts again what dies, and ends all of them in good order.
+Keeps processes running: starts them, restarts those that die, and stops all of them in order.
 
 Every process leads a group of its own, so that Ctrl-C reaches this process only and a straggler's
-children end with it. One thread does everything; whoever waits calls :meth:`Supervisor.tick`.
+children end with it. One thread does everything; callers that wait call :meth:`Supervisor.tick`.
 """
 
 import os

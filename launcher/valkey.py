@@ -1,5 +1,5 @@
 """
-The embedded broker: a Valkey server of our own, for whoever named no Redis.
+The embedded broker: a Valkey server of our own, used if no Redis is configured.
 
 It listens on the loopback address with a password, and keeps its data and its configuration, which
 holds the password, under one folder. Nothing in it is precious: the ledger in the database
@@ -37,7 +37,7 @@ class Valkey:
     A server whose port and password are remembered in ``folder``.
 
     Raises:
-        SystemExit: there is no server to be had on this machine; the sentence says what to do.
+        SystemExit: no server is available on this machine; the message says what to do.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Messages from one person to another, and who wants none from whom."""
+"""Messages from one person to another, and blocked users."""
 
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ class Message(models.Model):
     """
     One message. Written once: only ``read_at`` changes, when its receiver has read it.
 
-    Whoever saves a new one has checked that :func:`messaging.writing.may_write` allows it.
+    Before saving a new one, check that :func:`messaging.writing.may_write` allows it.
     """
 
     # The indexes begin with them.

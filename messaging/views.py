@@ -1,4 +1,4 @@
-"""Messages over HTTP: one's inbox, what one sent, and whom one blocks."""
+"""Messages over HTTP: the user's inbox, sent messages and blocked users."""
 
 from typing import Any
 

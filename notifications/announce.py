@@ -2,7 +2,7 @@
 Telling people: a row for each, all of them in one statement. Called by tasks, in their transaction.
 
 Promises that a notification with a key is written once for each reader, however often it is announced, and
-that ids grow in the order of the commits, whoever writes: a stream that goes on after an id misses nothing.
+that ids grow in the order of the commits, for all writers: a stream that goes on after an id misses nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from notifications.wakeup import ring_after_commit
 
 #: Rows that are deleted in one transaction.
 BATCH: Final = 500
-#: PostgreSQL's advisory lock of whoever writes notifications, until the end of its transaction.
+#: PostgreSQL's advisory lock of transactions that write notifications, until the end of its transaction.
 TURN_LOCK: Final = 4_915_011
 
 
@@ -41,7 +41,7 @@ def notify(
 
 
 def write(notifications: Iterable[Notification]) -> None:
-    """Write notifications in one statement, but for those whose reader has one with the same key."""
+    """Write notifications in one statement, except those whose reader has one with the same key."""
     rows = list(notifications)
     if not rows:
         return

@@ -16,7 +16,7 @@ class NotificationsConfig(AppConfig):
         from celery_ledger.signals import schedule_late
         from messaging.models import Message
         from notifications import (
-            audit,
+            promises,
             receivers,
             vapid,  # noqa: F401 - It registers its checks.
         )
@@ -43,5 +43,5 @@ class NotificationsConfig(AppConfig):
         tasks_settled.connect(receivers.hint_at_orders, dispatch_uid="notifications.hint_at_orders")
         deliveries_arranged.connect(receivers.enqueue_pushes, dispatch_uid="notifications.enqueue_pushes")
         deliveries_arranged.connect(receivers.enqueue_texts, dispatch_uid="notifications.enqueue_texts")
-        register("Every customer was told that the order is placed.", audit.untold_of_placed_orders)
-        register("Every customer was told that the order is cancelled.", audit.untold_of_cancelled_orders)
+        register("Every customer was told that the order is placed.", promises.untold_of_placed_orders)
+        register("Every customer was told that the order is cancelled.", promises.untold_of_cancelled_orders)

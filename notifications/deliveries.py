@@ -29,7 +29,7 @@ Ways = Mapping[tuple[int, str], Sequence[Channel]]
 
 
 def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
-    """Return by which channels these are to leave the shop. A push goes to who has a browser that takes it."""
+    """Return by which channels these are to leave the shop. A push goes to users who subscribed a browser."""
     user_ids = {row.user_id for row in notifications}
     subscribed = set(PushSubscription.objects.filter(user_id__in=user_ids).values_list("user_id", flat=True))
     ways = {}

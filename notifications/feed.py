@@ -42,15 +42,15 @@ Answer = TypeVar("Answer")
 PACE: Final = 2.0
 #: The table is looked at no more often, however much is heard, in seconds.
 SHORTEST_PAUSE: Final = 0.02
-#: Notifications that one query reads at the most.
+#: The most notifications that one query reads.
 PAGE: Final = 500
 #: Notifications that wait in memory for one stream; of a slower one the rest waits in the table.
 MOST_WAITING: Final = 500
 #: Orders whose news may wait to be sent; beyond that, pages learn of it when they next ask.
 MOST_ORDERS_WAITING: Final = 10_000
-#: A stream that was let in begins within so many seconds, or its place is free again.
+#: An admitted stream begins within this many seconds, or its place is free again.
 BEGINS_WITHIN: Final = 10.0
-#: After so long without anything a stream yields None, so that its connection shows that it lives; in seconds.
+#: After this many seconds without an event a stream yields None, so that its connection shows signs of life.
 HEARTBEAT: Final = 15.0
 
 
@@ -236,7 +236,7 @@ class Feed:
                     reader.cursor = event.id
                     yield event
             # Not by wait_for: until Python 3.12 it forgets that it was cancelled if the bell rings in the same moment,
-            # and the stream of a client that is gone would go on for ever.
+            # and the stream of a client that is gone would go on forever.
             try:
                 async with asyncio.timeout(HEARTBEAT):
                     await reader.rung.wait()
@@ -277,7 +277,7 @@ class Feed:
                 self._position = position
 
     async def _tell_of_orders(self) -> None:
-        """Tell whoever has a stream open that tasks of an order of theirs came to an end."""
+        """Tell users with an open stream that tasks of their orders have ended."""
         if not self._orders:
             return
         orders, self._orders = self._orders, set()
@@ -320,7 +320,7 @@ class Feed:
 
 
 async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do what does not end, and begin anew whatever ends it: no stream of the process depends on one exception."""
+    """Run an endless function, and restart it when it ends: no stream of the process depends on one exception."""
     while True:
         try:
             await work()

@@ -26,7 +26,7 @@ class Kind(models.TextChoices):
     PROMISE_BROKEN = "promise_broken"
     #: To managers: new dead letters, gathered, at most once an hour.
     DEAD_LETTERS = "dead_letters"
-    #: To an endpoint's owner, or to managers: it failed for so long that it is disabled.
+    #: To an endpoint's owner, or to managers: it has failed for days and is disabled.
     WEBHOOK_DISABLED = "webhook_disabled"
     #: Somebody wrote to them.
     MESSAGE = "message"

@@ -1,5 +1,5 @@
 """
-By which channels somebody is told of what, and when not.
+Which channels carry which notifications to a user, and when not.
 
 Promises that what was never said is as :data:`DEFAULTS` has it, for kinds that are to come as well.
 """

@@ -20,7 +20,7 @@ from notifications.models import Notification, NotificationDelivery, PushSubscri
 
 logger = logging.getLogger(__name__)
 
-#: A push service keeps it so long for a browser that is away, in seconds.
+#: How long a push service keeps it for a browser that is offline, in seconds.
 TIME_TO_LIVE: Final = 24 * 3600
 #: Push services take 4,096 bytes with all that encryption adds (RFC 8291, section 4).
 MAX_PAYLOAD: Final = 3_000  # bytes
@@ -39,7 +39,7 @@ class PushDeferredError(Exception):
 
 def subscribe(user: Any, *, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
     """Have a browser take pushes for ``user``. Whom it took them for before, it does no longer."""
-    # Who knows its secret is at that very browser; another who merely knows the address changes nothing.
+    # Knowing its secret proves access to the browser; knowing only the address changes nothing.
     PushSubscription.objects.filter(endpoint=endpoint, auth=auth).exclude(user=user).delete()
     subscription, _ = PushSubscription.objects.update_or_create(
         user=user, endpoint=endpoint, defaults={"p256dh": p256dh, "auth": auth}

@@ -59,7 +59,7 @@ def check_endpoint(endpoint: str) -> str:
     if parts.scheme != "https" or not is_plain or parts.netloc.lower() not in {host, f"{host}:443"}:
         raise NoPushServiceError("An endpoint is an address over https, without a port or a name.")
     if not any(host.endswith(known) if known.startswith(".") else host == known for known in KNOWN):
-        raise NoPushServiceError("This is no push service that is known here.")
+        raise NoPushServiceError("This push service is not supported.")
     return host
 
 

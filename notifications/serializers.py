@@ -64,7 +64,7 @@ class KeysSerializer(StrictSerializer):
         try:
             EllipticCurvePublicKey.from_encoded_point(SECP256R1(), decode(text))
         except ValueError:
-            raise serializers.ValidationError("This is no public key of the curve P-256.") from None
+            raise serializers.ValidationError("This is not a public key of the curve P-256.") from None
         return text
 
     def validate_auth(self, text: str) -> str:

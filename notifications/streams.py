@@ -1,7 +1,7 @@
 """
 The two ways on which the feed goes out: an SSE response and a WebSocket.
 
-Both begin after a cursor, both go on only for as long as whoever opened them may: every
+Both begin after a cursor, and both last only as long as the user who opened them has access: every
 :data:`RECHECK` seconds the session or token is looked at again. Nobody chooses whose notifications they get.
 """
 
@@ -46,7 +46,7 @@ def parse_cursor(text: str | None) -> int | None:
     Return the id after which a stream is to begin; None: now.
 
     Raises:
-        ValueError: it is no id.
+        ValueError: it is not an id.
     """
     if text is None:
         return None
@@ -116,8 +116,8 @@ class NotificationSocket(AsyncWebsocketConsumer):
     """
     ``/ws/notifications/``: a frame for each event. What a client sends is passed over.
 
-    News of orders come to our own pages, and to whoever asks for them with ``?events=order-tasks``: they have no
-    id, and a client of tokens alone need know of nothing but notifications.
+    News of orders go to our own pages, and to clients that ask for them with ``?events=order-tasks``: they have no
+    id, and a client with a token need only know about notifications.
     """
 
     channel_layer_alias = ""  # The feed listens, once for all sockets of the process.
@@ -172,7 +172,7 @@ class NotificationSocket(AsyncWebsocketConsumer):
                         await self.send(event.text)
                     elif self.tells_of_orders:
                         await self.send(f'{{"type":"{event.type}",{event.text[1:]}')
-        except Exception:  # Whoever listens comes back; nobody is left with a socket that has fallen silent.
+        except Exception:  # Clients reconnect; none is left with a silent socket.
             logger.exception("A stream broke off.")
             code = BROKEN_OFF
         await self.close(STOPPING if feed.is_closing else code)

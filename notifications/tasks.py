@@ -31,9 +31,9 @@ from store.money import money
 MOST_NAMED = 20
 #: How often managers are notified of dead letters, and how far back the first notification looks.
 GATHERING, LOOK_BACK = timedelta(hours=1), timedelta(days=1)
-#: A death may be committed so long after the moment that it says.
+#: A death may be committed this long after its own timestamp.
 DYING = timedelta(minutes=1)
-#: People whom one transaction tells what is announced.
+#: Users that one transaction notifies of an announcement.
 FAN_OUT = 1_000
 
 
@@ -103,8 +103,8 @@ def tell_of_dead_letters() -> int:
     """
     Tell every manager which tasks have died since they were told last, at most once an hour; return how many.
 
-    Repeatable: what they were told of once they are not told of again. One that was decided about meanwhile is not
-    spoken of.
+    Repeatable: nothing is reported twice. A dead letter that was replayed or discarded meanwhile is left
+    out.
     """
     until = clock.now() - DYING
     last = Notification.objects.filter(kind=Kind.DEAD_LETTERS).order_by("-pk").first()

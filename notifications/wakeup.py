@@ -1,5 +1,5 @@
 """
-How web processes learn at once that there is something new; called by whoever wrote it, after its commit.
+How web processes learn at once that there is something new; called by the writer, after its commit.
 
 Only a hint, over the channel layer: what is new, streams read from the table. It is sent by a thread of its
 own, so that nobody who works waits for Redis, and what was rung several times meanwhile goes out once. A
@@ -26,7 +26,7 @@ GROUP: Final = "live"
 PATIENCE: Final = 3.0
 #: Hints of one process come no closer, in seconds; what is rung meanwhile shares one.
 SHORTEST_PAUSE: Final = 0.02
-#: Orders that one hint names at the most; of more, pages learn when they next ask.
+#: The most orders that one hint names; pages learn of more when they next ask.
 MOST_ORDERS: Final = 500
 
 
@@ -35,7 +35,7 @@ def orders_of(hint: Any) -> set[int]:
     Return the ids of the orders that a hint names.
 
     Raises:
-        ValueError: it is no hint of ours. The channel layer is open to whoever reaches Redis.
+        ValueError: it is not a hint of ours. Anyone with access to Redis can write to the channel layer.
     """
     if not isinstance(hint, dict) or hint.get("type") != "news":
         raise ValueError("no news")

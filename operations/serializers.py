@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from celery_ledger.desk import dead_letters, queues
+from celery_ledger.desk import dead_letters, queues, spans
 from celery_ledger.models import Decision, DurableTask
 from celery_ledger.rows.kinds import fingerprint
 from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
@@ -12,6 +13,22 @@ from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextFie
 #: Tasks that one call decides about by their ids.
 MOST_IDS = 1_000
 MAX_REASON_LENGTH = 300
+
+
+@extend_schema_field({"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d)$"})
+class SpanField(serializers.Field[Any, Any, Any, Any]):
+    """A span of time: a number and a unit, such as 90s, 15m, 6h or 7d."""
+
+    default_error_messages = {"span": "This is a number and a unit, such as 90s, 15m, 6h or 7d."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return spans.read(data if isinstance(data, str) else "")
+        except ValueError:
+            self.fail("span")
+
+    def to_representation(self, value: Any) -> str:
+        return f"{value.total_seconds():g}s"
 
 
 class QueueSerializer(serializers.Serializer[Any]):
@@ -212,6 +229,18 @@ class SeriesSerializer(serializers.Serializer[Any]):
 class SeriesQuery(serializers.Serializer[Any]):
     minutes = serializers.IntegerField(default=60, min_value=1, max_value=1_440, help_text="How many minutes back.")
     step = serializers.ChoiceField(choices=[10, 30, 60, 300], default=30, help_text="Seconds between points.")
+
+
+class FailingSerializer(serializers.Serializer[Any]):
+    """A task that fails: none of its calls has succeeded since."""
+
+    task = serializers.CharField()
+    queue = serializers.CharField()
+    since = serializers.DateTimeField(help_text="When the first attempt failed after which none succeeded.")
+    last_at = serializers.DateTimeField(help_text="When the last attempt failed.")
+    failed = serializers.IntegerField(help_text="Attempts that failed since.")
+    error = serializers.CharField(help_text="The first line of the last error.")
+    text = serializers.CharField(help_text="All of it in a sentence.")
 
 
 class MachineryProblemSerializer(serializers.Serializer[Any]):

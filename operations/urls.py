@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from operations import views
+from operations import searching, views
 
 urlpatterns = [
     path("queues/", views.QueuesView.as_view()),
@@ -11,10 +11,14 @@ urlpatterns = [
     path("queues/<str:queue>/limits/", views.LimitsView.as_view()),
     path("series/", views.SeriesView.as_view()),
     path("problems/", views.ProblemsView.as_view()),
+    path("failing/", views.FailingView.as_view()),
     path("dead/", views.DeadView.as_view()),
     path("dead/groups/", views.GroupsView.as_view()),
     path("dead/replay/", views.ReplayManyView.as_view()),
     path("dead/discard/", views.DiscardManyView.as_view()),
+    path("tasks/", searching.TasksView.as_view()),
+    path("tasks/decide/", searching.DecideView.as_view()),
+    path("tasks/<uuid:task_id>/", searching.TaskView.as_view()),
     path("tasks/<uuid:task_id>/cancel/", views.CancelView.as_view()),
     path("tasks/<uuid:task_id>/run-now/", views.RunNowView.as_view()),
     path("decisions/", views.DecisionsView.as_view()),

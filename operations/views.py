@@ -1,5 +1,6 @@
 """``/api/ops/``: the queues and the dead letters, for staff. Every decision is in the audit trail."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from celery_ledger import clock
 from celery_ledger.desk import cancelling, dead_letters, decisions, queues
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY, STEER
 from celery_ledger.models import Decision, DurableTask
-from celery_ledger.watch import series, watchdog
+from celery_ledger.watch import failing, series, watchdog
 from operations.permissions import MayOperate
 from operations.serializers import (
     CancelSerializer,
@@ -26,6 +28,7 @@ from operations.serializers import (
     DecisionSerializer,
     DiscardManySerializer,
     EditSerializer,
+    FailingSerializer,
     GroupSerializer,
     LimitsSerializer,
     MachineryProblemSerializer,
@@ -144,6 +147,19 @@ class ProblemsView(ListAPIView[Any]):
 
     def get_queryset(self) -> Any:
         return watchdog.problems()
+
+
+@extend_schema(tags=["operations"], summary="List failing tasks")
+class FailingView(ListAPIView[Any]):
+    """Tasks that fail now and have not succeeded since they began to; a task is here from its first failure on."""
+
+    permission_classes = [MayOperate]
+    serializer_class = FailingSerializer
+    filter_backends = []
+
+    def get_queryset(self) -> Any:
+        now = clock.now()
+        return [{**asdict(each), "text": each.in_words(now)} for each in failing.failing()]
 
 
 class DeadQuery(serializers.Serializer[Any]):

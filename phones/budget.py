@@ -1,7 +1,7 @@
 """
 How many SMS go out: to a number, at the wish of an address, and in all.
 
-Every SMS costs, and some earn a share of what they cost: whoever has many sent must meet an end. What was
+Every SMS costs, and some attackers earn a share of the cost, so the number must be limited. What was
 granted are rows, counted and written under one lock of the database: however many ask at once, in however
 many processes, no more go out than a budget has.
 """
@@ -19,7 +19,7 @@ from phones.models import SmsGrant
 
 logger = logging.getLogger(__name__)
 
-#: PostgreSQL's advisory lock of whoever is granted an SMS, until the end of its transaction.
+#: PostgreSQL's advisory lock for granting an SMS, until the end of its transaction.
 GRANT_LOCK: Final = 0x5350_534D_53
 #: SMS to one number in a day, of all kinds.
 A_NUMBER_A_DAY: Final = 20

@@ -1,7 +1,7 @@
 """
 Telephone numbers as networks write them (E.164), and which of them an SMS may go to.
 
-The shop takes a number as its customer types it. An SMS goes only where one may be paid for: a number that
+The shop takes a number as its customer types it. An SMS goes only to numbers that it may be paid for: a number that
 exists, of a kind that people have, in a country of ``SMS_COUNTRIES``; a number without a country's prefix is
 taken for one of the first of them.
 """
@@ -12,7 +12,7 @@ import phonenumbers
 from django.conf import settings
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
-#: What people have. Premium, shared-cost and personal numbers are what somebody earns by who dials them.
+#: What people have. Premium, shared-cost and personal numbers earn their owner money when dialled.
 SERVED_TYPES: Final = frozenset(
     {
         PhoneNumberType.MOBILE,

@@ -30,7 +30,7 @@ def enqueue_code(sender: object, instance: Customer, **kwargs: Any) -> None:
     old = vars(instance).pop("_old_phone", None)
     if old is None or not instance.phone or e164(old) == e164(instance.phone):
         return
-    with transaction.atomic(), suppress(verification.NoPhone):  # Also one that is not served: it is kept, and told of.
+    with transaction.atomic(), suppress(verification.NoPhone):  # An unserved number is kept too.
         try:
             code = verification.make_code(instance)
         except verification.TooManyCodes:

@@ -1,8 +1,8 @@
 """
-Sending an SMS: to a console, into a file, or over HTTP to whoever does it for the shop.
+Sending an SMS: to a console, into a file, or over HTTP to an SMS gateway.
 
 ``SMS_URL`` says which, by its scheme; ``SMS_SENDERS`` maps schemes to classes, and another way of sending
-is another class there. Promises that a message that raised nothing was taken, that every call ends, and
+is one more class there. Promises that a message that raised nothing was taken, that every call ends, and
 that no error carries a number or a text.
 """
 

@@ -1,4 +1,4 @@
-"""The addresses of one's own number, below ``/api/customers/me/phone/``."""
+"""The URLs of the user's own number, below ``/api/customers/me/phone/``."""
 
 from django.urls import path
 

@@ -67,7 +67,7 @@ def make_code(customer: Customer) -> PhoneVerification:
     Return a new code for the customer's number, which has still to be sent.
 
     Raises:
-        NoPhone: there is no number, or it is verified.
+        NoPhone: there is not a number, or it is verified.
         NotServed: the number is none that an SMS may go to.
         TooManyCodes: the customer, the number, the address that asks, or the shop had enough of them.
     """

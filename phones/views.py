@@ -22,7 +22,7 @@ from store.serializers import NothingSerializer
 
 
 class NothingToVerify(Refusal):
-    """There is no number, or it is verified."""
+    """There is not a number, or it is verified."""
 
     problem = "nothing-to-verify"
     default_detail = "No phone number to verify. Add one to your profile first."
@@ -69,7 +69,7 @@ class CodeView(APIView):
         responses={202: PhoneSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Have another code sent to one's number. At most five go out in an hour, fewer where many ask."""
+        """Send a new code to the user's number. At most five are sent in an hour, fewer under high demand."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         customer = customer_of(request.user)
         try:

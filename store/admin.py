@@ -6,6 +6,7 @@ the same way as the API, with all that follows. A listener that has something to
 adds an inline of its own to ``OrderAdmin.inlines``.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -39,7 +40,7 @@ from store.models import (
 )
 from store.read_only import ReadOnly
 from store.refusals import NotCancellable
-from store.shipping import ship_orders
+from store.shipping import deliver_orders, ship_orders
 
 #: Orders that a page asks about by name.
 MOST_SHOWN = 20
@@ -194,7 +195,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     search_help_text = "An order's number, or a part of the customer's name or address."
     fields = ["customer", "status", "total", "currency", "placed_at", "duplicate", "cart_id", "tasks"]
     inlines = [OrderItemInline, StockMovementInline]
-    actions = ["ship", "cancel"]
+    actions = ["ship", "deliver", "cancel"]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Whether this person may ship and cancel: the model's change permission."""
@@ -203,12 +204,22 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     @admin.action(description="Mark as shipped", permissions=["decide"])
     def ship(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """Mark the chosen orders that stand as shipped: they can no longer be cancelled."""
-        chosen, shipped = list(queryset.values_list("pk", flat=True)), 0
+        self._move(request, queryset, ship_orders, "marked as shipped")
+
+    @admin.action(description="Mark as delivered", permissions=["decide"])
+    def deliver(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """Mark the chosen orders that were shipped as delivered."""
+        self._move(request, queryset, deliver_orders, "marked as delivered")
+
+    def _move(
+        self, request: HttpRequest, queryset: QuerySet[Order], move: Callable[[list[int]], list[Order]], what: str
+    ) -> None:
+        chosen, moved = list(queryset.values_list("pk", flat=True)), 0
         for start in range(0, len(chosen), PORTION):
-            for order in persist(partial(ship_orders, chosen[start : start + PORTION])):
+            for order in persist(partial(move, chosen[start : start + PORTION])):
                 self.log_change(request, order, [{"changed": {"fields": ["Status"]}}])
-                shipped += 1
-        self._tell(request, shipped, len(chosen), "marked as shipped")
+                moved += 1
+        self._tell(request, moved, len(chosen), what)
 
     @admin.action(description="Cancel orders", permissions=["decide"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:

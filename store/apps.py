@@ -11,7 +11,7 @@ class StoreConfig(AppConfig):
     def ready(self) -> None:
         """Connect the shop's own receivers and have its promises checked."""
         from celery_ledger.promises import register
-        from store import audit, receivers
+        from store import promises, receivers
         from store.models import Customer, Order, Product, Stock
         from store.signals import order_created, product_price_changed
 
@@ -29,8 +29,8 @@ class StoreConfig(AppConfig):
         product_price_changed.connect(receivers.log_price_change, dispatch_uid="store.log_price_change")
         order_created.connect(receivers.enqueue_inventory_update, dispatch_uid="store.enqueue_inventory_update")
 
-        register("Of every product, as much is on hand as is reserved, or more.", audit.uncovered_stock)
-        register("As much of every product is reserved as unsettled orders ask for.", audit.stray_reservations)
-        register("Every placed order has its stock settled, once.", audit.unsettled_lines)
-        register("Every cancelled order has its stock back, once.", audit.unreturned_lines)
-        register("The total of every order is the sum of its lines.", audit.wrong_totals)
+        register("Of every product, as much is on hand as is reserved, or more.", promises.uncovered_stock)
+        register("As much of every product is reserved as unsettled orders ask for.", promises.stray_reservations)
+        register("Every placed order has its stock settled, once.", promises.unsettled_lines)
+        register("Every cancelled order has its stock back, once.", promises.unreturned_lines)
+        register("The total of every order is the sum of its lines.", promises.wrong_totals)

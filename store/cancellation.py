@@ -5,13 +5,14 @@ from django.db.models import QuerySet
 
 from store import inventory
 from store.models import Order
+from store.placing import let_go
 from store.refusals import NotCancellable
 from store.signals import order_cancelled
 
 
 def cancel_order(order_id: int, *, among: QuerySet[Order]) -> Order:
     """
-    Cancel an order of ``among`` and give its stock back.
+    Cancel an order of ``among`` and give its stock back. One that waits for its payment expires.
 
     The order's row is locked first, as ``update_inventory`` does: whichever comes second sees what the
     first has done, so stock comes back once, settled or not.
@@ -22,6 +23,10 @@ def cancel_order(order_id: int, *, among: QuerySet[Order]) -> Order:
     """
     with transaction.atomic():
         order = among.select_for_update(of=("self",), no_key=True).get(pk=order_id)
+        if order.status == Order.Status.UNPAID:  # It was never announced as placed.
+            let_go(order.pk)
+            order.refresh_from_db()
+            return order
         if order.status != Order.Status.PLACED:
             raise NotCancellable(f"This order is {order.status} and can no longer be cancelled.")
         inventory.give_back(order.pk)

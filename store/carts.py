@@ -1,7 +1,7 @@
 """
 What goes into a cart and comes out of it.
 
-Whoever changes a cart holds its row until the change is committed. So does the checkout, by removing
+Every change of a cart holds its row until the change is committed. So does the checkout, by removing
 it: a line is in the order or its change is refused, never lost between the two.
 """
 
@@ -87,7 +87,7 @@ def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
 
 def claim_cart(cart_id: UUID, customer: Customer, *, among: QuerySet[Cart]) -> None:
     """
-    Make a cart the customer's own, so that from now on nobody else can use it. Claiming one's own changes nothing.
+    Assign a cart to the customer, so that nobody else can use it. Claiming it again changes nothing.
 
     Raises:
         Cart.DoesNotExist: there is no such cart.
@@ -108,7 +108,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
 
 
 def drop_unused(*, older_than: timedelta) -> Iterator[int]:
-    """Throw away nobody's empty carts of longer ago in the same way: strangers make them without end."""
+    """Delete old, empty carts without a customer in the same way: anonymous clients can make them without end."""
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than, customer=None, items=None))
 
 

@@ -9,20 +9,36 @@ and building them by the ORM took four times as long as running them.
 """
 
 import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connection
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Sum
+from django.utils import timezone
 
+from celery_ledger.faults import crash_point
 from store import inventory
-from store.models import Customer, Order
+from store.models import Customer, Order, OrderItem
 
 #: Totals that the column can hold: 18 digits, two of them decimals.
 MAX_TOTAL: Final = Decimal(10) ** 16
+#: Within which a customer's orders of a product count together towards ``CUSTOMER_QUANTITY_LIMIT``.
+LIMIT_PERIOD: Final = timedelta(hours=24)
 CENT: Final = Decimal("0.01")
+
+
+@contextmanager
+def one_transaction() -> Iterator[None]:
+    """Hold all of a checkout in one transaction: committed at the end of the block, rolled back by an error."""
+    with transaction.atomic():
+        yield
+        crash_point("checkout.before_commit")
+    crash_point("checkout.after_commit")
 
 
 class CartNotFound(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
@@ -31,6 +47,14 @@ class CartNotFound(Exception):  # noqa: N818 - It names what is the matter, as i
 
 class CartNotOrderable(Exception):  # noqa: N818 - As above.
     """The cart is there, but no order can be made of it; the message says why."""
+
+
+class TooMany(Exception):  # noqa: N818 - As above.
+    """A customer would have more of some products than one may: ``products``, each with how many are left to them."""
+
+    def __init__(self, products: dict[int, int]) -> None:
+        super().__init__(f"too many of products {sorted(products)}")
+        self.products = products
 
 
 class Line(NamedTuple):
@@ -49,8 +73,8 @@ def take_cart(cart_id: UUID, customer: Customer) -> list[Line]:
     """
     Remove the cart and return its lines, in its order and at the catalogue's prices.
 
-    Removing its row locks the cart: whoever checks it out at the same time waits here, and then finds
-    it gone. Whoever changes its lines holds the same lock, so no line is lost or added unseen.
+    Removing its row locks the cart: a concurrent checkout waits here, and then finds it gone. Changes of its
+    lines hold the same lock, so no line is lost or added unseen.
 
     Raises:
         CartNotFound: it is unknown, gone, or another customer's.
@@ -96,12 +120,15 @@ _TAKE_LINES: Final = {
 }
 
 
-def write_order(lines: Sequence[Line], *, cart_id: UUID, customer: Customer) -> Order:
+def write_order(
+    lines: Sequence[Line], *, cart_id: UUID, customer: Customer, status: str = Order.Status.PLACED
+) -> Order:
     """
     Reserve the stock of ``lines`` and write their order.
 
     Raises:
         inventory.NotEnoughStock: names each product that falls short.
+        TooMany: the customer would have more of a product than ``CUSTOMER_QUANTITY_LIMIT`` within a day.
         CartNotOrderable: the products are priced in several currencies, or cost more than can be written.
     """
     total = sum((line.quantity * line.unit_price for line in lines), start=Decimal(0))
@@ -111,6 +138,8 @@ def write_order(lines: Sequence[Line], *, cart_id: UUID, customer: Customer) -> 
     if others:
         raise CartNotOrderable("The products are priced in different currencies; order them apart.")
     left = inventory.reserve({line.product_id: line.quantity for line in lines})
+    if settings.CUSTOMER_QUANTITY_LIMIT:
+        _keep_within_limit(lines, customer, int(settings.CUSTOMER_QUANTITY_LIMIT))
     low = [
         line.product_id
         for line in lines
@@ -121,7 +150,12 @@ def write_order(lines: Sequence[Line], *, cart_id: UUID, customer: Customer) -> 
     if low:
         inventory.announce_low(low)
     order = Order.objects.create(
-        customer=customer, cart_id=cart_id, fingerprint=fingerprint(lines), total=total, currency=currency
+        customer=customer,
+        cart_id=cart_id,
+        status=status,
+        fingerprint=fingerprint(lines),
+        total=total,
+        currency=currency,
     )
     parameters: list[Any] = []
     for line in lines:
@@ -129,6 +163,18 @@ def write_order(lines: Sequence[Line], *, cart_id: UUID, customer: Customer) -> 
     with connection.cursor() as cursor:
         cursor.execute(_WRITE_LINES + ", ".join(["(%s, %s, %s, %s)"] * len(lines)), parameters)
     return order
+
+
+def _keep_within_limit(lines: Sequence[Line], customer: Customer, limit: int) -> None:
+    """Refuse what is too many. Two orders of one product wait for each other at its stock, which is held by now."""
+    since = timezone.now() - LIMIT_PERIOD
+    recent = OrderItem.objects.filter(
+        order__customer=customer, order__placed_at__gte=since, product__in=[line.product_id for line in lines]
+    ).exclude(order__status__in=[Order.Status.CANCELLED, Order.Status.EXPIRED])
+    had = dict(recent.order_by().values_list("product").annotate(n=Sum("quantity")))
+    left = {line.product_id: max(0, limit - had.get(line.product_id, 0)) for line in lines}
+    if over := {line.product_id: left[line.product_id] for line in lines if line.quantity > left[line.product_id]}:
+        raise TooMany(over)
 
 
 _WRITE_LINES: Final = "INSERT INTO store_orderitem (order_id, product_id, quantity, unit_price) VALUES "

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 #: Deadlock victim and serialization failure: SQLSTATEs that ask for the transaction to be run again.
 WORTH_RETRYING: Final = frozenset({"40P01", "40001"})
-#: How often a transaction is begun at the most.
+#: The most times a transaction is begun.
 ATTEMPTS: Final = 3
 
 

@@ -12,7 +12,7 @@ from store.fields import MAX_ID
 from store.models import Product
 
 MAX_SEARCH_LENGTH = 200
-#: Each word is looked for in every title and SKU: of a hundred, twenty strangers could keep a database busy.
+#: Each word is looked for in every title and SKU: with a hundred, twenty clients could keep a database busy.
 MAX_SEARCH_WORDS = 12
 
 

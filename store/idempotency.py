@@ -110,7 +110,7 @@ def _look_up(request: NamedRequest) -> tuple[bool, bool]:
     """
     Return whether the key has a row, and whether this transaction holds the key from now on.
 
-    PostgreSQL: a lock that is tried, not waited for. It is let go after the commit is visible, but the
+    PostgreSQL: a lock that is tried, not waited for. It is released after the commit is visible, but the
     row is looked up in the same statement, a moment earlier; what slips between the two is stopped by
     the unique constraint. SQLite: one transaction writes at a time, so the key is always ours.
     """

@@ -85,9 +85,9 @@ def settle(order_ids: list[int]) -> int:
     Turn the promises made to these orders into goods that have left; return the number of lines.
 
     Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
-    are passed over, so settling twice is settling once. Lock the orders first, and commit next: whoever falls
-    silent with the stock locked is ended by the server after a few seconds. Sends ``orders_settled``, before any stock
-    is locked.
+    are passed over, so settling twice is settling once. Lock the orders first, and commit next: a worker that
+    hangs with the stock locked is disconnected by the server after a few seconds. Sends ``orders_settled``, before
+    any stock is locked.
     """
     if not order_ids:
         return 0
@@ -98,7 +98,7 @@ def settle(order_ids: list[int]) -> int:
             SELECT line.product_id, line.order_id, -line.quantity, 'sale', %s
             FROM store_orderitem AS line
             JOIN store_order AS placed ON placed.id = line.order_id
-            WHERE line.order_id IN ({_places(order_ids)}) AND placed.status <> 'cancelled'
+            WHERE line.order_id IN ({_places(order_ids)}) AND placed.status NOT IN ('cancelled', 'unpaid', 'expired')
             ORDER BY line.id
             ON CONFLICT (order_id, product_id, reason) DO NOTHING
             RETURNING order_id, product_id, -quantity
@@ -162,7 +162,7 @@ _STATEMENTS: Final = {
 }
 
 
-#: A worker that is stopped with the stock of a batch in its hands has its session ended by the server after so long,
+#: A worker that is stopped with the stock of a batch in its hands has its session ended by the server after this time,
 #: less than a checkout waits for a row. Only for a transaction that does nothing else: a receiver may take longer.
 _FALLS_SILENT_FOR: Final = ", (SELECT set_config('idle_in_transaction_session_timeout', '4s', true)) AS patience"
 

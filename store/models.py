@@ -217,6 +217,10 @@ class CartItem(models.Model):
 class OrderQuerySet(models.QuerySet["Order"]):
     """Orders."""
 
+    def placed(self) -> "OrderQuerySet":
+        """Return the orders that were announced as placed, whatever became of them since."""
+        return self.exclude(status__in=[Order.Status.UNPAID, Order.Status.EXPIRED])
+
     def visible_to(self, user: Any) -> "OrderQuerySet":
         """Return the orders that a signed-in user may see: all for staff, else the user's own."""
         return self if user.is_staff else self.filter(customer__user=user)
@@ -242,7 +246,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Return each order's id with those of its first line and its ``count``-th; it has as many."""
         lines = OrderItem.objects.filter(order=OuterRef("pk")).order_by()
         first = lines.values("order").annotate(n=models.Min("pk")).values("n")
-        # By a sum, or PostgreSQL may walk through all orders' lines by id instead of sorting this one's.
+        # By a sum, or PostgreSQL may walk through all orders' lines by id instead of sorting the lines of this order.
         last = lines.order_by(F("pk") + 0).values("pk")[count - 1 : count]
         return self.order_by().values_list("pk", Subquery(first), Subquery(last))
 
@@ -251,13 +255,18 @@ class Order(models.Model):
     """
     A customer's purchase, written in one transaction with everything that must follow from it.
 
-    ``cart_id`` is the cart it was made of, which no longer exists: one order a cart, for ever.
+    ``cart_id`` is the cart it was made of, which no longer exists: one order per cart, forever.
     """
 
     class Status(models.TextChoices):
+        #: Its stock is kept for it until it is paid, or let go. Only in a shop that takes payments.
+        UNPAID = "unpaid"
         PLACED = "placed"
         SHIPPED = "shipped"
+        DELIVERED = "delivered"
         CANCELLED = "cancelled"
+        #: It was never placed: it was not paid in time, or taken back before.
+        EXPIRED = "expired"
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orders", db_index=False)
     cart_id = models.UUIDField(unique=True, editable=False)

@@ -45,6 +45,20 @@ class OutOfStock(Refusal):
         ]
 
 
+class QuantityLimited(Refusal):
+    """A customer would have more of some products than one customer may within a day."""
+
+    problem = "quantity-limited"
+    default_detail = "This is more of a product than one customer can order within a day. Nothing was ordered."
+
+    def __init__(self, products: dict[int, int]) -> None:
+        super().__init__()
+        self.errors = [
+            {"pointer": "/cart_id", "detail": f"Product {id}: {left} more can be ordered today.", "product": id}
+            for id, left in sorted(products.items())
+        ]
+
+
 class KeyInUse(Refusal):
     """A request under this idempotency key is being answered at this moment."""
 

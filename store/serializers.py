@@ -8,6 +8,7 @@ from typing import Any, Final
 from unicodedata import category
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, transaction
@@ -17,7 +18,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.exceptions import NotFound, ParseError, Throttled
 
-from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask
 from store import checkout, idempotency, inventory
 from store.checkout import Line
@@ -25,11 +25,11 @@ from store.customers import AddressTaken, TooManyAddresses, customer_of
 from store.fields import IdField, QuantityField, StrictSerializer, StrictUUIDField, TextField
 from store.idempotency import Answer, NamedRequest
 from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product
-from store.refusals import OutOfStock
-from store.signals import address_wished, order_created
+from store.refusals import OutOfStock, QuantityLimited
+from store.signals import address_wished, order_created, order_reserved
 from store.story import label_of, trouble_of
 
-#: Of an order in a list, so many lines are shown: a page of a hundred orders stays below a megabyte.
+#: The most lines of an order that a list shows: a page of a hundred orders stays below a megabyte.
 LINES_IN_LIST: Final = 30
 #: Empty, or what a telephone can dial.
 PHONE = r"^(\+?[0-9][0-9 ()./-]{4,30})?\Z"
@@ -57,7 +57,7 @@ def no_address(text: str) -> None:
 def of_a_person_alive(day: date) -> None:
     """Refuse days that nobody who shops here was born on."""
     if not date(1900, 1, 1) <= day <= timezone.now().date():
-        raise serializers.ValidationError("This is no birth date of a customer.")
+        raise serializers.ValidationError("Enter a valid date of birth.")
 
 
 @extend_schema_field({"type": "string", "maxLength": 150, "pattern": NAME})
@@ -77,7 +77,7 @@ class PhoneField(TextField):
 
 
 class CustomerSerializer(StrictSerializer):
-    """One's own profile, with what the user has of it."""
+    """The user's own profile."""
 
     id = serializers.IntegerField(read_only=True)
     username = serializers.CharField(source="user.username", read_only=True)
@@ -298,7 +298,7 @@ def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
 
 
 def represent(order: Order, lines: Iterable[Line]) -> dict[str, Any]:
-    """Return an order as a client is told of it."""
+    """Return an order as clients see it."""
     return {
         "id": order.pk,
         "status": str(order.status),
@@ -334,34 +334,37 @@ class CreateOrderSerializer(StrictSerializer):
             NotFound: there is no such cart for this customer.
             ValidationError: the cart is empty, or cannot be one order.
             OutOfStock: names each product that falls short.
+            QuantityLimited: names each product of which one customer cannot have as many.
             ParseError: the idempotency key is malformed.
             KeyInUse, KeyReused: what the idempotency key says.
         """
         named = self._named_request()
         customer = customer_of(self.context["request"].user)
-        with transaction.atomic():
+        with checkout.one_transaction():
             answer = idempotency.recall(named) if named else None
             if answer is None:
                 answer = self._place_order(self.validated_data["cart_id"], customer)
                 if named:
                     idempotency.remember(named, answer)
-            crash_point("checkout.before_commit")
-        crash_point("checkout.after_commit")
         return answer
 
     def _place_order(self, cart_id: UUID, customer: Customer) -> Answer:
         try:
             lines = checkout.take_cart(cart_id, customer)
-            order = checkout.write_order(lines, cart_id=cart_id, customer=customer)
+            status_of_new = Order.Status.UNPAID if settings.PAYMENT_URL else Order.Status.PLACED
+            order = checkout.write_order(lines, cart_id=cart_id, customer=customer, status=status_of_new)
         except checkout.CartNotFound:
             return self._answer_again(cart_id, customer)
         except checkout.CartNotOrderable as error:
             raise serializers.ValidationError({"cart_id": [str(error)]}) from error
+        except checkout.TooMany as error:
+            raise QuantityLimited(error.products) from error
         except inventory.NotEnoughStock as error:
             raise OutOfStock(error) from error
-        order_created.send_robust(sender=Order, order=order)
+        happened = order_reserved if order.status == Order.Status.UNPAID else order_created
+        happened.send_robust(sender=Order, order=order)
         if transaction.get_rollback():
-            raise transaction.TransactionManagementError("A receiver of order_created spoiled the transaction.")
+            raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
         return Answer(status.HTTP_201_CREATED, represent(order, lines))
 
     def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:

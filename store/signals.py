@@ -16,6 +16,16 @@ it again, alone, by a durable task, so receivers must be repeatable.
 A receiver enqueues and returns. It must not call the broker, the mail server or the network.
 """
 
+order_reserved = DurableSignal("store.order_reserved")
+"""
+Sent once for every order that waits for its payment, inside the transaction that stores it and keeps its stock.
+
+Arguments: ``order``, a :class:`store.models.Order` whose status is ``unpaid``.
+
+Not sent in a shop that takes no payments (``PAYMENT_URL``). ``order_created`` follows when the order is paid. Receivers
+must be repeatable, as for ``order_created``.
+"""
+
 order_cancelled = DurableSignal("store.order_cancelled")
 """
 Sent once for every order that is cancelled, inside the transaction that cancels it.
@@ -80,6 +90,6 @@ Sent when a customer asks for another mail address, inside the transaction that 
 
 Arguments: ``user``; ``email``, the address that is wished for.
 
-An ordinary signal: whoever answers for addresses changes the user's, or asks first whether it is the user's, and
+An ordinary signal: the receiver in charge of addresses changes the user's, or asks first whether it is the user's, and
 raises :class:`store.customers.AddressTaken` or :class:`store.customers.TooManyAddresses`, which refuses the request.
 """

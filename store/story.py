@@ -1,4 +1,4 @@
-"""What is told of a task that an order set in motion: in its own words, and to customers without what is internal."""
+"""How a task of an order is described: in its own words, and to customers without internal details."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ def label_of(name: str) -> str:
 
 
 def trouble_of(task: DurableTask) -> str:
-    """Return what a task's last error means to a customer; nothing where it was mended or is past."""
+    """Return what a task's last error means to a customer; nothing if it has been resolved."""
     if not task.last_error:
         return ""
     if task.status == DurableTask.Status.DEAD:

@@ -22,7 +22,7 @@ def update_inventory(order_ids: list[int]) -> None:
     Settle the stock that these orders reserved: the goods have left.
 
     Effect: ``on_hand`` and ``reserved`` go down, one ``sale`` movement a line; the key is order and
-    product. A second delivery finds the movements and changes nothing; so it does with cancelled
+    product. A second delivery finds the movements and changes nothing, and the same holds for cancelled
     orders, whose rows are locked first, because a cancellation may be under way.
     """
     locked = Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id")

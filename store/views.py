@@ -1,4 +1,4 @@
-"""The shop's API: catalogue, carts, orders and one's own profile."""
+"""The shop's API: catalogue, carts, orders and the user's own profile."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -65,7 +65,7 @@ CATALOGUE_AGE: Final = 10
 
 PRICE = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}
 SPACES = r"\s\x1c-\x1f\x85"
-#: So many words and no more, without a NUL.
+#: At most this many words, without a NUL.
 WORDS = rf"^[^\x00{SPACES}]*([{SPACES}]+[^\x00{SPACES}]+){{0,{MAX_SEARCH_WORDS - 1}}}[{SPACES}]*$"
 #: The filters as the document tells them; store/filters.py holds clients to it.
 CATALOGUE_FILTERS = [
@@ -139,10 +139,10 @@ class CollectionViewSet(CatalogueViewSet):
 
 
 class CartAPIView(APIView):
-    """A cart is used by whoever knows its id; one that was made by a customer, by that customer alone."""
+    """An anonymous cart can be used by anyone who knows its id; a customer's cart by that customer alone."""
 
     permission_classes = [AllowAny]
-    #: By which limits whoever is not signed in is held back from writing here, and by which a customer is.
+    #: The limits on writing here: for anonymous clients, and for customers.
     limits_of_strangers: tuple[str, ...] = ()
     limits_of_customers: tuple[str, ...] = ()
 

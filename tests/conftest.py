@@ -22,6 +22,17 @@ hypothesis.settings.load_profile("busy")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+@pytest.fixture(autouse=True)
+def nothing_learned(monkeypatch):
+    """What other tests let this process learn of tasks is forgotten, and written down on demand alone."""
+    from celery_ledger.rows import paces
+    from celery_ledger.work import slices
+
+    paces._noted.clear()
+    monkeypatch.setattr(paces, "_next_flush", math.inf)
+    monkeypatch.setattr(slices, "company", paces.Company())
+
+
 def pytest_collection_modifyitems(config, items):
     from django.conf import settings
 
@@ -32,11 +43,7 @@ def pytest_collection_modifyitems(config, items):
         for mark in item.iter_markers("fault"):
             item.extra_keyword_matches.update(mark.args)  # So that -k F23 finds it, wherever it stands.
     on_postgresql = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
-    if not asks_for_faults(config):
-        leave_out(config, items, "slow_fault")
-        whole_suite = all(Path(path).name == "tests" for path in config.args)
-        if whole_suite and not on_postgresql:
-            leave_out(config, items, "once")
+    leave_out_what_nobody_asked_for(config, items, on_postgresql=on_postgresql)
     if not on_postgresql:
         for item in items:
             if item.get_closest_marker("postgresql"):
@@ -52,6 +59,17 @@ def spread(items):
         group = [item for item in items if waits == ("machine" in item.fixturenames or "e2e" in item.path.parts)]
         rank.update({item: share * index / len(group) for index, item in enumerate(group)})
     items.sort(key=rank.__getitem__)
+
+
+def leave_out_what_nobody_asked_for(config, items, *, on_postgresql):
+    if "drill" not in config.option.markexpr:
+        leave_out(config, items, "drill")
+    if asks_for_faults(config):
+        return
+    leave_out(config, items, "slow_fault")
+    whole_suite = all(Path(path).name == "tests" for path in config.args)
+    if whole_suite and not on_postgresql:
+        leave_out(config, items, "once")
 
 
 def leave_out(config, items, marker):

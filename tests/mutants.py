@@ -33,8 +33,8 @@ MUTANTS = [
     Mutant(
         "lock",
         "celery_ledger/rows/sql.py",
-        "ORDER BY id FOR UPDATE SKIP LOCKED\n        ))\n        RETURNING id, name, args",
-        "ORDER BY id\n        ))\n        RETURNING id, name, args",
+        "ORDER BY id FOR UPDATE SKIP LOCKED\n    ))\n    RETURNING id, name, args",
+        "ORDER BY id\n    ))\n    RETURNING id, name, args",
         "tests/integration/test_consuming.py::TestDelivery::test_a_row_held_by_another_worker_is_passed_over",
     ),
     Mutant(
@@ -96,8 +96,8 @@ MUTANTS = [
     Mutant(
         "expiry",
         "celery_ledger/rows/sql.py",
-        "              AND (expires_at IS NULL OR expires_at > statement_timestamp())\n",
-        "",
+        "lapses <= %(most_lapses)s\n          AND (expires_at IS NULL OR expires_at > statement_timestamp())\n",
+        "lapses <= %(most_lapses)s\n",
         "tests/integration/test_celery_habits.py::TestExpiry::test_f72_a_call_that_expired_is_not_run_and_says_so",
     ),
     Mutant(
@@ -133,8 +133,8 @@ MUTANTS = [
     Mutant(
         "fence",
         "celery_ledger/rows/ledger.py",
-        "    return DurableTask.objects.filter(id=task.id, status__in=unended, attempts=task.attempts)\n",
-        "    return DurableTask.objects.filter(id=task.id, status__in=unended)\n",
+        "(_same_call(task.options), id=task.id, status__in=unended, attempts=task.attempts)\n",
+        "(_same_call(task.options), id=task.id, status__in=unended)\n",
         "tests/integration/test_consuming.py::TestEffectsOutside::test_a_worker_that_lost_its_claim_can_record_nothing",
     ),
     Mutant(
@@ -161,8 +161,8 @@ MUTANTS = [
     Mutant(
         "lost patience",
         "celery_ledger/work/consumer.py",
-        "        ledger.wait_for_locks(LOST_PATIENCE)\n        if len(row_ids) > 1:\n",
-        "        if len(row_ids) > 1:\n",
+        "        ledger.wait_for_locks(LOST_PATIENCE)\n        if len(row_ids) > 1 and",
+        "        if len(row_ids) > 1 and",
         "tests/integration/test_failing.py::TestLostWorkers::"
         "test_rows_that_their_dead_process_still_holds_are_waited_for_a_moment_and_no_longer",
     ),
@@ -191,8 +191,8 @@ MUTANTS = [
     Mutant(
         "patient record",
         "celery_ledger/work/outside.py",
-        "        if persist(lambda: _finish(task, row, value)):\n",
-        "        if _finish(task, row, value):\n",
+        "is_recorded = persist(lambda: _finish(task, row, value))\n",
+        "is_recorded = _finish(task, row, value)\n",
         "tests/integration/test_consuming.py::TestEffectsOutside::"
         "test_a_success_is_recorded_over_a_connection_that_broke_while_the_body_ran",
     ),
@@ -242,7 +242,8 @@ MUTANTS = [
     Mutant(
         "waiting messages",
         "celery_ledger/relay/relay.py",
-        "                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease)\n",
+        "                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, "
+        "paces=self._paces)\n",
         "                    pass\n",
         "tests/integration/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
@@ -312,9 +313,9 @@ MUTANTS = [
     ),
     Mutant(
         "what is forgone",
-        "celery_ledger/desk/pruner.py",
-        "        _remember([row for row in rows if row[1] == Status.CANCELLED and row[3] is not None])\n",
-        "",
+        "celery_ledger/rows/sql.py",
+        "        FROM ended WHERE status = 'cancelled' AND subject IS NOT NULL\n",
+        "        FROM ended WHERE false\n",
         "tests/integration/test_pruning.py::TestWhatIsForgone::test_what_was_discarded_and_pruned_is_no_broken_promise",
     ),
     Mutant(
@@ -341,9 +342,52 @@ MUTANTS = [
     Mutant(
         "company of the killed",
         "celery_ledger/work/consumer.py",
-        "        ledger.release([row.id for row in rows if not row.counted])\n",
-        "        ledger.suspect([row.id for row in rows if not row.counted])\n",
+        "    ledger.release([row.id for row in rows if not row.counted])\n",
+        "    ledger.suspect([row.id for row in rows if not row.counted])\n",
         "tests/faults/test_revoked.py::test_f129_what_runs_is_ended_if_so_asked_and_never_runs_again_whatever_restarts",
+    ),
+    Mutant(
+        "rider's savepoint",
+        "celery_ledger/work/slices.py",
+        "nullcontext() if task.repeatable else Guard(releases=False)",
+        "nullcontext()",
+        "tests/integration/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
+    ),
+    Mutant(
+        "rider taken back",
+        "celery_ledger/work/slices.py",
+        "    if undone := done.undone():\n",
+        "    if undone := []:\n",
+        "tests/integration/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
+    ),
+    Mutant(
+        "rider's calls",
+        "celery_ledger/work/slices.py",
+        "            del calls[made:]\n",
+        "",
+        "tests/integration/test_rides.py::TestTogether::test_what_riders_call_and_leave_for_after_the_commit_is_theirs",
+    ),
+    Mutant(
+        "end of a slice",
+        "celery_ledger/work/slices.py",
+        "        if number and monotonic() >= ends_at:\n",
+        "        if False:\n",
+        "tests/integration/test_rides.py::TestTime"
+        "::test_a_slice_is_cut_by_its_time_and_what_was_not_begun_goes_to_whoever_is_free",
+    ),
+    Mutant(
+        "riders' patience",
+        "celery_ledger/work/slices.py",
+        "LOCK_PATIENCE: Final = 0.025\n",
+        "LOCK_PATIENCE: Final = 900\n",
+        "tests/integration/test_rides.py::TestConflicts::test_one_that_waits_for_a_lock_ends_the_slice_and_runs_alone",
+    ),
+    Mutant(
+        "behind a long body",
+        "celery_ledger/work/keeper.py",
+        "                    ledger.hand_on(behind)\n",
+        "                    pass\n",
+        "tests/integration/test_rides.py::TestOutside::test_a_body_that_takes_long_gives_back_what_is_behind_it",
     ),
     Mutant(
         "turns",
@@ -351,6 +395,43 @@ MUTANTS = [
         "        if time.monotonic() > end:\n",
         "        if False:\n",
         "tests/integration/test_pruning.py::TestMany::test_a_run_ends_before_its_time_limit_and_is_carried_on",
+    ),
+    Mutant(
+        "parts that are new",
+        "celery_ledger/rows/sql.py",
+        "            SELECT chord, count(*) AS parts FROM part GROUP BY chord\n",
+        "            SELECT chord, count(*) AS parts FROM unnest(%(chords)s::uuid[]) AS chord GROUP BY chord\n",
+        "tests/integration/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
+    ),
+    Mutant(
+        "counter within",
+        "celery_ledger/rows/chords.py",
+        "    with connection.cursor() as cursor:\n        if connection",
+        "    from django.db import connections\n\n    other = connections.create_connection(connection.alias)\n"
+        "    with other.cursor() as cursor:\n        if connection",
+        "tests/integration/test_canvas.py::TestChords::test_a_member_whose_transaction_is_rolled_back_does_not_count",
+    ),
+    Mutant(
+        "results in order",
+        "celery_ledger/rows/chords.py",
+        '.order_by("place", "id")',
+        '.order_by("id")',
+        "tests/integration/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
+    ),
+    Mutant(
+        "errbacks once",
+        "celery_ledger/rows/following.py",
+        'if canvas.get("link_error") and not canvas.get("told"):',
+        'if canvas.get("link_error"):',
+        "tests/integration/test_canvas.py::TestFailure::test_a_replay_resumes_the_chain_and_calls_no_errback_again",
+    ),
+    Mutant(
+        "body's errbacks once",
+        "celery_ledger/rows/chords.py",
+        "    if not chord.filter(failed_at=None).update(failed_at=Now()):\n",
+        "    if not chord.update(failed_at=Now()):\n",
+        "tests/integration/test_canvas.py::TestChords::"
+        "test_a_failure_for_good_calls_the_errbacks_of_member_and_body_once_and_a_replay_resumes",
     ),
     Mutant(
         "awaited",

@@ -19,9 +19,19 @@ def find_pgbouncer() -> str | None:
 
 
 class OwnPgBouncer:
-    """Stands before the database at ``upstream``."""
+    """Stands before the database at ``upstream``; ``settings`` are lines of its own configuration."""
 
-    def __init__(self, program: str, upstream: str, log: Path, *, sessions: int = 4) -> None:
+    def __init__(
+        self,
+        program: str,
+        upstream: str,
+        log: Path,
+        *,
+        sessions: int = 4,
+        settings: str = "ignore_startup_parameters = options,extra_float_digits\n",
+    ) -> None:
+        self.program = program
+        self.log = log
         url = urlsplit(upstream)
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="shopwire-pgbouncer-"))
@@ -33,12 +43,15 @@ class OwnPgBouncer:
             f"[databases]\n* = host={url.hostname} port={url.port} user={url.username}{password}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nauth_type = any\nunix_socket_dir =\n"
             f"pool_mode = transaction\ndefault_pool_size = {sessions}\nmin_pool_size = {sessions}\n"
-            "server_round_robin = 1\nignore_startup_parameters = options,extra_float_digits\n"
-            "server_idle_timeout = 600\nadmin_users = postgres\n"
+            "server_round_robin = 1\nserver_idle_timeout = 600\nadmin_users = postgres\nmax_client_conn = 500\n"
+            f"{settings}"
         )
-        with log.open("ab") as output:
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [program, str(self.folder / "pgbouncer.ini")],
+                [self.program, str(self.folder / "pgbouncer.ini")],
                 stdout=output,
                 stderr=output,
                 user=self.user if os.geteuid() == 0 else None,
@@ -53,7 +66,15 @@ class OwnPgBouncer:
         except psycopg.OperationalError:
             return False
 
-    def close(self) -> None:
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
+
+    def restart(self) -> None:
+        """End it, with every connection to it and of it, and start it again."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        self.kill()
         shutil.rmtree(self.folder)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from celery import shared_task
 from django.db import connection, transaction
+from django.db.models import F
 
-from celery_ledger.context import about_item
+from celery_ledger.context import about_item, current_request_id, current_subject
 from celery_ledger.errors import PermanentError
 from celery_ledger.signals import DurableSignal
 from store.models import Collection
@@ -271,3 +272,95 @@ def tell_frame(self) -> None:
 @shared_task(name="tests.expect", throws=(LookupError,), max_retries=0)
 def expect() -> None:
     raise KeyError("as may be")
+
+
+# --- Ordinary tasks that ride together ----------------------------------------------------
+
+
+class Aware(Task):
+    """A task whose hooks say what they are told, beside what its bodies see."""
+
+    abstract = True
+
+    def before_start(self, task_id, args, kwargs):
+        seen.append(("before", task_id, args[0]))
+
+    def on_success(self, retval, task_id, args, kwargs):
+        seen.append(("success", task_id, retval))
+
+    def after_return(self, status, retval, task_id, args, kwargs, einfo):
+        seen.append(("after", task_id, status))
+
+
+@shared_task(name="tests.ride_aware", base=Aware, bind=True)
+def ride_aware(self, title: str) -> str:
+    told = (self.request.args, self.request.retries, self.request.delivery_info["priority"])
+    seen.append(("body", self.request.id, title, told, current_request_id(), current_subject()))
+    Collection.objects.create(title=title)
+    return f"{title} made"
+
+
+@shared_task(name="tests.ride_and_call", bind=True)
+def ride_and_call(self, title: str) -> None:
+    """Enqueue, leave something for after the commit, and fail if that is asked for."""
+    make_collection.delay(f"because of {title}")
+    transaction.on_commit(lambda: seen.append(("committed", title)))
+    make(title)
+
+
+@shared_task(name="tests.ride_repeatably", repeatable=True)
+def ride_repeatably(title: str) -> None:
+    seen.append(title)
+    make(title)
+
+
+@shared_task(name="tests.ride_slowly")
+def ride_slowly(title: str, seconds: float) -> None:
+    Collection.objects.create(title=title)
+    time.sleep(seconds)
+
+
+@shared_task(name="tests.ride_within_limits", soft_time_limit=0.2)
+def ride_within_limits(title: str, seconds: float) -> None:
+    ride_slowly(title, seconds)
+
+
+@shared_task(name="tests.ride_swallowing")
+def ride_swallowing(title: str) -> None:
+    Collection.objects.create(title=title)
+    with suppress(Exception), connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM no_such_table")
+
+
+@shared_task(name="tests.ride_alone", rides=False)
+def ride_alone(title: str) -> None:
+    make(title)
+
+
+@shared_task(name="tests.heat")
+def heat(titles: list[str]) -> None:
+    """Change rows one after the other, as those do that everybody wants at once."""
+    for title in titles:
+        seen.append(title)
+        Collection.objects.filter(title=title).update(title=F("title"))
+
+
+@shared_task(name="tests.take_time", max_retries=0, soft_time_limit=0.5, time_limit=1)
+def take_time(seconds: float) -> None:
+    """Take longer than the task has, as some calls ask for."""
+    time.sleep(seconds)
+
+
+@shared_task(name="tests.gather_collections")
+def gather_collections(titles: list[str], title: str) -> str:
+    """Make a collection once, of what the members of a chord returned; its title tells their number and order."""
+    is_ordered = titles == sorted(titles)
+    make(f"{title} of {len(titles)}{'' if is_ordered else ', in disorder'}")
+    return title
+
+
+@shared_task(name="tests.gather_twice")
+def gather_twice(title: str) -> str:
+    """Make another collection beside the one of a chord's body, and return its title."""
+    make(f"{title} again")
+    return title

@@ -6,6 +6,14 @@ from datetime import UTC, datetime, timedelta
 from core.settings import *  # noqa: F403 - the same settings, and a little more
 
 CELERY_IMPORTS = ("tests.probe", *os.environ.get("CELERY_IMPORTS", "").split())
+# The shop has no tasks of Django's; tests of the package do.
+TASKS = {
+    "default": {
+        "BACKEND": "celery_ledger.contrib.django_tasks.LedgerBackend",
+        "QUEUES": ["default", "email", "strange"],
+    },
+    "brisk": {"BACKEND": "celery_ledger.contrib.django_tasks.LedgerBackend", "OPTIONS": {"max_retries": 1}},
+}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Tests make many users.
 WHITENOISE_AUTOREFRESH = True  # Or each new client would look through all files before its first request.
 if not SERVES_HTTP:  # noqa: F405 - by the line above

@@ -12,7 +12,7 @@ from store.read_only import ReadOnly
 from webhooks import changes
 from webhooks.destinations import ForbiddenDestinationError, check_url
 from webhooks.log import NotSettledError, SwitchedOffError
-from webhooks.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from webhooks.models import Event, Version, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 
 class EndpointForm(forms.ModelForm):
@@ -20,9 +20,13 @@ class EndpointForm(forms.ModelForm):
 
     events = forms.MultipleChoiceField(choices=Event.choices, widget=forms.CheckboxSelectMultiple, required=False)
 
+    version = forms.TypedChoiceField(
+        choices=Version.choices, coerce=int, required=False, empty_value="1", initial=Version.FIRST
+    )
+
     class Meta:
         model = WebhookEndpoint
-        fields = ["url", "description", "events", "ordered", "active", "owner"]
+        fields = ["url", "description", "events", "ordered", "version", "active", "owner"]
 
     def clean_url(self) -> str:
         url = str(self.cleaned_data["url"])

@@ -14,7 +14,7 @@ def check_destinations(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return [
         Error(
             "WEBHOOKS_TO_LOCALHOST is on.",
-            hint="Whoever manages endpoints could reach services of this machine. It is for development alone.",
+            hint="Anyone who manages endpoints could reach services on this machine. Use it for development only.",
             id="webhooks.E001",
         )
     ]

@@ -2,15 +2,17 @@
 Connecting to receivers. Their addresses come from people and from others' name servers: each is treated as an attack.
 
 Promises that nothing but a public address is spoken to, over https with the certificate checked: a name is resolved
-once, every address that it has is looked at, and the connection is made to one of those very addresses. The one
-exception is a development shop that says ``WEBHOOKS_TO_LOCALHOST``: there this machine may be spoken to as well, over
-http too.
+once, within five seconds, every address that it has is looked at, and the connection is made to one of those very
+addresses. The one exception is a development shop that says ``WEBHOOKS_TO_LOCALHOST``: there this machine may be
+spoken to as well, over http too.
 """
 
 import http.client
 import ipaddress
+import queue
 import socket
 import ssl
+import threading
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -60,7 +62,7 @@ def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
         OSError: it has no address, or cannot be reached there.
     """
     host, port = parts.hostname or "", parts.port or _default_port(parts)
-    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    addresses = _resolve(host, port)
     if not addresses or not all(_is_allowed(address) for address in addresses):
         raise ForbiddenDestinationError("The name of this host leads to an address that is not public.")
     bare = socket.create_connection((addresses[0], port), timeout=TIMEOUT)
@@ -76,6 +78,35 @@ def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
         raise
     connection.auto_open = 0  # A connection that is lost is not made anew, by name.
     return connection
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    """
+    Return the addresses of a host.
+
+    Raises:
+        OSError: it has none, or its name server does not say so in time.
+    """
+    answers: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put([str(info[4][0]) for info in found])
+        except UnicodeError:  # A label of more than 63 characters, or an empty one.
+            answers.put(OSError("This is not a host name."))
+        except OSError as error:
+            answers.put(error)
+
+    # The system's resolver waits as long as it likes, and cannot be told otherwise.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=TIMEOUT)
+    except queue.Empty:
+        raise TimeoutError("Its name server does not answer.") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
 
 
 def _is_allowed(address: str) -> bool:

@@ -12,6 +12,7 @@ class Message(serializers.Serializer[dict[str, Any]]):
     """What every message has."""
 
     type = serializers.CharField(help_text="The event.")
+    version = serializers.IntegerField(required=False, help_text="From version 2 on.")
     timestamp = serializers.DateTimeField(help_text="When it happened.")
 
 
@@ -20,6 +21,10 @@ class OrderLineFacts(serializers.Serializer[dict[str, Any]]):
     sku = serializers.CharField()
     quantity = serializers.IntegerField()
     unit_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+    title = serializers.CharField(required=False, help_text="From version 2 on.")
+    total = serializers.DecimalField(
+        max_digits=18, decimal_places=2, required=False, help_text="What the line costs; from version 2 on."
+    )
 
 
 class OrderFacts(serializers.Serializer[dict[str, Any]]):

@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 
+from webhooks.sealing import PREFIX, SealedField
 from webhooks.signing import make_secret
 
 MAX_URL_LENGTH: Final = 500
@@ -23,6 +24,14 @@ class Event(models.TextChoices):
     PRICE_CHANGED = "product.price_changed", "product.price_changed"
 
 
+class Version(models.IntegerChoices):
+    """How messages look. What an endpoint is sent stays as it was when it subscribed, until its owner wants another."""
+
+    FIRST = 1, "1"
+    #: ``version`` beside ``type``; an order's lines have ``title`` and ``total``.
+    SECOND = 2, "2"
+
+
 #: What the test button sends, whatever the endpoint subscribed to.
 TEST: Final = "webhook.test"
 
@@ -36,6 +45,9 @@ class WebhookEndpoint(models.Model):
     ordered = models.BooleanField(
         default=False, help_text="Whether the events of one order or product wait for each other."
     )
+    version = models.PositiveSmallIntegerField(
+        choices=Version, default=Version.FIRST, db_default=Version.FIRST, help_text="How messages look."
+    )
     active = models.BooleanField(default=True)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -45,8 +57,8 @@ class WebhookEndpoint(models.Model):
         related_name="+",
         help_text="Who is told when it is disabled; where nobody is named, the managers are.",
     )
-    secret = models.CharField(max_length=100, default=make_secret, editable=False)
-    previous_secret = models.CharField(max_length=100, blank=True, editable=False)
+    secret = SealedField(max_length=300, default=make_secret, editable=False)
+    previous_secret = SealedField(max_length=300, blank=True, editable=False)
     previous_until = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Until when the previous secret signs too."
     )
@@ -69,6 +81,15 @@ class WebhookEndpoint(models.Model):
             if kwargs.get("update_fields") is not None:
                 kwargs["update_fields"] = {*kwargs["update_fields"], "disabled_at", "failing_since"}
         super().save(*args, **kwargs)
+
+    @classmethod
+    def seal_all(cls) -> None:
+        """Seal the secrets that an earlier release wrote as they are."""
+        with transaction.atomic():
+            for endpoint in cls.objects.select_for_update(of=("self",), no_key=True).exclude(
+                Q(secret__startswith=PREFIX), Q(previous_secret="") | Q(previous_secret__startswith=PREFIX)
+            ):
+                endpoint.save(update_fields=["secret", "previous_secret"])
 
 
 class WebhookDelivery(models.Model):

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from store.models import Order, Product
+from store.models import Order, OrderItem, Product
+from webhooks.models import Version
 
 
-def of_order(order: Order) -> dict[str, Any]:
+def of_order(order: Order, version: int) -> dict[str, Any]:
     """Return an order with its lines, as it is now."""
     return {
         "id": order.pk,
@@ -14,16 +15,20 @@ def of_order(order: Order) -> dict[str, Any]:
         "placed_at": order.placed_at.isoformat(),
         "total": str(order.total),
         "currency": order.currency,
-        "items": [
-            {
-                "product": line.product_id,
-                "sku": line.product.sku,
-                "quantity": line.quantity,
-                "unit_price": str(line.unit_price),
-            }
-            for line in order.items.select_related("product")
-        ],
+        "items": [_of_line(line, version) for line in order.items.select_related("product")],
     }
+
+
+def _of_line(line: OrderItem, version: int) -> dict[str, Any]:
+    facts = {
+        "product": line.product_id,
+        "sku": line.product.sku,
+        "quantity": line.quantity,
+        "unit_price": str(line.unit_price),
+    }
+    if version >= Version.SECOND:
+        facts |= {"title": line.product.title, "total": str(line.quantity * line.unit_price)}
+    return facts
 
 
 def subject_of(product: Product) -> str:

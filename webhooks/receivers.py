@@ -6,6 +6,7 @@ about one order or product are in the order of the commits.
 """
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from celery_ledger import collecting
@@ -18,14 +19,14 @@ from webhooks.models import Event
 def send_order_created(sender: object, order: Order, **kwargs: Any) -> None:
     """Have the endpoints that subscribed sent a placed order."""
     if recording.is_wanted(Event.ORDER_CREATED):
-        for _, id in recording.record(Event.ORDER_CREATED, [(order.subject, payloads.of_order(order))]):
+        for _, id in recording.record(Event.ORDER_CREATED, [(order.subject, partial(payloads.of_order, order))]):
             tasks.deliver.delay(id)
 
 
 def send_order_cancelled(sender: object, order: Order, **kwargs: Any) -> None:
     """Have the endpoints that subscribed sent a cancelled order."""
     if recording.is_wanted(Event.ORDER_CANCELLED):
-        for _, id in recording.record(Event.ORDER_CANCELLED, [(order.subject, payloads.of_order(order))]):
+        for _, id in recording.record(Event.ORDER_CANCELLED, [(order.subject, partial(payloads.of_order, order))]):
             tasks.deliver.delay(id)
 
 
@@ -36,7 +37,7 @@ def send_orders_settled(sender: object, orders: list[int], **kwargs: Any) -> Non
     settled = Order.objects.filter(pk__in=orders).order_by("pk")
     with collecting():
         for subject, id in recording.record(
-            Event.ORDER_SETTLED, [(order.subject, payloads.of_order(order)) for order in settled]
+            Event.ORDER_SETTLED, [(order.subject, partial(payloads.of_order, order)) for order in settled]
         ):
             with working_on(subject=subject):
                 tasks.deliver.delay(id)
@@ -46,7 +47,7 @@ def send_stock_low(sender: object, product: Product, **kwargs: Any) -> None:
     """Have the endpoints that subscribed sent a product of which there is little left."""
     if recording.is_wanted(Event.STOCK_LOW):
         data = {**payloads.of_product(product), "low_stock_threshold": product.low_stock_threshold}
-        for _, id in recording.record(Event.STOCK_LOW, [(payloads.subject_of(product), data)]):
+        for _, id in recording.record(Event.STOCK_LOW, [(payloads.subject_of(product), lambda _: data)]):
             tasks.deliver.delay(id)
 
 
@@ -54,7 +55,7 @@ def send_price_changed(sender: object, product: Product, old: Decimal, new: Deci
     """Have the endpoints that subscribed sent a product's new price."""
     if recording.is_wanted(Event.PRICE_CHANGED):
         data = {**payloads.of_product(product), "old": str(old), "new": str(new), "currency": product.currency}
-        for _, id in recording.record(Event.PRICE_CHANGED, [(payloads.subject_of(product), data)]):
+        for _, id in recording.record(Event.PRICE_CHANGED, [(payloads.subject_of(product), lambda _: data)]):
             tasks.deliver.delay(id)
 
 

@@ -7,13 +7,13 @@ without webhooks pays nothing for them. A new endpoint is therefore sent what ha
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from uuid import uuid4
 
 from django.utils import timezone
 
-from webhooks.models import TEST, WebhookDelivery, WebhookEndpoint
+from webhooks.models import TEST, Version, WebhookDelivery, WebhookEndpoint
 
 #: Seconds for which a process need not ask again who subscribes to what.
 AGE: Final = 5.0
@@ -37,18 +37,21 @@ def forget() -> None:
     _known = (-AGE, frozenset())
 
 
-def record(event: str, facts: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, int]]:
+def record(event: str, facts: Iterable[tuple[str, Callable[[int], dict[str, Any]]]]) -> list[tuple[str, int]]:
     """
-    Write the deliveries of an event that happened, once for each subject, with what is told of it.
+    Write the deliveries of an event that happened, once for each subject, with what is told of it in a version.
 
     In the current transaction. Returns the subject and the id of each delivery, which is then to be enqueued.
     """
     endpoints = [each for each in WebhookEndpoint.objects.filter(active=True) if event in each.events]
     if not endpoints:
         return []
-    rows = WebhookDelivery.objects.bulk_create(
-        make(endpoint, event, subject, data) for subject, data in facts for endpoint in endpoints
-    )
+    versions = {endpoint.version for endpoint in endpoints}
+    deliveries = []
+    for subject, tell in facts:
+        told = {version: tell(version) for version in versions}
+        deliveries += [make(endpoint, event, subject, told[endpoint.version]) for endpoint in endpoints]
+    rows = WebhookDelivery.objects.bulk_create(deliveries)
     return [(row.subject, row.pk) for row in rows]
 
 
@@ -61,7 +64,8 @@ def record_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 def make(endpoint: WebhookEndpoint, event: str, subject: str, data: dict[str, Any]) -> WebhookDelivery:
     """Return a delivery that is not saved yet, with a stable id and the body that every attempt sends."""
-    body = {"type": event, "timestamp": timezone.now().isoformat(), "data": data}
+    version = {} if endpoint.version == Version.FIRST else {"version": endpoint.version}
+    body = {"type": event, **version, "timestamp": timezone.now().isoformat(), "data": data}
     return WebhookDelivery(
         endpoint=endpoint, event=event, subject=subject, message_id=f"msg_{uuid4().hex}", body=json.dumps(body)
     )

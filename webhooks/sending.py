@@ -26,6 +26,10 @@ DEADLINE: Final = 10.0
 MAX_RETRY_AFTER: Final = 3_600.0
 
 
+class NoSecretError(Exception):
+    """No secret of the endpoint can be read: SECRET_KEY is another than it was sealed with."""
+
+
 class NotTakenError(Exception):
     """An attempt failed, and there will be another."""
 
@@ -49,27 +53,36 @@ class Outcome:
 def send(delivery: WebhookDelivery) -> Outcome:
     """Post a delivery to its endpoint. Whatever stands in the way is in the outcome."""
     body = delivery.body.encode()
-    headers = {
-        **sign(keys_of(delivery.endpoint), message_id=delivery.message_id, timestamp=int(time.time()), body=body),
-        "Content-Type": "application/json",
-        "User-Agent": "Shopwire-Webhooks",
-    }
     began = time.monotonic()
     status_code, answer, retry_after = None, "", 0.0
     try:
+        headers = {
+            **sign(keys_of(delivery.endpoint), message_id=delivery.message_id, timestamp=int(time.time()), body=body),
+            "Content-Type": "application/json",
+            "User-Agent": "Shopwire-Webhooks",
+        }
         status_code, answer, retry_after = _post(delivery.endpoint.url, body, headers)
         error = "" if HTTPStatus.OK <= status_code < HTTPStatus.MULTIPLE_CHOICES else f"It answered {status_code}."
     except ForbiddenDestinationError as forbidden:
         error = str(forbidden)
+    except NoSecretError:
+        error = "Its secret cannot be read, because SECRET_KEY has changed: rotate the secret."
     except (OSError, http.client.HTTPException) as failure:
         error = f"It did not answer: {type(failure).__name__}."
     return Outcome(status_code, round((time.monotonic() - began) * 1000), answer, error, retry_after)
 
 
 def keys_of(endpoint: WebhookEndpoint) -> list[str]:
-    """Return the secrets that sign now: the newest first, the one before as long as it is good."""
+    """
+    Return the secrets that sign now: the newest first, the one before as long as it is good.
+
+    Raises:
+        NoSecretError: the newest cannot be read.
+    """
+    if not endpoint.secret:
+        raise NoSecretError
     is_good = endpoint.previous_until is not None and endpoint.previous_until > timezone.now()
-    return [endpoint.secret, endpoint.previous_secret] if is_good else [endpoint.secret]
+    return [endpoint.secret, endpoint.previous_secret] if is_good and endpoint.previous_secret else [endpoint.secret]
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, float]:

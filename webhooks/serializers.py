@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from store.fields import StrictSerializer, TextField, YesNoField
 from webhooks.destinations import ForbiddenDestinationError, check_url
-from webhooks.models import MAX_URL_LENGTH, Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from webhooks.models import MAX_URL_LENGTH, Event, Version, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 #: The ports of the web's services, and those that are free.
 _PORT: Final = (
@@ -77,6 +77,7 @@ class EndpointWishSerializer(StrictSerializer):
     description = TextField(max_length=200, required=False, allow_blank=True)
     events = EventsField()
     ordered = YesNoField(required=False)
+    version = serializers.ChoiceField(required=False, choices=Version.choices, help_text="How messages look.")
     active = YesNoField(required=False)
 
 
@@ -91,6 +92,7 @@ class WebhookEndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
             "description",
             "events",
             "ordered",
+            "version",
             "active",
             "owner",
             "created_at",

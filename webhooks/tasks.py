@@ -9,8 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from celery_ledger.desk import turns
+from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
 from webhooks import log, places, sending
+from webhooks.models import WebhookEndpoint
 
 #: A delivery that has waited so long for its turn has lost whoever should have woken it.
 LOST_AFTER: Final = timedelta(hours=1)
@@ -29,16 +31,21 @@ def deliver(self: Any, delivery_id: int) -> None:
     delivery = persist(lambda: places.enter(delivery_id))
     if delivery is None:
         return
+    crash_point("webhooks.before_send")
     outcome, token = sending.send(delivery), uuid4()
+    crash_point("webhooks.after_send")
 
     def record() -> bool:
         with transaction.atomic():
             again, turn = places.leave(delivery, outcome, token=token)
             for id in turn:
                 deliver.delay(id)
+            crash_point("webhooks.before_commit")
         return again
 
-    if persist(record):
+    is_to_come_back = persist(record)
+    crash_point("webhooks.after_commit")
+    if is_to_come_back:
         pause = max(outcome.retry_after, self.pause_after(delivery.tries))
         raise self.retry(countdown=pause, exc=sending.NotTakenError(outcome.error))
 
@@ -48,8 +55,11 @@ def tidy() -> int:
     """
     Wake deliveries that were left waiting, and delete settled ones after ``WEBHOOK_RETENTION_DAYS``; return how many.
 
+    Secrets that an earlier release wrote as they are get sealed.
+
     Repeatable: what is gone stays gone, and what is awake is not woken again.
     """
+    WebhookEndpoint.seal_all()
     with transaction.atomic():
         for id in places.left_behind(older_than=LOST_AFTER):
             deliver.delay(id)

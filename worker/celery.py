@@ -4,6 +4,8 @@ import os
 
 from celery import Celery
 
+import worker.queues  # noqa: F401 - It connects itself.
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
 app = Celery("shopwire", task_cls="worker.task:Task")

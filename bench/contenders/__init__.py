@@ -9,6 +9,8 @@ NAMES = (
     "shopwire_unprepared",
     "shopwire_three_queues",
     "shopwire_unbatched",
+    "shopwire_ordinary",
+    "shopwire_outside",
     "celery_on_commit",
     "celery_on_commit_tuned",
     "celery_on_commit_prepared",

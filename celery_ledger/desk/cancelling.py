@@ -23,6 +23,7 @@ from django.db.models import Q, QuerySet
 
 from celery_ledger.context import current_actor
 from celery_ledger.desk import processes
+from celery_ledger.ids import row_id
 from celery_ledger.models import DurableTask
 from celery_ledger.rows import revoking
 from celery_ledger.rows.revoking import Revoked
@@ -72,7 +73,7 @@ def cancel(
     inside a transaction, is left to end, and is not counted.
 
     Raises:
-        ValueError: there is no reason, no such signal, or an id is none.
+        ValueError: there is no reason, or no such signal.
     """
     if isinstance(which, Q):
         which = DurableTask.objects.filter(which)
@@ -80,7 +81,7 @@ def cancel(
         return max(cancel_all(which, reason=reason, terminate=terminate, signal=signal), default=0)
     reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
     ids = [which] if isinstance(which, (UUID, str)) else which
-    chosen = list(dict.fromkeys(id if isinstance(id, UUID) else UUID(str(id)) for id in ids))
+    chosen = list(dict.fromkeys(row_id(id) for id in ids))
     return sum(
         _cancel_portion(chosen[start : start + PORTION], reason=reason, signum=signum)
         for start in range(0, len(chosen), PORTION)
@@ -124,12 +125,18 @@ def terminate_here(pool: Any, ids: Sequence[UUID], *, reason: str, signum: int) 
 
 
 def end(
-    ids: Sequence[UUID], *, reason: str, signum: int | None, killed: Sequence[str] = (Status.RUNNING,)
+    ids: Sequence[UUID],
+    *,
+    reason: str,
+    signum: int | None,
+    killed: Sequence[str] = (Status.RUNNING,),
+    who: int | None = None,
 ) -> list[Revoked]:
     """
     End rows that wait, and, where their processes are killed by ``signum``, those that run; not what is locked.
 
-    ``killed``: what the rows are, or were meanwhile, whose processes that are.
+    ``killed``: what the rows are, or were meanwhile, whose processes that are. ``who`` decided it, by default the one
+    whose request this is.
     """
     tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING if signum is None else UNENDED).order_by("id")
     with transaction.atomic():
@@ -146,7 +153,7 @@ def end(
                 sender=DurableTask,
                 tasks=[[str(row.id), str(row.status)] for row in rows],
                 reason=reason[:500],
-                who=current_actor(),
+                who=current_actor() if who is None else who,
             )
     return rows
 

@@ -9,6 +9,7 @@ imported when somebody revokes.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -16,6 +17,11 @@ from uuid import UUID
 
 from celery.app import control
 from kombu.utils.functional import maybe_list
+
+from celery_ledger.ids import row_id
+from celery_ledger.project import import_tasks
+
+logger = logging.getLogger(__name__)
 
 REASON = "revoked"
 Answer = TypeVar("Answer")
@@ -34,30 +40,52 @@ class Control(control.Control):
         """
         Cancel tasks that wait: whatever restarts, they never run. One that has ended stays as it is.
 
-        ``terminate`` means one that runs as well: its process is sent ``signal``, and its success is not recorded.
+        An id that nobody knows is passed over with a warning: Celery lets it pass. ``terminate`` means one that runs
+        as well: its process is sent ``signal``, and its success is not recorded.
 
         Raises:
-            CannotRevokeError: of one that was to be terminated and did not end in time; and of an id that the ledger
-                does not have, where the app has no tasks of Celery's own. Where it has some, Celery revokes those.
+            CannotRevokeError: of one that was to be terminated and did not end in time.
         """
         rows, others = _apart_from_loops(lambda: divide(self.app, task_id))
         replies: list[Any] = []
         if others:
             options = {"destination": destination, "terminate": terminate, **kwargs}
             replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
-        if rows:
+        if rows := _apart_from_loops(lambda: _known(rows)):
             told = _apart_from_loops(lambda: revoke(rows, terminate=terminate, signal=signal))
             replies.append({"ledger": {"ok": told}})
         return replies if kwargs.get("reply") else None
 
-    def revoke_by_stamped_headers(self, headers: Any, *args: Any, **kwargs: Any) -> Any:
+    def rate_limit(self, task_name: str, rate_limit: Any, destination: Any = None, **kwargs: Any) -> Any:
         """
-        Refuse: rows have no stamps.
+        Let at most so many tasks of a name begin in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
+
+        Those of Celery's own are limited in each worker, as ever.
 
         Raises:
-            CannotRevokeError: always.
+            ValueError: it is no rate.
         """
-        raise CannotRevokeError("Tasks of the ledger have no stamps; revoke them by their ids.")
+        if not is_durable(self.app, task_name):
+            return super().rate_limit(task_name, rate_limit, destination=destination, **kwargs)
+        told = _apart_from_loops(lambda: _set_rate(self.app, task_name, rate_limit))
+        return [{name: {"ok": told}} for name in destination or ("ledger",)] if kwargs.get("reply") else None
+
+    def revoke_by_stamped_headers(
+        self, headers: Any, destination: Any = None, terminate: bool = False, signal: Any = None, **kwargs: Any
+    ) -> Any:
+        """
+        Have no call run that carries one of these stamps, now or later, whatever restarts.
+
+        ``terminate`` means those that run as well. They stay revoked for as long as ended tasks are kept
+        (``LEDGER_RETENTION_DAYS``). Workers are told of those of Celery's own, where the app has any.
+        """
+        replies: list[Any] = []
+        if not are_all_durable(self.app):
+            options = {"destination": destination, "terminate": terminate, **kwargs}
+            told = super().revoke_by_stamped_headers(headers, **options, **({"signal": signal} if signal else {}))
+            replies += told or []
+        said = _apart_from_loops(lambda: revoke_stamps(headers, terminate=terminate, signal=signal))
+        return [*replies, {"ledger": {"ok": said}}] if kwargs.get("reply") else None
 
 
 def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, signal: Any = None) -> str:
@@ -82,6 +110,24 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
     return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
 
 
+def revoke_stamps(headers: Any, *, terminate: bool = False, signal: Any = None) -> str:
+    """Revoke calls by their stamps, and return Celery's line about it."""
+    from celery_ledger.desk import cancelling
+    from celery_ledger.rows import stamps
+
+    stamps.revoke(headers)
+    statuses = cancelling.UNENDED if terminate else cancelling.WAITING
+    carried = stamps.carriers(headers, statuses)
+    cancelled = cancelling.cancel(carried, reason=REASON, terminate=terminate, signal=signal)
+    how = f"and {cancelled} cancelled" if cancelled else "but not terminated"
+    return f"headers {headers} flagged as revoked, {how}"
+
+
+def are_all_durable(app: Any) -> bool:
+    """Whether the app has no tasks but durable ones, Celery's own aside."""
+    return all(getattr(task, "durable", False) for name, task in app.tasks.items() if not name.startswith("celery."))
+
+
 def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
     """
     Return the rows that these ids name, and the ids of tasks of Celery's own, which no row has.
@@ -92,25 +138,47 @@ def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
     from celery_ledger.desk import cancelling
     from celery_ledger.models import DurableTask
 
-    if all(getattr(task, "durable", False) for name, task in app.tasks.items() if not name.startswith("celery.")):
+    if are_all_durable(app):
         return parse_ids(task_id), []
     given = list(dict.fromkeys(str(id) for id in maybe_list(task_id) or ()))
-    ids = {id: UUID(id) for id in given if _is_of_a_row(id)}
+    ids = {id: row_id(id) for id in given}
     rows: set[UUID] = set()
     for start in range(0, len(given), cancelling.PORTION):
-        portion = [ids[id] for id in given[start : start + cancelling.PORTION] if id in ids]
+        portion = [ids[id] for id in given[start : start + cancelling.PORTION]]
         rows.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
-    return [ids[id] for id in given if ids.get(id) in rows], [id for id in given if ids.get(id) not in rows]
+    return [ids[id] for id in given if ids[id] in rows], [id for id in given if ids[id] not in rows]
+
+
+def is_durable(app: Any, name: str) -> bool:
+    """Whether tasks of this name are rows: also one that this process does not know, in an app whose tasks are."""
+    if name not in app.tasks:
+        import_tasks()
+    return bool(getattr(app.tasks.get(name, app.Task), "durable", False))
+
+
+def _set_rate(app: Any, name: str, rate: Any) -> str:
+    from celery_ledger.desk import rates
+
+    return rates.set_rate(app, name, rate)
+
+
+def _known(ids: Sequence[UUID]) -> list[UUID]:
+    """Return those that the ledger has. A project may revoke what has been pruned, or never was."""
+    from celery_ledger.desk import cancelling
+    from celery_ledger.models import DurableTask
+
+    found: set[UUID] = set()
+    for start in range(0, len(ids), cancelling.PORTION):
+        portion = ids[start : start + cancelling.PORTION]
+        found.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+    if unknown := [str(id) for id in ids if id not in found]:
+        logger.warning("The ledger has no task %s: there is nothing to revoke.", ", ".join(unknown[:3]))
+    return [id for id in ids if id in found]
 
 
 def parse_ids(task_id: Any) -> list[UUID]:
-    """
-    Return the ids that Celery's ``revoke`` is given, each once.
-
-    Raises:
-        CannotRevokeError: one of them is none of a row.
-    """
-    return list(dict.fromkeys(_parse(id) for id in maybe_list(task_id) or ("",)))
+    """Return the ids of the rows of which Celery's ``revoke`` is given the ids, each once."""
+    return list(dict.fromkeys(row_id(id) for id in maybe_list(task_id) or ("",)))
 
 
 def unended(ids: Sequence[UUID]) -> list[str]:
@@ -132,20 +200,6 @@ def unended(ids: Sequence[UUID]) -> list[str]:
             f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."
         )
     return [str(id) for id in ids if statuses[id] in cancelling.UNENDED]
-
-
-def _is_of_a_row(id: str) -> bool:
-    try:
-        return bool(UUID(id))
-    except ValueError:
-        return False
-
-
-def _parse(id: Any) -> UUID:
-    try:
-        return UUID(str(id))
-    except ValueError:
-        raise CannotRevokeError(f"{id!r} is not the id of a task of the ledger.") from None
 
 
 def _apart_from_loops(function: Callable[[], Answer]) -> Answer:

@@ -22,7 +22,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from celery_ledger.context import current_actor
 from celery_ledger.models import DurableTask, Tally
 from celery_ledger.project import import_tasks
-from celery_ledger.rows import tally
+from celery_ledger.rows import following, tally
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.kinds import fingerprint, kind_of
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
@@ -278,6 +278,8 @@ def _make_pending(ids: Sequence[UUID], *, pause: float, start: float = 0.0) -> l
     sql = statements(connection.vendor).replay
     tasks = _changed(sql, ids, pause=pause, start=start, attempts=REPLAY_ATTEMPTS)
     tally.add(Tally.Outcome.REPLAYED, _counts(tasks))
+    if tasks:
+        following.resumed(app, [task.id for task in tasks])
     return tasks
 
 

@@ -23,7 +23,8 @@ from celery_ledger import conf
 from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
-from celery_ledger.watch import samples, stuck, watchdog
+from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
+from celery_ledger.watch import replication, samples, stuck, watchdog
 
 #: Seconds after which an open transaction keeps the database from tidying up.
 OLD_TRANSACTION: Final = 300
@@ -53,7 +54,7 @@ def examine() -> Iterator[Finding]:
             yield from examination()
         except DatabaseError as error:
             reason = " ".join(str(error).split())
-            yield Finding(examination.__name__, f"the database is away: {reason}", "Start it, or mend DATABASE_URL.")
+            yield Finding(examination.__name__, f"the database is away: {reason}", "Start it, or correct DATABASE_URL.")
 
 
 def versions() -> Iterator[Finding]:
@@ -88,6 +89,12 @@ def database() -> Iterator[Finding]:
     if connection.vendor != "postgresql":
         yield Finding("database", "SQLite: for one machine and one user")
         return
+    yield Finding(
+        "sessions",
+        f"a pooler lends them: a relay that has it before it looks for work every {POOLED_INTERVAL:g} s"
+        if is_pooled()
+        else "are our own: a sleeping relay is woken by NOTIFY",
+    )
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity")
         used, most = cursor.fetchone()
@@ -113,7 +120,14 @@ def database() -> Iterator[Finding]:
         yield Finding(
             "synchronous_commit",
             mode,
-            "Set it to on: what was committed could be lost in a power cut." if mode == "off" else "",
+            "Set it to on: a power failure could lose committed data." if mode == "off" else "",
+        )
+    if waits := replication.missing_standby():
+        yield Finding(
+            "replication",
+            waits,
+            "Start the standby, or take its name out of synchronous_standby_names; until then nothing is confirmed, "
+            "and what says that workers or relays are silent follows from it.",
         )
 
 
@@ -124,14 +138,16 @@ def broker() -> Iterator[Finding]:
             link.check_policy()
             depths = {queue: link.depth(queue) for queue in samples.queue_names()}
         except UnsafeBrokerError as error:
-            yield Finding("broker", str(error), "Set maxmemory-policy noeviction.")
+            yield Finding("broker", str(error), "Fix it as described; tasks wait in the ledger meanwhile.")
             return
         except RefusedError as error:
-            yield Finding("broker", str(error), "Its queue was made otherwise: delete it there, and it is made anew.")
+            yield Finding(
+                "broker", str(error), "Its queue has other arguments: delete it there, and it is declared again."
+            )
             return
         except link.errors as error:
             how = f"it does not answer: {type(error).__name__}"
-            yield Finding("broker", how, "Start it, or mend broker_url; tasks wait in the ledger meanwhile.")
+            yield Finding("broker", how, "Start it, or correct broker_url; tasks wait in the ledger meanwhile.")
             return
     yield Finding("broker", f"it answers; {sum(depths.values())} messages wait")
     crowded = [queue for queue, depth in depths.items() if depth > 2 * conf.QUEUE_WINDOW.value]
@@ -177,7 +193,7 @@ def orphans() -> Iterator[Finding]:
             "Finish the deploy, or roll back.",
         )
     for name in _schedules_without_task(app.tasks):
-        yield Finding("schedules", f"{name!r} names a task that does not exist", "Mend or delete it in the admin.")
+        yield Finding("schedules", f"{name!r} names a task that does not exist", "Correct or delete it in the admin.")
     if not lost and not unknown:
         yield Finding("orphans", "every waiting task has a queue and a body")
 
@@ -198,7 +214,7 @@ def ledger() -> Iterator[Finding]:
         else "",
     )
     dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).count()
-    advice = f"Look at {_place_of_dead_letters()}: mend the cause, then replay or discard." if dead else ""
+    advice = f"Look at {_place_of_dead_letters()}: fix the cause, then replay or discard." if dead else ""
     yield Finding("dead letters", str(dead), advice)
 
 

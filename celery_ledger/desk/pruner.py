@@ -5,6 +5,7 @@ What was given up and is about something leaves its fact behind (:class:`celery_
 promises asks for it for as long as there is the thing it was about.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,11 +13,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from celery_ledger import conf
-from celery_ledger.models import REDELIVERIES, DurableTask, FailedAttempt, Forgone, Result
-from celery_ledger.rows import results
+from celery_ledger.ids import row_id
+from celery_ledger.models import Chord, DurableTask, FailedAttempt, Forgone, KeptGroup, Part, Result, Step
+from celery_ledger.redeliveries import REDELIVERIES
+from celery_ledger.rows import following, results
 from celery_ledger.rows.sql import statements
 from celery_ledger.uuid7 import first_uuid7_at
 
@@ -29,6 +33,8 @@ AIM = 0.01
 INTERVAL = 600.0
 #: For how long a relay prunes before it publishes again, and then publishes before it goes on, in seconds.
 MOMENT, PAUSE = 0.05, 1.0
+#: Canvases of one portion.
+MOST_CANVASES = 50
 #: Where ids that nobody's clock has made begin: callers' own.
 AHEAD = timedelta(days=1)
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
@@ -40,7 +46,9 @@ def prune(*, older_than: timedelta) -> int:
 
     In small transactions, oldest first, so that nobody waits long for a lock.
     """
-    return sum(portions(older_than=older_than))
+    count = sum(portions(older_than=older_than))
+    prune_canvases(older_than=older_than)
+    return count
 
 
 def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
@@ -64,6 +72,39 @@ def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
             yield count
 
 
+def prune_canvases(*, older_than: timedelta) -> None:
+    """Delete what is kept of canvases called over ``older_than`` ago of which no row is left, and groups saved then."""
+    cutoff = timezone.now() - older_than
+    while _delete_canvases(first_uuid7_at(cutoff)):
+        pass
+    KeptGroup.objects.filter(saved_at__lt=cutoff).delete()
+
+
+def _delete_canvases(until: UUID) -> int:
+    """Delete what is kept of some canvases called before ``until`` that have no rows any more; return how many."""
+    with_rows = DurableTask.objects.filter(canvas=OuterRef("canvas"))
+    found: set[UUID] = set()
+    for kept in (Step, Chord):
+        old = kept.objects.filter(~Exists(with_rows), canvas__lt=until)
+        found.update(old.values_list("canvas", flat=True).distinct().order_by("canvas")[:MOST_CANVASES])
+    if not found:
+        return 0
+    with transaction.atomic():
+        chords = Chord.objects.filter(canvas__in=found)
+        texts = [*chords.values_list("body", flat=True)]
+        texts += Step.objects.filter(canvas__in=found).values_list("signature", flat=True)
+        ids = [id for text in texts for id in following.ids_of(json.loads(text))]
+        for start in range(0, len(ids), MOST):
+            portion = ids[start : start + MOST]
+            Result.objects.filter(id__in=[row_id(id) for id in portion])._raw_delete(connection.alias)
+            if results.are_kept():
+                results.of_calls(portion).delete()
+        Part.objects.filter(chord__in=chords.values("id"))._raw_delete(connection.alias)
+        chords._raw_delete(connection.alias)
+        Step.objects.filter(canvas__in=found)._raw_delete(connection.alias)
+    return len(found)
+
+
 class Pruning:
     """
     What relays prune, each a moment at a time and one at a time: their round, see :mod:`celery_ledger.relay.rounds`.
@@ -82,6 +123,8 @@ class Pruning:
         for _ in self._portions:
             if time.monotonic() > end:
                 return PAUSE
+        if _delete_canvases(first_uuid7_at(timezone.now() - timedelta(days=conf.RETENTION_DAYS.value))):
+            return PAUSE
         self._portions = None
         return None
 

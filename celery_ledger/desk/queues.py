@@ -5,12 +5,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Now
 
-from celery_ledger import clock
+from celery_ledger import clock, conf
 from celery_ledger.context import current_actor
-from celery_ledger.models import DurableTask, QueueLimit, QueueSwitch, Tally
-from celery_ledger.rows import tally
+from celery_ledger.desk import hastening
+from celery_ledger.models import DurableTask, Pace, QueueLimit, QueueSwitch, Tally
+from celery_ledger.rows import paces, tally
 from celery_ledger.signals import queue_changed
 from celery_ledger.watch import samples
 from celery_ledger.watch.samples import queue_names
@@ -74,12 +74,13 @@ def queue_states() -> list[QueueState]:
 
 def make_due(id: UUID) -> bool:
     """Have a task that waits in the ledger for its time run now; False if it does not wait there."""
-    return DurableTask.objects.filter(id=id, status=DurableTask.Status.PENDING).update(available_at=Now()) == 1
+    waits = DurableTask.objects.filter(id=id, status=DurableTask.Status.PENDING)
+    return hastening.run_now([id]) == 1 or waits.exists()
 
 
 def pause(queue: str) -> None:
     """
-    Keep the tasks of ``queue`` in the ledger until :func:`resume`; relays heed it within a second.
+    Keep the tasks of ``queue`` in the ledger until :func:`resume`; relays apply it within a second.
 
     Raises:
         ValueError: there is no such queue.
@@ -107,9 +108,9 @@ def resume(queue: str) -> None:
 
 def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> None:
     """
-    Let at most so many tasks of ``queue`` begin a second, and be under way at once, in the whole cluster.
+    Limit how many tasks of ``queue`` begin a second, and how many run at once, in the whole cluster.
 
-    None is no limit. Relays heed it within a second.
+    None means unlimited. Relays apply it within a second.
 
     Raises:
         ValueError: there is no such queue, or a limit is not above zero; to stop a queue, pause it.
@@ -139,3 +140,33 @@ def _announce(queue: str, *, before: dict[str, object], after: dict[str, object]
 def _check(queue: str) -> None:
     if queue not in queue_names():
         raise ValueError(f"There is no queue {queue!r}; there are {', '.join(queue_names())}.")
+
+
+@dataclass(frozen=True)
+class Ride:
+    """How rows of a task share messages and transactions."""
+
+    task: str
+    body_seconds: float
+    #: How many may share a message now; 1: none.
+    riders: int
+    #: Of the messages that several shared; None: there were none yet.
+    rows_a_message: float | None
+    seconds_a_message: float | None
+    conflicts: int
+
+
+def rides() -> list[Ride]:
+    """Return what is known of each task's pace, by name; of messages that several tasks shared, by the message's."""
+    known = paces.known()
+    return [
+        Ride(
+            pace.name,
+            pace.seconds,
+            known.get(pace.name, paces.UNKNOWN).rows(conf.SLICE.value / 1000),
+            pace.slice_rows / pace.slices if pace.slices else None,
+            pace.slice_seconds / pace.slices if pace.slices else None,
+            pace.conflicts,
+        )
+        for pace in Pace.objects.order_by("name")
+    ]

@@ -53,10 +53,42 @@ def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, *
     return ok(f"{len(cancelling.terminate_here(state.consumer.pool, rows, reason=reason, signum=signum))} told to end")
 
 
+@control_command(
+    args=[("task_name", str), ("rate_limit", str)],
+    signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>",
+)
+def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
+    """Let at most so many tasks of a name begin in the whole cluster; one of Celery's own, in this worker."""
+    from celery_ledger.desk import rates
+
+    app = find_app()
+    if not control.is_durable(app, task_name):
+        return celerys.rate_limit(state, task_name, rate_limit)
+    close_old_connections()
+    try:
+        return ok(rates.set_rate(app, task_name, rate_limit))
+    except ValueError as error:
+        return nok(str(error))
+
+
 @control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
-def revoke_by_stamped_headers(state: Any, headers: Any, **_: Any) -> Any:
-    """Refuse: rows have no stamps."""
-    return nok("Tasks of the ledger have no stamps; revoke them by their ids.")
+def revoke_by_stamped_headers(state: Any, headers: Any, terminate: bool = False, signal: Any = None, **_: Any) -> Any:
+    """Have no call run that carries one of these stamps; of Celery's own, none that this worker receives."""
+    from celery_ledger.desk import cancelling
+    from celery_ledger.rows import stamps
+
+    if isinstance(headers, (list, tuple)):  # From the command line.
+        headers = dict(word.split("=", 1) for word in headers)
+    if not control.are_all_durable(find_app()):
+        celerys.revoke_by_stamped_headers(state, headers, terminate, signal)
+    close_old_connections()
+    try:
+        said = control.revoke_stamps(headers)
+        if terminate:
+            said = _terminate(state, stamps.carriers(headers, cancelling.UNENDED), signal)
+        return ok(said)
+    except ValueError as error:
+        return nok(str(error))
 
 
 def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:

@@ -154,6 +154,7 @@ class Broker:
                 self._connection.connection.sock.settimeout(CONFIRM_TIMEOUT)
             channel = self._connection.channel()
             if self._kind == "redis":
+                _refuse_cluster(channel.client)
                 _refuse_eviction(channel.client)
             self._producer = Producer(channel, auto_declare=False)
         return self._producer
@@ -179,6 +180,20 @@ def describe(ids: Iterable[str]) -> str:
     """Return what logs and Flower call the rows of a message."""
     ids = list(ids)
     return f"({ids[0]})" if len(ids) == 1 else f"({len(ids)} rows{f' from {ids[0]}' if ids else ''})"
+
+
+def _refuse_cluster(client: Any) -> None:
+    from redis.exceptions import ResponseError
+
+    try:
+        is_cluster = bool(client.info("cluster").get("cluster_enabled"))
+    except ResponseError:  # It does not tell, and then nothing of it can be said.
+        return
+    if is_cluster:
+        raise UnsafeBrokerError(
+            "its Redis is a node of a Redis Cluster, which spreads keys over nodes: Celery's transport cannot take one "
+            "message from several queues there. Use one Redis, watched by Sentinels (sentinel://), or RabbitMQ."
+        )
 
 
 def _refuse_eviction(client: Any) -> None:

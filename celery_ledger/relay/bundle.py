@@ -1,18 +1,28 @@
 """Which rows of the ledger travel together in one message."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
 
+from celery_ledger import conf
 from celery_ledger.rows import ledger
+from celery_ledger.rows.paces import UNKNOWN, Known
 
 #: Up to so many rows of several batched tasks share one message; more go as one message a task.
 MIXED_LIMIT = 60
 #: The task that runs messages of several tasks; see celery_ledger/tasks.py.
 MIXED_TASK = "celery_ledger.tasks.run_mixed"
+#: What is due at once goes out in so many messages, so that workers that are free have something to take, unless these
+#: would hold less than this part of a slice.
+SPREAD = 4
+LEAST_SHARE = 0.1
+
+#: What is known of how long tasks take.
+Paces = Mapping[str, Known]
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Message:
     ids: tuple[UUID, ...]
     #: How many rows a message like it could carry.
     most: int = 1
+    #: Whether it is a slice of work: rows of tasks of one item.
+    is_slice: bool = False
 
     def halves(self) -> "tuple[Message, Message]":
         """Return two messages that carry the rows of this one."""
@@ -31,7 +43,7 @@ class Message:
         return replace(self, ids=self.ids[:middle]), replace(self, ids=self.ids[middle:])
 
 
-def size_of(app: Celery, name: str, lapses: int) -> int:
+def size_of(app: Celery, name: str, lapses: int, paces: Paces) -> int:
     """
     Return how many rows like this one share a message at the most.
 
@@ -39,20 +51,55 @@ def size_of(app: Celery, name: str, lapses: int) -> int:
     does not know, as during a deploy.
     """
     task = app.tasks.get(name)
-    return task.batch_size if task is not None and task.transactional and lapses < ledger.SUSPECT_LAPSES else 1
+    if task is None or lapses >= ledger.SUSPECT_LAPSES:
+        return 1
+    if task.transactional and task.batch_size > 1:
+        return int(task.batch_size)
+    known = paces.get(name, UNKNOWN)
+    if not rides(task) or not (task.transactional or known.is_enough):
+        return 1
+    return known.rows(conf.SLICE.value / 1000)
 
 
-def bundle(app: Celery, rows: Iterable[ledger.Claimed]) -> Iterator[Message]:
-    """Decide which rows travel together: only in one queue, and only such as declare batches; see :func:`size_of`."""
+def rides(task: Any) -> bool:
+    """
+    Whether rows of a task of one item may share messages at all, however long they take.
+
+    Those with effects outside do so only if the task is known to be quick, and has no time limits of its own: Celery
+    keeps those for the message.
+    """
+    if not getattr(task, "durable", False) or not task.acks_late:
+        return False
+    if not task.transactional and has_limits(task):
+        return False
+    return bool(conf.RIDES.value if task.rides is None else task.rides)
+
+
+def bundle(
+    app: Celery, rows: Iterable[ledger.Claimed], paces: Paces, free: Mapping[str, int] | None = None
+) -> Iterator[Message]:
+    """
+    Decide which rows travel together, in one queue alone: such as declare batches, and such as ride; :func:`size_of`.
+
+    Of each kind in the order in which ``rows`` are given. ``free`` says how many messages fit into the queues.
+    """
     batched: dict[str, dict[str, list[UUID]]] = defaultdict(lambda: defaultdict(list))
+    riders: dict[tuple[str, str], list[ledger.Claimed]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for row in rows:
-        size = size_of(app, row.name, row.lapses)
+        size = size_of(app, row.name, row.lapses, paces)
         if size == 1:
             yield Message(row.queue, row.name, (row.id,))
-        else:
-            sizes[row.name] = size
+            continue
+        sizes[row.name] = size
+        task = app.tasks[row.name]
+        if task.batch_size > 1:
             batched[row.queue][row.name].append(row.id)
+        else:
+            riders[row.queue, "" if task.transactional else row.name].append(row)
+    for (queue, _), company in riders.items():
+        spread = max(1, min(SPREAD, (free or {}).get(queue, SPREAD)))
+        yield from _in_company(app, company, sizes, spread)
     for queue, tasks in batched.items():
         if len(tasks) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT:
             together = tuple(id for ids in tasks.values() for id in ids)
@@ -61,3 +108,38 @@ def bundle(app: Celery, rows: Iterable[ledger.Claimed]) -> Iterator[Message]:
         for name, ids in tasks.items():
             for start in range(0, len(ids), sizes[name]):
                 yield Message(queue, name, tuple(ids[start : start + sizes[name]]), sizes[name])
+
+
+def _in_company(
+    app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int], spread: int
+) -> Iterator[Message]:
+    """
+    Divide rows of one queue into messages, each of about one slice of work, or of less, so that several can begin.
+
+    A row takes the share of a message that its task's ``sizes`` leave it: one of ten that may be in one, a tenth.
+    """
+    shares = [1 / sizes[row.name] for row in rows]
+    full = min(1.0, max(LEAST_SHARE, sum(shares) / spread))
+    part: list[ledger.Claimed] = []
+    filled = 0.0
+    for row, share in zip(rows, shares, strict=True):
+        if part and filled + share > full + 1e-9:
+            yield _of_riders(app, part, sizes)
+            part, filled = [], 0.0
+        part.append(row)
+        filled += share
+    yield _of_riders(app, part, sizes)
+
+
+def _of_riders(app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int]) -> Message:
+    names = {row.name for row in rows}
+    [name] = names if len(names) == 1 else [MIXED_TASK]
+    if len(rows) > 1 and name != MIXED_TASK and has_limits(app.tasks[name]):
+        name = MIXED_TASK  # Celery would keep the task's time limits for the message.
+    most = min(sizes[row.name] for row in rows)
+    return Message(rows[0].queue, name, tuple(row.id for row in rows), most, is_slice=len(rows) > 1)
+
+
+def has_limits(task: Any) -> bool:
+    """Whether a task has time limits of its own."""
+    return bool(task.time_limit or task.soft_time_limit)

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from celery_ledger.models import DurableTask
-from celery_ledger.relay.bundle import size_of
+from celery_ledger.relay.bundle import Paces, size_of
 
 #: A lease is renewed when less than this part of it is left: a worker that takes the message has the rest.
 RENEWED_BELOW = 2 / 3
@@ -21,7 +21,7 @@ RENEWED_BELOW = 2 / 3
 MOST_RENEWED = 10_000
 
 
-def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float) -> int:
+def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float, paces: Paces) -> int:
     """Renew the leases of the rows that ``messages`` waiting messages of ``queue`` carry; return how many were."""
     published = DurableTask.objects.filter(lease_until__isnull=False, status=DurableTask.Status.PUBLISHED, queue=queue)
     ending = published.filter(lease_until__lt=Now() + timedelta(seconds=lease * RENEWED_BELOW))
@@ -34,7 +34,7 @@ def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float) -> in
         if left < 1e-6:  # Parts of a message do not add up to a whole one.
             break
         waiting.append(id)
-        left -= 1 / size_of(app, name, lapses)
+        left -= 1 / size_of(app, name, lapses, paces)
     with transaction.atomic():
         mine = ending.filter(id__in=waiting).order_by("id")
         free = mine.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)

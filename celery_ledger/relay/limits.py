@@ -5,6 +5,7 @@ Kept by the relays, however many, on the way to the broker: whoever claims for a
 limit's row meanwhile. A queue without a limit costs nothing here.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from celery_ledger.models import DurableTask, QueueLimit
 from celery_ledger.rows import ledger
 
 Status = DurableTask.Status
+Take = Callable[..., list[ledger.Claimed]]
 #: What a rate allows at once after a pause, in seconds' worth; at least one task.
 BURST = 0.2
 
@@ -23,9 +25,9 @@ def limited_queues() -> set[str]:
     return set(QueueLimit.objects.values_list("queue", flat=True))
 
 
-def claim(queue: str, *, room: int, lease: float) -> list[ledger.Claimed]:
+def claim(queue: str, *, room: int, lease: float, take: Take = ledger.claim) -> list[ledger.Claimed]:
     """
-    Claim due rows of ``queue``, at most ``room``, as far as its limits allow now; see :func:`ledger.claim`.
+    Claim due rows of ``queue``, at most ``room``, as far as its limits allow now; ``take`` is :func:`ledger.claim`.
 
     A row counts against the rate when it is claimed, at every attempt, and against what may be at once from
     then until it has ended or is due again.
@@ -33,13 +35,13 @@ def claim(queue: str, *, room: int, lease: float) -> list[ledger.Claimed]:
     with transaction.atomic():
         limit = QueueLimit.objects.select_for_update().filter(queue=queue).first()
         if limit is None:
-            return ledger.claim({queue: room}, lease=lease, limit=room)
+            return take({queue: room}, lease=lease, limit=room)
         now = clock.now()
         allowance = _allowance(limit, now)
         allowed = room if allowance is None else min(room, int(allowance))
         if limit.concurrency is not None:
             allowed = min(allowed, limit.concurrency - _in_flight(queue))
-        rows = ledger.claim({queue: allowed}, lease=lease, limit=room) if allowed > 0 else []
+        rows = take({queue: allowed}, lease=lease, limit=room) if allowed > 0 else []
         if rows and allowance is not None:
             limit.allowance, limit.counted_at = allowance - len(rows), now
             limit.save(update_fields=["allowance", "counted_at"])

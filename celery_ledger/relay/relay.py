@@ -32,12 +32,13 @@ from celery_ledger.relay import expiring, leases, limits
 from celery_ledger.relay.abandoned import bury_abandoned
 from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
+from celery_ledger.relay.rates import Rates
 from celery_ledger.relay.rounds import rounds
 from celery_ledger.relay.set_back import ClockWatch
 from celery_ledger.relay.wakeup import doorbell
-from celery_ledger.rows import ledger, tally
+from celery_ledger.rows import ledger, paces, tally
 from celery_ledger.supervision import REFUSED_PAUSES, Refusals, Troubles
-from celery_ledger.watch import canaries, heartbeats, samples
+from celery_ledger.watch import canaries, heartbeats, life, samples
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ CLAIM_LIMIT = 1_000  # rows a turn
 LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
 HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
 SWEEP_INTERVAL = 1.0  # seconds
+#: Of messages that are slices of work so many may wait in a queue, or a fifth of its window if that is more.
+LEAST_SLICES = 10
 #: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
 MISSED_AFTER = 5.0  # seconds
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
@@ -70,10 +73,12 @@ class Relay:
         self.broker = Broker(app)
         self.broker_errors = self.broker.errors
         self.doorbell = doorbell()
+        self.rates = Rates(app)
         self._stopping = False
         self._queues = list(app.amqp.queues)
         self._found: dict[str, float] = {}  # queues that rows named, and when each was used last
         self._paused: set[str] = set()
+        self._paces: dict[str, paces.Known] = {}
         self._limited: set[str] = set()
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
         self._refused = Refusals()  # queues of which the broker takes nothing
@@ -83,6 +88,7 @@ class Relay:
         self.troubles = Troubles(logger)
         self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # messages at the broker, at the most
         self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
+        self._sliced: set[str] = set()  # queues whose last messages were slices of work
         self._is_full = False  # whether some queue's window was, at the last turn
         # Queues whose messages were all taken when the broker was last asked: who has them has begun by the next time.
         self._empty: set[str] = set()
@@ -111,6 +117,7 @@ class Relay:
                 if self.troubles.has("a turn"):
                     self._rest(TROUBLE_PAUSE)
             except DatabaseError as error:
+                life.sign()
                 logger.warning("The database is away, the relay waits for it: %s", error)
                 connection.close()
                 self._was_cut_off = True
@@ -140,6 +147,7 @@ class Relay:
         else:
             self._hold_back()
             pause = max(0.0, self._next_sweep - time.monotonic())
+            pause = min(pause, self.rates.pause())
             pause = min([pause, *(self._refused[queue].until - began for queue in self._refused.resting())])
             self.doorbell.wait(min(pause, HELD_PAUSE) if self._held else pause, self._work_is_due)
 
@@ -147,13 +155,13 @@ class Relay:
         """Claim what is due and fits into the window, publish it, return how many rows went out."""
         rooms = self._rooms()
         limited = {queue: rooms.pop(queue) for queue in self._limited & rooms.keys()}
-        rows = ledger.claim(rooms, lease=self.lease, limit=CLAIM_LIMIT)
+        rows = self.rates.claim(rooms, lease=self.lease, limit=CLAIM_LIMIT)
         for queue, room in limited.items():
-            rows += limits.claim(queue, room=min(room, CLAIM_LIMIT), lease=self.lease)
+            rows += limits.claim(queue, room=min(room, CLAIM_LIMIT), lease=self.lease, take=self.rates.claim)
         if not rows:
             return 0
         crash_point("relay.after_claim")
-        messages = list(bundle(self.app, rows))
+        messages = list(bundle(self.app, rows, self._paces, self._free()))
         names = {row.id: row.name for row in rows}
         published: list[Message] = []
         refused: dict[str, list[UUID]] = {}
@@ -181,6 +189,8 @@ class Relay:
         self._found |= dict.fromkeys(used & self._found.keys(), time.monotonic())
         for queue in used:
             # Twice what they carry now, or a window of small messages would stay one while workers fall behind.
+            slices = sum(message.is_slice for message in published if message.queue == queue)
+            (self._sliced.add if slices else self._sliced.discard)(queue)
             in_queue = [min(2 * len(message.ids), message.most) for message in published if message.queue == queue]
             self._rows_a_message[queue] = sum(in_queue) / len(in_queue)
         return sum(len(message.ids) for message in published)
@@ -227,6 +237,10 @@ class Relay:
         with caught("reading the switches"):
             self._paused = ledger.paused_queues()
             self._limited = limits.limited_queues()
+        with caught("reading the rates of tasks"):
+            self.rates.look()
+        with caught("reading how long tasks take"):
+            self._paces = paces.known()
         if self.app.conf.task_create_missing_queues:
             with caught("looking for queues"):
                 self._look_for_queues()
@@ -291,7 +305,7 @@ class Relay:
                     if queue in self._empty:
                         lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
                 else:
-                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease)
+                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
@@ -308,6 +322,7 @@ class Relay:
 
         Between all that may wait for a broker that has fallen silent, or a relay that waits would be taken for stalled.
         """
+        life.sign()
         state = self._state()
         if state == self._said and time.monotonic() < self._next_word:
             return
@@ -375,8 +390,21 @@ class Relay:
 
     def _work_is_due(self) -> bool:
         kept = self._paused | self._held | self._refused.resting()
-        self._was_due = ledger.any_due([queue for queue in self._queues if queue not in kept])
+        queues = [queue for queue in self._queues if queue not in kept]
+        self._was_due = ledger.any_due(queues, back=self.rates.reach.back(queues))
         return self._was_due
+
+    def _free(self) -> dict[str, int]:
+        """Return how many messages fit into each queue's window."""
+        return {queue: self._window_of(queue) - waiting for queue, waiting in self._waiting.items()}
+
+    def _window_of(self, queue: str) -> int:
+        """
+        Return how many messages may wait in a queue: fewer, where each is a slice of work.
+
+        What waits at the broker is ahead of all that is enqueued later, whatever its priority.
+        """
+        return max(min(self.window, LEAST_SLICES), self.window // 5) if queue in self._sliced else self.window
 
     def _rooms(self) -> dict[str, int]:
         """Return how many rows each queue may have published now, without overfilling its window."""
@@ -389,7 +417,8 @@ class Relay:
             if queue in self._refused:
                 rooms[queue] = 1  # To see whether it is taken by now.
                 continue
-            if self._waiting[queue] >= self.window:
+            window = self._window_of(queue)
+            if self._waiting[queue] >= window:
                 try:
                     self._waiting[queue] = self.broker.depth(queue)
                 except RefusedError as error:
@@ -398,8 +427,8 @@ class Relay:
                 except self.broker_errors as error:
                     self._broker_refused(error, [])
                     return {}
-                self._is_full |= self._waiting[queue] >= self.window
-            rooms[queue] = int((self.window - self._waiting[queue]) * self._rows_a_message[queue])
+                self._is_full |= self._waiting[queue] >= window
+            rooms[queue] = max(0, int((window - self._waiting[queue]) * self._rows_a_message[queue]))
         return rooms
 
     def _broker_refused(self, error: BaseException, unpublished: list[Message]) -> None:

@@ -16,7 +16,7 @@ from django.db.models import F, Max, QuerySet
 from django.db.models.functions import Least, Now
 
 from celery_ledger import clock, conf
-from celery_ledger.models import DurableTask, Heartbeat, QueueLimit
+from celery_ledger.models import DurableTask, Heartbeat, QueueLimit, TaskRate
 from celery_ledger.watch import canaries
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ def mend(until: datetime) -> None:
         end = Now() + timedelta(seconds=lease)
         leased = DurableTask.objects.filter(lease_until__isnull=False, status=status)
         _in_portions(leased.filter(lease_until__gt=end), lease_until=end, published_at=Least(F("published_at"), Now()))
-    QueueLimit.objects.filter(counted_at__gt=Now()).update(counted_at=Now())
+    for counted in (QueueLimit, TaskRate):
+        counted.objects.filter(counted_at__gt=Now()).update(counted_at=Now())
     Heartbeat.objects.filter(beaten_at__gt=Now()).update(beaten_at=Now())
     canaries.start_anew()
 

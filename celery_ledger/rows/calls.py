@@ -20,6 +20,7 @@ from django.utils.dateparse import parse_datetime
 from kombu.utils.json import JSONEncoder
 
 from celery_ledger.context import current_request_id, current_subject
+from celery_ledger.ids import row_id
 from celery_ledger.models import PRIORITIES, DurableTask, Priority
 from celery_ledger.uuid7 import uuid7
 
@@ -31,6 +32,8 @@ DEEPEST: Final = 200
 FURTHEST_AHEAD: Final = timedelta(days=36_525)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
+#: Characters of a ``task_id`` that is no UUID: result backends have no longer ones.
+LONGEST_ID: Final = 255
 #: How often a row counts that it was started.
 MOST_ATTEMPTS: Final = 32_767
 #: Made once: ``json.dumps`` makes one for each call that is given ``default``.
@@ -62,10 +65,14 @@ class Call:
     unique_for: str | None = None
     #: For how many seconds at the most, if it is a number of seconds.
     term: float | None = None
+    #: If it replaces: for how many seconds after the first of such calls that row may be put off.
+    at_most: float | None = None
     #: Whether the row that stands is to be what this call says, instead of what an earlier one said.
     replaces: bool = False
     #: As JSON: what :mod:`celery_ledger.rows.options` says of it.
     options: str | None = None
+    #: What it is a part of: a chain, a group, a chord.
+    canvas: UUID | None = None
     id: UUID = field(default_factory=uuid7)
     #: Told the id of the row that the ledger has instead, because it knows the ``unique_key``.
     on_known: Callable[[UUID], None] | None = None
@@ -270,15 +277,15 @@ def checked_expires(name: str, expires: Any) -> datetime | float | None:
 
 def checked_id(name: str, task_id: Any) -> UUID:
     """
-    Return the id of a row.
+    Return the id of the row of a call that says its own; see :mod:`celery_ledger.ids`.
 
     Raises:
-        ValueError: ``task_id`` is no UUID.
+        ValueError: ``task_id`` is empty, too long, or holds what no database keeps.
     """
-    try:
-        return task_id if isinstance(task_id, UUID) else UUID(str(task_id))
-    except ValueError:
-        raise ValueError(f"{name}: a task_id is a UUID, as the ledger's rows have it, not {task_id!r}.") from None
+    text = str(task_id)
+    if not 0 < len(text) <= LONGEST_ID or not is_storable(text):
+        raise ValueError(f"{name}: a task_id has 1 to {LONGEST_ID} characters, and this is none: {text[:300]!r}.")
+    return row_id(task_id)
 
 
 def checked_limit(name: str, max_retries: Any) -> int:

@@ -84,6 +84,7 @@ def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
             "standing_keys": [call.standing_key for call in calls],
             "unique_fors": [call.unique_for for call in calls],
             "terms": [call.term for call in calls],
+            "canvases": [call.canvas for call in calls],
         }
     return {"calls": json.dumps([_as_list(call) for call in calls])}
 
@@ -111,4 +112,5 @@ def _as_list(call: Call) -> list[Any]:
         call.standing_key,
         call.unique_for,
         call.term,
+        None if call.canvas is None else call.canvas.hex,
     ]

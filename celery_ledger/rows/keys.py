@@ -13,8 +13,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Least, Now
 
 from celery_ledger.models import DurableTask
 from celery_ledger.rows.calls import Call
@@ -77,7 +77,7 @@ def _replace(call: Call, *, wait: bool) -> UUID | None:
         "options": None if call.options is None else json.loads(call.options),
         "subject": call.subject,
         "request_id": call.request_id,
-        "available_at": _moment(call.countdown if call.eta is None else call.eta),
+        "available_at": _due_at(call),
         "expires_at": None if call.expires is None else _moment(call.expires),
         "unknown_since": None,
     }
@@ -118,6 +118,15 @@ def _look(column: str, condition: Q, keys: Iterable[str | None]) -> dict[str, UU
         rows = DurableTask.objects.filter(condition, **{f"{column}__in": wanted[start : start + MOST_KEYS]})
         found.update(rows.values_list(column, "id"))
     return found
+
+
+def _due_at(call: Call) -> Any:
+    """When a row is due that says what ``call`` says: so long after its first call as that allows, at the latest."""
+    moment = _moment(call.countdown if call.eta is None else call.eta)
+    if call.at_most is None:
+        return moment
+    latest = ExpressionWrapper(F("created_at") + timedelta(seconds=call.at_most), DateTimeField())
+    return Least(Value(moment, DateTimeField()) if isinstance(moment, datetime) else moment, latest)
 
 
 def _moment(when: datetime | float) -> Any:

@@ -15,23 +15,28 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
-from celery_ledger.models import PRIORITIES, DurableTask, Priority, QueueSwitch, Tally
-from celery_ledger.rows import arguments, tally
+from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
+from celery_ledger.rows import arguments, canvases, tally
 from celery_ledger.rows.kinds import fingerprint
-from celery_ledger.rows.sql import statements
+from celery_ledger.rows.sql import WAKE_CHANNEL, statements
+from celery_ledger.uuid7 import uuid7
 
 Status = DurableTask.Status
 #: Says how many attempts a task of this name may have; None: any number.
 LimitOf = Callable[[str], int | None]
 
+#: Further back than anything was ever due, in seconds.
+WHOLE = 1e9
 #: A message that vanished this often may be what kills its workers: its rows run alone from then on.
 SUSPECT_LAPSES = 2
 #: Lapses are counted up to here: a message can vanish for years, and the column is small.
 MOST_LAPSES = 1_000
+#: As many starts as a row counts: no limit.
+MOST_STARTS = 2_147_483_647
 #: Longest error text kept in a row, in characters.
 MAX_ERROR_LENGTH = 500
 #: Rows that one sweep brings back at the most.
@@ -48,6 +53,7 @@ class Claimed:
     name: str
     queue: str
     lapses: int
+    priority: int = Priority.NORMAL
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,15 @@ class AttemptsUsedUpError(Exception):
 # --- The relay's side -------------------------------------------------------------------
 
 
-def claim(rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
+def claim(
+    rooms: Mapping[str, int], *, lease: float, limit: int, back: Mapping[str, float] | None = None
+) -> list[Claimed]:
     """
     Turn due rows from pending to published under a lease, and return them for publishing.
 
-    ``rooms`` says how many rows each queue may have; ``lease`` is in seconds. In autocommit, as the relay
+    ``rooms`` says how many rows each queue may have; ``lease`` is in seconds. ``back``
+    says of queues since how many seconds at the most what is taken has been due; by default any time. SQLite, which
+    keeps nothing that is done, takes no notice of it. In autocommit, as the relay
     calls it, the claim is committed when this returns.
     """
     wanted = {queue: min(room, limit) for queue, room in rooms.items() if room > 0}
@@ -100,6 +110,7 @@ def claim(rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed
                     "priorities": list(PRIORITIES),
                     "lease": lease,
                     "limit": limit,
+                    "back": [(back or {}).get(queue, WHOLE) for queue in wanted],
                 },
             )
             rows = cursor.fetchall()
@@ -108,7 +119,7 @@ def claim(rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed
             for queue, room in wanted.items():
                 cursor.execute(sql, {"queue": queue, "room": room, "lease": lease})
                 rows += cursor.fetchall()
-    return sorted((Claimed(_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: row.id)
+    return sorted((Claimed(_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: (row.priority, row.id))
 
 
 def release(ids: Collection[UUID]) -> int:
@@ -154,13 +165,17 @@ def waiting_queues(*, older_than: float) -> list[str]:
     return list(waiting.order_by().values_list("queue", flat=True).distinct())
 
 
-def any_due(queues: Collection[str]) -> bool:
-    """Whether a pending row of ``queues`` is due."""
+def any_due(queues: Collection[str], *, back: Mapping[str, float] | None = None) -> bool:
+    """Whether a pending row of ``queues`` is due; ``back`` as :func:`claim` takes it."""
     postgresql = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         cursor.execute(
             statements(connection.vendor).due,
-            {"queues": list(queues), "priorities": list(PRIORITIES)}
+            {
+                "queues": list(queues),
+                "priorities": list(PRIORITIES),
+                "back": [(back or {}).get(queue, WHOLE) for queue in queues],
+            }
             if postgresql
             else {"queues": json.dumps(list(queues))},
         )
@@ -200,21 +215,47 @@ def _count_rescued(rows: Iterable[tuple[str, str]]) -> None:
 # --- The consumer's side: effects in the database ---------------------------------------
 
 
-def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
+def complete(ids: Sequence[UUID], *, suspects: bool = False, lock_patience: float | None = None) -> list[Started]:
     """
     Mark published rows succeeded, in the transaction that will hold their effects.
 
     Rows that are done, discarded, or held by another worker are left out; so are suspects, unless
-    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it.
+    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it. Statements that
+    follow in the transaction wait for locks no longer than ``lock_patience`` seconds, until :func:`wait_as_ever`.
     """
     parameters: dict[str, Any] = {
         "ids": list(ids) if connection.vendor == "postgresql" else json.dumps([id.hex for id in ids]),
         "counted": 0 if suspects else 1,
         "most_lapses": 32_767 if suspects else SUSPECT_LAPSES - 1,
     }
+    texts = statements(connection.vendor)
+    text = texts.complete
+    if lock_patience is not None:
+        text, parameters["patience"] = texts.complete_riders, f"{1000 * lock_patience:.0f}ms"
     with connection.cursor() as cursor:
-        cursor.execute(statements(connection.vendor).complete, parameters)
+        cursor.execute(text, parameters)
         return sorted((_started(row) for row in cursor.fetchall()), key=lambda row: row.id)
+
+
+def take_back(ids: Collection[UUID], *, lease: float) -> int:
+    """
+    Undo :func:`complete` for rows of its transaction that were not run, or failed: published, under a new lease.
+
+    No attempt of theirs is counted by that.
+    """
+    return DurableTask.objects.filter(id__in=ids, status=Status.SUCCEEDED).update(
+        status=Status.PUBLISHED, attempts=F("attempts") - 1, completed_at=None, lease_until=_in_seconds(lease)
+    )
+
+
+def hand_on(ids: Collection[UUID]) -> int:
+    """Give published rows that were not begun to whoever is free: pending again, and a relay is told."""
+    with transaction.atomic():
+        handed_on = release(ids)
+        if handed_on and connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT pg_notify('{WAKE_CHANNEL}', '')")
+    return handed_on
 
 
 def suspects_among(ids: Sequence[UUID]) -> list[UUID]:
@@ -248,6 +289,24 @@ def start(id: UUID, *, lease: float, limit_of: LimitOf) -> Started | None:
     return _take(id, limit_of, status=Status.RUNNING, lease_until=_in_seconds(lease))
 
 
+def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Started | None:
+    """
+    As :func:`start`, by one statement, for a row of the task ``name`` that may be started ``limit`` times.
+
+    None: it is not such a row, or has no attempt left; :func:`start` knows which.
+    """
+    parameters = {
+        "id": id if connection.vendor == "postgresql" else id.hex,
+        "name": name,
+        "lease": lease,
+        "limit": MOST_STARTS if limit is None else limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).start, parameters)
+        rows = cursor.fetchall()
+    return _started(rows[0]) if rows else None
+
+
 def renew(task: Started, *, lease: float) -> bool:
     """Prolong the claim, or take it back where its lease ended; False if somebody started the row since."""
     return _held(task).update(status=Status.RUNNING, lease_until=_in_seconds(lease)) == 1
@@ -258,6 +317,28 @@ def finish(task: Started) -> bool:
     return _held(task).update(status=Status.SUCCEEDED, lease_until=None, completed_at=Now()) == 1
 
 
+def step_aside(row: Started) -> UUID:
+    """
+    Give a row that ended another id, and return it: its own is to be that of the call by which it was replaced.
+
+    In the transaction that completes it. Its history goes with it.
+    """
+    id = uuid7()
+    canvas = {**canvases.of(row.options), "replaced_by": str(row.id)}
+    DurableTask.objects.filter(id=row.id).update(id=id, options={**(row.options or {}), canvases.KEY: canvas})
+    if row.attempts > 1:
+        FailedAttempt.objects.filter(task_id=row.id).update(task_id=id)
+    return id
+
+
+def longest_limits(ids: Collection[UUID]) -> tuple[float, float]:
+    """Return the longest time limits, hard and soft, that calls of these rows asked for themselves; 0: none did."""
+    rows = DurableTask.objects.filter(id__in=ids, options__timelimit__isnull=False)
+    asked = list(rows.values_list("options__timelimit", flat=True))
+    hard, soft = (max((limits[place] or 0.0 for limits in asked), default=0.0) for place in (0, 1))
+    return hard, soft
+
+
 def note(id: UUID, words: str) -> None:
     """Keep what a task said of its end."""
     DurableTask.objects.filter(id=id).update(last_error=words[:MAX_ERROR_LENGTH])
@@ -266,7 +347,15 @@ def note(id: UUID, words: str) -> None:
 def _held(task: Started) -> QuerySet[DurableTask]:
     """Return the row of an attempt that is the latest, whether its lease runs or ended while the database was away."""
     unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]
-    return DurableTask.objects.filter(id=task.id, status__in=unended, attempts=task.attempts)
+    return DurableTask.objects.filter(_same_call(task.options), id=task.id, status__in=unended, attempts=task.attempts)
+
+
+def _same_call(options: Mapping[str, Any] | None) -> Q:
+    """Tell a call from another that bears its id since it was replaced, whose attempts are counted from one again."""
+    nesting = canvases.of(options).get("replaced_task_nesting")
+    if nesting:
+        return Q(options__canvas__replaced_task_nesting=nesting)
+    return Q(options__isnull=True) | Q(options__canvas__replaced_task_nesting__isnull=True)
 
 
 def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
@@ -333,6 +422,7 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
     meanwhile and nothing was recorded.
     """
     held = DurableTask.objects.filter(
+        _same_call(task.options),
         id=task.id,
         status__in=[Status.PUBLISHED, Status.RUNNING],
         attempts=task.attempts if counted else task.attempts - 1,
@@ -433,11 +523,18 @@ def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
 # --- Shared -----------------------------------------------------------------------------
 
 
-def wait_for_locks(seconds: int) -> None:
+def wait_for_locks(seconds: float) -> None:
     """Have statements of the current transaction fail that would wait longer for a row; on SQLite they wait as ever."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds}s"])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{1000 * seconds:.0f}ms"])
+
+
+def wait_as_ever() -> None:
+    """Have statements of the current transaction wait for locks as the project's settings have it."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = DEFAULT")
 
 
 def _in_seconds(seconds: float) -> Combinable:

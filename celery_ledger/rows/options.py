@@ -1,20 +1,25 @@
 """
 What a call says of itself beside its arguments: headers, properties and limits, kept in its row for ``self.request``.
 
-Most calls say nothing, and their rows have none. What Celery's messages carry for its own sake, such as
-a serializer, is of no use to a row and is left out.
+Most calls say nothing, and their rows have nothing but which process made them. What Celery's messages carry for
+their own sake, such as a serializer, is of no use to a row and is left out.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
+from uuid import UUID
 
 from celery import signals
 from celery._state import get_current_worker_task
 from celery.app.task import Context
+from celery.utils.nodenames import anon_nodename
 from django.utils import timezone
 
+from celery_ledger.ids import call_id
 from celery_ledger.rows.calls import Call, arguments_as_json
 
 #: About a message, of which a row has none.
@@ -25,13 +30,15 @@ _ABOUT_MESSAGES = frozenset(
         *("declare", "exchange_type", "timeout", "confirm_timeout", "event_dispatcher", "create_sent_event"),
     )
 )
-_FOLLOWS = "To have something follow, enqueue it from within the task."
-_REFUSED = {
-    **dict.fromkeys(("link", "link_error", "chain", "chord", "group_id", "group_index"), _FOLLOWS),
-    **dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async(queue=...)."),
-}
+#: Where it stands in a canvas; see :mod:`celery_ledger.rows.following`.
+_OF_CANVAS = frozenset(
+    ("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting", "stamped_headers")
+)
+_REFUSED = dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async(queue=...).")
 #: What ``self.request`` has of the same name.
 _OF_THE_REQUEST = frozenset(("shadow", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr"))
+#: What it has besides, said by no option of a call.
+_OF_THE_CALL = ("timelimit", "eta", "expires", "origin")
 #: What ``self.request`` has in any case, and no header may say otherwise.
 _OF_THE_ROW = frozenset(
     (
@@ -43,9 +50,11 @@ _OF_THE_ROW = frozenset(
             "kwargs",
             "retries",
             "attempt_limit",
+            "retry_asked",
             "called_directly",
             "is_eager",
             "hostname",
+            "origin",
         ),
         *("delivery_info", "headers", "properties", "correlation_id", "utc", "timelimit", "callbacks", "errbacks"),
         *("chain", "chord", "group", "group_index", "reply_to", "errbacks", "_protected", "_children"),
@@ -65,8 +74,9 @@ def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     limits: list[float | None] = [None, None]
     properties: dict[str, Any] = {}
+    stamps = given.get("stamped_headers") or ()
     for option, value in given.items():
-        if value is None or option in _ABOUT_MESSAGES or option in _REFUSED:
+        if value is None or option in _ABOUT_MESSAGES or option in _REFUSED or option in _OF_CANVAS or option in stamps:
             continue
         if option == "headers":
             options["headers"] = dict(value)
@@ -88,9 +98,9 @@ def refuse(name: str, given: Mapping[str, Any]) -> None:
     Refuse options that would be missed; those about a message, and what is not set, are passed over.
 
     Raises:
-        TypeError: names the first, canvas before all else, and says what to do instead.
+        TypeError: names the first, and says what to do instead.
     """
-    for option in sorted(given, key=lambda option: _REFUSED.get(option) != _FOLLOWS):
+    for option in given:
         if option not in _ABOUT_MESSAGES and given[option] is not None and given[option] not in ([], (), {}):
             raise TypeError(f"{name}: a durable call has no option {option!r}. {_REFUSED.get(option, '')}".rstrip())
 
@@ -103,12 +113,28 @@ def add_parent(options: dict[str, Any]) -> None:
         options.setdefault("root_id", maker.request.root_id or maker.request.id)
 
 
-def add_times(options: dict[str, Any], call: Call) -> None:
+def add_id(name: str, options: dict[str, Any], id: UUID, task_id: Any, unique_key: str | None) -> None:
+    """
+    Keep the id that a call says its own, where its row has another; see :mod:`celery_ledger.ids`.
+
+    Raises:
+        ValueError: it has a ``unique_key`` too, and others' handles would not know which id it has.
+    """
+    if (text := str(task_id)) == str(id):
+        return
+    if unique_key is not None:
+        raise ValueError(f"{name}: with a unique_key a task_id is a UUID, not {text!r}, for it may be another call's.")
+    options["task_id"] = text
+
+
+def add_times(
+    options: dict[str, Any], countdown: float, eta: datetime | None, expires: datetime | float | None
+) -> None:
     """Note when it is due and until when it may begin, if the call says so; what holds is the row's, in its columns."""
-    if call.eta is not None or call.countdown:
-        options["eta"] = (call.eta or timezone.now() + timedelta(seconds=call.countdown)).isoformat()
-    if call.expires is not None:
-        options["expires"] = _as_text(call.expires)
+    if eta is not None or countdown:
+        options["eta"] = (eta or timezone.now() + timedelta(seconds=countdown)).isoformat()
+    if expires is not None:
+        options["expires"] = _as_text(expires)
 
 
 def otherwise(name: str, given: dict[str, Any], expires: datetime | float | None) -> dict[str, Any]:
@@ -117,11 +143,12 @@ def otherwise(name: str, given: dict[str, Any], expires: datetime | float | None
 
     Raises what :func:`options_of` raises.
     """
+    if follows := sorted(option for option in given.keys() & _OF_CANVAS if given[option]):
+        raise TypeError(f"{name}: a retry has no option {follows[0]!r}. What follows is said when the call is made.")
     options = options_of(name, given)
     if expires is not None:
         options["expires"] = _as_text(expires)
-    text = as_json(name, options)
-    return json.loads(text) if text else {}
+    return dict(json.loads(arguments_as_json(name, options, what="options"))) if options else {}
 
 
 def _as_text(moment: datetime | float) -> str:
@@ -129,9 +156,20 @@ def _as_text(moment: datetime | float) -> str:
     return at.isoformat()
 
 
-def as_json(name: str, options: dict[str, Any]) -> str | None:
-    """Return them as a row keeps them; None where there are none."""
-    return arguments_as_json(name, options, what="options") if options else None
+def as_json(name: str, options: dict[str, Any]) -> str:
+    """Return them as a row keeps them, and with them which process made the call."""
+    origin = _origin(os.getpid())
+    return arguments_as_json(name, {"origin": origin} | options, what="options") if options else _alone(origin)
+
+
+@cache
+def _origin(pid: int) -> str:
+    return str(anon_nodename())
+
+
+@cache
+def _alone(origin: str) -> str:
+    return json.dumps({"origin": origin})
 
 
 def are_heard() -> bool:
@@ -149,7 +187,7 @@ class Announcement:
         expires = call.expires
         self.call = call
         self.message = app.amqp.as_task_v2(
-            str(call.id),
+            call_id(call.id, given),
             call.name,
             args,
             kwargs,
@@ -207,7 +245,7 @@ def for_the_request(options: Mapping[str, Any] | None) -> dict[str, Any]:
     headers = options.get("headers") or {}
     return {
         **{name: value for name, value in headers.items() if name.isidentifier() and name not in _OF_THE_ROW},
-        **{name: options[name] for name in (*_OF_THE_REQUEST, "timelimit", "eta", "expires") if name in options},
+        **{name: options[name] for name in (*_OF_THE_REQUEST, *_OF_THE_CALL) if name in options},
         "headers": headers,
         "properties": options.get("properties") or {},
     }

@@ -105,6 +105,28 @@ def collecting() -> Iterator[list[Call]]:
     _insert(block.standing())
 
 
+@contextmanager
+def holding() -> Iterator[list[Call]]:
+    """
+    Hold back the calls made in this block for whoever writes them later, by :func:`write_held`.
+
+    The list that it yields has them when the block has ended, however it ended.
+    """
+    block = Block()
+    held: list[Call] = []
+    token = _block.set(block)
+    try:
+        yield held
+    finally:
+        _block.reset(token)
+        held += block.standing()
+
+
+def write_held(calls: Sequence[Call]) -> None:
+    """Write calls that were held back, in the current transaction."""
+    _insert(calls)
+
+
 def enqueue(call: Call) -> None:
     """
     Record ``call`` in the current transaction, or in one of its own where there is none.

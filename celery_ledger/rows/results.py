@@ -23,7 +23,8 @@ from django.db.models import QuerySet
 from kombu.utils.json import dumps
 
 from celery_ledger.context import current_carrier
-from celery_ledger.models import DurableTask
+from celery_ledger.ids import row_id
+from celery_ledger.models import DurableTask, Result
 from celery_ledger.project import AppNotFoundError, find_app
 from celery_ledger.rows import tally, untold
 from celery_ledger.rows.sql import MOST_LOOKED_AFTER, statements
@@ -51,6 +52,8 @@ class Outcome:
     traceback: str | None = None
     #: Whether anybody may ask for it: not so of a task with ``ignore_result``, which is only counted.
     is_kept: bool = True
+    #: Whether its task has its results in the ledger's own table, wherever those of the others are.
+    is_own: bool = False
 
     def as_json(self) -> str:
         """Return the value or error as Celery's JSON backends write it; what is not JSON as its ``repr``."""
@@ -92,7 +95,14 @@ def are_kept() -> bool:
 
 def of(ids: Iterable[UUID]) -> "QuerySet[TaskResult]":
     """Return the results of ledger rows, where they are kept."""
-    return _all().filter(task_id__in=[str(id) for id in ids])
+    ids = list(ids)
+    said = DurableTask.objects.filter(id__in=ids, options__task_id__isnull=False)
+    return _all().filter(task_id__in=[*map(str, ids), *said.values_list("options__task_id", flat=True)])
+
+
+def of_calls(ids: Iterable[str]) -> "QuerySet[TaskResult]":
+    """Return the results of calls of which there may be no rows, where they are kept."""
+    return _all().filter(task_id__in=list(ids))
 
 
 def done_by(worker: str, *, most: int) -> list[UUID]:
@@ -100,7 +110,7 @@ def done_by(worker: str, *, most: int) -> list[UUID]:
     if not are_kept():
         return []
     names = _all().filter(worker=worker).order_by("-id").values_list("task_id", flat=True)[:most]
-    return [id for name in names if (id := _uuid(name)) is not None]
+    return [row_id(name) for name in names]
 
 
 def _all() -> "QuerySet[TaskResult]":
@@ -124,7 +134,13 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     """
     app = _app()
     sql = statements(connection.vendor)
-    kept = [outcome for outcome in outcomes if outcome.is_kept]
+    kept = [outcome for outcome in outcomes if outcome.is_kept and not outcome.is_own]
+    _write(
+        sql.own_results,
+        [outcome for outcome in outcomes if outcome.is_kept and outcome.is_own],
+        app,
+        of=Outcome.as_own_json,
+    )
     if are_kept():
         _write(sql.results, kept, app, of=Outcome.as_json)
     elif app is not None and are_own(app):
@@ -137,12 +153,40 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     _write(sql.outcomes, [outcome for outcome in outcomes if not outcome.is_kept], app)
 
 
+def finish(outcome: Outcome, attempts: int) -> bool | None:
+    """
+    Record by one statement that a row whose body ran outside any transaction succeeded, at its attempt ``attempts``.
+
+    False: somebody else has the row by now. None: this database takes more than one statement; nothing is recorded.
+    """
+    app = _app()
+    sql = statements(connection.vendor)
+    statement, of = sql.finish, None
+    if outcome.is_kept and (outcome.is_own or (not are_kept() and app is not None and are_own(app))):
+        statement, of = sql.finish_own, Outcome.as_own_json
+    elif outcome.is_kept and are_kept():
+        statement, of = sql.finish_kept, Outcome.as_json
+    if statement is None:
+        return None
+    parameters = _parameters([outcome], app, of)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**parameters, "id": outcome.id, "attempts": attempts})
+        return bool(cursor.fetchone()[0])
+
+
 def _write(
     statements: Sequence[str], outcomes: Sequence[Outcome], app: Any, of: Callable[[Outcome], str | None] | None = None
 ) -> None:
     """Run these statements for outcomes; ``of`` says what is written of each."""
     if not outcomes:
         return
+    parameters = _parameters(outcomes, app, of)
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement, parameters)
+
+
+def _parameters(outcomes: Sequence[Outcome], app: Any, of: Callable[[Outcome], str | None] | None) -> dict[str, Any]:
     message = current_carrier()
     parameters: dict[str, Any] = {
         "worker": message and message.worker,
@@ -170,16 +214,47 @@ def _write(
                 for outcome in outcomes
             ]
         )
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement, parameters)
+    return parameters
 
 
 def say(id: UUID, state: str, value: Any) -> None:
     """Keep what a task says of itself while it runs, in the ledger's own table, unless it has ended."""
+    value = _error_as_json(value) if isinstance(value, BaseException) else as_json(value)
     key = id if connection.vendor == "postgresql" else id.hex
     with connection.cursor() as cursor:
-        cursor.execute(statements(connection.vendor).say, {"id": key, "state": state, "value": as_json(value)})
+        cursor.execute(statements(connection.vendor).say, {"id": key, "state": state, "value": value})
+
+
+def record_doomed(app: Any, ids: Sequence[str], state: str, error: BaseException) -> None:
+    """
+    Keep that tasks of a canvas can no longer run, of which there are no rows, in the caller's transaction.
+
+    A backend of the project's own is told after the commit.
+    """
+    if not ids:
+        return
+    if are_kept():
+        for id in ids:
+            app.backend.store_result(id, error, state)
+    elif are_own(app):
+        value = Outcome(UUID(int=0), state, error).as_json()
+        Result.objects.bulk_create(
+            [Result(id=row_id(id), state=state, value=value) for id in dict.fromkeys(ids)],
+            batch_size=PORTION,
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["state", "value"],
+        )
+    elif not isinstance(app.backend, DisabledBackend):
+        untold.tell_of(app, dict.fromkeys(ids, (state, error)))
+
+
+def forget_doomed(app: Any, ids: Sequence[str]) -> None:
+    """Forget what :func:`record_doomed` kept, in the caller's transaction; a backend of the project's own keeps it."""
+    if are_kept():
+        of_calls(ids).filter(status__in=states.EXCEPTION_STATES).delete()
+    elif are_own(app):
+        Result.objects.filter(id__in=[row_id(id) for id in ids], state__in=states.EXCEPTION_STATES).delete()
 
 
 def _app() -> Any:
@@ -201,12 +276,11 @@ def untrue() -> Iterator[str]:
     # Results of what is under way or failed are few; those of what succeeded say SUCCESS, or are among them.
     odd = _all().exclude(status=SUCCESS).order_by("id").values_list("id", "task_id", "status")
     yield from _compare(odd, DurableTask.Status.SUCCEEDED)
-    succeeded = _all().filter(status=SUCCESS)
     dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).order_by("id")
     last = UUID(int=0)
     while ids := list(dead.filter(id__gt=last).values_list("id", flat=True)[:PORTION]):
         last = ids[-1]
-        for task_id in succeeded.filter(task_id__in=[str(id) for id in ids]).values_list("task_id", flat=True):
+        for task_id in of(ids).filter(status=SUCCESS).values_list("task_id", flat=True):
             yield f"the result of {task_id} says SUCCESS, and the ledger that it is dead"
 
 
@@ -214,13 +288,6 @@ def _compare(results: "QuerySet[TaskResult, tuple[int, str, str]]", end: Durable
     last = 0
     while rows := list(results.filter(id__gt=last)[:PORTION]):
         last = rows[-1][0]
-        states = {id: state for _, task_id, state in rows if (id := _uuid(task_id)) is not None}
+        states = {row_id(task_id): state for _, task_id, state in rows}
         for id in DurableTask.objects.filter(id__in=states, status=end).order_by("id").values_list("id", flat=True):
             yield f"the result of {id} says {states[id]}, and the ledger that it {end.value}"
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -5,7 +5,7 @@ A person or a caller cancels them, or they expire; either way it is this. Each r
 that ended it, when that is committed, to receivers of Celery's ``task_revoked``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,9 +19,10 @@ from django.db.models.functions import Now
 
 from celery_ledger import sqlite
 from celery_ledger.events import tasks_settled
+from celery_ledger.ids import call_id
 from celery_ledger.models import DurableTask
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
-from celery_ledger.rows import results
+from celery_ledger.rows import following, results, stamps
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
 from celery_ledger.rows.results import Outcome
 
@@ -66,8 +67,20 @@ def revoke(
     )
     error = TaskRevokedError(why)
     results.record([Outcome(id, states.REVOKED, error) for id in ids])
+    parts = DurableTask.objects.filter(id__in=ids, canvas__isnull=False).order_by("id").values_list("id", "options")
+    if canvases := list(parts):
+        following.cancelled(find_app(), canvases, error)
     transaction.on_commit(partial(_tell, ended, expired=expired, signum=signum, killed=killed), robust=True)
     return ended
+
+
+def revoke_stamped(id: UUID, carried: Mapping[str, Any]) -> None:
+    """End a row that waits, if a stamp that it carries was revoked while it was written."""
+    if not stamps.are_revoked(carried):
+        return
+    waiting = [DurableTask.Status.PENDING, DurableTask.Status.PUBLISHED]
+    with transaction.atomic():
+        revoke(DurableTask.objects.filter(id=id, status__in=waiting), note="Cancelled: revoked", why="revoked", most=1)
 
 
 def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed: Collection[str]) -> None:
@@ -80,9 +93,10 @@ def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed:
     found = DurableTask.objects.filter(id__in=before, name__in=tasks).order_by("id")
     for id, name, args, kwargs, options in found.values_list("id", "name", "args", "kwargs", "options"):
         terminated = before[id] in killed
+        about = {"id": call_id(id, options), "task": name, "args": args, "kwargs": kwargs}
         signals.task_revoked.send(
             sender=tasks[name],
-            request=Context({**(options or {}), "id": str(id), "task": name, "args": args, "kwargs": kwargs}),
+            request=Context({**(options or {}), **about}),
             terminated=terminated,
             signum=signum if terminated else None,
             expired=expired,

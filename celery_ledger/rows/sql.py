@@ -7,7 +7,7 @@ one to complete it, one INSERT .. SELECT for its results and its counts. All tim
 
 from dataclasses import dataclass
 
-from celery_ledger.models import REDELIVERIES
+from celery_ledger.redeliveries import REDELIVERIES
 
 #: Key of the advisory lock that a sleeping relay holds; see celery_ledger/relay/wakeup.py.
 ASLEEP_LOCK = 4_915_002
@@ -29,7 +29,7 @@ LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
 
 COLUMNS = (
     "id, name, queue, priority, args, kwargs, subject, request_id, unique_key, available_at, expires_at, options, "
-    "standing_key, unique_for, unique_until"
+    "standing_key, unique_for, unique_until, canvas"
 )
 
 
@@ -43,6 +43,11 @@ class Statements:
     unknown_queues: names of the queues of pending rows, but for some that are known.
     claim: pending rows become published under a lease.
     complete: published rows become succeeded, to be committed with their effects.
+    complete_riders: the same, and statements of this transaction wait for locks no longer than they are told.
+    start: one published row becomes running under a lease, if its task is the one named and it has an attempt left.
+    finish: one running row becomes succeeded, and is counted; says whether it was still held. None: in a transaction.
+    finish_kept: the same, and its row of django-celery-results.
+    finish_own: the same, with what it returned in the ledger's own table.
     outcomes: counts how attempts ended.
     results: the same, and their rows of django-celery-results.
     own_results: the same, and what they returned or raised in the ledger's own table; wakes who waits for it.
@@ -51,6 +56,8 @@ class Statements:
     replay: dead rows become pending, due one after the other, without the key that may be another's by now; says
         which were dead.
     discard: dead rows become cancelled, and keep why; says which were dead.
+    parts: what members of chords returned is added and the chords' counters lowered by what of it is new, in the order
+        of their ids; says what they are then.
     prune: deletes ended rows with what depends on them, and keeps what is forgone; says how many and the last.
     prune_results: the same, and their rows of django-celery-results.
     """
@@ -60,6 +67,11 @@ class Statements:
     unknown_queues: str
     claim: str
     complete: str
+    complete_riders: str
+    start: str
+    finish: str | None
+    finish_kept: str | None
+    finish_own: str | None
     outcomes: tuple[str, ...]
     results: tuple[str, ...]
     own_results: tuple[str, ...]
@@ -67,6 +79,7 @@ class Statements:
     tally: str
     replay: str
     discard: str
+    parts: tuple[str, ...]
     prune: str | None
     prune_results: str | None
 
@@ -112,7 +125,7 @@ _SAY = """
 # or the planner may read the whole table of results.
 _POSTGRESQL_PRUNE = """
     WITH ended AS MATERIALIZED (
-        SELECT id, status, name, subject, kwargs, completed_at, last_error FROM celery_ledger_durabletask
+        SELECT id, status, name, subject, kwargs, options, completed_at, last_error FROM celery_ledger_durabletask
         WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
           AND (SELECT NOT %(alone)s::boolean OR pg_try_advisory_xact_lock({lock}))
           AND id > %(after)s AND id <= %(until)s
@@ -161,6 +174,83 @@ _IN_GAPS = {
     "next_in_gap": _FIRST_BETWEEN.format("unknown.name", "unknown.below"),
 }
 
+_POSTGRESQL_COMPLETE = """
+    UPDATE celery_ledger_durabletask
+    SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = clock_timestamp(),
+        lease_until = NULL
+    WHERE {patience}id = ANY(ARRAY(
+        SELECT id FROM celery_ledger_durabletask
+        WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses <= %(most_lapses)s
+          AND (expires_at IS NULL OR expires_at > statement_timestamp())
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+"""
+
+#: Ends a row's attempt, if nobody else has taken the row over.
+_HELD = """held AS (
+            UPDATE celery_ledger_durabletask
+            SET status = 'succeeded', lease_until = NULL, completed_at = statement_timestamp()
+            WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
+            RETURNING id
+        )"""
+
+
+def _results(held: str = "", join: str = "") -> str:
+    insert = """
+        INSERT INTO django_celery_results_taskresult
+            (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
+             content_encoding, result, date_created, date_started, date_done, traceback, meta)
+        SELECT task_id, name, NULL, args, kwargs, state, %(worker)s, 'application/json', 'utf-8',
+               result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
+        FROM done
+        ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
+            result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
+            meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
+            task_kwargs = excluded.task_kwargs
+    """
+    counted = f"""
+        WITH {held}done AS MATERIALIZED (
+            SELECT coalesce(task.options ->> 'task_id', task.id::text) AS task_id, task.name, task.queue,
+                   task.created_at, task.published_at, outcome.state, outcome.result, outcome.traceback,
+                   CASE WHEN %(extended)s THEN task.args::text END AS args,
+                   CASE WHEN %(extended)s THEN task.kwargs::text END AS kwargs,
+                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
+                 AS outcome(id, state, result, traceback)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id {join}
+        ), counted AS (
+            {_POSTGRESQL_COUNTED}
+        )"""
+    return f"{counted}, kept AS ({insert}) SELECT count(*) FROM held" if held else counted + insert
+
+
+def _own_results(held: str = "", join: str = "", told: str = "") -> str:
+    # Who waits for a task shares a lock of its id; the statement that ends the task, and cannot have that lock alone,
+    # notifies with its commit. A lock that is had is held to the end: who comes to wait meanwhile sees it about to end.
+    return f"""
+        WITH {held}done AS MATERIALIZED (
+            SELECT task.id, task.name, task.queue, outcome.state, outcome.result, outcome.traceback,
+                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
+                 AS outcome(id, state, result, traceback)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id {join}
+        ), counted AS (
+            {_POSTGRESQL_COUNTED}
+        ), stored AS (
+            INSERT INTO celery_ledger_result (id, state, value, traceback)
+            SELECT id, state, result, traceback FROM done WHERE result IS NOT NULL ORDER BY id
+            {_REPLACE}
+        ), awaited AS (
+            SELECT id::text, row_number() OVER () / {IDS_A_NOTIFICATION} AS portion FROM done
+            WHERE state <> 'RETRY'
+              AND CASE WHEN %(many)s THEN true
+                       ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END
+        )
+        {told or f"SELECT pg_notify('{RESULTS_CHANNEL}', string_agg(id, ',')) FROM awaited GROUP BY portion"}
+        """
+
+
 POSTGRESQL = Statements(
     # The sleeping relay holds the lock exclusively: who cannot share it wakes the relay at commit.
     # One text for any number of calls, so that it is planned once. In the order of the keys: two blocks that
@@ -171,15 +261,17 @@ POSTGRESQL = Statements(
             SELECT id, name, queue, priority, args::jsonb, kwargs::jsonb, subject, request_id, unique_key,
                    coalesce(eta, statement_timestamp() + countdown * interval '1 second'),
                    coalesce(expiry, statement_timestamp() + lifetime * interval '1 second'),
-                   options::jsonb, standing_key, unique_for, statement_timestamp() + term * interval '1 second'
+                   options::jsonb, standing_key, unique_for, statement_timestamp() + term * interval '1 second',
+                   canvas
             FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
                         %(args)s::text[], %(kwargs)s::text[], %(subjects)s::text[], %(request_ids)s::text[],
                         %(unique_keys)s::text[], %(etas)s::timestamptz[], %(countdowns)s::float8[],
                         %(expiries)s::timestamptz[], %(lifetimes)s::float8[], %(options)s::text[],
-                        %(standing_keys)s::text[], %(unique_fors)s::text[], %(terms)s::float8[])
+                        %(standing_keys)s::text[], %(unique_fors)s::text[], %(terms)s::float8[],
+                        %(canvases)s::uuid[])
                  WITH ORDINALITY AS call(id, name, queue, priority, args, kwargs, subject, request_id, unique_key,
                                          eta, countdown, expiry, lifetime, options, standing_key, unique_for, term,
-                                         place)
+                                         canvas, place)
             ORDER BY unique_key, standing_key, place
             ON CONFLICT DO NOTHING
             RETURNING id
@@ -191,12 +283,15 @@ POSTGRESQL = Statements(
     # the planner reads the whole table to find that a queue is empty.
     due="""
         SELECT EXISTS (
-            SELECT FROM unnest(%(queues)s::text[]) AS wanted
+            SELECT FROM (
+                SELECT unnest(%(queues)s::text[]) AS queue, unnest(%(back)s::float[]) AS back
+            ) AS wanted
             CROSS JOIN unnest(%(priorities)s::int[]) AS level
             CROSS JOIN LATERAL (
                 SELECT 1 FROM celery_ledger_durabletask
-                WHERE status = 'pending' AND queue = wanted AND priority = level
+                WHERE status = 'pending' AND queue = wanted.queue AND priority = level
                   AND available_at <= statement_timestamp()
+                  AND available_at >= statement_timestamp() - wanted.back * interval '1 second'
                 ORDER BY available_at LIMIT 1
             ) AS task
         )
@@ -210,12 +305,16 @@ POSTGRESQL = Statements(
                    row_number() OVER (
                        PARTITION BY wanted.queue ORDER BY task.priority, task.available_at, task.id
                    ) AS place
-            FROM (SELECT unnest(%(queues)s::text[]) AS queue, unnest(%(rooms)s::int[]) AS room) AS wanted
+            FROM (
+                SELECT unnest(%(queues)s::text[]) AS queue, unnest(%(rooms)s::int[]) AS room,
+                       unnest(%(back)s::float[]) AS back
+            ) AS wanted
             CROSS JOIN unnest(%(priorities)s::int[]) AS level
             CROSS JOIN LATERAL (
                 SELECT id, priority, available_at FROM celery_ledger_durabletask
                 WHERE status = 'pending' AND queue = wanted.queue AND priority = level
                   AND available_at <= statement_timestamp()
+                  AND available_at >= statement_timestamp() - wanted.back * interval '1 second'
                 ORDER BY available_at, id LIMIT wanted.room FOR UPDATE SKIP LOCKED
             ) AS task
         )
@@ -224,20 +323,48 @@ POSTGRESQL = Statements(
             lease_until = statement_timestamp() + %(lease)s * interval '1 second'
         WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
           AND id = ANY(ARRAY(SELECT id FROM due WHERE place <= room ORDER BY place LIMIT %(limit)s))
-        RETURNING id, name, queue, lapses
+        RETURNING id, name, queue, lapses, priority
     """,
-    complete="""
+    complete=_POSTGRESQL_COMPLETE.format(patience=""),
+    # The row is locked and looked at before it is changed: who has it meanwhile keeps it.
+    start="""
         UPDATE celery_ledger_durabletask
-        SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = clock_timestamp(),
-            lease_until = NULL
-        WHERE id = ANY(ARRAY(
+        SET status = 'running', attempts = attempts + 1,
+            lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+        WHERE id = (
             SELECT id FROM celery_ledger_durabletask
-            WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses <= %(most_lapses)s
+            WHERE id = %(id)s AND status = 'published' AND name = %(name)s
+              AND attempts < coalesce(attempt_limit, %(limit)s)
               AND (expires_at IS NULL OR expires_at > statement_timestamp())
-            ORDER BY id FOR UPDATE SKIP LOCKED
-        ))
+            FOR UPDATE SKIP LOCKED
+        )
         RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
     """,
+    finish=f"""
+        WITH {_HELD}, done AS MATERIALIZED (
+            SELECT task.queue, task.name, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
+            FROM unnest(%(ids)s::uuid[], %(states)s::text[]) AS outcome(id, state)
+            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
+            JOIN held ON held.id = task.id
+        ), counted AS (
+            {_POSTGRESQL_COUNTED}
+        )
+        SELECT count(*) FROM held
+    """,
+    finish_kept=_results(held=f"{_HELD}, ", join="JOIN held ON held.id = task.id"),
+    finish_own=_own_results(
+        held=f"{_HELD}, ",
+        join="JOIN held ON held.id = task.id",
+        told=f"""
+        SELECT count(*), (
+            SELECT count(pg_notify('{RESULTS_CHANNEL}', ids))
+            FROM (SELECT string_agg(id, ',') AS ids FROM awaited GROUP BY portion) AS told
+        ) FROM held
+    """,
+    ),
+    complete_riders=_POSTGRESQL_COMPLETE.format(
+        patience="(SELECT set_config('lock_timeout', %(patience)s, true)) IS NOT NULL\n              AND "
+    ),
     outcomes=(
         f"""
         WITH done AS MATERIALIZED (
@@ -249,56 +376,8 @@ POSTGRESQL = Statements(
         """,
     ),
     # One round trip for both.
-    results=(
-        f"""
-        WITH done AS MATERIALIZED (
-            SELECT task.id, task.name, task.queue, task.created_at, task.published_at, outcome.state, outcome.result,
-                   outcome.traceback, CASE WHEN %(extended)s THEN task.args::text END AS args,
-                   CASE WHEN %(extended)s THEN task.kwargs::text END AS kwargs,
-                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
-            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
-                 AS outcome(id, state, result, traceback)
-            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
-        ), counted AS (
-            {_POSTGRESQL_COUNTED}
-        )
-        INSERT INTO django_celery_results_taskresult
-            (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
-             content_encoding, result, date_created, date_started, date_done, traceback, meta)
-        SELECT id::text, name, NULL, args, kwargs, state, %(worker)s, 'application/json', 'utf-8',
-               result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
-        FROM done
-        ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
-            result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
-            meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
-            task_kwargs = excluded.task_kwargs
-        """,
-    ),
-    # Who waits for a task shares a lock of its id; whoever ends it, and cannot have that lock alone, notifies with its
-    # commit. A lock that is had is held to the end: who comes to wait meanwhile sees that it is about to end.
-    own_results=(
-        f"""
-        WITH done AS MATERIALIZED (
-            SELECT task.id, task.name, task.queue, outcome.state, outcome.result, outcome.traceback,
-                   {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
-            FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(results)s::text[], %(tracebacks)s::text[])
-                 AS outcome(id, state, result, traceback)
-            JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
-        ), counted AS (
-            {_POSTGRESQL_COUNTED}
-        ), stored AS (
-            INSERT INTO celery_ledger_result (id, state, value, traceback)
-            SELECT id, state, result, traceback FROM done WHERE result IS NOT NULL ORDER BY id
-            {_REPLACE}
-        ), awaited AS (
-            SELECT id::text, row_number() OVER () / {IDS_A_NOTIFICATION} AS portion FROM done
-            WHERE state <> 'RETRY'
-              AND CASE WHEN %(many)s THEN true
-                       ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END
-        )
-        SELECT pg_notify('{RESULTS_CHANNEL}', string_agg(id, ',')) FROM awaited GROUP BY portion
-        """,
-    ),
+    results=(_results(),),
+    own_results=(_own_results(),),
     say=_SAY.format(
         replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
@@ -328,12 +407,34 @@ POSTGRESQL = Statements(
         ))
         RETURNING id, queue, name
     """,
+    parts=(
+        """
+        WITH part AS (
+            INSERT INTO celery_ledger_part (chord, task, place, value)
+            SELECT chord, task, place, value
+            FROM unnest(%(chords)s::uuid[], %(tasks)s::uuid[], %(places)s::int[], %(values)s::text[])
+                 WITH ORDINALITY AS given(chord, task, place, value, turn)
+            ORDER BY turn
+            ON CONFLICT (chord, task) DO NOTHING
+            RETURNING chord
+        ), fresh AS (
+            SELECT chord, count(*) AS parts FROM part GROUP BY chord
+        )
+        UPDATE celery_ledger_chord AS chord SET missing = missing - fresh.parts
+        FROM fresh
+        WHERE chord.id = fresh.chord AND chord.id = ANY(ARRAY(
+            SELECT id FROM celery_ledger_chord WHERE id IN (SELECT chord FROM fresh) ORDER BY id FOR UPDATE
+        ))
+        RETURNING chord.id, chord.missing
+        """,
+    ),
     prune=_POSTGRESQL_PRUNE.format(lock=PRUNER_LOCK, redeliveries=REDELIVERIES, results=""),
     prune_results=_POSTGRESQL_PRUNE.format(
         lock=PRUNER_LOCK,
         redeliveries=REDELIVERIES,
         results="""results AS (
-            DELETE FROM django_celery_results_taskresult WHERE task_id = ANY(ARRAY(SELECT id::text FROM ended))
+            DELETE FROM django_celery_results_taskresult
+            WHERE task_id = ANY(ARRAY(SELECT coalesce(options ->> 'task_id', id::text) FROM ended))
         ), """,
     ),
 )
@@ -345,7 +446,8 @@ _SQLITE_RESULTS = f"""
     INSERT INTO django_celery_results_taskresult
         (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
          content_encoding, result, date_created, date_started, date_done, traceback, meta)
-    SELECT outcome.value ->> 'task_id', task.name, NULL, CASE WHEN %(extended)s THEN task.args END,
+    SELECT coalesce(task.options ->> 'task_id', outcome.value ->> 'task_id'), task.name, NULL,
+           CASE WHEN %(extended)s THEN task.args END,
            CASE WHEN %(extended)s THEN task.kwargs END, outcome.value ->> 'state', %(worker)s,
            'application/json', 'utf-8', outcome.value ->> 'result', task.created_at, task.published_at,
            {_SQLITE_NOW}, outcome.value ->> 'traceback', %(meta)s
@@ -380,13 +482,22 @@ _SQLITE_OWN_RESULTS = f"""
     {_REPLACE}
 """
 
+_SQLITE_COMPLETE = f"""
+    UPDATE celery_ledger_durabletask
+    SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = {_SQLITE_NOW},
+        lease_until = NULL
+    WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
+      AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+"""
+
 SQLITE = Statements(
     enqueue=f"""
         INSERT INTO celery_ledger_durabletask ({COLUMNS})
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
                value ->> 8, coalesce(value ->> 9, {_SQLITE_LATER.format("(value ->> 10)")}),
                coalesce(value ->> 11, {_SQLITE_LATER.format("(value ->> 12)")}), value ->> 13,
-               value ->> 14, value ->> 15, {_SQLITE_LATER.format("(value ->> 16)")}
+               value ->> 14, value ->> 15, {_SQLITE_LATER.format("(value ->> 16)")}, value ->> 17
         FROM json_each(%(calls)s)
         WHERE true
         ON CONFLICT DO NOTHING
@@ -409,16 +520,21 @@ SQLITE = Statements(
             WHERE status = 'pending' AND queue = %(queue)s AND available_at <= {_SQLITE_NOW}
             ORDER BY priority, available_at, id LIMIT %(room)s
         )
-        RETURNING id, name, queue, lapses
+        RETURNING id, name, queue, lapses, priority
     """,
-    complete=f"""
+    complete=_SQLITE_COMPLETE,
+    complete_riders=_SQLITE_COMPLETE,
+    start=f"""
         UPDATE celery_ledger_durabletask
-        SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = {_SQLITE_NOW},
-            lease_until = NULL
-        WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
+        SET status = 'running', attempts = attempts + 1, lease_until = {_SQLITE_LATER.format("%(lease)s")}
+        WHERE id = %(id)s AND status = 'published' AND name = %(name)s
+          AND attempts < coalesce(attempt_limit, %(limit)s)
           AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
         RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
     """,
+    finish=None,
+    finish_kept=None,
+    finish_own=None,
     outcomes=(_SQLITE_OUTCOMES,),
     results=(_SQLITE_RESULTS, _SQLITE_OUTCOMES),
     own_results=(_SQLITE_OWN_RESULTS, _SQLITE_OUTCOMES),
@@ -443,6 +559,21 @@ SQLITE = Statements(
         WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'dead'
         RETURNING id, queue, name
     """,
+    parts=(
+        """
+        INSERT INTO celery_ledger_part (chord, task, place, value)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(%(parts)s)
+        WHERE true ORDER BY key
+        ON CONFLICT (chord, task) DO NOTHING
+        RETURNING chord
+        """,
+        """
+        UPDATE celery_ledger_chord SET missing = missing - fresh.parts
+        FROM (SELECT value AS chord, count(*) AS parts FROM json_each(%(new)s) GROUP BY value) AS fresh
+        WHERE celery_ledger_chord.id = fresh.chord
+        RETURNING id, missing
+        """,
+    ),
     prune=None,
     prune_results=None,
 )

@@ -18,7 +18,7 @@ from celery_ledger.watch.samples import queue_names
 INTERVAL = timedelta(seconds=10)
 #: Until a message that did not come back is followed by another: the broker may have lost it.
 REPEAT_AFTER = timedelta(seconds=60)
-#: A queue whose message has not come back for so long is not consumed.
+#: A queue whose message has not come back for this long is not consumed.
 LOST_AFTER = timedelta(seconds=20)
 
 CAME_BACK = Q(seen_at__gte=F("sent_at"))

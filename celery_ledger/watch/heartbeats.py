@@ -17,9 +17,9 @@ OK = "ok"
 BROKER_AWAY = "broker away"
 #: Characters that a process may say of itself.
 LONGEST_STATE = 64
-#: A process that has not been heard of for so long is not at work.
+#: A process that has been silent for this long is not at work.
 SILENT_AFTER = timedelta(seconds=15)
-#: Whoever has been silent for so long is forgotten.
+#: A process that has been silent for this long is forgotten.
 FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
@@ -46,7 +46,7 @@ def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> None:
 
 
 def _runs(row: Heartbeat) -> bool:
-    """Whether the process that said this runs: one of its id is there, and is no younger than what it said last."""
+    """Whether the process that said this runs: one of its id exists, and is not younger than its last message."""
     pid = int(row.process.split()[1])
     try:
         os.kill(pid, 0)
@@ -69,7 +69,7 @@ def _age(pid: int) -> float | None:
 
 
 def end(kind: Heartbeat.Kind) -> None:
-    """Say that this process stops, in good order."""
+    """Say that this process stops as intended."""
     Heartbeat.objects.filter(process=own_name(kind)).delete()
 
 

@@ -22,8 +22,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from celery_ledger import clock
-from celery_ledger.models import Heartbeat, QueueSample, QueueSwitch, Tally
+from celery_ledger import clock, conf
+from celery_ledger.models import Heartbeat, Pace, QueueSample, QueueSwitch, Tally
+from celery_ledger.rows import paces
 from celery_ledger.rows.sql import LAG_BOUNDS
 from celery_ledger.watch import heartbeats, samples, watchdog
 
@@ -62,6 +63,7 @@ def ledger() -> Iterator[Metric]:
     yield from tasks_ever(counts)
     yield from tasks_now(counts)
     yield lags(counts)
+    yield from rides()
     yield from broker_and_relays()
     yield from database()
 
@@ -140,6 +142,36 @@ def lags(counts: Sums) -> Metric:
         upto = [sum(rows_of[: place + 1]) for place in range(len(rows_of))]
         family.add_metric(key, list(zip(bounds, upto, strict=True)), sums[key])
     return family
+
+
+def rides() -> Iterator[Metric]:
+    """Yield how tasks of one item share messages and transactions; see :mod:`celery_ledger.rows.paces`."""
+    bodies = GaugeMetricFamily(
+        "celery_ledger_body_seconds", "What a body takes, on average of the latest.", labels=["task"]
+    )
+    riders = GaugeMetricFamily("celery_ledger_riders", "Tasks that may share a message now; 1: none.", labels=["task"])
+    conflicts = CounterMetricFamily(
+        "celery_ledger_ride_conflicts",
+        "Transactions of several tasks that a lock of others cut short.",
+        labels=["task"],
+    )
+    rows = CounterMetricFamily(
+        "celery_ledger_slice_tasks", "Tasks that shared a message, by the message's task.", labels=["task"]
+    )
+    seconds = SummaryMetricFamily(
+        "celery_ledger_slice_seconds", "Time that those took together, by the message's task.", labels=["task"]
+    )
+    known = paces.known()
+    slice_seconds = conf.SLICE.value / 1000
+    for pace in Pace.objects.order_by("name"):
+        if pace.bodies:
+            bodies.add_metric([pace.name], pace.seconds)
+            riders.add_metric([pace.name], known[pace.name].rows(slice_seconds) if pace.name in known else 1)
+        conflicts.add_metric([pace.name], pace.conflicts)
+        if pace.slices:
+            rows.add_metric([pace.name], pace.slice_rows)
+            seconds.add_metric([pace.name], pace.slices, pace.slice_seconds)
+    yield from (bodies, riders, conflicts, rows, seconds)
 
 
 def broker_and_relays() -> Iterator[Metric]:

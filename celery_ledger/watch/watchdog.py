@@ -20,7 +20,7 @@ from celery_ledger.watch import canaries, heartbeats
 
 logger = logging.getLogger(__name__)
 
-#: A worker with nothing in its hands that takes nothing while messages wait, for so long, does not consume.
+#: An idle worker that takes nothing for this long while messages wait does not consume.
 IDLE_TOO_LONG = timedelta(seconds=20)
 #: A clock that is so far from the database's, in seconds, is wrong.
 MOST_SKEW = 2.0

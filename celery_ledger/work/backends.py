@@ -15,12 +15,12 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID
 
 from celery import states
 from celery.backends.base import DisabledBackend
 from django.db import close_old_connections, connection
 
+from celery_ledger.ids import row_id
 from celery_ledger.rows import results
 from celery_ledger.work.runnable import Runnable
 
@@ -55,7 +55,7 @@ def store(task: Runnable, request: Any, state: str, value: Any, traceback: str |
 def say(backend: Any, request: Any, id: str, state: str, value: Any, **options: Any) -> None:
     """Store what a task says of itself before it has ended, to be read at once. Raises what the backend raises."""
     if getattr(backend, "is_the_ledgers", False):
-        _around_the_transaction(lambda: results.say(UUID(str(id)), state, value))
+        _around_the_transaction(lambda: results.say(row_id(id), state, value))
     elif _is_in_the_database(backend):
         _around_the_transaction(lambda: backend.store_result(id, value, state, request=request, **options))
     else:

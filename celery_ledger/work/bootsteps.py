@@ -22,7 +22,7 @@ from django.db import connection
 from celery_ledger.install import wrapped
 from celery_ledger.models import Heartbeat
 from celery_ledger.supervision import Troubles
-from celery_ledger.watch import heartbeats
+from celery_ledger.watch import heartbeats, life, watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +112,12 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._stopping = threading.Event()
         self._troubles = Troubles(logger)
         self._thread: threading.Thread | None = None
+        self._takes_nothing = False
 
     def start(self, worker: Any) -> None:
         """Begin to beat."""
+        if life.is_wanted():  # By a thread that waits for nothing: the other one waits for the database.
+            threading.Thread(target=self._live, args=(worker,), name="sign of life", daemon=True).start()
         queues = sorted(worker.app.amqp.queues.consume_from)
         self._thread = threading.Thread(target=self._beat, args=(worker, queues), name="heartbeat", daemon=True)
         self._thread.start()
@@ -135,9 +138,14 @@ class HeartbeatStep(bootsteps.StartStopStep):
             self._stopping.wait(INTERVAL)
         self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
 
+    def _live(self, worker: Any) -> None:
+        """Give the sign of life, but where to start this worker again would help."""
+        while not self._stopping.wait(life.INTERVAL):
+            if _goes_round(worker) and not self._takes_nothing:
+                life.sign()
+
     def _beat_once(self, worker: Any, queues: list[str]) -> None:
-        # A worker that looks for its broker has no loop, and to start it again would not help.
-        if not worker.has_broker or time.monotonic() - worker.loop_went_round < LOOP_HANGS_AFTER:
+        if _goes_round(worker):
             heartbeats.beat(
                 Heartbeat.Kind.WORKER,
                 heartbeats.OK if worker.has_broker else heartbeats.BROKER_AWAY,
@@ -146,6 +154,10 @@ class HeartbeatStep(bootsteps.StartStopStep):
                 # A copy, made at once: the event loop counts meanwhile.
                 received=sum(state.total_count.copy().values()),
             )
+
+        if life.is_wanted():
+            own = heartbeats.own_name(Heartbeat.Kind.WORKER)
+            self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}
 
     def _say(self, what: Any) -> None:
         """Speak to the database on a connection of this moment: none is open when the pool forks."""
@@ -156,6 +168,11 @@ class HeartbeatStep(bootsteps.StartStopStep):
             logger.warning("The database does not hear this worker: %s", error)
         finally:
             connection.close()
+
+
+def _goes_round(worker: Any) -> bool:
+    """Whether the event loop does; a worker that looks for its broker has none, and a new one would not either."""
+    return not worker.has_broker or time.monotonic() - worker.loop_went_round < LOOP_HANGS_AFTER
 
 
 class LoopStep(bootsteps.StartStopStep):

@@ -23,6 +23,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from celery_ledger.context import Carrier, carried_by
 from celery_ledger.relay.broker import describe
+from celery_ledger.work import lines
 from celery_ledger.work.runnable import Report, Runnable
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], reques
         "args": describe(args[0] if args else ()),
         "kwargs": "{}",
     }
-    trace.info(trace.LOG_SUCCESS, line)
+    trace.logger.log(lines.level_of_messages(task), trace.LOG_SUCCESS, line, extra={"data": line})
     events = said.events() if said is not None and carrier.has_listeners else []
     return trace.trace_ok_t(None, None, runtime, json.dumps(events))
 

@@ -12,20 +12,18 @@ and its record, in which a crash causes a second run.
 
 import logging
 from collections.abc import Sequence
-from itertools import groupby
 from uuid import UUID
 
-from celery.exceptions import Ignore
 from django.db import close_old_connections, connection, transaction
 
 from celery_ledger.errors import WorkerDiedError
 from celery_ledger.events import tasks_settled
 from celery_ledger.faults import crash_point
-from celery_ledger.rows import ledger, results
+from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
-from celery_ledger.rows.results import Outcome
-from celery_ledger.work import bodies, outside
+from celery_ledger.work import bodies, outside, slices
 from celery_ledger.work.carrying import parse_ids
+from celery_ledger.work.concluding import Success, conclude
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
@@ -52,8 +50,8 @@ def consume(task: Runnable, ids: Sequence[str]) -> Tally:
         if task.transactional:
             _run_inside(task, row_ids, tally)
         else:
-            for id in row_ids:
-                outside.run(task, id, tally)
+            outside.run(task, row_ids, tally)
+    paces.flush_if_due()
     if subjects := tally.subjects - {None}:
         tasks_settled.send_robust(sender=None, subjects=subjects)
     return tally
@@ -66,8 +64,8 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     Called by the worker's parent process. What was published again since it took the message, ``held_for``
     seconds ago, is somebody else's by now.
 
-    One row: that was the one, and its attempt counts. Several: it may have been any, so each runs
-    alone from now on, counted before it starts.
+    One row: that was the one, and its attempt counts. Several in one transaction: it may have been any, so each runs
+    alone from now on, counted before it starts. Several whose effects are outside: it was the one that runs.
 
     Raises:
         OperationalError: the rows are still held; they come back when their lease ends.
@@ -77,8 +75,10 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     tally = Tally(passed_over=len(row_ids))
     with transaction.atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
-        if len(row_ids) > 1:
+        if len(row_ids) > 1 and task.transactional:
             ledger.suspect(row_ids, held_for=held_for)
+        elif len(row_ids) > 1:
+            _count_begun(task, row_ids, WorkerDiedError(reason), tally, held_for=held_for)
         else:
             for row in ledger.in_flight(row_ids, held_for=held_for):
                 tally.fail(task, row, WorkerDiedError(reason), counted=row.counted)
@@ -100,12 +100,17 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> T
     tally = Tally(passed_over=len(row_ids))
     with transaction.atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
-        rows = ledger.in_flight(row_ids, held_for=held_for)
-        for row in rows:
-            if row.counted:
-                tally.fail(task, row, WorkerDiedError("its process was told to end"), counted=True)
-        ledger.release([row.id for row in rows if not row.counted])
+        _count_begun(task, row_ids, WorkerDiedError("its process was told to end"), tally, held_for=held_for)
     return tally
+
+
+def _count_begun(task: Runnable, ids: Sequence[UUID], error: Exception, tally: Tally, *, held_for: float) -> None:
+    """Have the attempt fail that is counted already, for it had begun, and give the other rows back."""
+    rows = ledger.in_flight(ids, held_for=held_for)
+    for row in rows:
+        if row.counted:
+            tally.fail(task, row, error, counted=True)
+    ledger.release([row.id for row in rows if not row.counted])
 
 
 # --- Effects in the database ------------------------------------------------------------
@@ -113,44 +118,24 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> T
 
 def _run_inside(task: Runnable, row_ids: Sequence[UUID], tally: Tally) -> None:
     """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
-    if len(row_ids) == 1 or not _run_together(task, row_ids, tally):
-        for id in row_ids:
-            _run_alone(task, id, tally)
+    for id in slices.run(task, row_ids, tally):
+        _run_alone(task, id, tally)
     if tally.passed_over:
         for id in ledger.suspects_among(row_ids):
             _run_suspect(task, id, tally)
 
 
-def _run_together(task: Runnable, ids: Sequence[UUID], tally: Tally) -> bool:
-    """Run all rows in one transaction. False: they failed together and are as they were."""
-    try:
-        with transaction.atomic():
-            started = ledger.complete(ids)
-            crash_point("consumer.before_effect")
-            outcomes = []
-            for name, rows in groupby(sorted(started, key=lambda row: row.name), key=lambda row: row.name):
-                outcomes += _run_bodies(task_named(task, name), list(rows), tally)
-            results.record(outcomes)
-            crash_point("consumer.before_commit")
-    except Exception as error:  # noqa: BLE001 - whatever it was, each row is run again and judged alone
-        logger.warning("A batch of %d rows of %s failed and is run row by row: %r", len(ids), task.name, error)
-        return False
-    crash_point("consumer.after_commit")
-    _succeed(task, started, outcomes, tally)
-    return True
-
-
 def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False) -> None:
     """Run one row in a transaction of its own; if it fails, record that."""
     started: list[ledger.Started] = []
-    outcomes: list[Outcome] = []
+    successes: list[Success] = []
     try:
         with transaction.atomic():
             started = ledger.complete([id], suspects=suspect)
             crash_point("consumer.before_effect")
             for row in started:
-                outcomes = _run_bodies(task_named(task, row.name), [row], tally)
-                results.record(outcomes)
+                successes = _run_body(task_named(task, row.name), row, tally)
+                conclude(successes)
             crash_point("consumer.before_commit")
     except UnknownTaskError as error:
         leave([id], str(error))
@@ -160,7 +145,7 @@ def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False)
         tally.fail(task.app.tasks[started[0].name], started[0], error, counted=suspect)
     else:
         crash_point("consumer.after_commit")
-        _succeed(task, started, outcomes, tally)
+        _succeed(successes, tally)
 
 
 def _run_suspect(task: Runnable, id: UUID, tally: Tally) -> None:
@@ -177,25 +162,20 @@ def _run_suspect(task: Runnable, id: UUID, tally: Tally) -> None:
         _run_alone(task, id, tally, suspect=True)
 
 
-def _run_bodies(task: Runnable, rows: list[ledger.Started], tally: Tally) -> list[Outcome]:
-    """Run a task's body for its rows, as one batch where it takes one, and return their outcomes."""
-    tellings = [tally.telling(task, row) for row in rows]
+def _run_body(task: Runnable, row: ledger.Started, tally: Tally) -> list[Success]:
+    """Run a task's body for one row, as a batch of one where it takes one, and return what it came to."""
     if task.batch_size > 1:
-        with as_current(tellings), collecting():
-            value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
-        return [outcome_of(task, row, value if isinstance(value, Ignore) else None) for row in rows]
-    outcomes = []
-    for row, telling in zip(rows, tellings, strict=True):
-        with as_current([telling]), collecting(), limits_of(row):
+        return slices.run_batch(task, [row], tally)
+    telling = tally.telling(task, row)
+    with as_current([telling]), collecting(), limits_of(row):
+        with paces.measured(row.name):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
-            outcomes.append(outcome_of(task, row, value))
-    return outcomes
+        return [Success(task, row, outcome_of(task, row, value))]
 
 
-def _succeed(task: Runnable, rows: list[ledger.Started], outcomes: list[Outcome], tally: Tally) -> None:
-    values = {outcome.id: outcome.value for outcome in outcomes}
-    for row in rows:
-        tally.succeed(task_named(task, row.name), row, values[row.id])
+def _succeed(successes: Sequence[Success], tally: Tally) -> None:
+    for success in successes:
+        tally.succeed(success.task, success.row, success.outcome.value)
 
 
 def _discard_broken_connection() -> None:

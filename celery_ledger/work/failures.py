@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from typing import Any
 
 from celery.exceptions import Reject, Retry
 from django.db import transaction
@@ -9,7 +10,7 @@ from django.db import transaction
 from celery_ledger.context import working_on
 from celery_ledger.errors import PermanentError, RetryOtherwise, WorkerDiedError
 from celery_ledger.patience import persist
-from celery_ledger.rows import attempts, ledger, results
+from celery_ledger.rows import attempts, following, ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.rows.wording import traceback_of, words_of
 from celery_ledger.work.backends import is_kept
@@ -18,11 +19,12 @@ from celery_ledger.work.runnable import Runnable
 logger = logging.getLogger(__name__)
 
 
-def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bool) -> str | None:
+def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bool, request: Any) -> str | None:
     """
     Record a failed attempt, waiting for the database if it is away, and return the row's new state in Celery's terms.
 
-    ``counted`` means that the row's attempt counter already includes this attempt. Returns None if another worker
+    ``counted`` means that the row's attempt counter already includes this attempt; ``request`` is what errbacks are
+    given. Returns None if another worker
     has taken over the row.
     """
     asked = _asked(task, row, error)
@@ -36,24 +38,26 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
         with transaction.atomic():
             if not ledger.fail(row, told, dead=dead, delay=delay, counted=counted, asked=asked):
                 return False
-            results.record([Outcome(row.id, state, cause, trace, is_kept=is_kept(task, row.options, failed=True))])
+            kept = is_kept(task, row.options, failed=True)
+            results.record([Outcome(row.id, state, cause, trace, is_kept=kept, is_own=task.has_own_results)])
             attempts.record_failure(row, told, trace)
+            if dead:
+                following.failed(task.app, row, request, cause, trace)
             return True
 
     if not persist(write):
         logger.warning("%s %s failed, but it was cancelled or taken over meanwhile: %s", row.name, row.id, told)
         return None
-    is_expected = isinstance(cause, tuple(task.throws))
     with working_on(request_id=row.request_id, subject=row.subject):
         logger.log(
-            logging.INFO if is_expected else logging.ERROR if dead else logging.WARNING,
+            logging.INFO if isinstance(cause, tuple(task.throws)) else logging.WARNING,
             "%s %s failed at attempt %d and %s: %s",
             row.name,
             row.id,
             row.attempts,
             "is dead" if dead else f"is due again in {delay:.1f} s",
             told,
-            exc_info=None if is_expected else cause,
+            exc_info=None if dead or isinstance(cause, tuple(task.throws)) else cause,
         )
     return state
 

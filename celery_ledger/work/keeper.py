@@ -1,7 +1,11 @@
-"""A claim on a row, prolonged while its body runs."""
+"""Claims on rows, prolonged while their bodies run: by one thread for each process."""
 
 import logging
 import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
 
 from django.db import connection
 
@@ -11,42 +15,120 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two attempts to prolong a claim where one failed.
 RETRY_PAUSE = 0.5
+#: Seconds between two looks at what runs, at most.
+LOOK_EVERY: Final = 0.1
+#: A body that runs for longer, in seconds, keeps the rows behind it in its message no more.
+LONGEST_WAIT: Final = 0.1
+
+
+@dataclass
+class Held:
+    """A row whose body runs."""
+
+    row: ledger.Started
+    lease: float
+    #: Rows of its message that are not begun.
+    behind: list[UUID] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    renew_at: float = 0.0
+    is_lost: bool = False
+
+    def __post_init__(self) -> None:
+        self.renew_at = self.began + self.lease / 3
+
+
+class _Keeper:
+    """The thread, which begins with the first row and rests while there is none."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Held] = {}
+        self._lock = threading.RLock()  # Held while a claim is renewed, so that none is once its body has ended.
+        self._is_busy = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, held: Held) -> None:
+        self._held[id(held)] = held
+        if not self._is_busy.is_set():
+            self._is_busy.set()
+        if self._thread is None or not self._thread.is_alive():  # As in a process that was forked.
+            self._begin()
+
+    def remove(self, held: Held) -> None:
+        self._held.pop(id(held), None)
+        with self._lock:  # A renewal that is under way ends first.
+            pass
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                self._thread.start()
+
+    def _keep(self) -> None:
+        while True:
+            self._is_busy.wait()
+            time.sleep(min([LOOK_EVERY, *(held.lease / 6 for held in list(self._held.values()))]))
+            if not self._held:
+                self._is_busy.clear()
+                if self._held:  # Added meanwhile.
+                    self._is_busy.set()
+                continue
+            try:
+                for held in list(self._held.values()):
+                    self._look_after(held)
+            except Exception:
+                logger.exception("Leases are looked after again.")
+            finally:
+                connection.close()
+
+    def _look_after(self, held: Held) -> None:
+        now = time.monotonic()
+        if held.behind and now - held.began > LONGEST_WAIT:
+            with self._lock:
+                behind, held.behind = held.behind, []
+                if id(held) in self._held:
+                    ledger.hand_on(behind)
+        if held.is_lost or now < held.renew_at:
+            return
+        with self._lock:
+            if id(held) not in self._held:
+                return
+            try:
+                is_held = ledger.renew(held.row, lease=held.lease)
+            except Exception as error:  # noqa: BLE001 - whatever it was: without its claim the effect happens twice
+                logger.warning("The claim on %s %s could not be renewed: %r", held.row.name, held.row.id, error)
+                held.renew_at = now + min(held.lease / 3, RETRY_PAUSE)
+                connection.close()
+                return
+        held.renew_at = now + held.lease / 3
+        if not is_held:
+            held.is_lost = True
+            logger.warning("The claim on %s %s is lost: cancelled or taken over.", held.row.name, held.row.id)
+
+
+_keeper = _Keeper()
 
 
 class LeaseKeeper:
     """
-    Renews a claim while its body runs, from a thread, so that the lease can be short.
+    Has a claim renewed while its body runs, from a thread, so that the lease can be short.
 
-    The thread opens a database connection only if the body is still running after a third of the
-    lease. A renewal that fails is tried again as long as the body runs, whatever the reason. A stopped
-    process renews nothing: its work is taken over, and fenced off when it wakes.
+    The thread opens a database connection only if the body is still running after a third of the lease, or if others
+    wait ``behind`` it in its message: those go back to the ledger after a tenth of a second. A renewal that fails is
+    tried again as long as the body runs, whatever the reason. A stopped process renews nothing: its work is taken over,
+    and fenced off when it wakes.
     """
 
-    def __init__(self, row: ledger.Started, lease: float) -> None:
-        self.row = row
-        self.lease = lease
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease of {row.id}", daemon=True)
+    def __init__(self, row: ledger.Started, lease: float, behind: list[UUID] | None = None) -> None:
+        self._held = Held(row, lease, list(behind or ()))
 
     def __enter__(self) -> None:
-        self._thread.start()
+        _keeper.add(self._held)
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
+        _keeper.remove(self._held)
 
-    def _keep(self) -> None:
-        pause = self.lease / 3
-        while not self._done.wait(pause):
-            try:
-                held = ledger.renew(self.row, lease=self.lease)
-            except Exception as error:  # noqa: BLE001 - whatever it was: without its claim the effect happens twice
-                logger.warning("The claim on %s %s could not be renewed: %r", self.row.name, self.row.id, error)
-                pause = min(self.lease / 3, RETRY_PAUSE)
-            else:
-                pause = self.lease / 3
-                if not held:
-                    logger.warning("The claim on %s %s is lost: cancelled or taken over.", self.row.name, self.row.id)
-                    break
-            finally:
-                connection.close()
+    @property
+    def left(self) -> list[UUID]:
+        """Those behind it that were not given back."""
+        return self._held.behind

@@ -5,65 +5,121 @@ What remains is the moment between an effect and its record, in which a crash ca
 """
 
 import logging
+from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
+from celery.exceptions import Ignore
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from celery_ledger import conf
+from celery_ledger.errors import PermanentError
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
-from celery_ledger.rows import ledger, results
+from celery_ledger.rows import following, ledger, paces, results
+from celery_ledger.rows.wording import words_of
 from celery_ledger.work import bodies
+from celery_ledger.work.concluding import Success, conclude
 from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.running import Tally, limit_of, outcome_of, task_named
+from celery_ledger.work.slices import MOST_SLICES
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
 
 
-def run(task: Runnable, id: UUID, tally: Tally) -> None:
-    """Claim one row under a lease, run its body outside any transaction, record what came of it."""
-    lease = conf.RUNNING_LEASE.value
+def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> None:
+    """
+    Run the rows of a message one after the other.
+
+    What is not begun when a few slices' time is up, or while a body takes long, goes back to the ledger, for whoever is
+    free: such rows share a message only because their task is usually quick.
+    """
+    began = monotonic()
+    rest = list(ids)
+    while rest:
+        id = rest.pop(0)
+        rest = _run_one(task, id, rest, tally)
+        if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
+            ledger.hand_on(rest)
+            break
+    if len(ids) > 1:
+        paces.note_slice(task.name, len(ids) - len(rest), monotonic() - began)
+        paces.note_rides([task.name])
+
+
+def _start(task: Runnable, id: UUID, lease: float, tally: Tally) -> ledger.Started | None:
+    """Claim one row under a lease; None: it is not to be run here and now."""
+    if (row := ledger.start_named(id, task.name, lease=lease, limit=task.most_starts)) is not None:
+        return row
     try:
-        row = ledger.start(id, lease=lease, limit_of=limit_of(task))
+        return ledger.start(id, lease=lease, limit_of=limit_of(task))
     except ledger.AttemptsUsedUpError as error:
         tally.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
-        return
     except UnknownTaskError as error:
         leave([id], str(error))
-        return
+    return None
+
+
+def _run_one(task: Runnable, id: UUID, behind: list[UUID], tally: Tally) -> list[UUID]:
+    """Claim one row, run its body outside any transaction, record what came of it; return what is left behind it."""
+    lease = conf.RUNNING_LEASE.value
+    row = _start(task, id, lease, tally)
     if row is None:
-        return
+        return behind
     task = task_named(task, row.name)
+    keeper = LeaseKeeper(row, lease, behind)
     try:
         crash_point("consumer.before_effect")
         telling = tally.telling(task, row)
-        with LeaseKeeper(row, lease), as_current([telling]), limits_of(row):
+        with keeper, as_current([telling]), limits_of(row), paces.measured(row.name):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
         crash_point("consumer.after_effect")
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
         tally.fail(task, row, error, counted=True)
     else:
-        if persist(lambda: _finish(task, row, value)):
+        try:
+            is_recorded = persist(lambda: _finish(task, row, value))
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - such as a value that is not JSON
+            tally.fail(task, row, _unwritable(error), counted=True)
+            return keeper.left
+        if is_recorded:
             tally.succeed(task, row, value)
         else:
             logger.warning("%s %s succeeded, but it was cancelled or taken over meanwhile.", row.name, row.id)
+    return keeper.left
+
+
+def _unwritable(error: Exception) -> PermanentError:
+    """Return the error of a task whose effect has happened, and of which nothing can follow: it is not run again."""
+    unwritable = PermanentError(f"It ran, but what follows from it cannot be written: {words_of(error)}")
+    unwritable.__cause__ = error
+    return unwritable
 
 
 def _finish(task: Runnable, row: ledger.Started, value: Any) -> bool:
     """Record a success with its result; without it, where that cannot be kept: the effect has happened."""
     try:
+        if not isinstance(value, Ignore) and not following.is_followed(row):
+            # Nothing else follows from it: see celery_ledger/work/concluding.py.
+            is_held = results.finish(outcome_of(task, row, value), row.attempts)
+            if is_held is not None:
+                return is_held
         with transaction.atomic():
             if not ledger.finish(row):
                 return False
-            results.record([outcome_of(task, row, value)])
+            conclude([Success(task, row, outcome_of(task, row, value))])
             return True
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError:
+        if following.is_followed(row):
+            raise
         logger.exception("The result of %s %s cannot be kept; it is done all the same.", row.name, row.id)
         return ledger.finish(row)

@@ -7,11 +7,14 @@ seconds, too. Celery looks for its pool's name in that of the module before it c
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from billiard import pool
 from celery.concurrency import asynpool, prefork
 
 MAINTENANCE_INTERVAL = 0.5  # seconds
+#: Seconds that a process has to end itself at the limit of a row that asked for a longer one than its task has.
+GRACE = 2.0
 #: Tenths of a second that a child which ends waits until its parent has read its results. A parent that is ending
 #: itself may read no more, and Celery's own 300 outlast the patience of most supervisors. What is lost is an
 #: acknowledgement: the row is done, and its message passed over when it comes again.
@@ -20,6 +23,41 @@ pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20
 
 class PromptPool(asynpool.AsynPool):
     """A pool that notices dead processes soon."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._hub: Any = None
+        self._extended: set[int] = set()
+        super().__init__(*args, **kwargs)
+
+    def _create_timelimit_handlers(self, hub: Any) -> None:
+        self._hub = hub
+        super()._create_timelimit_handlers(hub)
+
+    def _on_soft_timeout(self, job: int, soft: float, hard: float | None, hub: Any) -> None:
+        """Leave a row alone whose call asked for a longer limit: its process keeps that one."""
+        if self._asked(job)[1] <= soft:
+            super()._on_soft_timeout(job, soft, hard, hub)
+        elif hard:
+            self._tref_for_id[job] = hub.call_later(hard - soft, self._on_hard_timeout, job)
+        else:
+            self._discard_tref(job)
+
+    def _on_hard_timeout(self, job: int) -> None:
+        """Kill a process, unless a row of its message asked for longer: then it has that, and keeps it by itself."""
+        result = self._cache.get(job)
+        longer = self._asked(job)[0] - (result._timeout or self.timeout or 0) if result is not None else 0
+        if longer > 0 and job not in self._extended:
+            self._extended.add(job)
+            self._tref_for_id[job] = self._hub.call_later(longer + GRACE, self._on_hard_timeout, job)
+            return
+        self._extended.discard(job)
+        super()._on_hard_timeout(job)
+
+    def _asked(self, job: int) -> tuple[float, float]:
+        """Return the longest limits, hard and soft, that calls of this message's rows asked for; 0: none did."""
+        request = getattr(getattr(self._cache.get(job), "_timeout_callback", None), "__self__", None)
+        asked: Callable[[], tuple[float, float]] | None = getattr(request, "asked_limits", None)
+        return asked() if asked is not None else (0.0, 0.0)
 
     @property
     def timers(self) -> dict[Callable[[], None], float]:

@@ -23,7 +23,7 @@ from django.db import connection
 from celery_ledger import sqlite
 from celery_ledger.install import wrapped
 from celery_ledger.relay.broker import Broker, UnsafeBrokerError
-from celery_ledger.work import leaving
+from celery_ledger.work import leaving, lines
 from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, read
 
 logger = logging.getLogger(__name__)
@@ -136,6 +136,7 @@ def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[...,
     for which a worker would hold up all else.
     """
     eventer = consumer.event_dispatcher
+    level = lines.level_of_messages(task)
     request_class = create_request_cls(
         wrapped(task.Request, "celery_ledger.work.request:LedgerRequest"),
         task,
@@ -157,7 +158,7 @@ def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[...,
             connection_errors=consumer.connection_errors,
         )
         told = {"id": request.id, "name": request.name, "args": request.argsrepr, "kwargs": "{}", "eta": None}
-        logger.info(trace.LOG_RECEIVED, told, extra={"data": told})
+        logger.log(level, trace.LOG_RECEIVED, told, extra={"data": told})
         signals.task_received.send(sender=consumer, request=request)
         request.send_event(
             "task-received",

@@ -21,7 +21,9 @@ from celery import states
 from celery.platforms import signals
 from celery.worker import request
 from celery.worker.state import task_ready
+from django.db import DatabaseError, connection
 
+from celery_ledger.rows import ledger
 from celery_ledger.work import consumer
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,20 @@ class LedgerRequest(request.Request):
             self._tell(json.loads(fields["result"]))
         elif type not in SAID_OF_ROWS and self._is_one_row:
             super().send_event(type, **fields)
+
+    def asked_limits(self) -> tuple[float, float]:
+        """
+        Return the longest limits, hard and soft, that calls of these rows asked for themselves; 0: none did.
+
+        The ledger says it, when a limit is reached: a message is not believed.
+        """
+        try:
+            return ledger.longest_limits([UUID(id) for id in self.ids])
+        except DatabaseError:
+            logger.exception("Whether rows of %s asked for a longer time limit cannot be read.", self.name)
+            return 0.0, 0.0
+        finally:
+            connection.close()  # None is open when the pool forks anew.
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """

@@ -35,7 +35,9 @@ class Runnable(Protocol):
     # As a durable task says it.
     transactional: bool
     batch_size: int
+    repeatable: bool
     acks_late: bool
+    has_own_results: bool
     retries: str | None
     dont_autoretry_for: tuple[type[BaseException], ...]
 

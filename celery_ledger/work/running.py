@@ -60,7 +60,7 @@ class Tally:
         self.failed += 1
         self.passed_over -= 1
         self.subjects.add(row.subject)
-        if state := failures.record(task, row, error, counted=counted):
+        if state := failures.record(task, row, error, counted=counted, request=self.telling(task, row).request):
             self.telling(task, row).fail(error, state=state)
 
     @contextmanager
@@ -94,7 +94,7 @@ def outcome_of(task: Runnable, row: ledger.Started, value: Any) -> Outcome:
     if isinstance(value, Ignore):
         ledger.note(row.id, words_of(value))
         return Outcome(row.id, results.SUCCESS, value, is_kept=False)
-    return Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options))
+    return Outcome(row.id, results.SUCCESS, value, is_kept=is_kept(task, row.options), is_own=task.has_own_results)
 
 
 def limit_of(task: Runnable) -> ledger.LimitOf:

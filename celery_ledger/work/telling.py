@@ -18,14 +18,16 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from celery import signals, states
 from celery._state import _task_stack
+from celery.app import trace
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_ledger.context import current_carrier, working_on, working_on_items
-from celery_ledger.rows import ledger
+from celery_ledger.ids import call_id
+from celery_ledger.rows import following, ledger
 from celery_ledger.rows.options import for_the_request
 from celery_ledger.rows.wording import shown, traceback_of
-from celery_ledger.work import backends
+from celery_ledger.work import backends, lines
 from celery_ledger.work.runnable import Runnable
 
 logger = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ class Telling:
     def __init__(self, task: Runnable, row: ledger.Started) -> None:
         self.task = task
         self.row = row
-        self.id = str(row.id)
         self.request = _request_of(task, row)
+        self.id = self.request.id
         #: What the worker's parent makes events of; None: it has not ended.
         self.event: dict[str, Any] | None = None
         self._began: float | None = None
@@ -52,6 +54,7 @@ class Telling:
         with self._current():
             if self._began is None:
                 self._began = monotonic()
+                lines.received(self.task, self.row, self.request)
                 signals.task_prerun.send(sender=self.task, task_id=self.id, task=self.task, **self._arguments())
             if not self._has_started:
                 if self.task.track_started:
@@ -63,7 +66,7 @@ class Telling:
     def succeed(self, value: Any) -> None:
         """Tell that it succeeded, which is committed; of one that ended by ``Ignore``, as little as Celery does."""
         if isinstance(value, Ignore):
-            self._end(states.IGNORED, value, None, lambda _: None)
+            self._end(states.IGNORED, value, None, lambda _: self._say(trace.LOG_IGNORED, "ignored"))
             return
         runtime = monotonic() - self._began if self._began is not None else 0.0
         said = {"result": shown(value)[:MOST_SHOWN]}
@@ -76,7 +79,7 @@ class Telling:
         Of one that ended by ``Reject``, as little is told as Celery tells.
         """
         if isinstance(error, Reject):
-            self._end(states.REJECTED, error, None, lambda _: None)
+            self._end(states.REJECTED, error, None, lambda _: self._say(trace.LOG_REJECTED, shown(error)))
             return
         cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
         said = {"exception": shown(cause)[:MOST_SHOWN], "traceback": traceback_of(error)}
@@ -102,7 +105,7 @@ class Telling:
         self._began = None
         if said is not None:
             self.event = {
-                "uuid": self.id,
+                "uuid": str(self.row.id),
                 "name": self.row.name,
                 "retries": self.row.attempts - 1,
                 "state": state,
@@ -110,7 +113,11 @@ class Telling:
                 **said,
             }
 
+    def _say(self, form: str, description: str) -> None:
+        lines.ended(self.row, self.request, form, description)
+
     def _tell_success(self, value: Any, runtime: float) -> None:
+        lines.succeeded(self.task, self.row, self.request, value, runtime)
         backends.store(self.task, self.request, states.SUCCESS, value)
         self.task.on_success(value, self.id, self.row.args, self.row.kwargs)
         signals.task_success.send(sender=self.task, result=value, runtime=runtime)
@@ -118,6 +125,7 @@ class Telling:
 
     def _tell_failure(self, error: Exception, cause: BaseException) -> None:
         info = _info_of(error, cause)
+        lines.failed(self.task, self.row, self.request, cause, info)
         backends.store(self.task, self.request, states.FAILURE, cause, info.traceback)
         signals.task_failure.send(
             sender=self.task,
@@ -131,6 +139,7 @@ class Telling:
         self.task.after_return(states.FAILURE, cause, self.id, self.row.args, self.row.kwargs, info)
 
     def _tell_retry(self, error: Exception, cause: BaseException) -> None:
+        lines.is_due_again(self.row, self.request, cause)
         info = _info_of(error, cause)
         backends.store(self.task, self.request, states.RETRY, cause, info.traceback)
         signals.task_retry.send(sender=self.task, request=self.request, reason=error, einfo=info)
@@ -180,15 +189,16 @@ def _is_id(item: object) -> bool:
 
 
 def _request_of(task: Runnable, row: ledger.Started) -> Context:
-    """Return what a body sees as ``self.request``. Its id is the row's, the same in every attempt."""
+    """Return what a body sees as ``self.request``. Its id is the call's, the same in every attempt."""
     carrier = current_carrier()
+    id = call_id(row.id, row.options)
     request = {
         "lang": "py",
         "task": row.name,
-        "id": str(row.id),
-        "root_id": str(row.id),
+        "id": id,
+        "root_id": id,
         "parent_id": None,
-        "correlation_id": str(row.id),
+        "correlation_id": id,
         "args": row.args,
         "kwargs": row.kwargs,
         "argsrepr": shown(row.args)[:MOST_SHOWN],
@@ -205,7 +215,7 @@ def _request_of(task: Runnable, row: ledger.Started) -> Context:
         "properties": {},
         "utc": True,
     }
-    return Context(request | for_the_request(row.options))
+    return Context(request | for_the_request(row.options) | following.for_the_request(row))
 
 
 def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Untraced":

@@ -23,6 +23,9 @@ const Messages = chunk(() => import("./pages/Messages").then((page) => page.Mess
 const Account = chunk(() => import("./pages/Account").then((page) => page.Account));
 const Operations = chunk(() => import("./pages/Operations").then((page) => page.Operations));
 
+const Tasks = chunk(() => import("./pages/Tasks").then((page) => page.Tasks));
+const Task = chunk(() => import("./pages/Task").then((page) => page.Task));
+
 /** Have the pages of a buyer at hand, also for when the network is gone. The operators' come to operators. */
 function useSoon() {
   const { user } = useSession();
@@ -88,6 +91,18 @@ export function Pages() {
       <Route path="/account">
         <SignedIn>
           <Account />
+        </SignedIn>
+      </Route>
+      <Route path="/operations/tasks/:id">
+        {({ id }) => (
+          <SignedIn staff>
+            <Task key={id} id={id} />
+          </SignedIn>
+        )}
+      </Route>
+      <Route path="/operations/tasks">
+        <SignedIn staff>
+          <Tasks />
         </SignedIn>
       </Route>
       <Route path="/operations">

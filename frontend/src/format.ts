@@ -14,6 +14,11 @@ export function moment(iso: string): string {
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
 }
 
+/** Return a point in time to the millisecond. */
+export function preciseMoment(iso: string): string {
+  return new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 }).format(new Date(iso));
+}
+
 /** Return a point in time in short: without its day if that is today. */
 export function shortMoment(iso: string): string {
   const then = new Date(iso);

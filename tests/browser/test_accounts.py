@@ -1,6 +1,7 @@
 """What it takes to be oneself: a confirmed address, and a password that can be changed, forgotten and set anew."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -138,3 +139,46 @@ def test_f114_a_forgotten_password_is_set_anew_by_the_link_of_a_mail(visitor, pa
     expect(window.get_by_label("Password")).to_be_focused()
     sign_in(stranger, name, "quite another one 7")
     expect(window.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_one_sees_where_one_is_signed_in_ends_it_there_and_takes_ones_data_along_and_away(visitor, page):
+    name = visitor.register()
+    other = page.context.browser.new_context(base_url=visitor_base(page), user_agent="Elsewhere Firefox/1")
+    elsewhere = other.new_page()
+    elsewhere.goto("/sign-in")
+    elsewhere.get_by_label("Username").fill(name)
+    elsewhere.get_by_label("Password").fill(visitor.password)
+    elsewhere.locator("form").get_by_role("button", name="Sign in").click()
+    expect(elsewhere.get_by_role("button", name="Sign out")).to_be_visible()
+
+    page.goto("/account")
+    ours = page.get_by_role("region", name="Where you are signed in")
+    expect(ours.get_by_role("listitem")).to_have_count(2)
+    ours.get_by_role("button", name="Sign out Firefox").click()
+    expect(page.get_by_text("Signed out there.")).to_be_visible()
+    expect(ours.get_by_role("listitem")).to_have_count(1)
+    elsewhere.goto("/account")
+    expect(elsewhere.locator("header").get_by_role("link", name="Sign in")).to_be_visible()
+    other.close()
+
+    ours.get_by_label("Your password").fill(visitor.password)
+    ours.get_by_role("button", name="Sign out everywhere else").click()
+    expect(page.get_by_text("You are signed out everywhere else.")).to_be_visible()
+    expect(ours.get_by_role("listitem")).to_have_count(1)
+
+    data = page.get_by_role("region", name="Your data")
+    with page.expect_download() as download:
+        data.get_by_role("link", name="Download your data").click()
+    assert name in Path(download.value.path()).read_text()
+    data.get_by_text("Delete your account").click()
+    data.get_by_label("Your password").fill(visitor.password)
+    data.get_by_role("button", name="Delete account").click()
+    expect(page.locator("header").get_by_role("link", name="Sign in")).to_be_visible()
+    page.goto("/sign-in")
+    visitor.expect_complaints("401|403")
+    sign_in(visitor, name, visitor.password)
+    expect(page.get_by_text("Wrong username or password.")).to_be_visible()
+
+
+def visitor_base(page) -> str:
+    return "/".join(page.url.split("/")[:3])

@@ -6,6 +6,7 @@ Every page, on a desk and on a telephone, by day and by night: accessible, and a
 
 import io
 import os
+import re
 from itertools import product
 from pathlib import Path
 
@@ -25,20 +26,20 @@ PICTURES = os.environ.get("SCREENSHOTS")
 LARGEST_PICTURE = 100_000  # bytes
 
 
-def look_at(page: Page, name: str, *, at: Locator | None = None) -> None:
+def look_at(page: Page, name: str, *, at: Locator | None = None, pictures: str | None = PICTURES) -> None:
     """
     Hold the page that is shown to axe's rules, and take its pictures, scrolled to where ``at`` is.
 
     Colours are the same in every size and the layout in every light, so that two looks see all there is to see.
     """
-    for size, scheme in product(SIZES, SCHEMES) if PICTURES else LOOKS:
+    for size, scheme in product(SIZES, SCHEMES) if pictures else LOOKS:
         page.set_viewport_size(SIZES[size])
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         if at is not None:
             at.scroll_into_view_if_needed()
         picture = page.screenshot(animations="disabled")  # Axe is to see colours that have been painted.
-        if PICTURES:
-            keep(picture, ROOT / PICTURES / f"{name}-{size}-{scheme}.png")
+        if pictures:
+            keep(picture, ROOT / pictures / f"{name}-{size}-{scheme}.png")
         assert violations(page) == [], f"{name}, {size}, {scheme}"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide for a {size}"
 
@@ -176,6 +177,13 @@ def test_the_operators_wall(visitor, page, mail_server, visit):
     wall.get_by_role("button", name="Discard").first.click()
     expect(wall.get_by_role("dialog")).to_be_visible()
     look_at(wall, "operations-discard")
+    wall.goto("/operations/tasks?status=dead")
+    expect(wall.locator("tr[data-id]")).to_have_count(1)
+    look_at(wall, "operations-tasks")
+    wall.get_by_role("link", name=re.compile("send_order_confirmation")).click()
+    expect(wall.locator("[data-kind=died]")).to_be_visible()
+    wall.get_by_text("Traceback").first.click()
+    look_at(wall, "operations-task", pictures=None)  # Its traceback names files of this machine.
 
 
 def test_a_page_without_a_network(visitor, page):

@@ -66,10 +66,13 @@ def test_what_is_tried_again_is_a_number_on_the_operators_wall(customer, visit, 
     operator.sign_in("admin")
     operator.page.goto("/operations")
 
+    named = operator.page.locator(f"[data-failing='{CONFIRMATION}']")
+    expect(named).to_contain_text("none has succeeded since")
     figure = operator.page.locator(".figures > div", has_text="Retrying")
     expect(figure.locator("dd")).to_have_text(re.compile("^[1-9]"))
     customer.expect_settled_timeline()
     expect(figure.locator("dd")).to_have_text("0")
+    expect(named).to_be_hidden()
 
 
 @pytest.mark.fault("F112")
@@ -141,6 +144,33 @@ def test_a_dead_letter_is_discarded_with_a_reason(customer, page, visit, mail_se
     expect(confirmation(page)).not_to_contain_text("told by telephone")
     operator.page.goto(page.url)
     expect(confirmation(operator.page)).to_contain_text("told by telephone")
+
+
+@pytest.mark.usefixtures("no_dead_letters")
+def test_tasks_are_found_by_an_argument_counted_and_replayed_together(customer, page, visit, mail_server):
+    address = f"{customer.name}@shop.example"
+    mail_server.refused[address] = "550 no such mailbox"
+    customer.fill_cart("Tin robot")
+    order = customer.place_order()
+    expect(confirmation(page)).to_have_attribute("data-status", "dead")
+    del mail_server.refused[address]
+
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations/tasks?status=dead")
+    wall.get_by_label("Search").fill(f"#{order}")
+    wall.keyboard.press("Enter")
+    expect(wall).to_have_url(re.compile(rf"status=dead&q=%23{order}$"))
+    expect(wall.get_by_text("1 task.")).to_be_visible()
+    wall.get_by_role("button", name="Replay all found").click()
+    question = wall.get_by_role("dialog", name="Replay these tasks?")
+    expect(question.get_by_role("status")).to_contain_text("1 task.")
+    question.get_by_role("button", name="Replay").click()
+
+    expect(wall.get_by_text("1 task replayed.")).to_be_visible()
+    customer.expect_settled_timeline()
+    expect(confirmation(page)).to_have_attribute("data-status", "succeeded")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, transaction
 
-from analytics_app import audit, journal
+from analytics_app import journal
+from analytics_app import promises as audit
 from analytics_app.models import DailySales, SaleRecord
 from store.models import Order
 from tests.factories import OrderFactory, ProductFactory

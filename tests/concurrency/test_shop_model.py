@@ -215,7 +215,7 @@ class Shop(RuleBasedStateMachine):
         self.the_stock_is_the_models()
         moved = StockMovement.objects.filter(product__in=self.products).values_list("quantity", flat=True)
         assert sum(moved) == sum(self.model.on_hand) - 6 * PRODUCTS
-        kept = [find for find in promises().values() if find.__module__ == "store.audit"]
+        kept = [find for find in promises().values() if find.__module__ == "store.promises"]
         assert len(kept) == 5
         assert [line for find in kept for line in find()] == []
 

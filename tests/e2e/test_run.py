@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -55,7 +56,7 @@ class Copy:
         with said.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, str(self.folder / "run.py"), *arguments],
-                env={**environment, self.mark: "1", "PORT": "18700", "FLOWER_PORT": "15700"},
+                env={**environment, self.mark: "1", "PORT": "18700", "FLOWER_PORT": "15700", "CATCHER_PORT": "18026"},
                 cwd=self.folder.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -146,6 +147,15 @@ def test_it_starts_answers_mends_itself_and_stops(copy):
     demo = copy.run("demo")
     assert demo.wait(timeout=180) == 0, demo.said.read_text()
     assert shop.poll() is None
+
+    def caught():
+        connection = http.client.HTTPConnection("127.0.0.1", int(copy.variables()["CATCHER_PORT"]), timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/caught.json")
+            return json.loads(connection.getresponse().read())
+
+    until(lambda: len(caught()) >= 2, 30, so="The order's webhooks were not caught.")
+    assert all(each["genuine"] for each in caught())
 
     shop.terminate()
     assert shop.wait(timeout=STOP) == 0

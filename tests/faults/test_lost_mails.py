@@ -8,8 +8,8 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from celery_ledger.models import DurableTask, Tally
-from email_app.audit import orders_without_confirmation
 from email_app.models import EmailDelivery
+from email_app.promises import orders_without_confirmation
 from email_app.tasks import send_order_confirmation
 from store.models import Order
 from store.signals import order_created

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from celery_ledger.models import DurableTask
+from celery_ledger.models import DurableTask, Pace
 from celery_ledger.rows.outbox import collecting
 from store.models import Collection
 from tests import probe
@@ -119,6 +119,34 @@ def test_a_child_that_dies_at_any_moment_leaves_one_effect(machine, place):
     probe.make_collection.delay("and work goes on")
     wait_until("work goes on", all_succeeded)
     assert Collection.objects.filter(title="garden").count() == 1
+
+
+@pytest.mark.fault("F08", "F09")
+@pytest.mark.slow_fault
+@pytest.mark.parametrize(
+    "place",
+    [
+        "consumer.before_effect",
+        "slice.between_bodies:1",
+        "slice.between_bodies:4",
+        "consumer.before_commit",
+        "consumer.after_commit",
+    ],
+)
+def test_a_child_that_dies_at_any_moment_of_a_slice_leaves_each_effect_once(machine, place):
+    with collecting():
+        for number in range(8):
+            probe.make_anew.delay(f"shelf {number}")
+    Pace.objects.create(name=probe.make_anew.name, seconds=0.0001, bodies=100, riders=50)
+    worker = machine.start_worker(concurrency=1, FAULT=place)
+    (child,) = worker.children()
+    machine.start_relay()
+    wait_until("the fault landed", lambda: child not in worker.children())
+    worker.kill()
+    machine.start_worker(concurrency=1)
+    wait_until("all are done", all_succeeded, seconds=40)
+    made = sorted(title.rpartition(" ")[0] for title in Collection.objects.values_list("title", flat=True))
+    assert made == [f"shelf {number}" for number in range(8)]
 
 
 @pytest.mark.fault("F12")

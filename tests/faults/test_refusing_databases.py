@@ -8,6 +8,9 @@ import pytest
 from django.db import connection
 from rest_framework_simplejwt.tokens import AccessToken
 
+from celery_ledger.desk import doctor
+from celery_ledger.watch import replication
+from core import health
 from store.models import Order
 from tests.faults.buyers import Buyers
 from tests.processes import wait_until
@@ -144,3 +147,17 @@ def test_f108_whoever_may_have_been_served_is_not_told_that_nothing_was_done(mac
     assert "the same Idempotency-Key" in answer.json()["detail"]
     assert ask().headers["Idempotent-Replayed"] == "true"
     assert Order.objects.count() == 1
+
+
+@pytest.mark.fault("F161")
+def test_f161_a_primary_that_waits_for_its_standby_is_named(own_postgresql):
+    tell(own_postgresql, ["ALTER SYSTEM SET synchronous_standby_names = 'away'", "SELECT pg_reload_conf()"])
+    wait_until("the server knows", lambda: replication.missing_standby() != "")
+    assert health.state_of_database() == "waits for a synchronous standby"
+    found = {finding.what: finding for finding in doctor.database()}
+    assert "(away)" in found["replication"].how
+    assert not found["replication"].is_well
+    tell(own_postgresql, ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"])
+    wait_until("the server knows", lambda: replication.missing_standby() == "")
+    assert health.state_of_database() == "ok"
+    assert "replication" not in {finding.what for finding in doctor.database()}

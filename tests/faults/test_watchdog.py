@@ -1,12 +1,15 @@
 """Processes that are stopped, and workers that live and take nothing, are found and worked around."""
 
 import json
+import os
 import signal
+import subprocess
 import time
 from datetime import timedelta
 
 import httpx
 import pytest
+import yaml
 from django.db import connection, transaction
 from django.db.models import F
 
@@ -16,7 +19,7 @@ from celery_ledger.watch import canaries, heartbeats, watchdog
 from celery_ledger.watch.samples import queue_names
 from celery_ledger.work.bootsteps import LOOP_HANGS_AFTER
 from tests import probe
-from tests.processes import wait_until
+from tests.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 Status = DurableTask.Status
@@ -187,3 +190,29 @@ def came_back_since(moment):
     """Whether each queue's message, sent since then, came back."""
     sent = Canary.objects.filter(seen_at__gte=F("sent_at"))
     return sent.filter(sent_at__gt=moment).count() == len(queue_names())
+
+
+@pytest.mark.fault("F163")
+@pytest.mark.parametrize("kind", ["relay", "worker"])
+def test_f163_a_probe_looks_at_a_file_and_depends_on_no_broker(machine, tmp_path, kind):
+    file = tmp_path / "alive"
+    start = machine.start_relay if kind == "relay" else machine.start_worker
+    process = start(LEDGER_ALIVE_FILE=str(file))
+    wait_until("it gives a sign of life", file.exists)
+    if not machine.uses_rabbitmq:
+        machine.stop_broker()
+    for _ in range(2):
+        seen = file.stat().st_mtime
+        wait_until("it gives another one", lambda seen=seen: file.stat().st_mtime > seen, seconds=30)
+    assert probed(kind, file) == 0
+    process.kill(signal.SIGSTOP)
+    os.utime(file, (time.time() - 70, time.time() - 70))
+    assert probed(kind, file) == 1
+
+
+def probed(kind, file):
+    """Return what the manifest's probe of a worker or relay ends with."""
+    document = next(yaml.safe_load_all((ROOT / f"deploy/kubernetes/{kind}.yaml").read_text()))
+    [container] = document["spec"]["template"]["spec"]["containers"]
+    command = container["livenessProbe"]["exec"]["command"]
+    return subprocess.run([word.replace("/tmp/alive", str(file)) for word in command], check=False).returncode

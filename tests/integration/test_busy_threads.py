@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import time
 
 import httpx
 import pytest
 from django.db import connections
 
+from core import handler
 from core.handler import ThreadedASGIHandler
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +49,20 @@ def test_f107_a_request_that_no_thread_takes_is_a_503_and_told_to_come_back(aske
     assert answer.headers["Retry-After"] == "2"
     assert answer.headers["X-Request-ID"] == "mine"
     assert "Nothing was done" in answer.json()["detail"]
+
+
+@pytest.mark.fault("F161")
+def test_f161_a_request_does_not_wait_for_a_thread_where_all_wait_for_a_database_that_confirms_nothing(
+    busy, asked, settings, monkeypatch
+):
+    settings.REQUEST_PATIENCE = 60
+    monkeypatch.setattr(handler, "waiting_for", lambda seconds: 1)
+    began = time.monotonic()
+    assert asked("POST", "/api/carts/").status_code == 503
+    assert time.monotonic() - began < 30
+    monkeypatch.setattr(handler, "waiting_for", lambda seconds: 0)
+    threading.Timer(2 * handler.LOOK_EVERY, busy[1].set).start()
+    assert asked("POST", "/api/carts/").status_code == 201
 
 
 def test_a_thread_that_is_free_again_takes_the_next(busy, asked):

@@ -9,6 +9,7 @@ import celery
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import signals
+from celery.utils.nodenames import anon_nodename
 from django.db import transaction
 from django.utils import timezone
 
@@ -106,8 +107,9 @@ class TestTheRequest:
         look_around.delay()
         drain()
         [(_, _, request)] = calls
-        assert DurableTask.objects.get().options is None
+        assert DurableTask.objects.get().options == {"origin": anon_nodename()}
         assert (request["headers"], request["properties"], request["parent_id"]) == ({}, {}, None)
+        assert request["origin"] == anon_nodename()
         assert request["root_id"] == request["id"]
 
     def test_a_task_that_a_task_calls_knows_its_parent_and_its_root(self, seen):
@@ -189,6 +191,27 @@ class TestTimeLimits:
             app.tasks.pop("tests.go_on")
         assert {type(error) for error in raised} == {SoftTimeLimitExceeded, TimeLimitExceeded}
         assert set(DurableTask.objects.values_list("status", flat=True)) == {"dead"}
+
+    @pytest.mark.postgresql
+    def test_they_may_be_longer_than_those_of_the_task(self, machine):
+        """
+        Which hold for all other calls; and a longer one ends its process too, when it is reached.
+
+        SQLite has one writer: there these bodies wait for each other, and their limits run out meanwhile.
+        """
+        machine.start_relay()
+        worker = machine.start_worker(concurrency=2)
+        longer = probe.take_time.apply_async((2.5,), soft_time_limit=20, time_limit=20)
+        too_long = probe.take_time.apply_async((30,), soft_time_limit=20, time_limit=3)
+        others = [probe.take_time.delay(30), probe.take_time.apply_async((30,), time_limit=20)]
+        rows = DurableTask.objects.filter(name=probe.take_time.name)
+        wait_until("all have ended", lambda: not rows.exclude(status__in=["dead", "succeeded"]).exists(), seconds=60)
+        assert rows.get(status="succeeded").id == UUID(longer.id)
+        assert worker.says("ran longer than its hard time limit of 3 s")
+        assert [DurableTask.objects.get(pk=call.id).last_error.partition("(")[0] for call in others] == [
+            "SoftTimeLimitExceeded: SoftTimeLimitExceeded"
+        ] * 2
+        assert "WorkerDied" in DurableTask.objects.get(pk=too_long.id).last_error
 
     def test_the_hard_one_ends_a_process_of_the_pool(self, machine, tmp_path):
         """And the row beside it, which asked for none, is not touched."""

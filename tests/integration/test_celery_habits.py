@@ -4,12 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import celery
 import pytest
-from celery import chain, group
 from celery.app import routes, trace
 from celery.app.annotations import prepare
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
-from django.core.checks import run_checks
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -109,7 +107,6 @@ class TestRetry:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"throw": False}, "throw=False"),
             ({"args": [[1], 2, 3]}, "takes from"),
             ({"link": [1]}, "no option 'link'"),
             ({"max_retries": -1}, "max_retries is a number"),
@@ -126,6 +123,33 @@ class TestRetry:
         task = DurableTask.objects.get()
         assert task.status == Status.DEAD
         assert says in task.last_error
+
+    @pytest.mark.parametrize("transactional", [True, False])
+    def test_one_that_does_not_throw_lets_the_body_go_on_and_the_attempt_ends_as_it_would(self, transactional):
+        went_on = []
+
+        @app.task(name="tests.ask_and_go_on", bind=True, base=Task, max_retries=2, transactional=transactional)
+        def ask_and_go_on(self):
+            Collection.objects.create(title=f"of attempt {self.request.retries}")
+            if self.request.retries < 2:
+                asked = self.retry(countdown=300, throw=False)
+                went_on.append(type(asked).__name__)
+                return "dropped"
+            return "done"
+
+        try:
+            call = ask_and_go_on.delay()
+            drain()
+            row = DurableTask.objects.get()
+            assert (row.status, row.attempts, call.state) == (Status.PENDING, 1, "RETRY")
+            assert 295 < (row.available_at - row.published_at).total_seconds() < 305
+            for _ in range(2):
+                make_due()
+                drain()
+        finally:
+            app.tasks.pop("tests.ask_and_go_on")
+        assert (went_on, call.get(timeout=5)) == (["Retry"] * 2, "done")
+        assert Collection.objects.count() == (1 if transactional else 3)
 
     def test_a_moment_to_retry_at_is_by_the_database_s_clock(self, monkeypatch):
         monkeypatch.setattr(timezone, "now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
@@ -225,6 +249,56 @@ class TestPriorities:
             app.tasks.unregister("tests.routed")
         assert sorted(DurableTask.objects.values_list("args__0", "priority")) == [("a", 3), ("b", 7)]
 
+    def test_a_function_among_the_routes_is_asked_about_each_call(self, monkeypatch):
+        def route(name, args, kwargs, options, task=None, **_):
+            return {"queue": "email", "priority": 7} if (*args, *kwargs.values())[0] == "mail" else None
+
+        monkeypatch.setattr(
+            app.amqp,
+            "router",
+            routes.Router(routes.prepare([route, {"tests.routed_*": {"priority": 3}}]), app.amqp.queues, app=app),
+        )
+
+        @app.task(name="tests.routed_by_arguments")
+        def routed(title):
+            pass
+
+        try:
+            for title in ("a", "mail", "b"):
+                routed.delay(title)
+            routed.apply_async(("mail",), queue="inventory", priority=1)
+            routed.apply_async(kwargs={"title": "mail"})
+        finally:
+            app.tasks.unregister("tests.routed_by_arguments")
+        default = routed.default_queue
+        assert list(DurableTask.objects.order_by("id").values_list("queue", "priority")) == [
+            (default, 3),
+            ("email", 7),
+            (default, 3),
+            ("inventory", 1),
+            ("email", 7),
+        ]
+
+    @pytest.mark.parametrize("project_says_so", [True, False])
+    def test_what_a_task_calls_has_its_priority_if_the_project_says_so(self, project_says_so):
+        app.conf.task_inherit_parent_priority = project_says_so
+
+        @app.task(name="tests.call_others", base=Task)
+        def call_others():
+            probe.make_collection.delay("a")
+            probe.make_collection.apply_async(("b",), priority=7)
+            probe.go_last.delay("c")
+
+        try:
+            call_others.apply_async(priority=2)
+            probe.make_collection.delay("d")
+            drain()
+        finally:
+            app.conf.task_inherit_parent_priority = False
+            app.tasks.pop("tests.call_others")
+        rows = DurableTask.objects.exclude(name="tests.call_others").values_list("args__0", "priority")
+        assert sorted(rows) == [("a", 2 if project_says_so else 5), ("b", 7), ("c", 9), ("d", 5)]
+
     @pytest.mark.parametrize("priority", [-1, 10, 2.5, True, "high"])
     def test_what_is_none_is_refused(self, priority):
         with pytest.raises(ValueError, match="from 0, which is first, to 9"):
@@ -288,11 +362,10 @@ def test_arguments_that_no_row_can_hold_are_refused_of_whoever_edits_a_dead_lett
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("link", [1], "enqueue it from within the task"),
-        ("link_error", [1], "enqueue it from within the task"),
-        ("chain", [1], "enqueue it from within the task"),
-        ("chord", {"x": 1}, "enqueue it from within the task"),
-        ("group_id", "x", "enqueue it from within the task"),
+        ("link", [1], "takes signatures"),
+        ("link_error", [1], "takes signatures"),
+        ("chain", [1], "takes signatures"),
+        ("chord", {"x": 1}, "takes signatures"),
         ("routing_key", "email", "Name a queue"),
         ("exchange", "shop", "Name a queue"),
     ],
@@ -320,14 +393,6 @@ def test_an_option_that_nobody_would_miss_is_taken(option, value):
     assert DurableTask.objects.count() == 1
 
 
-@pytest.mark.fault("F73")
-def test_f73_a_rate_that_a_task_asks_of_each_worker_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr(probe.make_collection, "rate_limit", "1/m")
-    [advice] = [message for message in run_checks() if message.id == "celery_ledger.W020"]
-    assert "tests.make_collection has a rate_limit (1/m)" in advice.msg
-    assert "outbox limit" in advice.hint
-
-
 class TestOnCommit:
     def test_a_call_on_commit_is_a_row_of_the_transaction(self):
         with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -339,15 +404,6 @@ class TestOnCommit:
             probe.make_collection.delay_on_commit("garden")
             probe.make_collection.apply_async_on_commit(("kitchen",), queue="email")
             assert set(DurableTask.objects.values_list("queue", flat=True)) == {"default", "email"}
-
-
-class TestCanvas:
-    def test_it_is_refused_with_a_word_about_what_to_do(self):
-        item = probe.make_collection.si("garden")
-        for canvas, option in ((chain(item, item), "chain"), (group(item, item), "group_id")):
-            with pytest.raises(TypeError, match=rf"'{option}'. To have something follow, enqueue it from within"):
-                canvas.apply_async()
-        assert not DurableTask.objects.exists()
 
 
 class TestEagerMode:
@@ -373,8 +429,8 @@ class TestEagerMode:
     def test_what_no_row_could_hold_is_refused_as_well(self):
         with pytest.raises(TypeError, match="must be JSON"):
             probe.make_collection.delay(object())
-        with pytest.raises(TypeError, match="'link'"):
-            probe.make_collection.apply_async(("garden",), link=probe.make_collection.si("kitchen"))
+        with pytest.raises(TypeError, match="'routing_key'"):
+            probe.make_collection.apply_async(("garden",), routing_key="email")
 
     def test_a_retry_is_made_at_once(self):
         tried = []

@@ -96,15 +96,21 @@ class TestFailure:
         task = DurableTask.objects.get()
         assert (task.status, task.available_at.year) == (Status.PENDING, 2099)
 
-    def test_a_failure_is_a_warning_and_a_dead_letter_an_error(self, caplog):
+    def test_a_failure_is_a_warning_and_a_dead_letter_an_error_that_is_told_once(self, caplog):
         probe.give_up.delay("other")
-        probe.give_up.delay("permanent")
+        dead = probe.give_up.delay("permanent")
         drain()
-        levels = {
-            record.levelname: record.getMessage() for record in caplog.records if record.name == failures.__name__
-        }
-        assert "failed at attempt 1 and is due again in" in levels["WARNING"]
-        assert "failed at attempt 1 and is dead" in levels["ERROR"]
+        warnings = " ".join(
+            record.getMessage()
+            for record in caplog.records
+            if (record.name, record.levelname) == (failures.__name__, "WARNING")
+        )
+        assert "failed at attempt 1 and is due again in" in warnings
+        assert "failed at attempt 1 and is dead" in warnings
+        [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert (error.name, error.data["id"]) == ("celery.app.trace", dead.id)
+        assert f"Task tests.give_up[{dead.id}] raised unexpected: PermanentError(" in error.getMessage()
+        assert error.exc_info
 
     def test_a_body_knows_how_often_it_was_tried_before(self):
         probe.tell_retries.delay()

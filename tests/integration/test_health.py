@@ -35,9 +35,11 @@ def test_a_process_without_its_database_is_alive():
     assert api().get("/health/live/").status_code == 200
 
 
-@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+@pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
 def test_a_broker_that_is_away_is_named_and_orders_are_taken(settings, scheme):
-    settings.CELERY_BROKER_URL = f"{scheme}://{NOBODY_LISTENS}/0"
+    settings.CELERY_BROKER_URL = f"{scheme}://{NOBODY_LISTENS}/0;{scheme}://{NOBODY_LISTENS}/0"
+    if scheme == "redis":
+        settings.CELERY_BROKER_URL = f"{scheme}://{NOBODY_LISTENS}/0"
 
     response = api().get("/health/ready/")
 

@@ -6,7 +6,8 @@ from django.db.models.functions import Now
 
 from celery_ledger.models import DurableTask
 from celery_ledger.promises import promises
-from email_app import audit, tasks
+from email_app import promises as audit
+from email_app import tasks
 from email_app.models import EmailDelivery
 from store.models import Order
 from store.signals import order_cancelled, order_created
@@ -99,7 +100,7 @@ def test_a_time_that_does_not_fit_the_status_is_named():
 def test_the_promises_are_registered_and_cost_a_constant_number_of_queries(django_assert_max_num_queries):
     for order in [OrderFactory() for _ in range(5)]:
         announce(order)
-    mine = [violations for violations in promises().values() if violations.__module__ == "email_app.audit"]
+    mine = [violations for violations in promises().values() if violations.__module__ == "email_app.promises"]
     assert len(mine) == 4
     with django_assert_max_num_queries(6):
         assert [line for violations in mine for line in violations()] == []

@@ -12,7 +12,7 @@ from django_celery_results.models import TaskResult
 from celery_ledger.errors import PermanentError
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain
-from email_app import audit, outgoing, tasks
+from email_app import outgoing, promises, tasks
 from email_app.models import EmailDelivery
 from store.models import Order
 from store.signals import order_created
@@ -209,7 +209,7 @@ def test_through_the_ledger_what_is_refused_for_good_dies_at_the_first_attempt(s
     assert (task.status, task.attempts) == ("dead", 1)
     assert task.last_error == "MailRefusedError: The mail server refused the recipient: 550 5.1.1."
     assert status_of(order) == "failed"
-    assert list(audit.orders_without_confirmation()) == []
+    assert list(promises.orders_without_confirmation()) == []
 
 
 @pytest.mark.django_db(transaction=True)

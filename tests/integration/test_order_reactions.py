@@ -22,7 +22,7 @@ def announce(signal, order):
 
 
 def broken_promises():
-    mine = ("email_app.audit", "analytics_app.audit")
+    mine = ("email_app.promises", "analytics_app.promises")
     return [line for check in promises().values() if check.__module__ in mine for line in check()]
 
 

@@ -51,6 +51,7 @@ class TestStats:
             "inventory",
             "analytics",
             "notifications",
+            "webhooks",
             "scheduled",
         ]
 
@@ -100,7 +101,7 @@ class TestDeadLetters:
 
     def test_they_are_listed_for_people(self, dead):
         lines = outbox("dead").splitlines()
-        assert {line.split()[0] for line in lines} == set(dead)
+        assert {UUID(line.split()[0]) for line in lines} == set(map(UUID, dead))
         assert "tests.give_up  1 attempts  PermanentError: permanent" in outbox("dead")
 
     def test_that_there_are_none_is_said(self):
@@ -219,3 +220,33 @@ def test_the_audit_is_told_to_machines_too():
 def test_a_limit_that_is_none_is_refused(option):
     with pytest.raises(CommandError, match="must be"):
         outbox("limit", "email", option)
+
+
+class TestFinding:
+    def test_tasks_are_listed_counted_and_told_in_json(self, dead):
+        rows = [json.loads(line) for line in outbox("tasks", "--status", "dead", "--json").splitlines()]
+        assert {UUID(row["id"]) for row in rows} == set(map(UUID, dead))
+        assert json.loads(outbox("tasks", "--argument", "garden", "--count", "--json")) == {
+            "count": 1,
+            "count_is": "exact",
+        }
+        garden = next(row for row in rows if row["args"] == ["garden"])
+        assert "PermissionError" in outbox("tasks", "--argument", "garden")
+        life = json.loads(outbox("task", garden["id"], "--json"))
+        assert {event["kind"] for event in life["events"]} == {"enqueued", "published", "failed", "died"}
+        assert "Traceback" in outbox("task", garden["id"])
+        assert outbox("tasks", "--newer-than", "1s", "--queue", "nowhere") == "No tasks were found.\n"
+
+    def test_what_filters_find_is_counted_first_and_then_decided_about(self, dead):
+        chosen = ("replay", "--argument", "garden")
+        assert outbox(*chosen, "--dry-run") == "1 would be replayed.\n"
+        assert json.loads(outbox(*chosen, "--json")) == {"count": 1}
+        later = probe.ring.apply_async(("bell",), countdown=600)
+        assert outbox("run-now", "--status", "scheduled", "--dry-run") == "1 would be run now.\n"
+        assert outbox("run-now", later.id) == "1 run now.\n"
+        with pytest.raises(CommandError, match="do not wait"):
+            outbox("run-now", later.id)
+        assert outbox("cancel", "--argument", "bell", "--reason", "a test") == "1 cancelled.\n"
+        for nothing in (("run-now",), ("replay", "--all", "--error", "x"), ("tasks", "--newer-than", "soon")):
+            with pytest.raises(CommandError):
+                outbox(*nothing)

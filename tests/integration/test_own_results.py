@@ -131,6 +131,25 @@ def test_what_was_cancelled_given_up_forgotten_or_is_too_old_says_so(own):
     assert AsyncResult("nobody's").state == "PENDING"
 
 
+@shared_task(name="tests.say_what_came_of_it", base=Task, bind=True, transactional=False)
+def say_what_came_of_it(self, state, meta):
+    self.update_state(state=state, meta=StrangeError(meta) if state == "FAILURE" else meta)
+    raise exceptions.Ignore
+
+
+def test_what_a_task_said_of_its_end_stays_where_it_then_ends_by_ignore(own):
+    failure, own_word, nothing = (
+        say_what_came_of_it.delay("FAILURE", "no more"),
+        say_what_came_of_it.delay("SOLD_OUT", {"left": 0}),
+        answer.delay(None),
+    )
+    drain()
+    assert repr(failure.result) == "StrangeError('no more')"
+    assert [call.state for call in (failure, own_word, nothing)] == ["FAILURE", "SOLD_OUT", "SUCCESS"]
+    assert own_word.info == {"left": 0}
+    assert DurableTask.objects.get(id=failure.id).status == "succeeded"
+
+
 def test_who_ignores_results_has_none(own):
     call = answer_nobody.delay("secret")
     drain()

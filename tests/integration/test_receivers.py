@@ -232,7 +232,7 @@ def test_f69_no_receiver_harms_the_sender_or_another_receiver(connect, plans):
         lambda: probe.make_collection.apply_async(("a",), countdown=float("nan")),
         lambda: probe.make_collection.apply_async(("a",), eta=datetime(9999, 12, 31, 23, tzinfo=UTC)),
         lambda: probe.make_collection.apply_async(("a",), task_id=KNOWN_ID),
-        lambda: probe.make_collection.apply_async(("a",), task_id="no uuid"),
+        lambda: probe.make_collection.apply_async(("a",), task_id="i" * 256),
     ],
 )
 def test_f69_what_a_row_cannot_hold_is_the_mistake_of_the_receiver_that_called(connect, bad):

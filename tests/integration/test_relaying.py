@@ -15,7 +15,7 @@ from celery_ledger.models import DurableTask, QueueSample
 from celery_ledger.relay import leases, wakeup
 from celery_ledger.relay.broker import _refuse_eviction
 from celery_ledger.relay.relay import Relay
-from celery_ledger.rows import ledger
+from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
 from tests import probe
 from tests.processes import database_url
@@ -84,6 +84,21 @@ def test_a_window_of_small_messages_is_soon_one_of_large(queue, relay):
     assert max(depths) == WINDOW
     assert [len(ids) for ids in queue.messages] == [50, 50, 38]
     assert not DurableTask.objects.filter(status="pending").exists()
+
+
+def test_slices_of_work_fill_a_fifth_of_it_so_that_what_is_urgent_is_soon_next(queue, relay):
+    relay.window = 100
+    relay._paces = {"tests.make_collection": paces.Known(0.001, 100, 50.0)}
+    with collecting():
+        for number in range(1_500):
+            probe.make_collection.delay(f"bulk {number}")
+    for _ in range(60):
+        relay.turn()
+    assert 20 <= len(queue.messages) < 24
+    urgent = probe.make_collection.apply_async(["urgent"], priority=0).id
+    queue.messages.clear()
+    relay.turn()
+    assert urgent in map(str, queue.messages[0])
 
 
 def test_what_travels_alone_does_not_overfill_it(queue, relay):
@@ -191,7 +206,8 @@ def test_a_connection_that_cannot_even_be_closed_stops_no_relay(queue, relay, mo
 
 class TestMessagesThatWaitForLongerThanTheirLease:
     @pytest.fixture(autouse=True)
-    def published(self, relay):
+    def published(self, relay, settings):
+        settings.LEDGER_RIDES = False
         with collecting():
             for number in range(WINDOW):
                 probe.make_collection.delay(f"slow {number}")
@@ -234,9 +250,9 @@ def test_f88_a_message_of_a_batch_is_renewed_with_all_that_it_carries(relay, que
     relay.turn()
     assert [len(ids) for ids in queue.messages] == [50, 30]
     DurableTask.objects.update(lease_until="2010-12-01T08:01Z")
-    assert leases.renew_waiting(app, "default", 1, lease=60) == 50
-    assert leases.renew_waiting(app, "default", 2, lease=60) == 30
-    assert leases.renew_waiting(app, "default", 2, lease=60) == 0
+    assert leases.renew_waiting(app, "default", 1, lease=60, paces={}) == 50
+    assert leases.renew_waiting(app, "default", 2, lease=60, paces={}) == 30
+    assert leases.renew_waiting(app, "default", 2, lease=60, paces={}) == 0
 
 
 @pytest.mark.fault("F89")

@@ -10,11 +10,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from celery_ledger.testing import drain
+from retail.accounts import Accounts
+from retail.client import AnswerLostError, GaveUpError
+from retail.export import read_export
+from retail.replayer import Outcome, Replayer, Result
 from store.models import Cart, Order, OrderItem, Stock
-from store.retail.accounts import Accounts
-from store.retail.client import AnswerLostError, GaveUpError
-from store.retail.export import read_export
-from store.retail.replayer import Outcome, Replayer, Result
 from tests.faulty_proxy import LOST, UNHEARD, Canned, faulty_proxy
 from tests.retail_files import line, write
 
@@ -366,7 +366,7 @@ def test_a_replay_that_is_stopped_while_it_fills_a_cart_anew_gives_up(export, sh
     Losing.stop.set()
     with pytest.raises(GaveUpError, match="while it filled a cart"):
         replayer._fill_cart(Losing(), next(iter(replayer.export.invoices.values())), {})
-    monkeypatch.setattr("store.retail.replayer.MOST_CARTS", 1)
+    monkeypatch.setattr("retail.replayer.MOST_CARTS", 1)
     with pytest.raises(AnswerLostError):
         replayer._fill_cart(Losing(), next(iter(replayer.export.invoices.values())), {})
 

@@ -7,7 +7,8 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from analytics_app import audit, journal, tasks
+from analytics_app import journal, tasks
+from analytics_app import promises as audit
 from analytics_app.models import DailySales, SaleRecord
 from celery_ledger.errors import PermanentError
 from celery_ledger.models import DurableTask

@@ -75,6 +75,23 @@ def test_a_row_that_comes_back_is_in_no_later_rows_way(unique_for):
     assert [row.status for row in rows()] == [Status.PENDING] * 2
 
 
+def test_calls_that_never_pause_put_a_debounced_one_off_for_as_long_as_they_say_and_no_longer():
+    def due_in(title, **options):
+        call(title, debounce=60, debounce_at_most=timedelta(minutes=5), **options)
+        row = DurableTask.objects.get()
+        return (row.available_at - row.created_at).total_seconds(), row.args[0]
+
+    assert due_in("a") == (pytest.approx(60, abs=1), "a")
+    DurableTask.objects.update(created_at=F("created_at") - timedelta(minutes=3))
+    assert due_in("b") == (pytest.approx(240, abs=5), "b")
+    DurableTask.objects.update(created_at=F("created_at") - timedelta(seconds=90))
+    assert due_in("c") == (pytest.approx(300, abs=1), "c")
+    assert due_in("d", eta=timezone.now() + timedelta(days=1)) == (pytest.approx(300, abs=1), "d")
+    probe.make_collection.apply_async(("other",), unique_key="other", debounce=60, debounce_at_most=5)
+    row = DurableTask.objects.get(args__0="other")
+    assert row.available_at - row.created_at < timedelta(seconds=6)
+
+
 def test_of_debounced_calls_the_last_one_is_done_so_long_after_it():
     first = call("a", debounce=60, queue="default", expires=3_600)
     DurableTask.objects.update(available_at=F("available_at") - timedelta(seconds=50))
@@ -126,6 +143,8 @@ def test_a_task_id_that_is_known_is_refused_but_for_the_row_that_stands():
         ({"unique_key": "key", "unique_for": float("nan")}, ValueError),
         ({"unique_key": "key", "unique_for": True}, TypeError),
         ({"unique_key": "key", "debounce": "soon"}, TypeError),
+        ({"unique_key": "key", "debounce_at_most": 5}, ValueError),
+        ({"unique_key": "key", "debounce": 5, "debounce_at_most": "soon"}, TypeError),
     ],
 )
 def test_what_goes_not_together_is_refused(options, error):

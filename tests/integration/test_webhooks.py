@@ -6,20 +6,22 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import standardwebhooks
 from django.contrib.auth.models import Permission
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, enqueued, pass_time
+from core.models import AuditEntry
 from notifications.models import Notification
 from store.cancellation import cancel_order
 from store.models import Order, Product
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product, make_user
 from tests.webhook_receiver import is_genuine, receiver
-from webhooks import places, recording, sending, tasks
+from webhooks import changes, places, recording, sending, tasks
 from webhooks.destinations import ForbiddenDestinationError, check_url, open_connection
 from webhooks.models import Event, WebhookDelivery, WebhookEndpoint
 
@@ -51,6 +53,12 @@ def place_order(customer=None, product=None):
     customer = customer or make_customer()
     answer = check_out(api(customer), make_cart({product or make_product(): 2}, customer))
     return Order.objects.get(pk=answer.json()["id"])
+
+
+def stored_secrets(endpoint):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT secret, previous_secret FROM webhooks_webhookendpoint WHERE id = %s", [endpoint.pk])
+        return cursor.fetchone()
 
 
 def only_webhooks():
@@ -101,6 +109,22 @@ class TestEvents:
         assert told["order.settled"]["id"] == order.pk
         assert told["stock.low"]["product"] == product.pk
         assert (told["product.price_changed"]["old"], told["product.price_changed"]["new"]) == ("2.50", "3.10")
+
+    def test_what_an_endpoint_is_sent_looks_as_it_did_when_it_subscribed(self, server, staff):
+        old = api(staff).post("/api/webhooks/", {"url": server.url, "events": ["order.created"]}).json()
+        wish = {"url": server.url, "events": ["order.created"], "version": 2}
+        new = api(staff).post("/api/webhooks/", wish).json()
+        assert (old["version"], new["version"]) == (1, 2)
+        place_order()
+        bodies = dict(WebhookDelivery.objects.values_list("endpoint", "body"))
+        first, second = json.loads(bodies[old["id"]]), json.loads(bodies[new["id"]])
+        assert first.keys() == {"type", "timestamp", "data"}
+        assert first["data"]["items"][0].keys() == {"product", "sku", "quantity", "unit_price"}
+        assert second["version"] == 2
+        assert second["data"]["items"][0].keys() == {"product", "sku", "quantity", "unit_price", "title", "total"}
+        assert second["data"]["items"][0]["total"] == "5.00"
+        answer = api(staff).patch(f"/api/webhooks/{old['id']}/", {"version": 3})
+        assert answer.status_code == 400, answer.content
 
     def test_what_is_rolled_back_is_sent_to_nobody(self, server):
         subscribe(server)
@@ -210,6 +234,76 @@ class TestSecrets:
             WebhookEndpoint.objects.update(previous_until=timezone.now() - timedelta(seconds=1))
         assert [is_genuine(*message, new) for message in server.taken] == [True, True]
         assert [is_genuine(*message, old) for message in server.taken] == [True, False]
+
+    def test_the_standards_own_library_takes_our_messages_while_a_secret_is_changed_too(self, server, staff):
+        endpoint = subscribe(server)
+        old = endpoint.secret
+        api(staff).post(f"/api/webhooks/{endpoint.pk}/test/")
+        drain()
+        new = api(staff).post(f"/api/webhooks/{endpoint.pk}/rotate/").json()["secret"]
+        api(staff).post(f"/api/webhooks/{endpoint.pk}/test/")
+        drain()
+        before, after = server.taken
+
+        def takes(secret, message):
+            headers, body = message
+            try:
+                told = standardwebhooks.Webhook(secret).verify(body, {k.lower(): v for k, v in headers.items()})
+            except standardwebhooks.WebhookVerificationError:
+                return False
+            return told["type"] == "webhook.test"
+
+        assert [takes(old, before), takes(old, after)] == [True, True]
+        assert [takes(new, before), takes(new, after)] == [False, True]
+        headers, body = after
+        assert not takes(new, (headers, body + b" "))
+        headers.replace_header("webhook-timestamp", str(int(time.time()) - 301))
+        assert not takes(new, (headers, body))
+
+    def test_the_database_has_secrets_encrypted_and_reads_them_after_a_change_of_the_key(self, server, settings):
+        endpoint = subscribe(server)
+        secret = endpoint.secret
+        changes.rotate(endpoint.pk)
+        assert all(text.startswith("sealed:") for text in stored_secrets(endpoint))
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another" * 8
+        assert WebhookEndpoint.objects.get().previous_secret == secret
+        settings.SECRET_KEY_FALLBACKS = []
+        assert sending.send(recording.record_test(WebhookEndpoint.objects.get())).error.endswith("rotate the secret.")
+        assert server.taken == []
+        changes.rotate(endpoint.pk)
+        assert sending.send(recording.record_test(WebhookEndpoint.objects.get())).error == ""
+
+    def test_secrets_that_an_earlier_release_wrote_as_they_are_are_read_and_sealed_by_the_hour(self, server):
+        endpoint = subscribe(server)
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE webhooks_webhookendpoint SET secret = 'whsec_cGxhaW4='")
+        assert WebhookEndpoint.objects.get().secret == "whsec_cGxhaW4="
+        tasks.tidy()
+        assert stored_secrets(endpoint)[0].startswith("sealed:")
+        assert WebhookEndpoint.objects.get().secret == "whsec_cGxhaW4="
+
+    def test_who_changed_an_endpoint_and_what_is_on_record_but_no_secret(self, server, staff):
+        made = api(staff).post("/api/webhooks/", {"url": server.url, "events": ["order.created"]}).json()
+        page = f"/api/webhooks/{made['id']}/"
+        api(staff).patch(page, {"ordered": True})
+        rotated = api(staff).post(f"{page}rotate/").json()
+        WebhookEndpoint.objects.update(failing_since=timezone.now() - timedelta(days=6))
+        server.answers = [500]
+        place_order()
+        only_webhooks()
+        drain()
+        api(staff).delete(page)
+        trail = AuditEntry.objects.filter(model="webhooks.webhookendpoint", object_id=made["id"]).order_by("id")
+        assert [entry.what for entry in trail] == ["created", "changed", "changed", "changed", "deleted"]
+        created, ordered, rotation, disabled, _ = trail
+        assert created.after["url"] == server.url
+        assert (ordered.before, ordered.after) == ({"ordered": False}, {"ordered": True})
+        assert rotation.after.keys() == {"previous_until"}
+        assert disabled.after["active"] is False
+        told = json.dumps([[entry.before, entry.after] for entry in trail])
+        assert "secret" not in told
+        assert made["secret"] not in told
+        assert rotated["secret"] not in told
 
     def test_the_admin_tells_a_secret_once_and_sends_tests(self, server):
         client = Client()

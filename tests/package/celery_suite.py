@@ -1,5 +1,5 @@
 """
-Celery's own integration tests of tasks, plain and with every task durable: ``make celery-suite``.
+Celery's own integration tests of tasks and canvas, plain and with every task durable: ``make celery-suite``.
 
 They come with the source distribution of the Celery that is installed here, and run unmodified in an environment and
 a folder of their own, under ``var/``, on a Valkey of their own; nothing of them is kept. Durable means: every Celery
@@ -30,25 +30,17 @@ CELERY = f"celery=={version('celery')}"
 PINNED = [f"{name}=={version(name)}" for name in ("django", "kombu", "redis", "psycopg")]
 #: What its own ``requirements/test.txt`` asks for, as far as these tests take it.
 TOOLS = ["psycopg-binary", "pydantic", "pytest<9", "pytest-rerunfailures", "pytest-subtests", "pytest-timeout"]
-TESTS = "t/integration/test_tasks.py"
+TESTS = ("t/integration/test_tasks.py", "t/integration/test_canvas.py")
 #: Each way of running them: its heading, and what its environment says besides.
 WAYS = {"plain": None, "durable": {}, "transactional": {"SUITE_TRANSACTIONAL": "1"}}
 HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `transactional=True`"}
 PASSED, SKIPPED = "passed", "skipped"
-_CANVAS = "canvas is refused: see the package's README, *Limits*"
-_STAMPS = "rows have no stamps by which to revoke them: revoke by id"
-_SUBSCRIBED = "a handle subscribes at Redis when somebody waits for it, and not already when the call is made"
-_LOGGED = "a worker's log tells of messages, whose arguments are the ids of rows, and not of each row as of a message"
+_STAMPS = "stamps that are revoked stay revoked, and the test has its worker forget them"
+_SUBSCRIBED = "a handle subscribes at Redis when somebody waits for it: a call speaks to the database alone"
 #: Why a test passes plain and not durable. What is not here is a defect.
 REASONS = {
     "test_tasks.test_revoked_by_headers_simple_canvas": _STAMPS,
     "test_tasks.test_revoked_by_headers_complex_canvas": _STAMPS,
-    "test_tasks.test_revoke_by_stamped_headers_no_match": _STAMPS,
-    "test_tasks.test_unicode_task": _CANVAS,
-    "test_task_replacement.test_replaced_task_nesting_level_1": _CANVAS,
-    "test_task_replacement.test_replaced_task_nesting_chain": _CANVAS,
-    "test_trace_log_arguments.test_task_success": _LOGGED,
-    "test_trace_log_arguments.test_task_failed": _LOGGED,
     "test_task_redis_result_backend.test_asyncresult_forget_cancels_subscription": _SUBSCRIBED,
     "test_task_redis_result_backend.test_asyncresult_get_cancels_subscription": _SUBSCRIBED,
 }
@@ -58,12 +50,12 @@ NOTES = {
     "fails where a worker was quicker than that.",
 }
 INTRODUCTION = """\
-# Celery's own tests of tasks
+# Celery's own tests of tasks and canvas
 
-What `make celery-suite` found when it was last run: `t/integration/test_tasks.py` of Celery's source distribution,
-unmodified, with its results in Redis: as it is; with `celery_ledger:Task` as the class of all its tasks, a real relay
-and its own prefork worker; and the same with `transactional=True`. Each test has 45 seconds and one more try, on all
-sides.
+What `make celery-suite` found when it was last run: `t/integration/test_tasks.py` and `test_canvas.py` of Celery's
+source distribution, unmodified, with its results in Redis: as it is; with `celery_ledger:Task` as the class of all its
+tasks, a real relay and its own prefork worker; and the same with `transactional=True`. Each test has 45 seconds and one
+more try, on all sides.
 """
 EXCEPTIONS_HEAD = [
     "What passes plain and not durable, and why:",
@@ -146,7 +138,7 @@ def verdicts(python: Path, source: Path, way: str, *options: str) -> dict[str, s
             python,
             *("-m", "pytest", "-q", f"--junit-xml={report}"),
             *(word for plugin in ("no:cacheprovider", *plugins) for word in ("-p", plugin)),
-            *(*options, TESTS),
+            *(*options, *TESTS),
             cwd=source,
             env=place.environment,
         )
@@ -204,7 +196,7 @@ def page(found: Mapping[str, Mapping[str, str]]) -> str:
             f"Run on {datetime.now(tz=UTC):%-d %B %Y}, on {database} and Valkey, with {names}, Python "
             f"{'.'.join(map(str, sys.version_info[:2]))}.",
             "",
-            "| `test_tasks.py` | passed | failed | skipped by Celery |",
+            "| `test_tasks.py`, `test_canvas.py` | passed | failed | skipped by Celery |",
             "| --- | --- | --- | --- |",
             *counts,
             "",

@@ -21,6 +21,8 @@ from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.package.project import Project
 from tests.processes import ROOT, Process, free_port, wait_until
 
+#: What `make harness` runs, in an environment that has the harness.
+collect_ignore = ["due_work"]
 #: Where a run is given a PostgreSQL, the project is made for it; SQLite has a run of its own.
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 VARIANTS = ["PostgreSQL-Redis", "PostgreSQL-RabbitMQ"] if DATABASE_URL.startswith("postgres") else ["SQLite-Redis"]
@@ -181,7 +183,7 @@ def migrated_project(request, make_environment, tmp_path_factory) -> Iterator[Pr
     try:
         on_sqlite = request.param.startswith("SQLite")
         database = SQLite(folder / "project") if on_sqlite else PostgreSQL("two_lines")
-        python = make_environment(broker.extra, *database.driver)
+        python = make_environment(broker.extra, *database.driver, "django-tasks")
         project = Project(folder / "project", python, database, broker)
         project.run("manage.py", "migrate")
         project.start_relay()

@@ -107,7 +107,7 @@ def test_every_name_begins_with_the_packages(fresh, what):
 
 
 def test_its_commands_are_those_that_are_told_of(fresh):
-    assert fresh["commands"] == ["doctor", "health", "outbox", "relay"]
+    assert fresh["commands"] == ["doctor", "health", "ledger_adopt", "outbox", "relay"]
 
 
 TRAPPED = """

@@ -24,7 +24,7 @@ def test_the_development_requirements_pin_what_the_shop_runs_on():
 
 
 def test_every_requirement_is_pinned_with_its_hashes():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt"):
         text = (ROOT / name).read_text().replace("\\\n", " ")
         entries = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
         assert len(entries) > 50
@@ -33,11 +33,18 @@ def test_every_requirement_is_pinned_with_its_hashes():
             assert "--hash=sha256:" in entry, f"{name}: {entry[:80]}"
 
 
+def test_every_requirement_has_a_reason():
+    for name in ("requirements.in", "requirements-docs.in"):
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
+        assert [line for line in lines if "  # " not in line] == []
+
+
 def test_the_workflows_run_what_a_developer_runs():
     ci, release = ((ROOT / ".github" / "workflows" / f"{name}.yml").read_text() for name in ("ci", "release"))
     runs = re.findall(r"- run: (\S+(?: \S+)?)", ci)
     assert ".ci/run" in runs
     assert "make matrix" in runs
+    assert "make docs" in runs
     [nox] = re.findall(r"nox==[\d.]+", release)
     assert nox in (ROOT / "Makefile").read_text()
     for version in re.findall(r'\("(3\.\d+)", ', (ROOT / "noxfile.py").read_text()):

@@ -32,3 +32,15 @@ def test_f90_a_server_without_tls_is_told_nothing_where_the_url_asks_for_it():
     assert heard == [SSL_REQUEST, b""]
     assert run.returncode == 1
     assert "SSL" in run.stderr
+
+
+@pytest.mark.fault("F160")
+@pytest.mark.parametrize(("pooled", "told"), [("0", True), ("1", False)])
+def test_f160_nothing_is_said_to_a_session_that_a_pooler_lends(pooled, told):
+    url = "postgres://shop@127.0.0.1:1/shop"
+    code = "from django.conf import settings; print(settings.DATABASES)"
+    run = start("shell", "-v0", "-c", code, **{**WORTHY, "DATABASE_URL": url, "DATABASE_POOLED": pooled})
+    assert run.returncode == 0, run.stderr
+    assert ("'options'" in run.stdout) is told
+    assert ("'prepare_threshold'" in run.stdout) is told
+    assert ("'DISABLE_SERVER_SIDE_CURSORS': True" in run.stdout) is not told

@@ -5,7 +5,7 @@ import threading
 import httpx
 import pytest
 
-from store.retail.client import GaveUpError, Meter, Shop, UnexpectedAnswerError, read_object
+from retail.client import GaveUpError, Meter, Shop, UnexpectedAnswerError, read_object
 
 
 def test_a_client_that_is_told_to_stop_while_it_waits_gives_up():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.retail.export import (
+from retail.export import (
     BROKEN,
     NEGATIVE,
     NO_PRICE,
@@ -90,15 +90,15 @@ def test_a_code_cannot_write_on_the_operators_terminal():
         ("", "empty"),
         (line(description='"LEFT OPEN'), "not CSV: unexpected end of data"),
         (line(description="ZERO\x00BYTE"), "not text: it has a zero byte"),
-        (line(quantity="many"), "the quantity 'many' is no whole number"),
-        (line(quantity="1.5"), "the quantity '1.5' is no whole number"),
-        (line(quantity="9" * 40), f"the quantity '{'9' * 30}...' is no whole number"),
-        (line(price="free"), "the price 'free' is no number"),
+        (line(quantity="many"), "the quantity 'many' is not a whole number"),
+        (line(quantity="1.5"), "the quantity '1.5' is not a whole number"),
+        (line(quantity="9" * 40), f"the quantity '{'9' * 30}...' is not a whole number"),
+        (line(price="free"), "the price 'free' is not a number"),
         (line(price="NaN"), "the price 'NaN' is out of range"),
         (line(price="1e12"), "the price '1e12' is out of range"),
         (line(date="yesterday"), "the date 'yesterday' is neither 2010-12-01T08:26 nor 12/1/2010 8:26"),
-        (line(customer="a man"), "'a man' is no customer number"),
-        (line(invoice=""), "'' is no invoice number"),
+        (line(customer="a man"), "'a man' is not a customer number"),
+        (line(invoice=""), "'' is not an invoice number"),
         (line(sku=" "), "no stock code"),
     ],
 )

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from store.retail.accounts import pick_percentile
-from store.retail.export import read_lines
-from store.retail.replayer import Outcome, Purchase, Turns, find_purchase
+from retail.accounts import pick_percentile
+from retail.export import read_lines
+from retail.replayer import Outcome, Purchase, Turns, find_purchase
 from tests.retail_files import content, line
 
 

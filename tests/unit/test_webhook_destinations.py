@@ -1,9 +1,12 @@
 """Where no webhook ever goes, with a name server that lies."""
 
 import socket
+import threading
+import time
 
 import pytest
 
+from webhooks import destinations
 from webhooks.destinations import ForbiddenDestinationError, check_url, open_connection
 
 
@@ -82,6 +85,20 @@ def test_no_name_leads_to_a_place_that_is_not_public(address, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", spoken_to)
     with pytest.raises(ForbiddenDestinationError):
         open_connection(check_url(f"https://{written}/"))
+
+
+def test_a_name_server_that_never_answers_is_left_and_what_is_no_name_is_an_ordinary_failure(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(destinations, "TIMEOUT", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(30) and [])
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        open_connection(check_url("https://receiver.example/"))
+    assert time.monotonic() - began < 5
+    released.set()
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="not a host name"):
+        open_connection(check_url(f"https://{'a' * 64}.example/"))
 
 
 def test_a_name_is_resolved_once_and_the_address_that_was_looked_at_is_spoken_to(monkeypatch):

@@ -7,12 +7,13 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from celery_ledger import clock
 from celery_ledger.contrib.admin import charts
 from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, page
 from celery_ledger.desk import queues
 from celery_ledger.desk.permissions import STEER
 from celery_ledger.models import Heartbeat
-from celery_ledger.watch import heartbeats, series, watchdog
+from celery_ledger.watch import failing, heartbeats, series, watchdog
 
 
 class LimitsForm(RateForm):
@@ -41,10 +42,12 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
             }
             for state in queues.queue_states()
         ]
+        now = clock.now()
         context = {
             "title": "Queues",
             "rows": rows,
             "problems": watchdog.problems(),
+            "failing": [(each, each.in_words(now)) for each in failing.failing()],
             "relays": heartbeats.at_work(Heartbeat.Kind.RELAY),
             "may_steer": request.user.has_perm(STEER),
         }
@@ -74,4 +77,4 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
         except ValueError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
-        self.message_user(request, f"{queue}: done. Relays heed it within a second.", messages.SUCCESS)
+        self.message_user(request, f"{queue}: done. Relays apply it within a second.", messages.SUCCESS)

@@ -11,7 +11,9 @@ from celery_ledger.desk import doctor
 
 
 class Command(BaseCommand):
-    help = "Look at a live installation: versions, settings, connections, policies, clocks, orphans. Exit 1 if it ails."
+    help = (
+        "Diagnose a live installation: versions, settings, connections, policies, clocks, orphans. Exit 1 on a problem."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -19,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = list(doctor.examine())
-        ailing = [finding for finding in found if not finding.is_well]
+        problems = [finding for finding in found if not finding.is_well]
         if options["json"]:
             self.stdout.write(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
         else:
@@ -27,7 +29,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{'ok ' if finding.is_well else 'BAD'}  {finding.what}: {finding.how}")
                 if finding.advice:
                     self.stdout.write(f"     -> {finding.advice}")
-        if ailing:
+        if problems:
             raise CommandError(
-                "One thing needs somebody." if len(ailing) == 1 else f"{len(ailing)} things need somebody."
+                "1 problem needs attention." if len(problems) == 1 else f"{len(problems)} problems need attention."
             )

@@ -12,8 +12,8 @@ from celery_ledger.watch import heartbeats, watchdog
 
 class Command(BaseCommand):
     help = (
-        "Exit 1 if this machine's worker or relay is stalled and should be started again. A database or a broker that "
-        "is away is no reason to: a new process would meet the same."
+        "Exit 1 if this machine's worker or relay is stalled and should be restarted. An unavailable database or "
+        "broker does not count: a new process would not help."
     )
     requires_system_checks = []
 

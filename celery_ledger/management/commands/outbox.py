@@ -3,19 +3,33 @@
 import dataclasses
 import json
 import re
+import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from celery_ledger import promises
-from celery_ledger.desk import cancelling, dead_letters, decisions, pruner, queues
+from celery_ledger import clock, promises
+from celery_ledger.desk import cancelling, dead_letters, decisions, lives, pruner, queues, searching, spans
 from celery_ledger.management.database import told_in_one_line
 from celery_ledger.management.pipes import unheard_from_here_on
-from celery_ledger.models import Decision
+from celery_ledger.models import Decision, DurableTask
+from celery_ledger.watch import failing
 
+DEAD = "all dead letters"
+DONE = {
+    Decision.What.RUN_NOW: "run now",
+    Decision.What.CANCEL: "cancelled",
+    Decision.What.REPLAY: "replayed",
+    Decision.What.DISCARD: "discarded",
+}
+FILTERS = (
+    *("status", "task", "queue", "subject", "request_id", "argument", "error"),
+    *("newer_than", "older_than", "slower_than"),
+)
 DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -25,28 +39,41 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         stats = verbs.add_parser("stats", help="figures per queue")
+        failing = verbs.add_parser("failing", help="which tasks fail now, since when and with what")
+        failing.add_argument("--json", action="store_true", help="answer in JSON")
         dead = verbs.add_parser("dead", help="list the dead letters")
         verify = verbs.add_parser("verify", help="audit every promise; exit 1 and name what is broken")
+        stats.add_argument("--tasks", action="store_true", help="per task instead: how long bodies take, how many ride")
         for verb in (stats, dead, verify):
             verb.add_argument("--json", action="store_true", help="answer in JSON")
+        tasks = verbs.add_parser("tasks", help="find tasks, newest first; those that wait by when they run next")
+        _add_filters(tasks)
+        tasks.add_argument(
+            "--limit", type=int, default=50, metavar="N", help="list at most this many (default 50; 0: all)"
+        )
+        tasks.add_argument("--count", action="store_true", help="only say how many there are")
+        task = verbs.add_parser("task", help="the life of one task, attempt by attempt")
+        task.add_argument("id", metavar="ID")
+        for verb in (tasks, task):
+            verb.add_argument("--json", action="store_true", help="answer in JSON, of tasks one object a line")
+        run_now = verbs.add_parser("run-now", help="have tasks that wait for their time run now")
         replay = verbs.add_parser("replay", help="make dead letters pending again, under the same id")
-        replay.add_argument("ids", nargs="*", metavar="ID")
-        replay.add_argument("--all", action="store_true", help="all dead letters")
-        replay.add_argument("--task", metavar="NAME", help="all dead letters of one task")
-        replay.add_argument("--per-second", type=float, metavar="N", help="so many a second, longest dead first")
         discard = verbs.add_parser("discard", help="give up dead letters for good")
-        discard.add_argument("ids", nargs="*", metavar="ID")
-        discard.add_argument("--all", action="store_true", help="all dead letters")
-        discard.add_argument("--task", metavar="NAME", help="all dead letters of one task")
-        discard.add_argument("--reason", default="discarded by an operator", help="kept with the task")
         cancel = verbs.add_parser("cancel", help="end tasks for good: those that wait, and if so told those that run")
-        cancel.add_argument("ids", nargs="*", metavar="ID")
-        cancel.add_argument("--task", metavar="NAME", help="all of one task")
-        cancel.add_argument("--queue", metavar="QUEUE", help="all of one queue; with --task, those of both")
+        for verb in (run_now, replay, discard, cancel):
+            verb.add_argument("ids", nargs="*", metavar="ID")
+            _add_filters(verb)
+            verb.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+            verb.add_argument("--json", action="store_true", help="answer in JSON")
+        for verb, which in ((run_now, "all that wait for their time"), (replay, DEAD), (discard, DEAD)):
+            verb.add_argument("--all", action="store_true", help=which)
+        for verb in (run_now, replay):
+            verb.add_argument("--per-second", type=float, metavar="N", help="this many a second, in order")
+        run_now.add_argument("--reason", default="", metavar="TEXT", help="why, kept on record")
+        discard.add_argument("--reason", default="discarded by an operator", help="kept with the task")
         cancel.add_argument("--reason", required=True, metavar="TEXT", help="why, kept with the task and on record")
         cancel.add_argument("--terminate", action="store_true", help="also those that run: their processes are killed")
         cancel.add_argument("--signal", metavar="NAME", help="with --terminate: by which signal (default TERM)")
-        cancel.add_argument("--dry-run", action="store_true", help="only say how many it would be")
         for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "let them go again")):
             verbs.add_parser(name, help=text).add_argument("queue")
         limit = verbs.add_parser("limit", help="limit a queue in the whole cluster; without options, no longer")
@@ -59,11 +86,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with told_in_one_line(), unheard_from_here_on():
-                getattr(self, options["verb"])(**options)
+                getattr(self, options["verb"].replace("-", "_"))(**options)
         except ValueError as error:
             raise CommandError(str(error)) from None
 
     def stats(self, **options: Any) -> None:
+        if options["tasks"]:
+            self._stats_of_tasks(as_json=options["json"])
+            return
         states = [dataclasses.asdict(state) for state in queues.queue_states()]
         if options["json"]:
             self._print_json(states)
@@ -79,6 +109,32 @@ class Command(BaseCommand):
                 f"{state['completed_per_minute']:>10}{'  paused' if state['paused'] else ''}"
                 f"{'  limited' if state['per_second'] or state['concurrency'] else ''}"
             )
+
+    def _stats_of_tasks(self, *, as_json: bool) -> None:
+        rides = queues.rides()
+        if as_json:
+            self._print_json([dataclasses.asdict(ride) for ride in rides])
+            return
+        self.stdout.write(
+            f"{'task':44}{'body':>12}{'may ride':>10}{'rows/message':>14}{'message':>12}{'conflicts':>11}"
+        )
+        for ride in rides:
+            rows, seconds = ride.rows_a_message, ride.seconds_a_message
+            self.stdout.write(
+                f"{ride.task:44}{1000 * ride.body_seconds:>9.1f} ms{ride.riders:>10}"
+                f"{'-' if rows is None else f'{rows:.1f}':>14}"
+                f"{'-' if seconds is None else f'{1000 * seconds:.1f} ms':>12}{ride.conflicts:>11}"
+            )
+
+    def failing(self, **options: Any) -> None:
+        found, now = failing.failing(), clock.now()
+        if options["json"]:
+            self._print_json([dataclasses.asdict(each) for each in found])
+            return
+        for each in found:
+            self.stdout.write(each.in_words(now))
+        if not found:
+            self.stdout.write("No task fails.")
 
     def dead(self, **options: Any) -> None:
         if options["json"]:
@@ -103,51 +159,143 @@ class Command(BaseCommand):
         if task is None:
             self.stdout.write("There are no dead letters.")
 
+    def tasks(self, **options: Any) -> None:
+        search = _search(options)
+        if options["count"]:
+            found = searching.count(search)
+            self._say({"count": found.rows, "count_is": found.is_}, str(found), options)
+            return
+        shown = 0
+        for page in self._pages(search, options["limit"]):
+            now = clock.now()
+            for task in page.tasks:
+                state = searching.state_of(task, now=now)
+                shown += 1
+                if options["json"]:
+                    self.stdout.write(json.dumps(_as_json(task, state), default=str))
+                else:
+                    self.stdout.write(_as_line(task, state))
+        if not shown and not options["json"]:
+            self.stdout.write("No tasks were found.")
+
+    def _pages(self, search: searching.Search, limit: int) -> Iterator[searching.Page]:
+        """Yield pages until there are enough; where much is looked through, say how far that is."""
+        after, left = None, limit
+        while True:
+            size = min(left, searching.MOST_A_PAGE) if limit else searching.MOST_A_PAGE
+            page = searching.page(search, after=after, size=size, patience=1.0)
+            yield page
+            after, left = page.after, left - len(page.tasks)
+            if after is None or (limit and left <= 0):
+                return
+            if page.looked_to is not None and sys.stderr.isatty():
+                self.stderr.write(f"looked back to {page.looked_to:%F %T} UTC")
+
+    def task(self, **options: Any) -> None:
+        [id] = self._parse_ids([options["id"]])
+        life = lives.life_of(id)
+        if life is None:
+            raise CommandError("There is no such task.")
+        if options["json"]:
+            said = _as_json(life.task, searching.state_of(life.task, now=clock.now()))
+            events = [dataclasses.asdict(event) for event in life.events]
+            called = [dataclasses.asdict(each) for each in life.called]
+            parent = life.parent and dataclasses.asdict(life.parent)
+            self._print_json(
+                {"task": said, "events": events, "result": life.result, "parent": parent, "called": called}
+            )
+            return
+        task = life.task
+        self.stdout.write(f"{task.name}  {task.id}  {searching.state_of(task, now=clock.now())}")
+        self.stdout.write(f"  called with {json.dumps(task.args)} {json.dumps(task.kwargs)}")
+        for event in life.events:
+            number = f" (attempt {event.attempt})" if event.attempt else ""
+            took = f" after {event.took:.3f} s" if event.took is not None else ""
+            at = f" at {event.worker}" if event.worker else ""
+            self.stdout.write(f"  {event.at:%F %T.%f}  {event.kind}{number}{took}{at}: {event.text}")
+            for line in event.traceback.splitlines():
+                self.stdout.write(f"      {line}")
+        if life.result is not None:
+            self.stdout.write(f"  result {life.result}")
+        for name, relatives in (("called by", [life.parent] if life.parent else []), ("called", life.called)):
+            for each in relatives:
+                self.stdout.write(f"  {name} {each.name}  {each.id}  {each.status}")
+
+    def run_now(self, **options: Any) -> None:
+        self._decide(Decision.What.RUN_NOW, options, reason=options["reason"], per_second=options["per_second"])
+
     def replay(self, **options: Any) -> None:
-        self._decide(Decision.What.REPLAY, "replayed", options, per_second=options["per_second"])
+        self._decide(Decision.What.REPLAY, options, per_second=options["per_second"])
 
     def discard(self, **options: Any) -> None:
-        self._decide(Decision.What.DISCARD, "discarded", options, reason=options["reason"])
+        self._decide(Decision.What.DISCARD, options, reason=options["reason"])
 
-    def _decide(self, what: Decision.What, done: str, options: dict[str, Any], **how: Any) -> None:
-        """Replay or discard what the options name, in portions, and say how far that is while it lasts."""
-        ids, name = options["ids"], options["task"]
-        if [bool(ids), options["all"], name is not None].count(True) != 1:
-            raise CommandError("Say which: ids, --all, or --task NAME.")
-        if ids:
-            of_ids = dead_letters.replay if what == Decision.What.REPLAY else dead_letters.discard
-            count = of_ids(self._parse_ids(ids), **how)
-        else:
-            decision = decisions.write_down(what, dead_letters.Selection(task=name), **how)
-            for count in decisions.steps(decision):
-                if decision.wanted > dead_letters.PORTION:
-                    self.stderr.write(f"{decision.percent:3} %  {count} of {decision.wanted}")
-            count = decision.done
-        self.stdout.write(f"{count} {done}.")
-        if ids and count < len(set(ids)):
-            raise CommandError(f"{len(set(ids)) - count} of the ids are not dead letters.")
-
-    def cancel(self, **options: Any) -> None:
-        ids, name, queue = options["ids"], options["task"], options["queue"]
-        if bool(ids) == (name is not None or queue is not None):
-            raise CommandError("Say which: ids, or --task NAME, or --queue QUEUE.")
-        chosen = self._parse_ids(ids)
-        how = {"reason": options["reason"], "terminate": options["terminate"], "signal": options["signal"]}
-        tasks = cancelling.waiting(task=name, queue=queue, begun=options["terminate"])
-        count = 0
+    def _decide(self, what: Decision.What, options: dict[str, Any], **how: Any) -> None:
+        """Decide about what the options name, in portions, and say how far that is while it lasts."""
+        ids, done = options["ids"], DONE[what]
+        if [bool(ids), options["all"], bool(_given(options))].count(True) != 1:
+            raise CommandError("Say which: ids, --all, or --task NAME and other filters.")
         if options["dry_run"]:
-            count = sum(tasks.filter(id=id).count() for id in chosen) if ids else tasks.count()
-            self.stdout.write(f"{count} would be cancelled.")
+            self._preview(what, options)
             return
         if ids:
-            count = cancelling.cancel(chosen, **how)
+            count = decisions.decide_on(what, self._parse_ids(ids), **how)
         else:
+            count = self._carry_out(decisions.write_down(what, _search(options), **how))
+        self._say({"count": count}, f"{count} {done}.", options)
+        if ids and count < len(set(ids)):
+            are = "do not wait for their time" if what == Decision.What.RUN_NOW else "are not dead letters"
+            raise CommandError(f"{len(set(ids)) - count} of the ids {are}.")
+
+    def _preview(self, what: Decision.What, options: dict[str, Any]) -> None:
+        if options["ids"]:
+            count = searching.Count(decisions.applying(what, self._parse_ids(options["ids"])))
+        else:
+            count = decisions.preview(what, _search(options))
+        self._say({"count": count.rows, "count_is": count.is_}, f"{count} would be {DONE[what]}.", options)
+
+    def _carry_out(self, decision: Decision) -> int:
+        for count in decisions.steps(decision):
+            if decision.wanted > dead_letters.PORTION:
+                self.stderr.write(f"{decision.percent:3} %  {count} of {decision.wanted}")
+        return decision.done
+
+    def cancel(self, **options: Any) -> None:
+        ids, given = options["ids"], _given(options)
+        if bool(ids) == bool(given):
+            raise CommandError("Say which: ids, or --task NAME, --queue QUEUE and other filters.")
+        how = {"reason": options["reason"], "terminate": options["terminate"], "signal": options["signal"]}
+        by_name = given.keys() <= {"task", "queue"}
+        tasks = cancelling.waiting(task=options["task"], queue=options["queue"], begun=options["terminate"])
+        chosen = self._parse_ids(ids)
+        if options["dry_run"] and (ids or by_name):
+            count = sum(tasks.filter(id=id).count() for id in chosen) if ids else tasks.count()
+            self._say({"count": count, "count_is": "exact"}, f"{count} would be cancelled.", options)
+            return
+        if options["dry_run"]:
+            self._preview(Decision.What.CANCEL, options)
+            return
+        if not ids and not by_name and options["terminate"]:
+            raise CommandError("What runs is terminated by ids, --task or --queue.")
+        count = 0
+        if ids:
+            count = cancelling.cancel(chosen, **how)
+        elif by_name:
             for count in cancelling.cancel_all(tasks, **how):
                 if count > cancelling.PORTION:
                     self.stderr.write(f"{count} cancelled so far")
-        self.stdout.write(f"{count} cancelled.")
+        else:
+            what = Decision.What.CANCEL
+            count = self._carry_out(decisions.write_down(what, _search(options), reason=options["reason"]))
+        self._say({"count": count}, f"{count} cancelled.", options)
         if ids and count < len(chosen):
             raise CommandError(f"{len(chosen) - count} of the ids do not wait: they run, have ended, or are not there.")
+
+    def _say(self, value: dict[str, Any], text: str, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self._print_json(value)
+        else:
+            self.stdout.write(text)
 
     def pause(self, **options: Any) -> None:
         queues.pause(options["queue"])
@@ -192,6 +340,70 @@ class Command(BaseCommand):
             except ValueError:
                 raise CommandError(f"{id!r} is not a task's id; `outbox dead` lists them.") from None
         return list(known)
+
+
+def _add_filters(verb: ArgumentParser) -> None:
+    states = ", ".join(searching.State)
+    verb.add_argument(
+        "--status", choices=[str(state) for state in searching.State], metavar="STATUS", help=f"one of {states}"
+    )
+    verb.add_argument("--task", metavar="NAME", help="of this name")
+    verb.add_argument("--queue", metavar="QUEUE", help="of this queue")
+    verb.add_argument("--subject", metavar="SUBJECT", help="about this, such as app.model:42")
+    verb.add_argument("--request-id", metavar="ID", help="enqueued by this request")
+    verb.add_argument(
+        "--argument", metavar="WISH", help="called with this value, name=value, or JSON of names and values"
+    )
+    verb.add_argument("--error", metavar="TEXT", help="whose last error has this in it")
+    verb.add_argument("--newer-than", metavar="SPAN", help="enqueued within this time, such as 15m, 6h, 7d")
+    verb.add_argument("--older-than", metavar="SPAN", help="enqueued before this time ago, such as 1h")
+    verb.add_argument("--slower-than", metavar="SPAN", help="that took at least this time, such as 10s")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in FILTERS if options.get(name) is not None}
+
+
+def _search(options: dict[str, Any]) -> searching.Search:
+    """Return the search that the options say; raises ValueError where they say none."""
+    given = _given(options)
+    newer, older, slower = (given.pop(name, None) for name in ("newer_than", "older_than", "slower_than"))
+    now = clock.now()
+    return searching.Search(
+        state=given.pop("status", None),
+        since=now - spans.read(newer) if newer else None,
+        until=now - spans.read(older) if older else None,
+        slower_than=spans.read(slower).total_seconds() if slower else None,
+        **given,
+    )
+
+
+def _as_json(task: DurableTask, state: str) -> dict[str, Any]:
+    return {
+        "id": str(task.id),
+        "task": task.name,
+        "queue": task.queue,
+        "status": task.status,
+        "state": state,
+        "attempts": task.attempts,
+        "subject": task.subject,
+        "request_id": task.request_id,
+        "args": task.args,
+        "kwargs": task.kwargs,
+        "enqueued_at": task.created_at,
+        "next_at": task.available_at if task.status == DurableTask.Status.PENDING else None,
+        "published_at": task.published_at,
+        "completed_at": task.completed_at,
+        "last_error": task.last_error,
+    }
+
+
+def _as_line(task: DurableTask, state: str) -> str:
+    """Return a task in one line: whatever its error says has no line of its own."""
+    waits = state in {"retrying", "scheduled"}
+    when = f"next {task.available_at:%F %T}" if waits else f"{task.created_at:%F %T}"
+    error = " ".join(task.last_error.split())[:100]
+    return f"{task.id}  {when}  {state:9}  {task.name}  {task.attempts} attempts{'  ' if error else ''}{error}"
 
 
 def _duration(text: str) -> timedelta:

@@ -1,7 +1,9 @@
 """``manage.py seed_demo``: a small shop to look at."""
 
+import os
 from argparse import ArgumentParser
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from celery_ledger.management.database import told_in_one_line
 from core.models import User
 from store.managers import MANAGERS
 from store.models import Collection, Customer, Product, Stock
+from webhooks.models import Event, Version, WebhookEndpoint
 
 #: Every account's password is "shopwire-" and its name.
 ACCOUNTS: dict[str, dict[str, bool]] = {
@@ -34,6 +37,8 @@ MANAGERS_OPERATE = (
     "change_queueswitch",
 )
 ON_HAND = 500
+#: How the endpoint of run.py's own receiver is known again.
+CATCHER = "The catcher of run.py"
 
 #: The n-th product of the catalogue, counted from one, has the SKU "DEMO-n".
 CATALOGUE: dict[str, dict[str, str]] = {
@@ -99,6 +104,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--migrate", action="store_true", help="migrate first, where that is needed")
+        parser.add_argument(
+            "--catcher",
+            nargs=2,
+            metavar=("URL", "FILE"),
+            help="have all events sent to this receiver of run.py's, and write its secret into FILE",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         with told_in_one_line():
@@ -110,11 +121,26 @@ class Command(BaseCommand):
             return
         with transaction.atomic():
             self.stdout.write(f"{fill_catalogue()} products and {create_accounts()} accounts are new.")
+            if options["catcher"]:
+                subscribe_catcher(*options["catcher"])
 
     def migrate(self) -> None:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             call_command("migrate", interactive=False, stdout=self.stdout)
+
+
+def subscribe_catcher(url: str, file: str) -> None:
+    """Have the receiver that run.py starts sent every event; one that was switched off stays so."""
+    endpoint = WebhookEndpoint.objects.filter(description=CATCHER).first()
+    if endpoint is None:
+        endpoint = WebhookEndpoint(description=CATCHER, events=sorted(Event.values), version=max(Version))
+    if endpoint.url != url:
+        endpoint.url = url
+        endpoint.save()
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as secret:
+        secret.write(endpoint.secret)
+    Path(file).chmod(0o600)
 
 
 def fill_catalogue() -> int:

@@ -1,6 +1,7 @@
 """``manage.py serve``: the web process."""
 
 import atexit
+import logging
 import os
 import shutil
 from argparse import ArgumentParser
@@ -12,6 +13,9 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from celery_ledger.management.database import told_in_one_line
+from core import database_limits
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -47,4 +51,7 @@ class Command(BaseCommand):
         """Raise CommandError unless the database answers."""
         with told_in_one_line():
             connection.ensure_connection()
+            lacking = database_limits.lacking()
+        if lacking:
+            logger.warning("PostgreSQL does not keep %s for this process; see docs/scaling.md.", ", ".join(lacking))
         connection.close()

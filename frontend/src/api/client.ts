@@ -23,6 +23,13 @@ export type Message = Schemas["Message"];
 export type Phone = Schemas["Phone"];
 export type Block = Schemas["Block"];
 export type MachineryProblem = Schemas["MachineryProblem"];
+export type SignIn = Schemas["SignIn"];
+export type Failing = Schemas["Failing"];
+export type FoundTask = Schemas["Task"];
+export type TaskSearch = NonNullable<paths["/api/ops/tasks/"]["get"]["parameters"]["query"]>;
+export type DecideRequest = Schemas["DecideRequest"];
+export type Life = Schemas["Life"];
+export type TaskEvent = Schemas["Event"];
 export type Session = Schemas["Session"];
 
 /** An answer that is no success, as RFC 9457 has it. */

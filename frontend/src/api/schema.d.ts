@@ -230,6 +230,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/auth/sign-ins/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List where you are signed in
+         * @description Your sessions and tokens, newest first: those that can be used now.
+         */
+        get: operations["auth_sign_ins_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sign-ins/{id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Sign out elsewhere
+         * @description End one of your sessions, or a token with all that came before and after it.
+         */
+        delete: operations["auth_sign_ins_destroy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sign-out-everywhere/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out everywhere else
+         * @description End every session and every token of yours, listed or not, except for the one that asks.
+         */
+        post: operations["auth_sign_out_everywhere_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/carts/": {
         parameters: {
             query?: never;
@@ -266,7 +326,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a cart
-         * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
+         * @description An anonymous cart can be used by anyone who knows its id; a customer's cart by that customer alone.
          */
         delete: operations["carts_destroy"];
         options?: never;
@@ -326,14 +386,14 @@ export interface paths {
         post?: never;
         /**
          * Remove an item from a cart
-         * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
+         * @description An anonymous cart can be used by anyone who knows its id; a customer's cart by that customer alone.
          */
         delete: operations["carts_items_destroy"];
         options?: never;
         head?: never;
         /**
          * Change the quantity of a cart item
-         * @description A cart is used by whoever knows its id; one that was made by a customer, by that customer alone.
+         * @description An anonymous cart can be used by anyone who knows its id; a customer's cart by that customer alone.
          */
         patch: operations["carts_items_partial_update"];
         trace?: never;
@@ -402,6 +462,48 @@ export interface paths {
         patch: operations["customers_me_partial_update"];
         trace?: never;
     };
+    "/api/customers/me/deletion/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete your account
+         * @description Delete your account and everything personal about it, for good.
+         *
+         *     Orders that you placed stay in the books, without your name or address.
+         */
+        post: operations["customers_me_deletion_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/customers/me/export/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export your data
+         * @description Everything that the shop keeps about you, as one JSON document.
+         */
+        get: operations["customers_me_export_retrieve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/customers/me/phone/": {
         parameters: {
             query?: never;
@@ -433,7 +535,7 @@ export interface paths {
         put?: never;
         /**
          * Resend the verification code
-         * @description Have another code sent to one's number. At most five go out in an hour, fewer where many ask.
+         * @description Send a new code to the user's number. At most five are sent in an hour, fewer under high demand.
          */
         post: operations["customers_me_phone_code_create"];
         delete?: never;
@@ -827,6 +929,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/failing/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List failing tasks
+         * @description Tasks that fail now and have not succeeded since they began to; a task is here from its first failure on.
+         */
+        get: operations["ops_failing_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/problems/": {
         parameters: {
             query?: never;
@@ -956,6 +1078,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/tasks/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find tasks
+         * @description Answer a page: newest first; retried and scheduled ones by when they run next, dead ones by when they died.
+         *
+         *     It looks for a bounded time. Where that was not enough for a full page, looked_to says how far back it has
+         *     looked, and next goes on from there. A count is exact where few can be meant, and says so where it is not.
+         */
+        get: operations["ops_tasks_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/tasks/{task_id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a task's life
+         * @description Answer what happened to it, attempt by attempt, and what it has to do with others.
+         *
+         *     Raises:
+         *         NotFound: there is no such task.
+         */
+        get: operations["ops_tasks_retrieve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/tasks/{task_id}/cancel/": {
         parameters: {
             query?: never;
@@ -999,6 +1167,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/tasks/decide/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide about many tasks
+         * @description Run now, cancel, replay or discard them; with dry_run only say how many that would be.
+         *
+         *     Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
+         *     in portions: the answer is a 202 and names the decision.
+         */
+        post: operations["ops_tasks_decide"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/orders/": {
         parameters: {
             query?: never;
@@ -1017,6 +1208,26 @@ export interface paths {
          * @description Place an order from a cart. The cart is deleted; a second checkout of it returns the same order.
          */
         post: operations["orders_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/orders/{order_id}/payment/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the payment of an order
+         * @description How far the payment of an order is. 404 for an order that needed none.
+         */
+        get: operations["orders_payment_retrieve"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1082,6 +1293,26 @@ export interface paths {
         get: operations["orders_tasks_retrieve"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/payments/callback/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hear from the payment provider
+         * @description Take a message that is signed as Standard Webhooks has it, once for each `webhook-id`. 401 for any other.
+         */
+        post: operations["payments_callback_create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1231,7 +1462,7 @@ export interface paths {
         put?: never;
         /**
          * Stay signed in
-         * @description Exchange a refresh token for new tokens, once; who sends it again later signs out whoever had the next.
+         * @description Exchange a refresh token for new tokens, once; a second use revokes the tokens derived from it.
          */
         post: operations["token_refresh_create"];
         delete?: never;
@@ -1442,6 +1673,11 @@ export interface components {
             /** Format: date-time */
             readonly created_at: string;
         };
+        /** @description A message of the provider's. What else it says is not read. */
+        CallbackRequest: {
+            type: components["schemas"]["TypeEnum"];
+            data: components["schemas"]["PaymentFactsRequest"];
+        };
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         CancelRequest: {
             /** @description The reason, kept with the task and in the audit trail. */
@@ -1502,6 +1738,13 @@ export interface components {
             /** @description Number of dead letters changed; tasks that were no longer dead are not counted. */
             count: number;
         };
+        /**
+         * @description * `exact` - exact
+         *     * `estimate` - estimate
+         *     * `at least` - at least
+         * @enum {string}
+         */
+        CountIsEnum: "exact" | "estimate" | "at least";
         /** @description What every row says. Cancelled orders do not count. */
         CountrySales: {
             orders: number;
@@ -1520,7 +1763,7 @@ export interface components {
              */
             cart_id: string;
         };
-        /** @description One's own profile, with what the user has of it. */
+        /** @description The user's own profile. */
         Customer: {
             readonly id: number;
             readonly username: string;
@@ -1572,6 +1815,40 @@ export interface components {
             /** @description The group of errors it belongs to. */
             readonly fingerprint: string;
         };
+        /** @description What is decided about which tasks: those of ids, or those that a search means. */
+        DecideRequest: {
+            /**
+             * @description run-now and cancel: tasks that wait; replay and discard: dead ones.
+             *
+             *     * `replay` - replay
+             *     * `discard` - discard
+             *     * `cancel` - cancel
+             *     * `run-now` - run-now
+             */
+            what: components["schemas"]["DecideWhatEnum"];
+            ids?: string[];
+            search?: components["schemas"]["SearchRequest"];
+            /** @description Kept in the audit trail; to cancel or discard there must be one. */
+            reason?: string;
+            /**
+             * Format: double
+             * @description This many become due a second; by default all at once.
+             */
+            per_second?: number;
+            /**
+             * @description true: only say how many it would be.
+             * @default false
+             */
+            dry_run: boolean;
+        };
+        /**
+         * @description * `replay` - replay
+         *     * `discard` - discard
+         *     * `cancel` - cancel
+         *     * `run-now` - run-now
+         * @enum {string}
+         */
+        DecideWhatEnum: "replay" | "discard" | "cancel" | "run-now";
         /** @description Too many for one answer: a worker decides about them. */
         Decided: {
             /** @description Number of dead letters. */
@@ -1582,14 +1859,14 @@ export interface components {
         /** @description What somebody decided about many dead letters, and how far that is. */
         Decision: {
             readonly id: number;
-            readonly what: components["schemas"]["WhatEnum"];
-            /** @description Which dead tasks; see celery_ledger.desk.dead_letters.Selection. */
+            readonly what: components["schemas"]["DecisionWhatEnum"];
+            /** @description Which tasks; see celery_ledger.desk.dead_letters.Selection and, with a state, celery_ledger.desk.searching.Search. */
             readonly selection: unknown;
-            /** @description Why they are discarded. */
+            /** @description Why. */
             readonly reason: string;
             /**
              * Format: double
-             * @description How many are replayed a second; null: all at once.
+             * @description How many become due a second; null: all at once.
              */
             readonly per_second: number | null;
             /** @description The user's id; null: somebody at a terminal. */
@@ -1608,6 +1885,14 @@ export interface components {
             /** Format: date-time */
             readonly ended_at: string | null;
         };
+        /**
+         * @description * `replay` - Replay
+         *     * `discard` - Discard
+         *     * `cancel` - Cancel
+         *     * `run-now` - Run Now
+         * @enum {string}
+         */
+        DecisionWhatEnum: "replay" | "discard" | "cancel" | "run-now";
         /** @description Which dead letters: exactly one of these. */
         DiscardManyRequest: {
             ids?: string[];
@@ -1642,7 +1927,52 @@ export interface components {
             /** @description The names of the events that it is sent. */
             events: components["schemas"]["WebhookEvent"][];
             ordered?: boolean;
+            /**
+             * @description How messages look.
+             *
+             *     * `1` - 1
+             *     * `2` - 2
+             */
+            version?: components["schemas"]["VersionEnum"];
             active?: boolean;
+        };
+        /** @description Something that happened to a task, or will. */
+        Event: {
+            /** Format: date-time */
+            at: string;
+            kind: string;
+            text: string;
+            attempt: number | null;
+            worker: string;
+            traceback: string;
+            /**
+             * Format: double
+             * @description Seconds since it was published.
+             */
+            took: number | null;
+            /** @description It has not happened yet. */
+            is_ahead: boolean;
+        };
+        /** @description A task that fails: none of its calls has succeeded since. */
+        Failing: {
+            task: string;
+            queue: string;
+            /**
+             * Format: date-time
+             * @description When the first attempt failed after which none succeeded.
+             */
+            since: string;
+            /**
+             * Format: date-time
+             * @description When the last attempt failed.
+             */
+            last_at: string;
+            /** @description Attempts that failed since. */
+            failed: number;
+            /** @description The first line of the last error. */
+            error: string;
+            /** @description All of it in a sentence. */
+            text: string;
         };
         /** @description The email address of an account. */
         ForgottenRequest: {
@@ -1673,20 +2003,6 @@ export interface components {
             /** @description Its secret: 16 bytes in base64url. */
             auth: string;
         };
-        /**
-         * @description * `order_placed` - Order Placed
-         *     * `order_cancelled` - Order Cancelled
-         *     * `duplicate_order` - Duplicate Order
-         *     * `stock_low` - Stock Low
-         *     * `schedule_late` - Schedule Late
-         *     * `promise_broken` - Promise Broken
-         *     * `dead_letters` - Dead Letters
-         *     * `webhook_disabled` - Webhook Disabled
-         *     * `message` - Message
-         *     * `announcement` - Announcement
-         * @enum {string}
-         */
-        KindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "webhook_disabled" | "message" | "announcement";
         /** @description Channels by what a notification is about. */
         Kinds: {
             order_placed?: components["schemas"]["Channels"];
@@ -1713,6 +2029,18 @@ export interface components {
             message?: components["schemas"]["ChannelsRequest"];
             announcement?: components["schemas"]["ChannelsRequest"];
         };
+        /** @description One task and all that is known of its life. */
+        Life: {
+            task: components["schemas"]["Task"];
+            /** @description Oldest first; what is ahead comes last. */
+            events: components["schemas"]["Event"][];
+            /** @description In JSON; null: nothing is kept. */
+            result: string | null;
+            /** @description The task whose body called it. */
+            parent: components["schemas"]["Relative"] | null;
+            /** @description Tasks that its body called, the first of them. */
+            called: components["schemas"]["Relative"][];
+        };
         /** @description The limits of a queue, in the whole cluster; null or left out: none. */
         LimitsRequest: {
             /** Format: double */
@@ -1738,6 +2066,13 @@ export interface components {
         MailedTokenRequest: {
             /** @description The `token` in the mailed link. */
             token: string;
+        };
+        /** @description About how many it was decided, or would be. */
+        ManyDecided: {
+            count: number;
+            count_is: components["schemas"]["CountIsEnum"];
+            /** @description A worker does it, in portions: progress is at /api/ops/decisions/{decision}/. */
+            decision: number | null;
         };
         Message: {
             readonly id: number;
@@ -1773,6 +2108,13 @@ export interface components {
             events: components["schemas"]["WebhookEvent"][];
             /** @description Whether the events of one order or product wait for each other. */
             readonly ordered: boolean;
+            /**
+             * @description How messages look.
+             *
+             *     * `1` - 1
+             *     * `2` - 2
+             */
+            readonly version: components["schemas"]["VersionEnum"];
             readonly active: boolean;
             /** @description Who is told when it is disabled; where nobody is named, the managers are. */
             readonly owner: number | null;
@@ -1796,7 +2138,7 @@ export interface components {
         NothingRequest: Record<string, never>;
         Notification: {
             readonly id: number;
-            readonly kind: components["schemas"]["KindEnum"];
+            readonly kind: components["schemas"]["NotificationKindEnum"];
             readonly message: string;
             /** @description Ids of what it is about, for programs. */
             readonly data: unknown;
@@ -1804,6 +2146,20 @@ export interface components {
             readonly created: string;
             readonly read: boolean;
         };
+        /**
+         * @description * `order_placed` - Order Placed
+         *     * `order_cancelled` - Order Cancelled
+         *     * `duplicate_order` - Duplicate Order
+         *     * `stock_low` - Stock Low
+         *     * `schedule_late` - Schedule Late
+         *     * `promise_broken` - Promise Broken
+         *     * `dead_letters` - Dead Letters
+         *     * `webhook_disabled` - Webhook Disabled
+         *     * `message` - Message
+         *     * `announcement` - Announcement
+         * @enum {string}
+         */
+        NotificationKindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "webhook_disabled" | "message" | "announcement";
         /** @description An order. */
         Order: {
             readonly id: number;
@@ -1861,11 +2217,20 @@ export interface components {
             quantity: number;
             /** Format: decimal */
             unit_price: string;
+            /** @description From version 2 on. */
+            title?: string;
+            /**
+             * Format: decimal
+             * @description What the line costs; from version 2 on.
+             */
+            total?: string;
         };
         /** @description What every message has. */
         OrderMessage: {
             /** @description The event. */
             type: string;
+            /** @description From version 2 on. */
+            version?: number;
             /**
              * Format: date-time
              * @description When it happened.
@@ -1874,12 +2239,15 @@ export interface components {
             data: components["schemas"]["OrderFacts"];
         };
         /**
-         * @description * `placed` - Placed
+         * @description * `unpaid` - Unpaid
+         *     * `placed` - Placed
          *     * `shipped` - Shipped
+         *     * `delivered` - Delivered
          *     * `cancelled` - Cancelled
+         *     * `expired` - Expired
          * @enum {string}
          */
-        OrderStatus: "placed" | "shipped" | "cancelled";
+        OrderStatus: "unpaid" | "placed" | "shipped" | "delivered" | "cancelled" | "expired";
         /** @description A task of an order. Staff, whom the context's ``staff`` says are asking, read its error; others what it means. */
         OrderTask: {
             /**
@@ -1963,6 +2331,21 @@ export interface components {
              */
             previous?: string | null;
             results: components["schemas"]["Decision"][];
+        };
+        PaginatedFailingList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["Failing"][];
         };
         PaginatedGroupList: {
             /** @example 123 */
@@ -2084,6 +2467,21 @@ export interface components {
             previous?: string | null;
             results: components["schemas"]["Sales"][];
         };
+        PaginatedSignInList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["SignIn"][];
+        };
         PaginatedWebhookDeliveryList: {
             /** @example 123 */
             count: number;
@@ -2119,6 +2517,10 @@ export interface components {
             old_password: string;
             new_password: string;
         };
+        /** @description The current password. */
+        PasswordRequest: {
+            password: string;
+        };
         /** @description The token of a mailed link, and a new password. */
         PasswordResetRequest: {
             /** @description The `token` in the mailed link. */
@@ -2129,7 +2531,7 @@ export interface components {
         PatchedChangeItemRequest: {
             quantity: number;
         };
-        /** @description One's own profile, with what the user has of it. */
+        /** @description The user's own profile. */
         PatchedCustomerRequest: {
             /**
              * Format: email
@@ -2151,8 +2553,47 @@ export interface components {
             /** @description The names of the events that it is sent. */
             events?: components["schemas"]["WebhookEvent"][];
             ordered?: boolean;
+            /**
+             * @description How messages look.
+             *
+             *     * `1` - 1
+             *     * `2` - 2
+             */
+            version?: components["schemas"]["VersionEnum"];
             active?: boolean;
         };
+        Payment: {
+            readonly status: components["schemas"]["PaymentStatus"];
+            /** Format: decimal */
+            readonly amount: string;
+            readonly currency: string;
+            /**
+             * Format: date-time
+             * @description Until when the order's stock is kept for it.
+             */
+            readonly expires_at: string;
+            /** Format: date-time */
+            readonly paid_at: string | null;
+            /** Format: date-time */
+            readonly refunded_at: string | null;
+        };
+        /** @description Which payment, and how much it was. */
+        PaymentFactsRequest: {
+            /** Format: uuid */
+            reference: string;
+            /** Format: decimal */
+            amount: string;
+            currency: string;
+        };
+        /**
+         * @description * `pending` - Pending
+         *     * `paid` - Paid
+         *     * `failed` - Failed
+         *     * `refund_due` - Refund Due
+         *     * `refunded` - Refunded
+         * @enum {string}
+         */
+        PaymentStatus: "pending" | "paid" | "failed" | "refund_due" | "refunded";
         Phone: {
             /** @description Empty if none is set. */
             phone: string;
@@ -2217,6 +2658,8 @@ export interface components {
         PriceMessage: {
             /** @description The event. */
             type: string;
+            /** @description From version 2 on. */
+            version?: number;
             /**
              * Format: date-time
              * @description When it happened.
@@ -2336,6 +2779,13 @@ export interface components {
             email: string;
             password: string;
         };
+        /** @description Another task that has to do with it. */
+        Relative: {
+            /** Format: uuid */
+            id: string;
+            task: string;
+            status: string;
+        };
         /** @description Which dead letters: exactly one of these. */
         ReplayManyRequest: {
             ids?: string[];
@@ -2368,6 +2818,57 @@ export interface components {
             day?: string;
         };
         Sales: components["schemas"]["DaySales"] | components["schemas"]["ProductSales"] | components["schemas"]["CountrySales"];
+        /** @description Which tasks: those that all of this is true of. */
+        SearchRequest: {
+            /**
+             * @description A status, or a kind of those pending.
+             *
+             *     * `pending` - pending
+             *     * `published` - published
+             *     * `running` - running
+             *     * `succeeded` - succeeded
+             *     * `dead` - dead
+             *     * `cancelled` - cancelled
+             *     * `retrying` - retrying
+             *     * `scheduled` - scheduled
+             *     * `later` - later
+             *     * `open` - open
+             */
+            status?: components["schemas"]["SearchStatusEnum"];
+            /** @description A task's name. */
+            task?: string;
+            queue?: string;
+            /** @description What it is about, such as store.order:42. */
+            subject?: string;
+            /** @description The request that enqueued it. */
+            request_id?: string;
+            /** @description A value among its arguments, name=value, or a JSON object of names and values. */
+            argument?: string;
+            /** @description Part of its last error. */
+            error?: string;
+            /** @description Enqueued within this time, such as 15m, 6h or 7d. */
+            newer_than?: string;
+            /** @description Enqueued before this time ago. */
+            older_than?: string;
+            /** @description From its last publishing to its end, or until now; at least. */
+            slower_than?: string;
+            /** @description An id, an order's number, a subject, name=value, or a part of a name or of an error. */
+            q?: string;
+        };
+        /**
+         * @description * `pending` - pending
+         *     * `published` - published
+         *     * `running` - running
+         *     * `succeeded` - succeeded
+         *     * `dead` - dead
+         *     * `cancelled` - cancelled
+         *     * `retrying` - retrying
+         *     * `scheduled` - scheduled
+         *     * `later` - later
+         *     * `open` - open
+         * @enum {string}
+         */
+        SearchStatusEnum: "pending" | "published" | "running" | "succeeded" | "dead" | "cancelled" | "retrying" | "scheduled" | "later" | "open";
         Series: {
             step_seconds: number;
             queues: components["schemas"]["QueueSeries"][];
@@ -2381,6 +2882,31 @@ export interface components {
              */
             flower_url: string | null;
         };
+        SignIn: {
+            readonly id: number;
+            readonly kind: components["schemas"]["SignInKind"];
+            /** @description What the client calls itself. */
+            readonly agent: string;
+            /** @description The address it came from; of IPv6, the first half. */
+            readonly client: string;
+            /** Format: date-time */
+            readonly created_at: string;
+            /**
+             * Format: date-time
+             * @description When its tokens were last refreshed.
+             */
+            readonly last_used_at: string | null;
+            /** Format: date-time */
+            readonly expires_at: string;
+            /** @description Whether this request comes from there. */
+            readonly current: boolean;
+        };
+        /**
+         * @description * `session` - Session
+         *     * `tokens` - Tokens
+         * @enum {string}
+         */
+        SignInKind: "session" | "tokens";
         SignedIn: {
             id: number;
             username: string;
@@ -2396,6 +2922,8 @@ export interface components {
         StockMessage: {
             /** @description The event. */
             type: string;
+            /** @description From version 2 on. */
+            version?: number;
             /**
              * Format: date-time
              * @description When it happened.
@@ -2409,6 +2937,71 @@ export interface components {
             endpoint: string;
             expirationTime?: number | null;
             keys: components["schemas"]["KeysRequest"];
+        };
+        /** @description A task as the ledger has it now. */
+        Task: {
+            /**
+             * Format: uuid
+             * @description Also the Celery task id.
+             */
+            readonly id: string;
+            task: string;
+            readonly queue: string;
+            readonly status: components["schemas"]["TaskStatus"];
+            /** @description Its status, or retrying or scheduled. */
+            readonly state: string;
+            /** @description 0 to 9; 0 is first. */
+            readonly priority: number;
+            /** @description How often its body was started, as far as is known. */
+            readonly attempts: number;
+            /** @description What it is about, such as app.model:42. */
+            readonly subject: string | null;
+            readonly request_id: string;
+            args: unknown;
+            kwargs: unknown;
+            /** Format: date-time */
+            enqueued_at: string;
+            /** @description When it runs next; null: it does not wait. */
+            readonly next_at: string | null;
+            /** Format: date-time */
+            readonly published_at: string | null;
+            /** Format: date-time */
+            readonly completed_at: string | null;
+            /**
+             * Format: date-time
+             * @description Cancelled if not started by then.
+             */
+            readonly expires_at: string | null;
+            /**
+             * Format: double
+             * @description From its last publishing to its end; null: it has none.
+             */
+            readonly seconds: number | null;
+            readonly last_error: string;
+        };
+        /** @description Some of the tasks that were looked for. */
+        TaskPage: {
+            count: number;
+            /**
+             * @description How well the count is known.
+             *
+             *     * `exact` - exact
+             *     * `estimate` - estimate
+             *     * `at least` - at least
+             */
+            count_is: components["schemas"]["CountIsEnum"];
+            /** @description Where it goes on; null: that was all. */
+            next: string | null;
+            /** @description The first page; null: this is it. */
+            previous: string | null;
+            /** @description What next says after=; null: that was all. */
+            after: string | null;
+            /**
+             * Format: date-time
+             * @description Looked at so far; there may be more beyond. null: the page is full, or that was all.
+             */
+            looked_to: string | null;
+            results: components["schemas"]["Task"][];
         };
         /**
          * @description * `pending` - Pending
@@ -2428,6 +3021,8 @@ export interface components {
         TestMessage: {
             /** @description The event. */
             type: string;
+            /** @description From version 2 on. */
+            version?: number;
             /**
              * Format: date-time
              * @description When it happened.
@@ -2450,6 +3045,18 @@ export interface components {
             /** @description Exchange it once, within a week, for a new pair. */
             refresh: string;
         };
+        /**
+         * @description * `payment.paid` - payment.paid
+         *     * `payment.declined` - payment.declined
+         * @enum {string}
+         */
+        TypeEnum: "payment.paid" | "payment.declined";
+        /**
+         * @description * `1` - 1
+         *     * `2` - 2
+         * @enum {integer}
+         */
+        VersionEnum: 1 | 2;
         WebhookAttempt: {
             /** Format: date-time */
             readonly at: string;
@@ -2504,6 +3111,13 @@ export interface components {
             events: components["schemas"]["WebhookEvent"][];
             /** @description Whether the events of one order or product wait for each other. */
             readonly ordered: boolean;
+            /**
+             * @description How messages look.
+             *
+             *     * `1` - 1
+             *     * `2` - 2
+             */
+            readonly version: components["schemas"]["VersionEnum"];
             readonly active: boolean;
             /** @description Who is told when it is disabled; where nobody is named, the managers are. */
             readonly owner: number | null;
@@ -2538,12 +3152,6 @@ export interface components {
          * @enum {string}
          */
         WebhookStatus: "pending" | "delivered" | "failed";
-        /**
-         * @description * `replay` - Replay
-         *     * `discard` - Discard
-         * @enum {string}
-         */
-        WhatEnum: "replay" | "discard";
         /** @description An error, after RFC 9457. */
         Problem: {
             /**
@@ -2637,7 +3245,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2696,7 +3304,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2791,7 +3399,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3278,6 +3886,201 @@ export interface operations {
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_sign_ins_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "id": 12,
+                     *           "kind": "session",
+                     *           "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                     *           "client": "192.0.2.7/32",
+                     *           "created_at": "2026-11-21T12:00:00.250000Z",
+                     *           "last_used_at": null,
+                     *           "expires_at": "2026-12-05T12:00:00Z",
+                     *           "current": true
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedSignInList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_sign_ins_destroy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    auth_sign_out_everywhere_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordRequest"];
+            };
+        };
+        responses: {
+            /** @description New tokens, if the request used a token. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "access": "eyJhbGciOi...",
+                     *       "refresh": "eyJ0eXAiOi..."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Tokens"];
+                };
+            };
+            /** @description The session continues, if the request used one. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3957,6 +4760,126 @@ export interface operations {
             };
         };
     };
+    customers_me_deletion_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordRequest"];
+            };
+        };
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The account is needed still. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    customers_me_export_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     customers_me_phone_retrieve: {
         parameters: {
             query?: never;
@@ -4048,7 +4971,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no number, or it is verified. */
+            /** @description There is not a number, or it is verified. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5495,6 +6418,75 @@ export interface operations {
             };
         };
     };
+    ops_failing_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "queue": "email",
+                     *           "since": "2026-11-21T12:00:00.250000Z",
+                     *           "last_at": "2026-11-21T12:09:58Z",
+                     *           "failed": 31,
+                     *           "error": "ConnectionRefusedError: [Errno 111] Connection refused",
+                     *           "text": "email_app.tasks.send_order_confirmation has failed for 10 minutes: 31 attempts, and none has succeeded since. ConnectionRefusedError: [Errno 111] Connection refused"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedFailingList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ops_problems_list: {
         parameters: {
             query?: {
@@ -5923,6 +6915,213 @@ export interface operations {
             };
         };
     };
+    ops_tasks_list: {
+        parameters: {
+            query?: {
+                /** @description Where the page before ended. */
+                after?: string;
+                /** @description A value among its arguments, name=value, or a JSON object of names and values. */
+                argument?: string;
+                /** @description Part of its last error. */
+                error?: string;
+                /** @description Enqueued within this time, such as 15m, 6h or 7d. */
+                newer_than?: string;
+                /** @description Enqueued before this time ago. */
+                older_than?: string;
+                page_size?: number;
+                /** @description An id, an order's number, a subject, name=value, or a part of a name or of an error. */
+                q?: string;
+                queue?: string;
+                /** @description The request that enqueued it. */
+                request_id?: string;
+                /** @description From its last publishing to its end, or until now; at least. */
+                slower_than?: string;
+                /**
+                 * @description A status, or a kind of those pending.
+                 *
+                 *     * `pending` - pending
+                 *     * `published` - published
+                 *     * `running` - running
+                 *     * `succeeded` - succeeded
+                 *     * `dead` - dead
+                 *     * `cancelled` - cancelled
+                 *     * `retrying` - retrying
+                 *     * `scheduled` - scheduled
+                 *     * `later` - later
+                 *     * `open` - open
+                 */
+                status?: "pending" | "published" | "running" | "succeeded" | "dead" | "cancelled" | "retrying" | "scheduled" | "later" | "open";
+                /** @description What it is about, such as store.order:42. */
+                subject?: string;
+                /** @description A task's name. */
+                task?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "count_is": "exact",
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "after": null,
+                     *       "looked_to": null,
+                     *       "results": [
+                     *         {
+                     *           "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "queue": "email",
+                     *           "status": "pending",
+                     *           "state": "retrying",
+                     *           "priority": 5,
+                     *           "attempts": 2,
+                     *           "subject": "store.order:1001",
+                     *           "request_id": "3f2b8a5e-7d11-4c49-9a55-6f0f6f2e0b7d",
+                     *           "args": [
+                     *             1001
+                     *           ],
+                     *           "kwargs": {},
+                     *           "enqueued_at": "2026-11-21T12:00:00.250000Z",
+                     *           "next_at": "2026-11-21T12:02:10Z",
+                     *           "published_at": "2026-11-21T12:00:40Z",
+                     *           "completed_at": null,
+                     *           "expires_at": null,
+                     *           "seconds": null,
+                     *           "last_error": "SMTPServerDisconnected: Connection unexpectedly closed"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TaskPage"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_tasks_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "task": {
+                     *         "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *         "task": "email_app.tasks.send_order_confirmation",
+                     *         "queue": "email",
+                     *         "status": "pending",
+                     *         "state": "retrying",
+                     *         "priority": 5,
+                     *         "attempts": 2,
+                     *         "subject": "store.order:1001",
+                     *         "request_id": "3f2b8a5e-7d11-4c49-9a55-6f0f6f2e0b7d",
+                     *         "args": [
+                     *           1001
+                     *         ],
+                     *         "kwargs": {},
+                     *         "enqueued_at": "2026-11-21T12:00:00.250000Z",
+                     *         "next_at": "2026-11-21T12:02:10Z",
+                     *         "published_at": "2026-11-21T12:00:40Z",
+                     *         "completed_at": null,
+                     *         "expires_at": null,
+                     *         "seconds": null,
+                     *         "last_error": "SMTPServerDisconnected: Connection unexpectedly closed"
+                     *       },
+                     *       "events": [
+                     *         {
+                     *           "at": "2026-11-21T12:00:41Z",
+                     *           "kind": "failed",
+                     *           "text": "SMTPServerDisconnected: Connection unexpectedly closed",
+                     *           "attempt": 2,
+                     *           "worker": "celery@worker-1",
+                     *           "traceback": "Traceback (most recent call last): ...",
+                     *           "took": 1.002,
+                     *           "is_ahead": false
+                     *         }
+                     *       ],
+                     *       "result": null,
+                     *       "parent": null,
+                     *       "called": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Life"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ops_tasks_cancel_create: {
         parameters: {
             query?: never;
@@ -6057,6 +7256,87 @@ export interface operations {
             };
             /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_tasks_decide: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "what": "run-now",
+                 *       "ids": [
+                 *         "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade"
+                 *       ],
+                 *       "reason": "The mail server is back."
+                 *     }
+                 */
+                "application/json": components["schemas"]["DecideRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "count_is": "exact",
+                     *       "decision": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ManyDecided"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "count_is": "exact",
+                     *       "decision": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ManyDecided"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6265,7 +7545,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not enough stock, or a request with the same key is still in progress. Nothing was ordered. */
+            /** @description Not enough stock, more than one customer may have, or a request with the same key is still in progress. Nothing was ordered. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6285,6 +7565,64 @@ export interface operations {
             };
             /** @description Too much for now; `Retry-After` says for how many seconds. */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    orders_payment_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                order_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "paid",
+                     *       "amount": "49.00",
+                     *       "currency": "GBP",
+                     *       "expires_at": "2026-11-21T12:30:00.250000Z",
+                     *       "paid_at": "2026-11-21T12:00:01Z",
+                     *       "refunded_at": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6510,6 +7848,87 @@ export interface operations {
             };
             /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    payments_callback_create: {
+        parameters: {
+            query?: never;
+            header?: {
+                "webhook-id"?: string;
+                "webhook-signature"?: string;
+                "webhook-timestamp"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "type": "payment.paid",
+                 *       "data": {
+                 *         "reference": "7d9f6f0e-5a58-4c0e-9c3e-1a3b5c7d9e0f",
+                 *         "amount": "49.00",
+                 *         "currency": "GBP"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["CallbackRequest"];
+            };
+        };
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is about another amount than the order costs. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6889,7 +8308,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7183,6 +8602,7 @@ export interface operations {
                      *             "order.created"
                      *           ],
                      *           "ordered": true,
+                     *           "version": 1,
                      *           "active": true,
                      *           "owner": 1,
                      *           "created_at": "2026-11-21T12:00:00.250000Z",
@@ -7214,7 +8634,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7270,6 +8690,7 @@ export interface operations {
                      *         "order.created"
                      *       ],
                      *       "ordered": true,
+                     *       "version": 1,
                      *       "active": true,
                      *       "owner": 1,
                      *       "created_at": "2026-11-21T12:00:00.250000Z",
@@ -7300,7 +8721,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7345,6 +8766,7 @@ export interface operations {
                      *         "order.created"
                      *       ],
                      *       "ordered": true,
+                     *       "version": 1,
                      *       "active": true,
                      *       "owner": 1,
                      *       "created_at": "2026-11-21T12:00:00.250000Z",
@@ -7365,7 +8787,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7421,7 +8843,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7484,6 +8906,7 @@ export interface operations {
                      *         "order.created"
                      *       ],
                      *       "ordered": true,
+                     *       "version": 1,
                      *       "active": true,
                      *       "owner": 1,
                      *       "created_at": "2026-11-21T12:00:00.250000Z",
@@ -7513,7 +8936,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7572,6 +8995,7 @@ export interface operations {
                      *         "order.created"
                      *       ],
                      *       "ordered": true,
+                     *       "version": 1,
                      *       "active": true,
                      *       "owner": 1,
                      *       "created_at": "2026-11-21T12:00:00.250000Z",
@@ -7602,7 +9026,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7687,7 +9111,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7794,7 +9218,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7866,7 +9290,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7951,7 +9375,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whoever is signed in may not do this. */
+            /** @description The signed-in user may not do this. */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -15,7 +15,7 @@ export function Decisions() {
     <ul className="decisions" aria-label={words.decisions}>
       {going.map(({ id, what, done, wanted, percent }) => (
         <li key={id} data-decision={id}>
-          <label htmlFor={`decision-${id}`}>{words.decided(what === "discard", done, wanted)}</label>
+          <label htmlFor={`decision-${id}`}>{words.decided(what, done, wanted)}</label>
           <progress id={`decision-${id}`} max={100} value={percent} />
         </li>
       ))}

@@ -10,6 +10,7 @@ import { Failure, Skeleton, wordsFor } from "../parts/states";
 import { useToast } from "../parts/toasts";
 import { useSession } from "../session";
 import { text } from "../text";
+import { Data, SignIns } from "./Belongings";
 import { Address, Password } from "./Credentials";
 
 const CHANNELS = Object.keys(text.account.channels) as Channel[];
@@ -27,10 +28,12 @@ export function Account() {
           {phone.value?.phone && <Telephone phone={phone.value} set={phone.set} />}
           {user && <Address user={user.id} />}
           <Password />
+          <SignIns />
         </div>
         <div>
           <HowTold />
           {user && <PushOptIn user={user.id} />}
+          <Data />
         </div>
       </div>
     </Page>

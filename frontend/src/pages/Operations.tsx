@@ -1,7 +1,9 @@
 import { useState } from "react";
+import { Link } from "wouter";
 
-import { api, ask, type MachineryProblem } from "../api/client";
+import { api, ask, type Failing, type MachineryProblem, type Queue } from "../api/client";
 import { useEvery } from "../every";
+import { between, duration } from "../format";
 import { useLoad } from "../load";
 import { DeadGroup } from "../operations/DeadGroup";
 import { Decisions } from "../operations/Decisions";
@@ -26,7 +28,8 @@ export function Operations() {
   const [question, setQuestion] = useState<Question>();
   const problems = useLoad("problems", (signal) => ask(api.GET("/api/ops/problems/", { params: { query: { page_size: 100 } }, signal })));
   useEvery(PACE, queues.reload, groups.reload);
-  useEvery(MIDDLE_PACE, problems.reload);
+  const failing = useLoad("failing", (signal) => ask(api.GET("/api/ops/failing/", { params: { query: { page_size: 100 } }, signal })));
+  useEvery(MIDDLE_PACE, problems.reload, failing.reload);
   useEvery(SLOW_PACE, series.reload);
 
   const now = () => {
@@ -40,6 +43,9 @@ export function Operations() {
       lead={words.lead}
       aside={
         <p className="outside">
+          <Link href="/operations/tasks" className="button small quiet">
+            {words.tasks}
+          </Link>
           {flowerUrl && (
             <a href={flowerUrl} className="button small quiet">
               {words.flower}
@@ -52,6 +58,7 @@ export function Operations() {
       }
     >
       <Problems problems={problems.value?.results ?? []} />
+      <FailingTasks failing={failing.value?.results ?? []} rows={rows ?? []} ask={setQuestion} />
       {queues.error && <Failure error={queues.error} retry={now} />}
       {!rows && !queues.error && <Skeleton rows={7} />}
       {rows && (
@@ -75,6 +82,49 @@ export function Operations() {
       </section>
       {question && <Asked question={question} close={() => setQuestion(undefined)} done={now} />}
     </Page>
+  );
+}
+
+/** Tasks that fail now and have not succeeded since, each with what there is to see and to do. */
+function FailingTasks({ failing, rows, ask: put }: { failing: Failing[]; rows: Queue[]; ask: (question: Question) => void }) {
+  return (
+    <div role="status">
+      {failing.length > 0 && (
+        <div className="note bad">
+          <div>
+            <strong>{words.failing}</strong>
+            <ul>
+              {failing.map((each) => {
+                const params = { path: { queue: each.queue } };
+                const paused = rows.some((row) => row.queue === each.queue && row.paused);
+                return (
+                  <li key={each.task} data-failing={each.task}>
+                    {words.failingSays(each.task, duration(between(each.since, new Date().toISOString())), each.failed)} <code>{each.error}</code>{" "}
+                    <Link href={`/operations/tasks?status=retrying&task=${encodeURIComponent(each.task)}`}>{words.showTasks}</Link>{" "}
+                    {!paused && (
+                      <button
+                        type="button"
+                        className="link"
+                        onClick={() =>
+                          put({
+                            title: words.pauseNamed(each.queue),
+                            body: <p>{words.pauseBody(each.queue)}</p>,
+                            action: words.pause,
+                            act: () => ask(api.POST("/api/ops/queues/{queue}/pause/", { params })).then(() => words.pauseDone(each.queue)),
+                          })
+                        }
+                      >
+                        {words.pauseNamed(each.queue)}
+                      </button>
+                    )}
+                  </li>
+                );
+              })}
+            </ul>
+          </div>
+        </div>
+      )}
+    </div>
   );
 }
 

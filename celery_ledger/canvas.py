@@ -1,0 +1,120 @@
+"""
+Celery's canvas, for durable tasks.
+
+Chains, groups and chords are Celery's own signatures, called as ever. What is done here is around them: all that one of
+them calls becomes rows of one transaction, by one INSERT or few; and the backend of an app leaves the counting of a
+chord's parts to the ledger. Apps whose tasks are not durable do not notice.
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+from celery import canvas
+from celery.app.base import Celery
+from django.db import transaction
+
+__all__ = ["install"]
+
+#: Bodies and handles of chords whose headers are about to be called, by their groups' ids.
+_opening: ContextVar[dict[str, tuple[Any, Any]] | None] = ContextVar("opening", default=None)
+#: What Celery calls when a canvas is called.
+CALLED = ((canvas._chain, "run"), (canvas.group, "apply_async"), (canvas._chord, "apply_async"))
+
+
+def install(app: Celery) -> None:
+    """Have the chains, groups and chords of ``app`` called in one transaction each, and its chords counted by us."""
+    for theirs, name in CALLED:
+        method = theirs.__dict__[name]
+        if not hasattr(method, "calls_in_one_transaction"):
+            setattr(theirs, name, _in_one_transaction(method))
+    app._get_backend = _counted_by_the_ledger(app._get_backend)
+    if app._backend is not None:
+        app._backend = leave_counting(app._backend)
+
+
+def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        app = options.get("app") or self.app
+        if "celery_ledger" not in app.__dict__ or app.conf.task_always_eager:
+            return method(self, *args, **options)
+        from celery_ledger.rows import canvases, outbox, steps
+
+        # What follows a task is a part of the transaction that completes it, and has no savepoint of its own.
+        whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
+        with canvases.gathering(), whole, outbox.collecting():
+            if isinstance(self, canvas._chord) and options.get("chain"):
+                options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.
+            return method(self, *args, **options)
+
+    call.calls_in_one_transaction = True  # type: ignore[attr-defined]
+    return call
+
+
+def _counted_by_the_ledger(make: Callable[[], Any]) -> Callable[[], Any]:
+    @functools.wraps(make)
+    def make_and_tell() -> Any:
+        return leave_counting(make())
+
+    return make_and_tell
+
+
+def leave_counting(backend: Any) -> Any:
+    """Have a result backend leave to the ledger what it would count of chords, and return it."""
+    theirs = backend.on_chord_part_return
+
+    def apply_chord(header_result_args: Any, body: Any, **_: Any) -> None:
+        opening = _opening.get()
+        if opening is None:
+            _opening.set(opening := {})
+        group_id, handles = header_result_args
+        opening[group_id] = body, handles
+
+    def set_chord_size(group_id: str, size: int) -> None:
+        from celery_ledger.rows import chords
+
+        # Celery says it again of a group that is itself a body; its members are counted in the outer chord's size.
+        if (opened := (_opening.get() or {}).pop(group_id, None)) is not None:
+            chords.keep(group_id, *opened, size)
+
+    def on_chord_part_return(request: Any, state: str, result: Any, **options: Any) -> Any:
+        from celery_ledger.rows import chords, following
+
+        if not request.group or not chords.is_known(request.group):
+            return theirs(request, state, result, **options)
+        following.told_of_part(backend.app, request, state, result)
+        return None
+
+    def add_to_chord(group_id: str, result: Any) -> None:
+        from celery_ledger.rows import chords
+
+        if not chords.extend(group_id):
+            raise ValueError(f"The ledger has no chord {group_id}.")
+
+    backend.apply_chord = apply_chord
+    backend.set_chord_size = set_chord_size
+    backend.on_chord_part_return = on_chord_part_return
+    backend.add_to_chord = add_to_chord
+    return backend
+
+
+def send_plainly(send: Callable[..., Any], task_id: str | None, options: dict[str, Any]) -> Any:
+    """
+    Send the message of a task that is not durable, with all by value that the ledger keeps of its canvas.
+
+    A message that follows from a durable task is sent after the commit that ends it; a crash in between loses it.
+    """
+    from celery_ledger.rows import canvases, chords, steps
+
+    whole = dict(options)
+    if isinstance(whole.get("chain"), steps.Rest):
+        whole["chain"] = list(whole["chain"])
+    if isinstance(whole.get("chord"), chords.Body):
+        whole["chord"] = whole["chord"].signature
+    if not canvases.is_following():
+        return send(task_id, **whole)
+    transaction.on_commit(functools.partial(send, task_id, **whole))
+    return None

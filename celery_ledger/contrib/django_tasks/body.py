@@ -1,0 +1,142 @@
+"""
+The Celery task behind each of Django's: what a worker runs when it has the row of one.
+
+It is made when Django's task is declared, which may be before models can be imported.
+
+It has the name of Django's task, its module path, and so is known wherever that module is imported: a worker imports
+the ``tasks`` of every application. Options of the ledger are read when Django's task is made.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from celery_ledger.backend import LedgerBackend as ResultBackend
+from celery_ledger.contrib.django_tasks.definition import said_by
+from celery_ledger.contrib.django_tasks.framework import InvalidTask, base, normalize_json, signals
+from celery_ledger.project import find_app
+from celery_ledger.retries import BRISK
+from celery_ledger.task import Task
+
+__all__ = ["known", "named", "note"]
+
+#: Tasks as they were declared, by their module path.
+_declared: dict[str, Any] = {}
+
+
+class Body(Task):
+    """What all of them have in common."""
+
+    abstract = True
+    #: Arguments that do not fit fail the task, as everywhere with Django's tasks.
+    typing = False
+    ignore_result = False
+    has_own_results = True
+    store_errors_even_if_ignored = True
+
+    @property
+    def backend(self) -> Any:
+        """The ledger itself: what Django's results say is read from its rows, whatever Celery's backend is."""
+        if self._backend is None:
+            self._backend = ResultBackend(self.app)
+        return self._backend
+
+    @backend.setter
+    def backend(self, chosen: Any) -> None:
+        self._backend = chosen
+
+    @property
+    def declared(self) -> Any:
+        """Django's task, as it was declared."""
+        return _declared[self.name]
+
+    def body(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function of Django's task; return what is kept of that."""
+        task = self.declared
+        if self.batch_size > 1:
+            task.call(*args)
+            return None
+        from celery_ledger.contrib.django_tasks import answers
+
+        if task.takes_context:
+            result = answers.under_way(task, self.request, list(args), kwargs)
+            args = (base.TaskContext(task_result=result), *args)
+        value = normalize_json(task.call(*args, **kwargs))
+        return answers.kept(value, self.request)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Tell that it runs."""
+        from celery_ledger.contrib.django_tasks import answers
+
+        self.request.began_at = timezone.now()
+        result = answers.under_way(self.declared, self.request, args, kwargs)
+        signals().task_started.send_robust(sender=type(result.task.get_backend()), task_result=result)
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Tell that it succeeded."""
+        from celery_ledger.contrib.django_tasks import answers
+
+        self._tell_end(answers.succeeded(self.declared, self.request, args, kwargs, retval))
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Tell that it failed for good."""
+        from celery_ledger.contrib.django_tasks import answers
+
+        self._tell_end(answers.failed(self.declared, self.request, args, kwargs, exc, einfo))
+
+    def _tell_end(self, result: Any) -> None:
+        signals().task_finished.send_robust(sender=type(result.task.get_backend()), task_result=result)
+
+
+def note(task: Any, defaults: dict[str, Any]) -> None:
+    """
+    Have workers know a task of Django's, from its declaration on.
+
+    Raises:
+        InvalidTask: its options do not go together.
+    """
+    path = task.module_path
+    known = _declared.get(path)
+    if known is not None and known.func is task.func:
+        return
+    options = _celerys(task, said_by(task, defaults))
+    _declared[path] = task
+    if known is None:
+        shared_task(name=path, base=Body, bind=True, **options)(_runner(task.func))
+
+
+def _runner(function: Callable[..., Any]) -> Callable[..., Any]:
+    def run(self: Body, *args: Any, **kwargs: Any) -> Any:
+        return self.body(*args, **kwargs)
+
+    run.__name__, run.__qualname__ = function.__name__, function.__qualname__
+    run.__module__, run.__doc__ = function.__module__, function.__doc__
+    return run
+
+
+def _celerys(task: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as Celery's task has them."""
+    batch_size = options.get("batch_size", 1)
+    if batch_size > 1 and not options.get("transactional"):
+        raise InvalidTask(f"{task.module_path}: a batch is one transaction, so batch_size takes transactional=True.")
+    if batch_size > 1 and task.takes_context:
+        raise InvalidTask(f"{task.module_path}: a batch has no one context.")
+    most = options.pop("max_retries", None)
+    if most:
+        options |= {"max_retries": most, "retries": options.get("retries") or BRISK}
+    elif most == 0:
+        options.pop("retries", None)
+    return options
+
+
+def known(path: str) -> Any:
+    """Return the task of Django's that has this path, as it was declared; None: there is none here."""
+    return _declared.get(path)
+
+
+def named(path: str) -> Body:
+    """Return the Celery task of a task of Django's. Raises what :func:`celery_ledger.project.find_app` raises."""
+    body: Body = find_app().tasks[path]
+    return body

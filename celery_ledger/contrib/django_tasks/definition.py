@@ -1,0 +1,58 @@
+"""What ``@task`` makes: Django's own class of tasks, with the ledger's options beside its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Final
+
+from celery_ledger.contrib.django_tasks.framework import base
+
+__all__ = ["OPTIONS", "LedgerTask", "said_by"]
+
+Base: Any = base.Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTask(Base):
+    """
+    A task of Django's that is kept in the ledger.
+
+    What ``@task`` may say beyond Django's own options; None is what ``OPTIONS`` of the backend say, and without them
+    what is named first:
+
+    ``transactional``: False. True runs the body inside the transaction that marks it done: its effects in the database
+    happen exactly once.
+
+    ``batch_size``: 1. Above 1, every caller gives one argument and the body is given the list of them. It takes
+    ``transactional=True``.
+
+    ``max_retries``: 0. How often it runs again after any error, with growing pauses; ``retries`` names the policy by
+    which: ``"brisk"``, seconds to minutes, or ``"patient"``, for what speaks to others' servers.
+
+    ``acks_late``: True. False has a task whose worker died fail for good, instead of running again.
+
+    ``unique_key``, ``unique_for``, ``debounce``: one row for many calls, as in :class:`celery_ledger.Task`.
+
+    ``time_limit``, ``soft_time_limit``: seconds, as Celery keeps them.
+    """
+
+    transactional: bool | None = None
+    batch_size: int | None = None
+    max_retries: int | None = None
+    retries: str | None = None
+    acks_late: bool | None = None
+    unique_key: str | Callable[..., str | None] | None = None
+    unique_for: str | float | timedelta | None = None
+    debounce: float | timedelta | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+
+
+#: The names of the ledger's options.
+OPTIONS: Final = frozenset(field.name for field in fields(LedgerTask)) - {field.name for field in fields(Base)}
+
+
+def said_by(task: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a task says, and those of ``defaults`` that it does not."""
+    own = {name: getattr(task, name, None) for name in OPTIONS}
+    return defaults | {name: value for name, value in own.items() if value is not None}

@@ -1,0 +1,28 @@
+"""
+Whose tasks these are: Django's own, or the backport's where Django has none.
+
+A project on Django 6 may have the backport too, because an application of its own asks for it, as Wagtail does. Both
+read the same setting, and the backport's ``@task`` makes what the backend says: there, Django's own tasks.
+"""
+
+from importlib import import_module
+from typing import Any, Final
+
+from django import VERSION
+
+#: Where the framework is.
+NAME: Final = "django.tasks" if VERSION >= (6, 0) else "django_tasks"
+
+base: Any = import_module(f"{NAME}.base")
+backends: Any = import_module(f"{NAME}.backends.base")
+exceptions: Any = import_module(f"{NAME}.exceptions")
+
+
+def signals() -> Any:
+    """Return the module of its signals, which cannot be imported while the framework itself is."""
+    return import_module(f"{NAME}.signals")
+
+
+#: What refuses a task. The backport calls it otherwise.
+InvalidTask: Any = getattr(exceptions, "InvalidTask", None) or exceptions.InvalidTaskError
+normalize_json: Any = base.normalize_json

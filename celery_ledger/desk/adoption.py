@@ -1,0 +1,364 @@
+"""
+What a project will find when it adds the package, read from its tasks, its settings and its code. For ``ledger_adopt``.
+
+Nothing of the project is called or changed, and most of what is said here is a guess about code, made to be read by
+who knows it: which tasks seem to speak to the outside, and which seem to work in the database alone.
+"""
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import celery
+from celery import _state
+from django.apps import apps
+from django.core.checks import run_checks
+
+from celery_ledger.project import FALLBACK, find_app, import_tasks
+
+#: Modules by which code speaks to somebody else than the database.
+OUTSIDE: Final = frozenset(
+    (
+        *("aiohttp", "boto3", "botocore", "elasticsearch", "firebase_admin", "ftplib", "google", "grpc", "httpx"),
+        *("imaplib", "kafka", "openai", "opensearchpy", "paramiko", "pika", "poplib", "pywebpush", "redis", "requests"),
+        *("shutil", "slack_sdk", "smtplib", "socket", "storages", "stripe", "subprocess", "telnetlib", "twilio"),
+        *("urllib.request", "urllib3", "websockets", "django.core.cache", "django.core.files", "django.core.mail"),
+    )
+)
+#: Methods that are followed wherever a name could mean them: more would be any.
+MOST_MEANT: Final = 4
+#: How far calls of the project's own functions are followed.
+DEEPEST: Final = 4
+#: Options of a call that a row does not have.
+UNKNOWN_OPTIONS: Final = frozenset(("exchange", "routing_key"))
+CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "subtask", "s", "si", "set"))
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that somebody who adds the package should know: about what, what it is, and what to do."""
+
+    topic: str
+    about: str
+    words: str
+    advice: str = ""
+
+
+def remarks() -> Iterator[Remark]:
+    """
+    Yield what there is to say about this project.
+
+    Raises:
+        AppNotFoundError: it has no Celery app.
+    """
+    app = find_app()
+    import_tasks()
+    tasks = {name: app.tasks[name] for name in sorted(app.tasks) if not name.startswith(("celery.", "celery_ledger."))}
+    yield from _of_settings()
+    yield from _of_apps(app)
+    yield from _of_bases(app, tasks)
+    yield from _of_options(tasks)
+    yield from _of_calls()
+    yield from _of_queues(app, tasks)
+    yield from _of_effects(tasks)
+
+
+def _of_settings() -> Iterator[Remark]:
+    """What the package's checks say; W002 and W017 are what is being decided about."""
+    for message in run_checks():
+        id = message.id or ""
+        if id.startswith("celery_ledger.") and id not in {"celery_ledger.W002", "celery_ledger.W017"}:
+            kind = "an error" if message.is_serious() else "a warning"
+            yield Remark("settings", id, f"{kind}: {message.msg}", message.hint or "")
+
+
+def _of_apps(app: Any) -> Iterator[Remark]:
+    """Other Celery apps: what is called by a task of one of those is durable if that app says so."""
+    for other in _state._get_active_apps():
+        if other is not app and other.main not in {None, FALLBACK} and other.tasks:
+            yield Remark(
+                "apps",
+                str(other.main),
+                f"a Celery app beside {app.main}: calls of its tasks are durable if its own task_cls says so",
+                "Give both the same task_cls.",
+            )
+
+
+def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
+    """Classes of tasks that would stay plain Celery's: they do not derive from the app's own."""
+    of_class: dict[type, list[str]] = defaultdict(list)
+    for name, task in tasks.items():
+        if getattr(task, "durable", None) is not None:
+            continue
+        base = next((each for each in type(task).__mro__[1:] if each.__name__ != type(task).__name__), object)
+        if not _is_the_apps_own(base, app):
+            of_class[base].append(name)
+    for base, names in of_class.items():
+        yield Remark(
+            "base classes",
+            f"{base.__module__}.{base.__qualname__}",
+            f"{_listed(names)}: not durable, for their class derives from celery.Task",
+            "Derive it from celery_ledger.Task, if it is yours; or leave these tasks as they are.",
+        )
+
+
+def _is_the_apps_own(base: type, app: Any) -> bool:
+    return base is app.Task or base is celery.Task or "_app" in base.__dict__ or base in type(app.Task).__mro__
+
+
+def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
+    """Options of tasks that mean something else, or nothing, for a row."""
+    said: list[tuple[str, Callable[[Any], bool], str, str]] = [
+        (
+            "rate_limit",
+            lambda task: bool(task.rate_limit),
+            "not heeded by workers",
+            "Route them to a queue of their own and limit that: manage.py outbox limit.",
+        ),
+        (
+            "serializer",
+            lambda task: task.serializer not in {"json", None} and task.serializer != task.app.conf.task_serializer,
+            "a row's arguments are JSON, whatever the serializer",
+            "Pass ids, and load the objects in the task.",
+        ),
+        (
+            "acks_late=False",
+            lambda task: _says(task, "acks_late") is False,
+            "after a crash they become dead letters and do not run again",
+            "Say acks_late=True, or nothing, for what may run again.",
+        ),
+    ]
+    for option, has_it, what, advice in said:
+        if names := [name for name, task in tasks.items() if has_it(task)]:
+            yield Remark("options", option, f"{_listed(names)}: {what}", advice)
+    serializer = next((task.app.conf.task_serializer for task in tasks.values()), "json")
+    if serializer != "json":
+        yield Remark(
+            "options",
+            f"task_serializer = {serializer!r}",
+            "a row's arguments are JSON: dates, Decimals, UUIDs and bytes are taken, other objects are refused",
+            "Run your tests with the package, and look for a TypeError that names a task's arguments.",
+        )
+
+
+def _says(task: Any, option: str) -> Any:
+    """Return what a decorator, or a class of the project's, says of an option; None: nothing."""
+    for each in type(task).__mro__:
+        if each.__module__.startswith(("celery.", "celery_ledger.")):
+            return None
+        if option in each.__dict__ and (each is not type(task) or getattr(task, "durable", False)):
+            return each.__dict__[option]
+    return None
+
+
+def _of_calls() -> Iterator[Remark]:
+    """Options in calls, anywhere in the project's own code, that are refused."""
+    for path in _own_files():
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
+                for keyword in node.keywords:
+                    if keyword.arg in UNKNOWN_OPTIONS:
+                        yield Remark(
+                            "calls",
+                            f"{_from_here(path)}:{node.lineno}",
+                            f"{node.func.attr}({keyword.arg}=...) is refused for a durable task",
+                            "Name a queue: queue=...",
+                        )
+
+
+def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
+    """Queues that tasks name, and no worker takes."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for name, task in tasks.items():
+        route = app.amqp.router.route({}, name)
+        queue = getattr(task, "queue", None) or route.get("queue") or app.conf.task_default_queue
+        named[getattr(queue, "name", queue)].append(name)
+    for queue, names in sorted(named.items()):
+        if not app.conf.task_create_missing_queues and queue not in app.amqp.queues:
+            yield Remark(
+                "queues",
+                queue,
+                f"{_listed(names)}: there is no such queue, and task_create_missing_queues is off",
+                "Name it in task_queues.",
+            )
+    answers = _queues_taken(app)
+    if answers is None:
+        yield Remark("queues", _listed(list(named)), "no worker answers now, so nobody knows which are taken")
+        return
+    for queue in sorted(set(named) - answers):
+        yield Remark(
+            "queues",
+            queue,
+            f"{_listed(named[queue])}: no worker that runs now takes it",
+            f"Start one: celery -A {app.main} worker -Q {queue}",
+        )
+
+
+def _queues_taken(app: Any) -> set[str] | None:
+    """Return the queues that workers take which answer now; None: none answers."""
+    try:
+        answers = app.control.inspect(timeout=1.0).active_queues() or {}
+    except Exception:  # noqa: BLE001 - whatever a broker that is away raises
+        return None
+    return {queue["name"] for queues in answers.values() for queue in queues} if answers else None
+
+
+def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
+    """Which tasks seem to speak to the outside, and which to work in the database alone."""
+    inside = []
+    for name, task in tasks.items():
+        outside = sorted(effects_of(inspect.unwrap(getattr(task.run, "__func__", task.run))))
+        if not outside:
+            inside.append(name)
+            continue
+        yield Remark(
+            "outside",
+            name,
+            f"seems to speak to the outside, by {', '.join(outside[:5])}",
+            "Leave it as it is: it runs at least once. If to run it twice does harm, say acks_late=False.",
+        )
+    for name in inside:
+        yield Remark(
+            "inside",
+            name,
+            "seems to work in the database alone",
+            "If that is so and it is short, transactional=True makes its effects happen exactly once.",
+        )
+
+
+def effects_of(function: Any, *, depth: int = 0, seen: set[Any] | None = None) -> set[str]:
+    """Return by which modules a function seems to speak to the outside, itself or by functions of the project."""
+    seen = set() if seen is None else seen
+    code = getattr(function, "__code__", None)
+    if code is None or code in seen or depth > DEEPEST:
+        return set()
+    seen.add(code)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {name for name in _imported(node) if _is_outside(name)}
+        elif isinstance(node, ast.Call):
+            said, inner = _meant(node, function)
+            found |= said
+            for each in inner:
+                found |= effects_of(each, depth=depth + 1, seen=seen)
+    return found
+
+
+def _meant(call: ast.Call, function: Any) -> tuple[set[str], list[Any]]:
+    """Return by what a call speaks to the outside, and the project's own functions that it may be a call of."""
+    if isinstance(call.func, ast.Name) and call.func.id == "open":
+        return {"open()"}, []
+    thing = _resolved(call.func, function)
+    if thing is None:  # A method of some object: of every class of the project's that has one of that name.
+        return set(), _methods().get(getattr(call.func, "attr", ""), [])
+    home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or ""
+    if _is_outside(home):
+        return {home}, []
+    return set(), _functions_of(thing) if _is_own(home) else []
+
+
+def _functions_of(thing: Any) -> list[Any]:
+    thing = inspect.unwrap(getattr(thing, "__wrapped__", thing))
+    if inspect.isclass(thing):
+        return [thing.__init__]
+    return [getattr(thing, "__func__", thing)]
+
+
+def _resolved(node: ast.expr, function: Any) -> Any:
+    """Return what a name in a function's code stands for, as far as that can be said without running it."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    thing: Any = function.__globals__.get(node.id)
+    for part in reversed(parts):
+        if thing is None:
+            return None
+        if not isinstance(thing, ModuleType) and not inspect.isclass(thing):
+            thing = type(thing)
+        thing = inspect.getattr_static(thing, part, None)
+        thing = getattr(thing, "__func__", thing)
+    return thing
+
+
+@cache
+def _methods() -> dict[str, list[Any]]:
+    """Return the methods of the project's classes by their names, but for names that too many have."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for name, module in list(sys.modules.items()):
+        if not _is_own(name):
+            continue
+        for owner in list(vars(module).values()):
+            if inspect.isclass(owner) and owner.__module__ == name:
+                for part, member in vars(owner).items():
+                    function = getattr(member, "__func__", member)
+                    if inspect.isfunction(function) and not part.startswith("__"):
+                        found[part].append(function)
+    return {name: methods for name, methods in found.items() if len(methods) <= MOST_MEANT}
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module] if node.module else []
+    return [alias.name for alias in node.names]
+
+
+def _is_outside(module: str) -> bool:
+    return module.partition(".")[0] in OUTSIDE or any(
+        module == name or module.startswith(f"{name}.") for name in OUTSIDE
+    )
+
+
+def _is_own(module: str) -> bool:
+    """Whether a module is the project's: not of a library, and not Django's or Python's."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return bool(file) and _is_own_path(Path(str(file)))
+
+
+def _is_own_path(path: Path) -> bool:
+    return not any(
+        part in {"site-packages", "dist-packages"} or part.startswith("python3") for part in path.parts
+    ) and ("celery_ledger" not in path.parts)
+
+
+def _own_files() -> Iterator[Path]:
+    seen: set[Path] = set()
+    for each in apps.get_app_configs():
+        folder = Path(each.path)
+        if not _is_own_path(folder):
+            continue
+        for path in folder.rglob("*.py"):
+            if path not in seen and "migrations" not in path.parts and _is_own_path(path):
+                seen.add(path)
+                yield path
+
+
+def _from_here(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

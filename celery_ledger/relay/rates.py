@@ -1,0 +1,134 @@
+"""
+Rates of tasks, kept by the relays, however many, on the way to the broker; no worker waits for them.
+
+Who claims rows of a task that has a rate holds the rate's row meanwhile. Tasks without a rate cost nothing here.
+"""
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from time import monotonic
+
+from celery import Celery
+from django.db import transaction
+
+from celery_ledger import clock
+from celery_ledger.models import TaskRate
+from celery_ledger.relay.reach import Reach
+from celery_ledger.rows import ledger, rates
+from celery_ledger.rows.ledger import Claimed
+
+logger = logging.getLogger(__name__)
+
+#: What a rate allows at once after a pause, in seconds' worth; at least one task.
+BURST = 0.2
+#: What may wait at the broker for workers, in seconds' worth: or all of it would begin at once when they come.
+AT_THE_BROKER = 10.0
+#: Seconds for which one turn of a relay holds rows back.
+LONGEST_HOLDING = 0.5
+#: Seconds until a task is looked at again that may begin and whose rows nobody could take.
+LOOK_AGAIN = 0.2
+
+
+class Rates:
+    """The rates of an app's tasks, and which of them have rows that wait."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._rates: dict[str, float] = {}
+        self._held: dict[str, float] = {}  # tasks with rows that wait, and when the next may go, by the monotonic clock
+        self._strange: set[str] = set()
+        self.reach = Reach()
+
+    def look(self) -> None:
+        """Read what rates there are, and let go what waits for one that is no more."""
+        said = {
+            name: task.rate_limit
+            for name, task in self.app.tasks.items()
+            if getattr(task, "durable", False) and task.rate_limit
+        }
+        said |= rates.changed()
+        if self.app.conf.worker_disable_rate_limits:
+            said = {}
+        found = {name: self._read(name, words) for name, words in said.items()}
+        self._rates = {name: rate for name, rate in found.items() if rate}
+        held = rates.names_held()
+        if lifted := [name for name in held if name not in self._rates]:
+            with transaction.atomic():
+                rates.let_go(lifted)
+        self._held = {name: self._held.get(name, 0.0) for name in held if name in self._rates}
+
+    def pause(self) -> float:
+        """Return the seconds until a row that waits may go."""
+        return max(0.0, min(self._held.values(), default=math.inf) - monotonic())
+
+    def claim(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
+        """Claim as :func:`ledger.claim` does, but of tasks that have a rate as many as that allows now."""
+        if not self._rates:
+            return self._claim_in_reach(rooms, lease=lease, limit=limit)
+        self.reach.forget()
+        until = monotonic() + LONGEST_HOLDING
+        while True:
+            with transaction.atomic():
+                rows, held = self._claim_once(rooms, lease=lease, limit=limit)
+            if rows or not held or monotonic() > until:
+                return rows  # Else others may be due behind those that were held back.
+
+    def _claim_in_reach(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
+        rows = ledger.claim(rooms, lease=lease, limit=limit, back=self.reach.begin(rooms))
+        self.reach.note(rooms, (row.queue for row in rows), limit=limit)
+        return rows
+
+    def _claim_once(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> tuple[list[Claimed], int]:
+        """Return what may go, and how many rows were held back."""
+        rows = ledger.claim(rooms, lease=lease, limit=limit)
+        due = len(rows)
+        limited: defaultdict[str, list[Claimed]] = defaultdict(list)
+        for row in rows:
+            if row.name in self._rates:
+                limited[row.name].append(row)
+        now = monotonic()
+        for name in sorted(limited.keys() | {name for name, at in self._held.items() if at <= now}):
+            others = [row for row in rows if row.name != name]
+            left = dict(rooms)
+            for row in others:
+                left[row.queue] -= 1
+            rows = others + self._claim(name, limited[name], left, lease=lease)
+        return rows, due - len(rows)
+
+    def _claim(self, name: str, due: list[Claimed], rooms: Mapping[str, int], *, lease: float) -> list[Claimed]:
+        """Return which rows of a task may go now, of those that are due and those that wait; hold back the others."""
+        rate, now = self._rates[name], clock.now()
+        TaskRate.objects.get_or_create(name=name)
+        kept = TaskRate.objects.select_for_update().get(name=name)
+        passed = max(0.0, (now - kept.counted_at).total_seconds())
+        allowance = min(max(1.0, rate * BURST), kept.allowance + passed * rate)
+        at_the_broker = rates.count_published(name) - len(due)
+        allowed = max(0, min(int(allowance), math.ceil(rate * AT_THE_BROKER) - at_the_broker))
+        ids = [row.id for row in due]
+        if len(due) <= allowed and name not in self._held:
+            rates.note_begun(ids)
+            begun = due
+        else:
+            if due:
+                rates.hold(name, ids, per_second=rate)
+                self._held.setdefault(name, 0.0)
+            begun = rates.claim_held(name, rooms, most=allowed, lease=lease) if allowed else []
+        if begun:
+            kept.allowance, kept.counted_at = allowance - len(begun), now
+            kept.save(update_fields=["allowance", "counted_at"])
+        if name in self._held:
+            missing = 1.0 - (allowance - len(begun))
+            pause = missing / rate if missing > 0 else LOOK_AGAIN
+            self._held[name] = monotonic() + pause
+        return begun
+
+    def _read(self, name: str, words: object) -> float:
+        try:
+            return rates.per_second(words)
+        except ValueError as error:
+            if name not in self._strange:
+                self._strange.add(name)
+                logger.error("The rate_limit of %s is none, and is not kept: %s", name, error)
+            return 0.0

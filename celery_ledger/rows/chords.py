@@ -1,0 +1,202 @@
+"""
+Chords: a body that is called when every member of a header has succeeded.
+
+A counter alone decides when. It is lowered in the transaction that completes a member, by the number of parts that are
+new in that transaction, in the order of the chords' ids and as its last statement but for the body's call: so a member
+that is delivered twice counts once, one that is rolled back not at all, and two transactions never wait for each other
+in a circle.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from celery.result import GroupResult
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
+from kombu.utils.json import register_type
+
+from celery_ledger.ids import row_id
+from celery_ledger.models import Chord, Part
+from celery_ledger.rows import arguments, canvases
+from celery_ledger.rows.calls import arguments_as_json
+from celery_ledger.rows.sql import statements
+
+#: How JSON names what is kept here.
+MARK: Final = "celery_ledger.chord"
+
+
+class Body(dict[str, Any]):
+    """
+    The body of a chord, as its members have it: by reference, as JSON too.
+
+    It is read from the ledger when somebody looks at it.
+    """
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(__type__=MARK, __value__=group_id)
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """
+        The signature itself.
+
+        Raises:
+            LookupError: the chord is no more.
+        """
+        body = body_of(self["__value__"])
+        if body is None:
+            raise LookupError(f"The ledger has no chord {self['__value__']} any more.")
+        return body
+
+    def __missing__(self, name: str) -> Any:
+        return self.signature[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what the signature has of a name."""
+        if name in self:
+            return self[name]
+        with suppress(LookupError):
+            return self.signature.get(name, default)
+        return default
+
+    def __deepcopy__(self, memo: Any) -> "Body":
+        return self
+
+
+register_type(Body, MARK, lambda body: body["__value__"], Body)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a member of a chord returned, as JSON."""
+
+    chord: UUID
+    task: UUID
+    place: int
+    value: str
+
+
+@dataclass(frozen=True)
+class Complete:
+    """A chord that misses no part any more."""
+
+    id: UUID
+    canvas: UUID
+    body: dict[str, Any]
+    results: list[Any]
+
+
+def keep(group_id: str, body: Any, results: Sequence[Any], size: int) -> None:
+    """
+    Write a chord whose header is about to be called, in the current transaction; one that is there is left as it is.
+
+    ``results`` are the handles of the header's tasks, by which the body's argument is nested if they are.
+
+    Raises:
+        TypeError, ValueError: the body is not JSON, or too large.
+    """
+    id = row_id(group_id)
+    shape = None
+    if any(isinstance(result, GroupResult) for result in results):
+        shape = json.dumps([_shape_of(result) for result in results])
+    Chord.objects.bulk_create(
+        [
+            Chord(
+                id=id,
+                body=arguments_as_json("a chord", body, what="body"),
+                shape=shape,
+                size=size,
+                missing=size,
+                canvas=canvases.current() or id,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _shape_of(result: Any) -> Any:
+    if isinstance(result, GroupResult):
+        return [_shape_of(inner) for inner in result.results]
+    return str(result.id)
+
+
+def body_of(group_id: str) -> dict[str, Any] | None:
+    """Return the body of a chord; None: there is no such chord."""
+    text = Chord.objects.filter(id=row_id(group_id)).values_list("body", flat=True).first()
+    return None if text is None else arguments.read(text)
+
+
+def is_known(group_id: str) -> bool:
+    """Whether the ledger has this chord."""
+    return Chord.objects.filter(id=row_id(group_id)).exists()
+
+
+def extend(group_id: str, by: int = 1) -> bool:
+    """Have a chord wait for more parts, in the current transaction; False if there is no such chord."""
+    chord = Chord.objects.filter(id=row_id(group_id))
+    return chord.update(size=F("size") + by, missing=F("missing") + by) == 1
+
+
+def add(parts: Sequence[Done]) -> Iterator[Complete]:
+    """
+    Add what members returned, in the transaction that completes them; yield the chords that are complete by that.
+
+    The last statement of that transaction but for what is called then: from here to the commit, other members of these
+    chords wait.
+    """
+    complete = _add(sorted(parts, key=lambda part: (part.chord, part.task)))
+    for chord in Chord.objects.filter(id__in=complete).order_by("id"):
+        yield Complete(chord.id, chord.canvas, arguments.read(chord.body), _results_of(chord))
+
+
+def _add(parts: Sequence[Done]) -> list[UUID]:
+    sql = statements(connection.vendor)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                sql.parts[0],
+                {
+                    "chords": [part.chord for part in parts],
+                    "tasks": [part.task for part in parts],
+                    "places": [part.place for part in parts],
+                    "values": [part.value for part in parts],
+                },
+            )
+            return [id for id, missing in cursor.fetchall() if missing == 0]
+        given = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
+        cursor.execute(sql.parts[0], {"parts": json.dumps(given)})
+        new = json.dumps([chord for (chord,) in cursor.fetchall()])
+        cursor.execute(sql.parts[1], {"new": new})
+        return [UUID(id) for id, missing in cursor.fetchall() if missing == 0]
+
+
+def _results_of(chord: Chord) -> list[Any]:
+    parts = Part.objects.filter(chord=chord.id).order_by("place", "id").values_list("task", "value").iterator(2_000)
+    values = {task: arguments.read(text) for task, text in parts}
+    if chord.shape is None:
+        return list(values.values())
+
+    def nested(shape: Any) -> Any:
+        return [nested(inner) for inner in shape] if isinstance(shape, list) else values.get(UUID(shape))
+
+    results: list[Any] = nested(json.loads(chord.shape))
+    return results
+
+
+def fail(group_id: str) -> tuple[UUID, dict[str, Any]] | None:
+    """
+    Note that a chord cannot be completed, in the current transaction; return its canvas and its body.
+
+    None if that is known already, or there is no such chord. If the member that failed is replayed and succeeds, the
+    chord is completed all the same.
+    """
+    chord = Chord.objects.filter(id=row_id(group_id))
+    if not chord.filter(failed_at=None).update(failed_at=Now()):
+        return None
+    canvas, body = chord.values_list("canvas", "body").get()
+    return canvas, arguments.read(body)

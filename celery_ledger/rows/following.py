@@ -1,0 +1,346 @@
+"""
+What follows from how a row ends, written in the transaction that ends it.
+
+Links, the next step of a chain and the parts of chords exist if and only if the success does; what a final failure or a
+cancellation means for the rest, and the calls of errbacks, likewise. Celery's own signatures make the calls, under the
+ids that the caller was given; where one is there already, nothing is written.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from celery import states
+from celery.app.task import Context
+from celery.canvas import signature
+from celery.exceptions import ChordError, NotRegistered
+from celery.result import ResultBase
+from celery.utils.functional import arity_greater, maybe_list
+from django.db import DatabaseError, transaction
+
+from celery_ledger.faults import crash_point
+from celery_ledger.ids import call_id, row_id
+from celery_ledger.models import DurableTask
+from celery_ledger.rows import arguments, canvases, chords, outbox, results, steps
+from celery_ledger.rows.ledger import Started
+from celery_ledger.uuid7 import uuid7
+
+logger = logging.getLogger(__name__)
+
+#: What a call says of its place in a canvas, as Celery names it.
+OPTIONS: Final = frozenset(("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting"))
+#: Of those, what Celery's signatures are given for.
+SIGNATURES: Final = ("link", "link_error", "chain", "chord")
+#: A row that has one of these has something follow from its success.
+FOLLOWED: Final = ("link", "chain", "chord")
+
+
+# --- The call -----------------------------------------------------------------------------
+
+
+def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
+    """
+    Return what a call with these options has its row say of its canvas; mostly nothing.
+
+    The rest of a chain is kept by reference, in the current transaction.
+
+    Raises:
+        TypeError: what is to follow is no signature.
+        ValueError: a step of a chain is too large.
+    """
+    said: dict[str, Any] = {}
+    for option in OPTIONS & given.keys():
+        value = given[option]
+        if value or (value is not None and option == "group_index"):
+            said[option] = _as_kept(name, option, value)
+    canvas = canvases.current()
+    if said or canvas:
+        said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # By its time it is pruned.
+    if stamped := given.get("stamped_headers"):
+        said["stamped_headers"] = list(maybe_list(stamped))
+        said["stamps"] = {name: maybe_list(given.get(name, [])) for name in said["stamped_headers"]}
+    return said
+
+
+def _as_kept(name: str, option: str, value: Any) -> Any:
+    """Return what a row has of an option."""
+    if option not in SIGNATURES:
+        return value
+    if not isinstance(value, (steps.Rest, chords.Body)):
+        value = list(value) if isinstance(value, (list, tuple)) else [value]
+        if strange := [one for one in value if not isinstance(one, Mapping) or "task" not in one]:
+            raise TypeError(f"{name}: {option} takes signatures, such as {name}.s(), and not {strange[0]!r}.")
+    if option == "chain":
+        return steps.keep(value).as_list()
+    return value if option != "chord" else True
+
+
+def for_the_request(row: Started) -> dict[str, Any]:
+    """Return what ``self.request`` has of a row's canvas."""
+    canvas = canvases.of(row.options)
+    if not canvas:
+        return {}
+    rest = steps.Rest.read(canvas.get("chain", ()))
+    group = canvas.get("group_id")
+    said = {
+        "callbacks": canvas.get("link"),
+        "errbacks": canvas.get("link_error"),
+        "chain": rest or None,
+        "chord": chords.Body(group) if canvas.get("chord") and group else None,
+        "group": group,
+        "group_index": canvas.get("group_index"),
+        "replaced_task_nesting": canvas.get("replaced_task_nesting", 0),
+        "canvas": canvas.get("id"),
+    }
+    return said | {name: canvas[name] for name in ("stamped_headers", "stamps") if name in canvas}
+
+
+# --- Success ------------------------------------------------------------------------------
+
+
+def succeeded(app: Any, ended: Sequence[tuple[Started, Any]]) -> None:
+    """
+    Write what follows from the success of rows, each with what it returned, in the transaction that completes them.
+
+    To be called last in it. For rows that nothing follows from, which are most, it does nothing.
+
+    Raises:
+        TypeError, ValueError: what a row returned cannot be given on, for it is not JSON or too large.
+    """
+    followed = [(row, value) for row, value in ended if _is_followed(canvases.of(row.options))]
+    if not followed:
+        return
+    rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
+    signatures = steps.read(rest.next for rest in rests.values() if rest)
+    parts = []
+    crash_point("canvas.before_next")
+    with canvases.following(), outbox.collecting():
+        for row, value in followed:
+            canvas, rest = canvases.of(row.options), rests[row.id]
+            given = (value.as_tuple() if isinstance(value, ResultBase) else value,)
+            with _after(row, canvas) as ids:
+                for callback in canvas.get("link", ()):
+                    signature(callback, app=app).apply_async(given, **ids)
+                if rest:
+                    step = signature(signatures[rest.next], app=app)
+                    step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}), **ids)
+            if canvas.get("chord") and canvas.get("group_id"):
+                key, place = row_id(canvas["group_id"]), canvas.get("group_index")
+                parts.append(chords.Done(key, row.id, _LAST if place is None else place, results.as_json(value)))
+    crash_point("canvas.before_parts")
+    if parts:
+        add_parts(app, parts)
+
+
+#: The place of a part that has none among the others.
+_LAST: Final = 2**31 - 1
+
+
+def add_parts(app: Any, parts: Sequence[chords.Done]) -> None:
+    """Add what members of chords returned, in the transaction that completes them, and call the bodies that are due."""
+    complete = list(chords.add(parts))
+    crash_point("canvas.before_body")
+    for chord in complete:
+        body = signature(chord.body, app=app)
+        try:
+            with canvases.following(), canvases.within(chord.canvas), transaction.atomic(), outbox.collecting():
+                body.apply_async((chord.results,))
+        except DatabaseError:
+            raise
+        except Exception as error:
+            logger.exception("The body of the chord %s cannot be called.", chord.id)
+            _fail_chord(app, str(chord.id), ChordError(f"Callback error: {error!r}"))
+
+
+def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
+    """
+    Count a member of a chord that is not durable, and that has ended, in a transaction of its own.
+
+    A crash before that loses the part, as it does with Celery; told twice, it counts once.
+    """
+    with transaction.atomic():
+        if state == states.SUCCESS:
+            place = _LAST if request.group_index is None else request.group_index
+            key, id = row_id(request.group), row_id(request.id)
+            add_parts(app, [chords.Done(key, id, place, results.as_json(value))])
+        else:
+            with canvases.following(), outbox.collecting():
+                _fail_chord(app, request.group, ChordError(f"Dependency {request.id} raised {value!r}"))
+
+
+def is_followed(row: Started) -> bool:
+    """Whether anything follows from the success of a row."""
+    return _is_followed(canvases.of(row.options))
+
+
+def _is_followed(canvas: Mapping[str, Any]) -> bool:
+    return any(canvas.get(name) for name in FOLLOWED)
+
+
+@contextmanager
+def _after(row: Started, canvas: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Have calls follow from a row, and yield what they are to say of where they come from."""
+    id = call_id(row.id, row.options)
+    with canvases.within(UUID(canvas["id"]) if "id" in canvas else row.id):
+        yield {"parent_id": id, "root_id": (row.options or {}).get("root_id") or id}
+
+
+# --- Failure ------------------------------------------------------------------------------
+
+
+def failed(app: Any, row: Started, request: Context, error: BaseException, traceback: str) -> None:
+    """
+    Write what follows from a row's final failure, in the transaction that records it.
+
+    Its errbacks are called, once however often it is replayed; what can no longer run is marked as failed, and so is
+    the body of its chord, whose errbacks are called once. A replay that succeeds makes all of it run after all.
+    """
+    canvas = canvases.of(row.options)
+    if not canvas:
+        return
+    with canvases.following(), _after(row, canvas), outbox.collecting():
+        if canvas.get("link_error") and not canvas.get("told"):
+            DurableTask.objects.filter(id=row.id).update(
+                options={**(row.options or {}), canvases.KEY: {**canvas, "told": True}}
+            )
+            _call_errbacks(app, canvas["link_error"], request, error, traceback)
+        _doom_after(app, canvas, request.id, error, state=states.FAILURE)
+
+
+def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], error: BaseException) -> None:
+    """
+    Write what follows from the cancellation of rows, given with their options, in the transaction that cancels them.
+
+    The rest of their chains ends the same way, and their chords fail.
+    """
+    for id, options in rows:
+        canvas = canvases.of(options)
+        if _is_followed(canvas):
+            with canvases.following(), canvases.within(UUID(canvas["id"])), outbox.collecting():
+                _doom_after(app, canvas, call_id(id, options), error, state=states.REVOKED)
+
+
+def resumed(app: Any, ids: Sequence[UUID]) -> None:
+    """Forget that what waits for these rows can no longer run: they are replayed, in the current transaction."""
+    waiting: list[str] = []
+    replayed = DurableTask.objects.filter(id__in=ids, canvas__isnull=False).values_list("options", flat=True)
+    for options in replayed:
+        canvas = canvases.of(options)
+        rest = steps.Rest.read(canvas.get("chain", ()))
+        groups = [canvas["group_id"]] if canvas.get("chord") and canvas.get("group_id") else []
+        _gather(rest, waiting, groups)
+        for group_id in groups:  # It grows, outwards.
+            if (body := chords.body_of(group_id)) is not None:
+                _gather([body, *(body.get("options", {}).get("chain") or ())], waiting, groups)
+    if waiting:
+        results.forget_doomed(app, waiting)
+
+
+def _gather(rest: Sequence[Any], ids: list[str], groups: list[str]) -> None:
+    for step in rest:
+        ids += ids_of(step)
+        groups += [group for group in _chords_of(step) if group not in groups]
+
+
+def _doom_after(app: Any, canvas: Mapping[str, Any], id: str, error: BaseException, *, state: str) -> None:
+    rest = steps.Rest.read(canvas.get("chain", ()))
+    _doom(app, rest, error, state=state)
+    if canvas.get("chord") and canvas.get("group_id"):
+        _fail_chord(app, canvas["group_id"], ChordError(f"Dependency {id} raised {error!r}"))
+
+
+def _doom(app: Any, rest: Sequence[Any], error: BaseException, *, state: str) -> None:
+    """Mark steps as failed that can no longer run, and the chords that wait for them."""
+    waiting: dict[str, None] = {}
+    for step in rest:
+        results.record_doomed(app, ids_of(step), state, error)
+        waiting.update(dict.fromkeys(_chords_of(step)))
+    for group_id in waiting:
+        _fail_chord(app, group_id, ChordError(f"Dependency raised {error!r}"))
+
+
+def _fail_chord(app: Any, group_id: str, error: BaseException) -> None:
+    found = chords.fail(group_id)
+    if found is None:
+        return
+    _, body = found
+    for id, errbacks in _errbacks_of(body):
+        request = Context(
+            id=id, errbacks=errbacks, task=body.get("task"), root_id=id, delivery_info={}, args=(), kwargs={}
+        )
+        _call_errbacks(app, errbacks, request, error, None)
+    options = body.get("options", {})
+    results.record_doomed(app, ids_of(body), states.FAILURE, error)
+    _doom(app, options.get("chain") or (), error, state=states.FAILURE)
+    for outer in _chords_of(body):
+        _fail_chord(app, outer, error)
+
+
+def _call_errbacks(
+    app: Any, errbacks: Sequence[Any], request: Context, error: BaseException, traceback: str | None
+) -> None:
+    """
+    Call errbacks as Celery does: here and now where they take the request, the error and the traceback.
+
+    Others are enqueued with the id of what failed.
+    """
+    for errback in arguments.revived(list(errbacks)):
+        call = signature(errback, app=app)
+        try:
+            with transaction.atomic():
+                if _takes_it_all(call):
+                    call(request, error, traceback)
+                else:
+                    call.apply_async((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("The errback %s of %s failed.", call.task, request.id)
+
+
+def _takes_it_all(call: Any) -> bool:
+    try:
+        header = getattr(call.type, "__header__", None)
+    except NotRegistered:
+        return False
+    return header is not None and not isinstance(header, partial) and arity_greater(header, 1)
+
+
+# --- What a signature is made of ----------------------------------------------------------
+
+
+def ids_of(step: Mapping[str, Any]) -> list[str]:
+    """Return the ids that the tasks of a signature will have, as far as it says."""
+    kind, kwargs = step.get("subtask_type"), step.get("kwargs", {})
+    if kind in ("chain", "group"):
+        return [id for inner in kwargs.get("tasks", ()) for id in ids_of(inner)]
+    if kind == "chord":
+        header, body = kwargs.get("header") or (), kwargs.get("body") or {}
+        members = header.get("kwargs", {}).get("tasks", ()) if isinstance(header, Mapping) else header
+        return [*(id for inner in members for id in ids_of(inner)), *ids_of(body)]
+    id = step.get("options", {}).get("task_id")
+    return [id] if id else []
+
+
+def _chords_of(step: Mapping[str, Any]) -> list[str]:
+    """Return the groups of the chords that wait for a signature."""
+    options, kind = step.get("options", {}), step.get("subtask_type")
+    found = [options["group_id"]] if options.get("chord") and options.get("group_id") else []
+    if kind in ("chain", "group"):
+        inner = step.get("kwargs", {}).get("tasks", ())
+        found += [id for one in inner for id in _chords_of(one)]
+    if kind == "chord":
+        found += _chords_of(step.get("kwargs", {}).get("body") or {})
+    return list(dict.fromkeys(found))
+
+
+def _errbacks_of(body: Mapping[str, Any]) -> list[tuple[str | None, list[Any]]]:
+    """Return the tasks of a body and their errbacks; of a group each one's, else the first one's."""
+    if body.get("subtask_type") == "group":
+        return [one for inner in body.get("kwargs", {}).get("tasks", ()) for one in _errbacks_of(inner)]
+    errbacks = list(maybe_list(body.get("options", {}).get("link_error")) or ())
+    ids = ids_of(body)
+    return [(ids[-1] if ids else None, errbacks)] if errbacks else []

@@ -1,0 +1,209 @@
+"""
+How long the bodies of each task take and how many of its rows may ride together: measured by workers, read by relays.
+
+A process notes what it sees and writes that down twice a second, in a transaction of its own: what is lost with a
+process is half a second of measurements. The latest bodies count most. A conflict halves how many rows of the task
+may share a transaction; each slice without one lets a further one in.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import DatabaseError, connection
+from django.db.models import Case, DateTimeField, F, Value, When
+from django.db.models.functions import Greatest, Least, Now
+
+from celery_ledger import conf
+from celery_ledger.models import Pace
+
+logger = logging.getLogger(__name__)
+
+#: Rows of a task that nobody knows yet that share a message.
+FIRST = 4
+#: So many bodies are known well enough to go by.
+ENOUGH = 10
+#: The mean is that of about so many of the latest bodies.
+MEMORY = 50
+FLUSH_EVERY = 0.5  # seconds
+#: For how long a task rides no more that met conflicts even in the smallest company, in seconds.
+ALONE_FOR = 30.0
+#: By so many rows one note lets the company of a task grow; by one, if it ever met a conflict.
+MOST_GROWTH = 8
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a task."""
+
+    seconds: float
+    bodies: int
+    riders: float
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so many bodies were measured that the mean says something."""
+        return self.bodies >= ENOUGH
+
+    def rows(self, slice_seconds: float) -> int:
+        """Return how many of its rows share a message of so many seconds of work; 1: it is too long to be shared."""
+        if not self.is_enough:
+            return int(min(FIRST, self.riders)) if self.seconds < slice_seconds else 1
+        return max(1, int(min(self.riders, slice_seconds / max(self.seconds, 1e-6))))
+
+
+#: What is known of a task that never ran.
+UNKNOWN = Known(0.0, 0, FIRST)
+
+
+@dataclass
+class _Noted:
+    bodies: int = 0
+    seconds: float = 0.0
+    slices: int = 0
+    slice_rows: int = 0
+    slice_seconds: float = 0.0
+    conflicts: int = 0
+    #: Slices without a conflict that rows of it were in.
+    rides: int = 0
+
+
+_noted: dict[str, _Noted] = {}
+_lock = threading.Lock()  # In a pool of threads all note.
+_next_flush = 0.0
+
+
+def note_body(name: str, seconds: float) -> None:
+    """Remember how long a body of the task ``name`` took."""
+    with _lock:
+        noted = _noted.setdefault(name, _Noted())
+        noted.bodies += 1
+        noted.seconds += seconds
+
+
+@contextmanager
+def measured(name: str) -> Iterator[None]:
+    """Remember how long a body of the task ``name`` takes that runs in this block, however it ends."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        note_body(name, time.monotonic() - began)
+
+
+def note_slice(name: str, rows: int, seconds: float) -> None:
+    """Remember a transaction that rows of the task ``name`` shared."""
+    with _lock:
+        noted = _noted.setdefault(name, _Noted())
+        noted.slices += 1
+        noted.slice_rows += rows
+        noted.slice_seconds += seconds
+
+
+def note_rides(names: Collection[str]) -> None:
+    """Remember that rows of these tasks shared a transaction, and no one waited."""
+    with _lock:
+        for name in names:
+            _noted.setdefault(name, _Noted()).rides += 1
+
+
+def note_conflict(name: str) -> None:
+    """Remember that a row of the task ``name`` waited for a lock in company, or failed of one."""
+    with _lock:
+        _noted.setdefault(name, _Noted()).conflicts += 1
+
+
+def flush_if_due(*, at_once: bool = False) -> None:
+    """Write down what was noted, if the last time is half a second ago; not in a transaction, and never raising."""
+    global _next_flush
+    now = time.monotonic()
+    if not _noted or (now < _next_flush and not at_once) or connection.in_atomic_block:
+        return
+    with _lock:
+        _next_flush = now + FLUSH_EVERY
+        noted = dict(_noted)
+        _noted.clear()
+    try:
+        for name in sorted(noted):
+            _write(name, noted[name])
+    except DatabaseError as error:
+        logger.warning("How long tasks take could not be noted: %s", error)
+
+
+def _write(name: str, noted: _Noted) -> None:
+    if not Pace.objects.filter(name=name).update(**_changes(noted)):
+        Pace.objects.bulk_create([Pace(name=name, riders=FIRST)], ignore_conflicts=True)
+        Pace.objects.filter(name=name).update(**_changes(noted))
+
+
+def _changes(noted: _Noted) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "conflicts": F("conflicts") + noted.conflicts,
+        "slices": F("slices") + noted.slices,
+        "slice_rows": F("slice_rows") + noted.slice_rows,
+        "slice_seconds": F("slice_seconds") + noted.slice_seconds,
+    }
+    if noted.bodies:
+        mean, weight = noted.seconds / noted.bodies, float(noted.bodies)
+        share = Value(weight) / (Least(F("bodies"), Value(MEMORY)) + Value(weight))
+        changes["seconds"] = F("seconds") + (Value(mean) - F("seconds")) * share
+        changes["bodies"] = F("bodies") + noted.bodies
+    if noted.conflicts:
+        changes["riders"] = Greatest(Value(2.0), F("riders") / 2)
+        changes["alone_until"] = Case(
+            When(riders__lt=4, then=Now() + timedelta(seconds=ALONE_FOR)),
+            default=F("alone_until"),
+            output_field=DateTimeField(),
+        )
+    elif noted.rides:
+        growth = Case(When(conflicts=0, then=Value(float(min(MOST_GROWTH, noted.rides)))), default=Value(1.0))
+        changes["riders"] = Least(Value(float(conf.RIDERS.value)), F("riders") + growth)
+    return changes
+
+
+def known() -> dict[str, Known]:
+    """Return what is known of each task that ran."""
+    rows = Pace.objects.annotate(is_alone=Case(When(alone_until__gt=Now(), then=True), default=False))
+    return {
+        name: Known(seconds, bodies, 1.0 if is_alone else riders)
+        for name, seconds, bodies, riders, is_alone in rows.values_list(
+            "name", "seconds", "bodies", "riders", "is_alone"
+        )
+    }
+
+
+class Company:
+    """
+    How many rows of a message this process has in one transaction: halved by a conflict, then growing again.
+
+    For what workers have in their hands already when a conflict is seen; the relay's messages follow.
+    """
+
+    GROW_EVERY: Final = 0.25  # seconds
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sizes: dict[str, int] = {}
+        self._grows_at: dict[str, float] = {}
+
+    def size(self, name: str) -> int | None:
+        """Return how many rows of a message of the task ``name`` may share a transaction. None: all."""
+        return self._sizes.get(name)
+
+    def conflict(self, name: str, rows: int) -> None:
+        """Note that one of so many rows met a conflict."""
+        self._sizes[name] = max(1, rows // 2)
+        self._grows_at[name] = self._clock() + self.GROW_EVERY
+
+    def success(self, name: str) -> None:
+        """Let one more in, four times a second at the most."""
+        if name in self._sizes and self._clock() >= self._grows_at[name]:
+            self._grows_at[name] = self._clock() + self.GROW_EVERY
+            self._sizes[name] += 1
+            if self._sizes[name] >= conf.RIDERS.value:
+                del self._sizes[name]

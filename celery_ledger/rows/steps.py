@@ -1,0 +1,127 @@
+"""
+The rest of a chain, kept by reference.
+
+The steps of a chain are written once, when it is called. From then on its rows, and the canvases that it runs through,
+name a chain and how many of its steps are left: nothing carries the rest by value, or a long chain's cost would grow
+with the square of its length.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, Final, overload
+from uuid import UUID
+
+from kombu.utils.json import register_type
+
+from celery_ledger.models import Step
+from celery_ledger.rows import arguments, canvases
+from celery_ledger.rows.calls import arguments_as_json
+from celery_ledger.uuid7 import uuid7
+
+#: How JSON names what is kept here.
+MARK: Final = "celery_ledger.steps"
+#: Steps that one statement writes or reads at the most.
+PORTION: Final = 2_000
+
+#: A chain and a place in it.
+Place = tuple[UUID, int]
+
+
+class Rest(Sequence[Any]):
+    """
+    What is left of a chain, as Celery has it: the last one is next.
+
+    Its steps are read from the ledger when somebody looks at them, and only then.
+    """
+
+    def __init__(self, parts: Iterable[Place]) -> None:
+        #: Chains and how many of each one's first steps are left. The last chain is gone through first.
+        self.parts = tuple((chain, left) for chain, left in parts if left)
+
+    @classmethod
+    def read(cls, said: Iterable[tuple[str, int]]) -> "Rest":
+        """Return what :meth:`as_list` said."""
+        return cls((UUID(chain), int(left)) for chain, left in said)
+
+    def as_list(self) -> list[list[Any]]:
+        """Return it as JSON has it."""
+        return [[chain.hex, left] for chain, left in self.parts]
+
+    @property
+    def next(self) -> Place:
+        """Where the next step is."""
+        chain, left = self.parts[-1]
+        return chain, left - 1
+
+    @property
+    def after_next(self) -> "Rest":
+        """What is left after the next step."""
+        return Rest((*self.parts[:-1], self.next))
+
+    @cached_property
+    def steps(self) -> list[Any]:
+        """All of them."""
+        return [
+            arguments.read(text)
+            for chain, left in self.parts
+            for text in Step.objects.filter(chain=chain, place__lt=left)
+            .order_by("place")
+            .values_list("signature", flat=True)
+            .iterator(PORTION)
+        ]
+
+    def __len__(self) -> int:
+        return sum(left for _, left in self.parts)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        return self.steps[place]
+
+    def __add__(self, others: Sequence[Any]) -> "Rest":
+        """Return a rest in which ``others`` come first."""
+        return Rest((*self.parts, *keep(others).parts))
+
+    def __deepcopy__(self, memo: Any) -> "Rest":
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} steps>"
+
+
+register_type(Rest, MARK, Rest.as_list, Rest.read)
+
+
+def keep(steps: Sequence[Any]) -> Rest:
+    """
+    Write the steps of a chain, the last one first, in the current transaction; what is kept already is left as it is.
+
+    Raises:
+        TypeError, ValueError: a step is not JSON, or too large.
+    """
+    if isinstance(steps, Rest):
+        return steps
+    chain, canvas = uuid7(), canvases.current()
+    rows = (
+        Step(
+            chain=chain,
+            place=place,
+            signature=arguments_as_json(step.get("task", "a step"), step, what="signature"),
+            canvas=canvas or chain,
+        )
+        for place, step in enumerate(steps)
+    )
+    Step.objects.bulk_create(rows, batch_size=PORTION)
+    return Rest([(chain, len(steps))])
+
+
+def read(places: Iterable[Place]) -> dict[Place, Any]:
+    """Return the signatures at these places."""
+    wanted = list(places)
+    found = {}
+    for start in range(0, len(wanted), PORTION):
+        rows = Step.objects.filter(pk__in=wanted[start : start + PORTION]).values_list("chain", "place", "signature")
+        found.update({(chain, place): arguments.read(text) for chain, place, text in rows})
+    return found

@@ -1,0 +1,235 @@
+"""
+Ordinary tasks, of one item each, that ride together: their effects and their completion in one transaction, a slice.
+
+One statement completes the rows of a slice, their bodies run one after the other, each behind a savepoint that its
+first query opens, and one statement records what they came to. It ends when its time is up as well. A body that fails
+takes only itself away. Locks are held to the end of a slice, so a body that waits for one ends it: what is done is
+committed, and that row runs by itself. See docs/adr/0016.
+"""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+from celery.exceptions import Ignore
+from django.db import transaction
+
+from celery_ledger import conf
+from celery_ledger.faults import crash_point
+from celery_ledger.guard import Guard, SpoiledError
+from celery_ledger.relay.bundle import MIXED_TASK
+from celery_ledger.rows import ledger, paces
+from celery_ledger.rows.outbox import collecting
+from celery_ledger.work import bodies
+from celery_ledger.work.concluding import Success, conclude
+from celery_ledger.work.limits import limits_of
+from celery_ledger.work.runnable import Runnable
+from celery_ledger.work.running import Tally, outcome_of, task_named
+from celery_ledger.work.telling import as_current
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a body in company waits for a lock, give or take: far below a server's look for deadlocks.
+LOCK_PATIENCE: Final = 0.025
+#: A message that has taken so many slices' time is left, and what it still carries goes to whoever is free.
+MOST_SLICES: Final = 4
+#: What PostgreSQL says of a lock that was waited for too long, of a deadlock, and of a conflict of transactions.
+CONFLICTS: Final = frozenset({"55P03", "40P01", "40001"})
+
+company = paces.Company()
+
+
+class RepeatedError(Exception):
+    """A body without a savepoint failed: the rows of its slice run again without it."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(str(id))
+        self.id = id
+
+
+@dataclass
+class Slice:
+    """What became of the rows of one transaction."""
+
+    started: list[ledger.Started] = field(default_factory=list)
+    successes: list[Success] = field(default_factory=list)
+    failed: list[tuple[Runnable, ledger.Started, Exception]] = field(default_factory=list)
+    #: Not begun, for time was up.
+    left: list[UUID] = field(default_factory=list)
+    #: To be run by themselves.
+    alone: list[UUID] = field(default_factory=list)
+
+    def undone(self) -> list[UUID]:
+        """Return the rows that its transaction completed too early."""
+        return [*self.left, *self.alone, *(row.id for _, row, _ in self.failed)]
+
+
+def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> list[UUID]:
+    """
+    Run the rows of a message in as few transactions as are short, and return those that are to be run one by one.
+
+    Those that would wait for locks come last. What is not begun when a few slices' time is up goes back to the ledger,
+    for whoever is free.
+    """
+    began = monotonic()
+    rest, alone, waiting = list(ids), list[UUID](), list[UUID]()
+    while rest:
+        size = company.size(task.name) or len(rest)
+        part, rest = rest[:size], rest[size:]
+        if len(part) == 1:
+            alone += part
+            company.success(task.name)
+            continue
+        done = _run_slice(task, part, tally)
+        if done is None:
+            alone += part
+        else:
+            waiting += done.alone
+            rest = [*done.left, *rest]
+        if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
+            ledger.hand_on(rest)
+            paces.flush_if_due(at_once=True)
+            break
+    return alone + waiting
+
+
+def _run_slice(task: Runnable, ids: Sequence[UUID], tally: Tally) -> Slice | None:
+    """Run rows in one transaction. None: they failed together, and are as they were."""
+    began = monotonic()
+    done = Slice()
+    try:
+        with transaction.atomic():
+            _run_rows(task, ids, tally, done)
+            crash_point("consumer.before_commit")
+    except RepeatedError as failed:
+        others = [id for id in ids if id != failed.id]
+        done = (_run_slice(task, others, tally) if len(others) > 1 else None) or Slice(alone=others)
+        done.alone.append(failed.id)
+        return done
+    except Exception as error:  # noqa: BLE001 - whatever it was, each row is run again and judged alone
+        logger.warning("%d rows in a message of %s failed together and run one by one: %r", len(ids), task.name, error)
+        if is_conflict(error):
+            _note_conflict(task.name, len(ids), [row.name for row in done.started])
+        return None
+    crash_point("consumer.after_commit")
+    if done.started:
+        paces.note_slice(task.name, len(done.successes), monotonic() - began)
+    if not done.alone:
+        company.success(task.name)
+        paces.note_rides({row.name for row in done.started})
+    for success in done.successes:
+        tally.succeed(success.task, success.row, success.outcome.value)
+    for named, row, cause in done.failed:
+        tally.fail(named, row, cause, counted=False)
+    return done
+
+
+def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) -> None:
+    """Do what the transaction of a slice does."""
+    patience = LOCK_PATIENCE * random.uniform(0.75, 1.25)  # noqa: S311 - guards no secret
+    is_known = task.name != MIXED_TASK
+    done.started = ledger.complete(ids, lock_patience=patience if is_known and task.batch_size == 1 else None)
+    crash_point("consumer.before_effect")
+    if not done.started:
+        return
+    rows = [(task_named(task, row.name), row) for row in done.started]
+    with collecting() as calls:
+        batched = [(named, row) for named, row in rows if named.batch_size > 1]
+        for _, group in groupby(sorted(batched, key=lambda pair: pair[1].name), key=lambda pair: pair[1].name):
+            members = list(group)
+            done.successes += run_batch(members[0][0], [row for _, row in members], tally)
+        places = {id: place for place, id in enumerate(ids)}
+        riders = sorted((pair for pair in rows if pair[0].batch_size == 1), key=lambda pair: places[pair[1].id])
+        if riders and not is_known:
+            ledger.wait_for_locks(patience)
+        _run_riders(task, riders, tally, done, calls)
+    if riders:
+        ledger.wait_as_ever()
+    if undone := done.undone():
+        ledger.take_back(undone, lease=conf.PUBLISHED_LEASE.value)
+    conclude(done.successes)
+
+
+def _run_riders(
+    message: Runnable,
+    riders: Sequence[tuple[Runnable, ledger.Started]],
+    tally: Tally,
+    done: Slice,
+    calls: list[Any],
+) -> None:
+    """Run bodies one after the other, until they are done, time is up, or one of them waits for a lock."""
+    ends_at = monotonic() + conf.SLICE.value / 1000
+    for number, (task, row) in enumerate(riders):
+        if number and monotonic() >= ends_at:
+            done.left += [row.id for _, row in riders[number:]]
+            return
+        crash_point("slice.between_bodies")
+        made = len(calls)
+        try:
+            done.successes.append(_ride(task, row, tally))
+        except Exception as error:
+            del calls[made:]
+            if is_conflict(error):
+                _note_conflict(message.name, len(riders), [row.name])
+                done.alone.append(row.id)
+                done.left += [row.id for _, row in riders[number + 1 :]]
+                return
+            if task.repeatable:
+                raise RepeatedError(row.id) from error
+            if isinstance(error, SpoiledError):
+                done.alone.append(row.id)
+            else:
+                done.failed.append((task, row, error))
+
+
+def _ride(task: Runnable, row: ledger.Started, tally: Tally) -> Success:
+    telling = tally.telling(task, row)
+    with _guard(task), as_current([telling]), limits_of(_with_limits_of(task, row)), paces.measured(row.name):
+        value = bodies.run(task, telling.request, *row.args, **row.kwargs)
+    return Success(task, row, outcome_of(task, row, value))
+
+
+def _guard(task: Runnable) -> AbstractContextManager[None]:
+    return nullcontext() if task.repeatable else Guard(releases=False)
+
+
+def run_batch(task: Runnable, rows: list[ledger.Started], tally: Tally) -> list[Success]:
+    """Run the body of a task that takes a list, for all of ``rows``; raises what it does."""
+    tellings = [tally.telling(task, row) for row in rows]
+    with as_current(tellings), collecting():
+        value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
+    said = value if isinstance(value, Ignore) else None
+    return [Success(task, row, outcome_of(task, row, said)) for row in rows]
+
+
+def _with_limits_of(task: Runnable, row: ledger.Started) -> ledger.Started:
+    """Return the row with its task's time limits, where its call has none: in company nobody else keeps them."""
+    called = (row.options or {}).get("timelimit") or (None, None)
+    limits = [own or of_task for own, of_task in zip(called, (task.time_limit, task.soft_time_limit), strict=True)]
+    return replace(row, options={**(row.options or {}), "timelimit": limits}) if any(limits) else row
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether an error came of a lock that others hold, or of what they changed meanwhile."""
+    return any(getattr(each, "sqlstate", None) in CONFLICTS for each in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _note_conflict(message: str, rows: int, names: Sequence[str]) -> None:
+    company.conflict(message, rows)
+    for name in set(names):
+        paces.note_conflict(name)

@@ -1,0 +1,46 @@
+"""
+What PostgreSQL is to know of our sessions (``DATABASE_LIMITS``), whether it does, and how it is told for good.
+
+A session of our own is told when it begins. Behind a pooler in transaction mode it is somebody else's by the next
+statement, so there the role is told, in our database, and every session that begins for it knows.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from django.conf import settings
+from django.db import connection
+
+#: PostgreSQL's words for: no limit.
+NONE: Final = frozenset({"0", "on"})
+
+
+def present() -> dict[str, str]:
+    """Return each limit of this process that the server knows of, and what it is in the session that answers."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(settings.DATABASE_LIMITS)])
+        return dict(cursor.fetchall())
+
+
+def lacking() -> list[str]:
+    """Return the limits of this process that do not hold in the session that answers; another value is a choice."""
+    if connection.vendor != "postgresql":
+        return []
+    return sorted(name for name, value in present().items() if value in NONE)
+
+
+def tell(role: str, limits: Mapping[str, int | str]) -> None:
+    """Have every session that begins for ``role`` in this database know ``limits``; those that are open do not."""
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s)", [list(limits)])
+        for (name,) in cursor.fetchall():
+            place = f"ALTER ROLE {quote(role)} IN DATABASE {quote(connection.settings_dict['NAME'])}"
+            cursor.execute(f"{place} SET {quote(name)} = '{limits[name]}'")
+
+
+def current_role() -> str:
+    """Return the role that this process signs in as."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        return str(cursor.fetchone()[0])

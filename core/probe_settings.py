@@ -1,0 +1,9 @@
+"""
+The settings of ``manage.py health``, which containers run every few seconds: with all apps it takes twice as much.
+
+``manage.py`` chooses this module; everything else is as in :mod:`core.settings`.
+"""
+
+from core.settings import *  # noqa: F403 - Settings are names.
+
+INSTALLED_APPS = ["worker", "celery_ledger", "celery_ledger.contrib.beat", "django_celery_beat"]

@@ -1,0 +1,68 @@
+"""
+What mail promises, as ``manage.py outbox verify`` checks it: no mail is lost, none is doubled.
+
+A mail that is on its way has an open task in the ledger, one that was given up has a dead or discarded
+task or a row that says ``failed``: those are accounted for. The number of queries does not grow with the
+orders.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from celery_ledger.promises import is_owed
+from celery_ledger.walking import walk, walk_keys
+from email_app.models import EmailDelivery
+from store.models import Order
+
+logger = logging.getLogger(__name__)
+
+Kind, Status = EmailDelivery.Kind, EmailDelivery.Status
+
+
+def orders_without_confirmation() -> Iterator[str]:
+    """Yield a line for each order whose confirmation is neither sent nor accounted for."""
+    return _orders_without(
+        Order.objects.placed(),
+        kind=Kind.ORDER_CONFIRMATION,
+        task="email_app.tasks.send_order_confirmation",
+        receiver="email_app.enqueue_order_confirmation",
+    )
+
+
+def cancelled_orders_without_mail() -> Iterator[str]:
+    """Yield a line for each cancelled order whose customer was not told, and that is not accounted for."""
+    return _orders_without(
+        Order.objects.filter(status=Order.Status.CANCELLED),
+        kind=Kind.ORDER_CANCELLATION,
+        task="email_app.tasks.send_order_cancellation",
+        receiver="email_app.enqueue_order_cancellation",
+    )
+
+
+def mails_without_order() -> Iterator[str]:
+    """Yield a line for each mail about an order that names none."""
+    mails = EmailDelivery.objects.filter(kind__in=[Kind.ORDER_CONFIRMATION, Kind.ORDER_CANCELLATION], order=None)
+    for mail in walk(mails):
+        yield f"{mail} names no order"
+
+
+def mails_with_a_wrong_time() -> Iterator[str]:
+    """Yield a line for each mail that is sent without a time, or has a time and is not sent."""
+    mails = EmailDelivery.objects.filter(
+        Q(status=Status.SENT, sent_at=None) | (~Q(status=Status.SENT) & Q(sent_at__isnull=False))
+    )
+    for mail in walk(mails):
+        yield f"{mail} is {mail.status}, sent at {mail.sent_at}"
+
+
+def _orders_without(orders: QuerySet[Order], *, kind: str, task: str, receiver: str) -> Iterator[str]:
+    unsent = orders.filter(~Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status=Status.SENT)))
+    ended = [Status.FAILED, Status.HELD]  # Held: the address is not verified, and perhaps never will be.
+    given_up = Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status__in=ended))
+    in_ledger = is_owed(task, receiver=receiver, model="store.order", moment="placed_at")
+    if accounted_for := unsent.filter(given_up | in_ledger).count():
+        logger.info("%d orders wait for their %s mail, or have a dead letter in its place.", accounted_for, kind)
+    for order_id in walk_keys(unsent.exclude(given_up | in_ledger)):
+        yield f"order {order_id} has no {kind} mail that was sent, and no task that would send it"

@@ -1,0 +1,21 @@
+"""Payments, to look at."""
+
+from django.contrib import admin
+
+from payments.models import Payment, PaymentCallback
+from store.read_only import ReadOnly
+
+
+class PaymentCallbackInline(ReadOnly, admin.TabularInline):
+    model = PaymentCallback
+    fields = ("taken_at", "message_id", "result")
+    readonly_fields = fields
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("id", "order_id", "status", "amount", "currency", "created_at", "expires_at", "paid_at", "error")
+    list_filter = ("status", "created_at")
+    search_fields = ("=order__id", "=reference")
+    search_help_text = "An order's number, or a payment's reference."
+    inlines = (PaymentCallbackInline,)

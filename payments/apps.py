@@ -1,0 +1,24 @@
+"""Payments: an order waits for its payment, and is paid once, whatever the provider does. Off unless configured."""
+
+from django.apps import AppConfig
+
+
+class PaymentsConfig(AppConfig):
+    """Says who is connected to what."""
+
+    name = "payments"
+
+    def ready(self) -> None:
+        """Connect the receivers and have the promises checked."""
+        from celery_ledger.promises import register
+        from payments import (
+            checks,  # noqa: F401 - It registers itself.
+            promises,
+            receivers,
+        )
+        from store.signals import order_cancelled, order_reserved
+
+        order_reserved.connect(receivers.ask_for_payment, dispatch_uid="payments.ask_for_payment")
+        order_cancelled.connect(receivers.return_payment, dispatch_uid="payments.return_payment")
+        register("Every order that waited for its payment stands if it is paid, and only then.", promises.unlike_orders)
+        register("No order waits for a payment that is overdue.", promises.overdue)

@@ -1,0 +1,20 @@
+"""What ``manage.py check`` says of payments."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+
+@register(Tags.security)
+def check_provider(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse, in production, a provider that is spoken to in the clear."""
+    if settings.DEBUG or not settings.PAYMENT_URL or settings.PAYMENT_URL.startswith("https://"):
+        return []
+    return [
+        Error(
+            "PAYMENT_URL does not begin with https://.",
+            hint="Anybody between the shop and the provider could say that an order is paid.",
+            id="payments.E001",
+        )
+    ]

@@ -1,0 +1,163 @@
+"""
+A payment provider that misbehaves, for development and tests: it fails, hangs, answers late and calls back twice.
+
+``PAYMENT_SECRET=whsec_... python -m payments.fake PORT http://127.0.0.1:8000/api/payments/callback/`` takes
+payments for a shop that is started with the same secret and ``PAYMENT_URL=http://127.0.0.1:PORT``. No money is
+involved.
+
+Like real ones it charges once for a reference, whatever it says, and remembers; ``captured`` and ``refunded`` count.
+"""
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.error import URLError
+
+from webhooks.signing import sign
+
+#: What it can do to a charge.
+MOODS: Final = (
+    "pay",
+    "decline",
+    "fail",  # An error, and nothing was charged.
+    "fail after",  # It charged, and answers an error.
+    "hang",  # It charged, and never answers.
+    "late",  # It does not know yet, and calls back.
+    "twice",  # It pays, and calls back twice, and a third time under another id.
+    "silent",  # It does not know, and charges when nobody listens.
+)
+
+
+class FakeProvider(ThreadingHTTPServer):
+    """Treats charges by ``moods``, one after the other, and pays after that. It is told where to call back."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, callback_url: str, secret: str, moods: Sequence[str] = ()) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.callback_url, self.secret = callback_url, secret
+        self.moods = list(moods)
+        #: Until this is set, what hangs hangs.
+        self.released = threading.Event()
+        self.lock = threading.Lock()
+        self.charges: dict[str, dict[str, Any]] = {}
+        self.captured: Counter[str] = Counter()
+        self.refunded: Counter[str] = Counter()
+        self.heard: list[int] = []
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of a shop that hung up."""
+
+    def charge(self, wish: dict[str, Any]) -> tuple[int, str]:
+        """Return the status of an answer, and that of the charge; a known reference is charged no second time."""
+        reference = wish["reference"]
+        with self.lock:
+            known = self.charges.get(reference)
+            if known:
+                return 200, known["status"]
+            mood = self.moods.pop(0) if self.moods else "pay"
+            if mood == "fail":
+                return 500, ""
+            status = {"decline": "declined", "late": "pending", "silent": "pending"}.get(mood, "paid")
+            self.charges[reference] = {**wish, "status": status}
+            if mood != "decline":
+                self.captured[reference] += 1
+        if mood == "late":
+            self.charges[reference]["status"] = "paid"
+            self.call_back(reference, ids=[f"late-{reference}"], after=0.3)
+        elif mood == "twice":
+            self.call_back(reference, ids=[f"a-{reference}", f"a-{reference}", f"b-{reference}"])
+        elif mood == "hang":
+            self.released.wait(60)
+        return (500, "") if mood == "fail after" else (200, status)
+
+    def refund(self, wish: dict[str, Any]) -> None:
+        """Give back what was taken under a reference, once; one that is not known is never charged from then on."""
+        reference = wish["reference"]
+        with self.lock:
+            if self.captured[reference] > self.refunded[reference]:
+                self.refunded[reference] += 1
+            self.charges.setdefault(reference, {**wish, "status": "declined"})
+
+    def call_back(self, reference: str, *, ids: Sequence[str], after: float = 0.0, event: str = "paid") -> None:
+        """Tell the shop what became of a charge, once for each id, beside whatever else goes on."""
+        wish = self.charges[reference]
+        facts = {"reference": reference, "amount": wish["amount"], "currency": wish["currency"]}
+        body = json.dumps({"type": f"payment.{event}", "data": facts}).encode()
+
+        def tell(id: str) -> None:
+            time.sleep(after)
+            for _ in range(20):
+                if (status := self._post(id, body)) in {200, 204, 404, 409}:
+                    self.heard.append(status)
+                    return
+                time.sleep(0.3)
+
+        for id in ids:
+            threading.Thread(target=tell, args=[id], daemon=True).start()
+
+    def _post(self, id: str, body: bytes) -> int:
+        headers = sign([self.secret], message_id=id, timestamp=int(time.time()), body=body)
+        request = urllib.request.Request(  # noqa: S310 - The address is the developer's own.
+            self.callback_url, body, {**headers, "Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - As above.
+                return int(answer.status)
+        except URLError as error:
+            return int(getattr(error, "code", 0))
+        except OSError:
+            return 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Speaks for the provider."""
+
+    server: FakeProvider
+
+    def do_POST(self) -> None:
+        """Charge or refund."""
+        wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers.get("Authorization") != f"Bearer {self.server.secret}":
+            self._answer(401, {})
+        elif self.path == "/charges":
+            code, status = self.server.charge(wish)
+            self._answer(code, {"status": status})
+        elif self.path == "/refunds":
+            self.server.refund(wish)
+            self._answer(200, {"status": "refunded"})
+        else:
+            self._answer(404, {})
+
+    def _answer(self, code: int, told: dict[str, Any]) -> None:
+        body = json.dumps(told).encode()
+        with suppress(OSError):
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    chance = random.SystemRandom()
+    provider = FakeProvider(int(sys.argv[1]), sys.argv[2], os.environ["PAYMENT_SECRET"])
+    provider.moods = [chance.choice(MOODS[:7]) for _ in range(10_000)]
+    provider.serve_forever()

@@ -1,0 +1,64 @@
+"""What is owed for orders, and what the provider says of it."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from store.models import Order
+
+
+def new_reference() -> uuid.UUID:
+    """Return the name of a charge: the provider charges once for it, however often it is asked."""
+    return uuid.uuid4()
+
+
+class Payment(models.Model):
+    """
+    The one payment of an order. An order that was placed without one has none.
+
+    What changes its status holds its row, and then the order's.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        PAID = "paid"
+        #: Declined, or not paid in time. The order expires.
+        FAILED = "failed"
+        #: Paid for an order that no longer stands: the money has to go back.
+        REFUND_DUE = "refund_due"
+        REFUNDED = "refunded"
+
+    order = models.OneToOneField(Order, on_delete=models.PROTECT, related_name="payment")
+    reference = models.UUIDField(default=new_reference, unique=True, editable=False)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    amount = models.DecimalField(max_digits=18, decimal_places=2)
+    currency = models.CharField(max_length=3)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(help_text="Until when the order's stock is kept for it.")
+    paid_at = models.DateTimeField(null=True, blank=True)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["expires_at"], condition=Q(status="pending"), name="payments_waited_for")]
+
+    def __str__(self) -> str:
+        return f"payment {self.pk}"
+
+
+class PaymentCallback(models.Model):
+    """A message of the provider's that was taken: a second one of its id does nothing."""
+
+    message_id = models.CharField(max_length=100, unique=True)
+    # Nobody looks for a payment's callbacks but in the admin.
+    payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="callbacks")
+    result = models.CharField(max_length=10)
+    taken_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"callback {self.pk} of payment {self.payment_id}"

@@ -1,0 +1,91 @@
+"""
+The payment provider, as the shop speaks to it: two calls, each repeatable.
+
+``PAYMENT_URL`` names it: ``POST /charges`` and ``POST /refunds``, JSON, with the payment's reference as
+``Idempotency-Key``. A provider with words of its own is a small class beside :class:`HttpProvider`.
+"""
+
+from enum import StrEnum
+from typing import Final, Protocol
+
+from django.conf import settings
+
+from payments.models import Payment
+
+#: Seconds for a connection, and for each step after it.
+TIMEOUT: Final = 10.0
+
+
+class Result(StrEnum):
+    """What has become of a charge."""
+
+    PAID = "paid"
+    #: The provider does not know yet, and will call back.
+    PENDING = "pending"
+    DECLINED = "declined"
+
+
+class ProviderAwayError(Exception):
+    """The provider did not answer, or not as agreed. Whether it has charged is not known: ask again."""
+
+
+class Provider(Protocol):
+    """The company that takes the money."""
+
+    def charge(self, payment: Payment) -> Result:
+        """
+        Take the money, once for each reference, or say what became of that.
+
+        Raises:
+            ProviderAwayError: nobody knows.
+        """
+
+    def refund(self, payment: Payment) -> None:
+        """
+        Give the money back, once for each reference.
+
+        Raises:
+            ProviderAwayError: nobody knows whether that was done.
+        """
+
+
+class HttpProvider:
+    """A provider at an address, known by a secret that both have."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self._url = url.rstrip("/")
+        self._secret = secret
+
+    def charge(self, payment: Payment) -> Result:
+        """As :class:`Provider` says."""
+        told = self._post("charges", payment)
+        try:
+            return Result(str(told.get("status")))
+        except ValueError:
+            raise ProviderAwayError("The provider's answer has no status that we know.") from None
+
+    def refund(self, payment: Payment) -> None:
+        """As :class:`Provider` says."""
+        if self._post("refunds", payment).get("status") != "refunded":
+            raise ProviderAwayError("The provider did not say that the money went back.")
+
+    def _post(self, what: str, payment: Payment) -> dict[str, object]:
+        import httpx  # A process that takes no payments need not load it.
+
+        reference = str(payment.reference)
+        body = {"reference": reference, "amount": str(payment.amount), "currency": payment.currency}
+        headers = {"Idempotency-Key": reference, "Authorization": f"Bearer {self._secret}"}
+        try:
+            with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+                answer = client.post(f"{self._url}/{what}", json=body, headers=headers)
+                told = answer.json() if answer.is_success else None
+        except (httpx.HTTPError, ValueError) as error:
+            raise ProviderAwayError(f"The provider did not answer: {type(error).__name__}.") from None
+        if not isinstance(told, dict):
+            raise ProviderAwayError(f"The provider answered {answer.status_code}.")
+        return told
+
+
+def provider() -> Provider:
+    """Return the provider that the settings name."""
+    return HttpProvider(settings.PAYMENT_URL, settings.PAYMENT_SECRET)

@@ -1,0 +1,29 @@
+"""What payments do about orders. Connected in apps.py; part of the transaction that caused them."""
+
+from typing import Any
+
+from django.conf import settings
+
+from payments import settling, tasks
+from payments.models import Payment
+from store.models import Order
+
+
+def ask_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order waits for its payment: have the provider asked, and the order let go if it is not paid in time."""
+    payment, is_new = Payment.objects.get_or_create(
+        order=order,
+        defaults={
+            "amount": order.total,
+            "currency": order.currency,
+            "expires_at": tasks.due_by(settings.PAYMENT_MINUTES),
+        },
+    )
+    if is_new:
+        tasks.charge.delay(payment.pk)
+        tasks.expire.apply_async((payment.pk,), eta=payment.expires_at)
+
+
+def return_payment(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order is cancelled: have its money given back, if it was paid."""
+    settling.give_back(order)

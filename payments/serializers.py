@@ -1,0 +1,30 @@
+"""What goes in and out about payments."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from payments.models import Payment
+from payments.provider import Result
+
+
+class PaymentSerializer(serializers.ModelSerializer[Payment]):
+    class Meta:
+        model = Payment
+        fields = ["status", "amount", "currency", "expires_at", "paid_at", "refunded_at"]
+        read_only_fields = fields
+
+
+class PaymentFactsSerializer(serializers.Serializer[Any]):
+    """Which payment, and how much it was."""
+
+    reference = serializers.UUIDField()
+    amount = serializers.DecimalField(max_digits=18, decimal_places=2)
+    currency = serializers.RegexField(r"^[A-Z]{3}\Z")
+
+
+class CallbackSerializer(serializers.Serializer[Any]):
+    """A message of the provider's. What else it says is not read."""
+
+    type = serializers.ChoiceField(choices=[f"payment.{result}" for result in (Result.PAID, Result.DECLINED)])
+    data = PaymentFactsSerializer()  # type: ignore[assignment]

@@ -1,0 +1,118 @@
+"""Canvases under real kills: each step and each body once, whatever dies, and whatever the broker forgets."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+from celery import chain, chord
+
+from celery_ledger.models import Chord, DurableTask
+from store.models import Collection
+from tests import probe
+from tests.processes import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+POINTS = ["canvas.before_next", "canvas.before_parts", "canvas.before_body", "consumer.before_commit"]
+#: How many canvases of each kind there are under fire, the members of a chord, and a seed.
+COUNT = int(os.environ.get("FIRE_COUNT", "2"))
+MEMBERS = int(os.environ.get("FIRE_MEMBERS", "6"))
+SEED = int(os.environ.get("FIRE_SEED", "1"))
+#: Children that are killed at the most.
+KILLS = int(os.environ.get("FIRE_KILLS", "6"))
+#: Seconds from one kill to the next at the least.
+PAUSE = float(os.environ.get("FIRE_PAUSE", "0.3"))
+
+
+def a_chord(name, members=MEMBERS):
+    header = [probe.make_collection.si(f"{name} member {number:03}") for number in range(members)]
+    return chord(header, probe.gather_collections.s(f"{name} body"))
+
+
+def a_chain(name, steps=10):
+    return chain(probe.make_collection.si(f"{name} step {number:03}") for number in range(steps))
+
+
+def a_nesting(name):
+    inner = [chain(a_chord(f"{name} inner {number}", 3), probe.gather_twice.s()) for number in range(3)]
+    return chord(inner, probe.gather_collections.s(f"{name} outer"))
+
+
+def expected(chords, chains, nestings):
+    """Return the title of every effect that there must be."""
+    titles = set()
+    for name in chords:
+        titles |= {f"{name} member {number:03}" for number in range(MEMBERS)} | {f"{name} body of {MEMBERS}"}
+    for name in chains:
+        titles |= {f"{name} step {number:03}" for number in range(10)}
+    for name in nestings:
+        for inner in range(3):
+            titles |= {f"{name} inner {inner} member {number:03}" for number in range(3)}
+            titles |= {f"{name} inner {inner} body of 3", f"{name} inner {inner} body again"}
+        titles.add(f"{name} outer of 3")
+    return titles
+
+
+def kill_a_child(worker, chance):
+    children = worker.children()
+    if children:
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(children), signal.SIGKILL)
+
+
+@pytest.mark.slow_fault
+@pytest.mark.fault("F170")
+@pytest.mark.parametrize("point", POINTS)
+def test_f170_a_worker_that_dies_before_any_statement_of_a_canvas_leaves_it_to_another(machine, point):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1, FAULT=f"{point}:2")
+    chain(a_chord("fire", 3), probe.make_collection.si("last")).delay()
+    wait_until("a process was lost", lambda: worker.says("A process was lost"))
+    worker.kill()
+    machine.start_worker()
+    wanted = {f"fire member {number:03}" for number in range(3)} | {"fire body of 3", "last"}
+    wait_until("all is done", lambda: set(Collection.objects.values_list("title", flat=True)) >= wanted)
+    assert sorted(Collection.objects.values_list("title", flat=True)) == sorted(wanted)
+
+
+@pytest.mark.once
+@pytest.mark.fault("F171")
+def test_f171_canvases_go_on_under_kills_and_a_broker_that_forgets(machine):
+    chance = random.Random(SEED)
+    machine.start_relay()
+    worker = machine.start_worker()
+    names = {kind: [f"{kind} {number:04}" for number in range(COUNT)] for kind in ("chord", "chain", "nest")}
+    for name in names["chord"]:
+        a_chord(name).delay()
+    for name in names["chain"]:
+        a_chain(name).delay()
+    for name in names["nest"]:
+        a_nesting(name).delay()
+    wanted = expected(names["chord"], names["chain"], names["nest"])
+
+    def made():
+        return Collection.objects.count()
+
+    kills = flushes = 0
+    while (before := made()) < len(wanted):
+        wait_until("there is another effect", lambda before=before: made() > before)
+        if kills < KILLS:
+            kill_a_child(worker, chance)
+            kills += 1
+        if made() > len(wanted) * (flushes + 1) / 4:
+            machine.flush_broker()
+            flushes += 1
+        time.sleep(PAUSE)
+    wait_until("every row has ended", lambda: not _open_rows().exists())
+    assert kills >= 3
+    assert flushes  # Three, unless the last effects come all at once.
+    assert set(Collection.objects.values_list("title", flat=True)) == wanted
+    assert not DurableTask.objects.filter(status="dead").exists()
+    assert not Chord.objects.exclude(missing=0).exists()
+    print(f"{kills} kills, {flushes} times an empty broker: {len(wanted)} effects, each once")
+
+
+def _open_rows():
+    return DurableTask.objects.filter(status__in=["pending", "published", "running"])

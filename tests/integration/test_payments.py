@@ -1,0 +1,227 @@
+"""An order is paid once, whatever the provider does: it fails, hangs, answers late, calls back twice, or lies."""
+
+import json
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from celery_ledger.models import DurableTask
+from celery_ledger.promises import promises
+from celery_ledger.testing import drain, enqueued, pass_time
+from email_app.models import EmailDelivery
+from payments import provider as provider_module
+from payments import settling, tasks
+from payments.fake import FakeProvider
+from payments.models import Payment
+from payments.provider import Result
+from store.models import Order, Stock, StockMovement
+from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
+from webhooks.signing import make_secret, sign
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CALLBACK = "/api/payments/callback/"
+
+
+@pytest.fixture
+def provider(settings):
+    settings.PAYMENT_SECRET = make_secret()
+    with FakeProvider(0, "http://127.0.0.1:1/", settings.PAYMENT_SECRET) as server:
+        server.call_back = lambda *_, **__: None  # Here the tests call back.
+        settings.PAYMENT_URL = server.url
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.released.set()
+        server.shutdown()
+
+
+@pytest.fixture
+def product():
+    return make_product(stock=10)
+
+
+def place_order(product, quantity=2):
+    customer = make_customer()
+    answer = check_out(api(customer), make_cart({product: quantity}, customer), "key")
+    assert answer.status_code == 201, answer.content
+    assert answer.json()["status"] == "unpaid"
+    return Order.objects.get(pk=answer.json()["id"]), api(customer)
+
+
+def call_back(payment, *, id="msg_1", event="payment.paid", key=None, at=None, **facts):
+    data = {"reference": str(payment.reference), "amount": str(payment.amount), "currency": "GBP", **facts}
+    body = json.dumps({"type": event, "data": data}).encode()
+    from django.conf import settings
+
+    headers = sign([key or settings.PAYMENT_SECRET], message_id=id, timestamp=at or int(time.time()), body=body)
+    return Client().post(CALLBACK, body, content_type="application/json", headers=headers)
+
+
+def broken():
+    return {name: lines for name, check in promises().items() if (lines := list(check()))}
+
+
+def states(order):
+    order.refresh_from_db()
+    payment = Payment.objects.get(order=order)
+    stock = Stock.objects.get()
+    return order.status, payment.status, stock.on_hand, stock.reserved
+
+
+def test_without_a_provider_orders_are_placed_as_ever(product):
+    customer = make_customer()
+    assert check_out(api(customer), make_cart({product: 1}, customer)).json()["status"] == "placed"
+    assert not Payment.objects.exists()
+
+
+def test_an_order_waits_for_its_payment_and_then_everything_follows(provider, product):
+    order, customer = place_order(product)
+    assert states(order) == ("unpaid", "pending", 10, 2)
+    assert {row.name for row in DurableTask.objects.all() if row.subject == order.subject} == {
+        "payments.tasks.charge",
+        "payments.tasks.expire",
+    }
+    assert customer.get(f"/api/orders/{order.pk}/payment/").json()["status"] == "pending"
+    assert api(make_customer()).get(f"/api/orders/{order.pk}/payment/").status_code == 404
+    assert broken() == {}
+    drain()
+    assert states(order) == ("placed", "paid", 8, 0)
+    assert customer.get(f"/api/orders/{order.pk}/payment/").json()["paid_at"]
+    assert EmailDelivery.objects.filter(order=order, kind="order_confirmation").exists()
+    pass_time(hours=1)
+    drain()
+    assert states(order) == ("placed", "paid", 8, 0)
+    assert broken() == {}
+    assert set(provider.captured.values()) == {1}
+
+
+@pytest.mark.parametrize("mood", ["fail", "fail after", "hang"])
+def test_a_provider_that_fails_or_hangs_is_asked_again_and_charges_once(provider, product, mood, monkeypatch):
+    monkeypatch.setattr(provider_module, "TIMEOUT", 0.5)
+    provider.moods = [mood]
+    order, _ = place_order(product)
+    drain()
+    assert states(order)[:2] == ("unpaid", "pending")
+    pass_time(minutes=1)
+    drain()
+    assert states(order) == ("placed", "paid", 8, 0)
+    assert list(provider.captured.values()) == [1]
+    assert broken() == {}
+
+
+def test_a_late_answer_comes_by_a_callback_and_a_second_one_changes_nothing(provider, product):
+    provider.moods = ["silent"]
+    order, _ = place_order(product)
+    drain()
+    assert states(order)[:2] == ("unpaid", "pending")
+    payment = Payment.objects.get()
+    answers = [call_back(payment), call_back(payment), call_back(payment, id="msg_2")]
+    assert [answer.status_code for answer in answers] == [204] * 3
+    assert call_back(payment, id="msg_3", event="payment.declined").status_code == 204
+    drain()
+    assert states(order) == ("placed", "paid", 8, 0)
+    assert StockMovement.objects.count() == 1
+    assert len(enqueued("email_app.tasks.send_order_confirmation")) == 1
+    assert broken() == {}
+
+
+def test_the_answer_and_ten_callbacks_at_once_place_an_order_once(provider, product):
+    order, _ = place_order(product)
+    payment = Payment.objects.get()
+    calls = [lambda n=n: call_back(payment, id=f"msg_{n % 5}").status_code for n in range(10)]
+    calls.append(lambda: settling.settle(payment.pk, Result.PAID))
+    assert set(all_at_once(calls)[:10]) == {204}
+    assert len(enqueued("store.tasks.update_inventory")) == 1
+    assert len(enqueued("email_app.tasks.send_order_confirmation")) == 1
+    drain()
+    assert states(order) == ("placed", "paid", 8, 0)
+
+
+def test_what_is_declined_is_let_go_and_its_stock_is_there_for_others(provider, product):
+    provider.moods = ["decline"]
+    order, customer = place_order(product, 10)
+    assert check_out(customer, make_cart({product: 1})).status_code == 409
+    drain()
+    assert states(order) == ("expired", "failed", 10, 0)
+    assert not EmailDelivery.objects.filter(order=order).exists()
+    assert broken() == {}
+    assert check_out(customer, make_cart({product: 1})).status_code == 201
+
+
+def test_what_is_not_paid_in_time_is_let_go_and_money_that_comes_later_goes_back(provider, product):
+    provider.moods = ["silent"]
+    order, _ = place_order(product)
+    drain()
+    Payment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    pass_time(minutes=31)
+    drain()
+    assert states(order) == ("expired", "failed", 10, 0)
+    assert call_back(Payment.objects.get()).status_code == 204
+    drain()
+    assert states(order) == ("expired", "refunded", 10, 0)
+    assert provider.captured == provider.refunded
+    assert broken() == {}
+
+
+def test_who_takes_an_unpaid_order_back_pays_nothing_even_if_the_provider_had_charged(provider, product, monkeypatch):
+    monkeypatch.setattr(provider_module, "TIMEOUT", 0.5)
+    provider.moods = ["fail after"]
+    order, customer = place_order(product)
+    drain()
+    assert list(provider.captured.values()) == [1]
+    assert customer.post(f"/api/orders/{order.pk}/cancel/").json()["status"] == "expired"
+    pass_time(minutes=1)
+    drain()
+    assert states(order) == ("expired", "failed", 10, 0)
+    assert provider.captured == provider.refunded
+    assert broken() == {}
+
+
+def test_a_paid_order_that_is_cancelled_is_paid_back_once(provider, product):
+    order, customer = place_order(product)
+    drain()
+    assert customer.post(f"/api/orders/{order.pk}/cancel/").json()["status"] == "cancelled"
+    drain()
+    assert states(order) == ("cancelled", "refunded", 10, 0)
+    tasks.refund(Payment.objects.get().pk)
+    assert list(provider.refunded.values()) == [1]
+    assert broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"key": make_secret()}, 401),
+        ({"at": 1_000_000_000}, 401),
+        ({"amount": "0.01"}, 409),
+        ({"currency": "USD"}, 409),
+        ({"reference": "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11"}, 404),
+        ({"reference": "x"}, 400),
+        ({"event": "payment.refunded"}, 400),
+    ],
+)
+def test_a_callback_that_is_forged_old_or_about_something_else_changes_nothing(provider, product, wrong, status):
+    order, _ = place_order(product)
+    assert call_back(Payment.objects.get(), **wrong).status_code == status
+    assert states(order) == ("unpaid", "pending", 10, 2)
+
+
+def test_without_a_provider_no_callback_is_believed(settings):
+    settings.PAYMENT_SECRET = ""
+    headers = sign([""], message_id="msg_1", timestamp=int(time.time()), body=b"{}")
+    assert Client().post(CALLBACK, b"{}", content_type="application/json", headers=headers).status_code == 401
+
+
+def test_verify_names_an_order_that_stands_without_its_payment_and_one_that_is_overdue(provider, product):
+    order, _ = place_order(product)
+    Payment.objects.update(expires_at=timezone.now() - timedelta(minutes=11))
+    assert "No order waits for a payment that is overdue." in broken()
+    drain()
+    order.refresh_from_db()
+    Order.objects.update(status="placed")
+    Payment.objects.update(status="failed")
+    assert "Every order that waited for its payment stands if it is paid, and only then." in broken()

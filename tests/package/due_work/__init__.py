@@ -1,0 +1,1 @@
+"""The project that due-work-harness judges, and what it is asked to look at."""

@@ -1,0 +1,52 @@
+"""
+Secrets as the database has them: encrypted, by a key that follows from ``SECRET_KEY``.
+
+They cannot be kept as digests, as passwords are: every message is signed with one. Whoever reads the database or a
+copy of it, and not the settings, can sign nothing. A secret that was sealed under a key that is in
+``SECRET_KEY_FALLBACKS`` is still read; one that nobody can read any more is an empty text, and its endpoint needs
+another.
+"""
+
+import base64
+import hmac
+from typing import Any, Final
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.db import models
+
+#: Before what is encrypted. What begins otherwise was written by an earlier release, as it is.
+PREFIX: Final = "sealed:"
+
+
+def seal(secret: str) -> str:
+    """Return a secret encrypted; nothing stays nothing."""
+    return PREFIX + _cipher().encrypt(secret.encode()).decode() if secret else ""
+
+
+def unseal(text: str) -> str:
+    """Return the secret that was sealed, or an empty text where no key of ours fits."""
+    if not text.startswith(PREFIX):
+        return text
+    try:
+        return _cipher().decrypt(text.removeprefix(PREFIX)).decode()
+    except InvalidToken:
+        return ""
+
+
+def _cipher() -> MultiFernet:
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return MultiFernet(
+        Fernet(base64.urlsafe_b64encode(hmac.digest(key.encode(), b"webhooks.sealing", "sha256"))) for key in keys
+    )
+
+
+class SealedField(models.CharField):
+    """A text that Python sees as it is, and the database sealed. Nothing can be looked up by it."""
+
+    def from_db_value(self, value: str | None, *_: Any) -> str | None:
+        return None if value is None else unseal(value)
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        return value if value is None or value.startswith(PREFIX) else seal(value)

@@ -1,0 +1,24 @@
+"""
+Which queues a worker takes besides those that it was told.
+
+The contract's command for workers names the queues of the first release. Workers that are still started with it
+consume later queues too: a queue that was split off goes with the one that it was a part of.
+"""
+
+from typing import Any, Final
+
+from celery.signals import celeryd_init
+
+#: By a queue that was split off, the one that its tasks were in before.
+SPLIT_OFF: Final = {"webhooks": "notifications"}
+
+
+@celeryd_init.connect
+def take_what_was_split_off(options: dict[str, Any], **kwargs: Any) -> None:
+    """Add to ``-Q`` the queues that were split off from one of its own, except those that ``-X`` names."""
+    wanted, unwanted = options.get("queues"), options.get("exclude_queues") or ()
+    if not isinstance(wanted, list):  # All queues.
+        return
+    for queue, whole in SPLIT_OFF.items():
+        if whole in wanted and queue not in wanted and queue not in unwanted:
+            wanted.append(queue)

@@ -39,9 +39,9 @@ def forget() -> None:
 
 def record(event: str, facts: Iterable[tuple[str, Callable[[int], dict[str, Any]]]]) -> list[tuple[str, int]]:
     """
-    Write the deliveries of an event that happened, once for each subject, with what is told of it in a version.
+    Write the deliveries of an event, one for each endpoint and subject, in the current transaction.
 
-    In the current transaction. Returns the subject and the id of each delivery, which is then to be enqueued.
+    ``facts`` pairs each subject with a function that returns the payload in a given version. Returns the subject and the id of each delivery, which is then to be enqueued.
     """
     endpoints = [each for each in WebhookEndpoint.objects.filter(active=True) if event in each.events]
     if not endpoints:

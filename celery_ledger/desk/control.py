@@ -77,7 +77,8 @@ class Control(control.Control):
         Have no call run that carries one of these stamps, now or later, whatever restarts.
 
         ``terminate`` means those that run as well. They stay revoked for as long as ended tasks are kept
-        (``LEDGER_RETENTION_DAYS``). Workers are told of those of Celery's own, where the app has any.
+        (``LEDGER_RETENTION_DAYS``). Where the app has tasks that are not durable, the workers get Celery's own
+        command for those.
         """
         replies: list[Any] = []
         if not are_all_durable(self.app):

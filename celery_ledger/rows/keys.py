@@ -121,7 +121,7 @@ def _look(column: str, condition: Q, keys: Iterable[str | None]) -> dict[str, UU
 
 
 def _due_at(call: Call) -> Any:
-    """When a row is due that says what ``call`` says: so long after its first call as that allows, at the latest."""
+    """Return when the row of a call is due: as the call asks, but no later than ``at_most`` after the first call."""
     moment = _moment(call.countdown if call.eta is None else call.eta)
     if call.at_most is None:
         return moment

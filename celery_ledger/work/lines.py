@@ -1,7 +1,7 @@
 """
 A worker's log, row by row: in Celery's words and by its loggers, so that what reads those reads of each row.
 
-Batches are told of by the message, in one line: a line for each of hundreds of rows would cost more than the rows.
+A message of a batched task gets one line: a line for each of hundreds of rows would cost more than the rows do.
 """
 
 import logging
@@ -22,7 +22,7 @@ MOST_SHOWN = 1_024
 
 
 def level_of_messages(task: Any) -> int:
-    """Return at which level a worker tells of a message: INFO only where its rows are not told of."""
+    """Return the level at which a worker logs a message: INFO only where its rows have no lines of their own."""
     return logging.INFO if task.batch_size > 1 or task.name in _OF_MESSAGES else logging.DEBUG
 
 

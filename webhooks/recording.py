@@ -41,7 +41,8 @@ def record(event: str, facts: Iterable[tuple[str, Callable[[int], dict[str, Any]
     """
     Write the deliveries of an event, one for each endpoint and subject, in the current transaction.
 
-    ``facts`` pairs each subject with a function that returns the payload in a given version. Returns the subject and the id of each delivery, which is then to be enqueued.
+    ``facts`` pairs each subject with a function that returns its payload in a version. Returns the subject and the id
+    of each delivery, which is then to be enqueued.
     """
     endpoints = [each for each in WebhookEndpoint.objects.filter(active=True) if event in each.events]
     if not endpoints:

@@ -6,6 +6,7 @@ Everything is killed when the test ends. What a test waits for has a deadline, a
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,9 +26,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """
+    Return a port that nobody listens on, below those that systems give to outgoing connections.
+
+    So nobody's connection sits on it when what listened there is killed and comes back; not even one to itself, which
+    a client that goes on trying can have made.
+    """
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_240, 32_768)))
+            return probe.getsockname()[1]
 
 
 def wait_until(what: str, condition: Callable[[], Any], *, seconds: float = 60) -> float:
@@ -68,6 +76,8 @@ class Process:
     ) -> None:
         self.name = name
         self.log = log
+        #: Nobody is left in its group, so that its number may be another's by now.
+        self.is_gone = False
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
@@ -95,18 +105,24 @@ class Process:
         return text in self.log.read_text(errors="replace")
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the whole group."""
+        """Send a signal to the whole group, if anybody is left in it."""
+        if self.is_gone:
+            return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
+            self.is_gone = True
             return
         if number == signal.SIGKILL:
             self.popen.wait(10)
+            self.is_gone = True
 
     def stop(self, *, seconds: float = 15) -> int:
         """Ask the process to end, as a supervisor does, and return its exit code."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(seconds)
+        code = self.popen.wait(seconds)
+        self.kill(0)  # Only to learn whether it left anybody.
+        return code
 
 
 class Machine:

@@ -15,6 +15,15 @@ PERSON: Final = {
     "birth_date": "1990-12-10",
 }
 
+SHIPPING_ADDRESS: Final = {
+    "name": "Ada King",
+    "line1": "12 St James's Square",
+    "line2": "",
+    "city": "London",
+    "region": "",
+    "postal_code": "SW1Y 4JH",
+    "country": "GB",
+}
 ENDPOINT: Final = {
     "id": 4,
     "url": "https://warehouse.example/hooks",
@@ -127,7 +136,8 @@ EXAMPLES: Final[dict[str, Any]] = {
     "AddItemRequest": {"product_id": 7, "quantity": 2},
     "PatchedChangeItemRequest": {"quantity": 2},
     "CartItem": CART_ITEM,
-    "CreateOrderRequest": {"cart_id": CART},
+    "CreateOrderRequest": {"cart_id": CART, "shipping_address": SHIPPING_ADDRESS},
+    "ToldAddress": SHIPPING_ADDRESS,
     "Order": {
         "id": 1001,
         "status": "placed",
@@ -137,6 +147,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "currency": "GBP",
         "placed_at": PLACED_AT,
         "duplicate": False,
+        "shipping_address": SHIPPING_ADDRESS,
     },
     "OrderInList": {
         "id": 1001,
@@ -147,6 +158,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "currency": "GBP",
         "placed_at": PLACED_AT,
         "duplicate": False,
+        "shipping_address": SHIPPING_ADDRESS,
         "items_count": 1,
         "units": 2,
     },

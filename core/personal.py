@@ -24,8 +24,9 @@ from messaging.models import Block, Message
 from notifications.models import Notification, NotificationPreference, PushSubscription, QuietHours
 from payments.models import Payment
 from phones.models import PhoneVerification
+from store.addresses import PARTS as ADDRESS_PARTS
 from store.customers import NO_DOMAIN, customer_of
-from store.models import Cart, CartItem, IdempotencyKey, Order, OrderItem
+from store.models import Cart, CartItem, IdempotencyKey, Order, OrderItem, ShippingAddress
 from store.placing import let_go
 from webhooks.models import WebhookEndpoint
 
@@ -45,8 +46,14 @@ def export(user: Any) -> dict[str, Any]:
     return {
         "user": _row(user, "id", "username", "email", "first_name", "last_name", "date_joined", "last_login"),
         "profile": _row(customer, "id", "phone", "birth_date", "country"),
-        "orders": _rows(orders, "id", "status", "placed_at", "total", "currency", "duplicate"),
+        "orders": _rows(
+            orders, "id", "status", "placed_at", "shipped_at", "delivered_at", "total", "currency", "duplicate"
+        ),
         "order_items": _rows(lines[: MOST * 10], "order_id", "product_id", "quantity", "unit_price"),
+        "shipping_addresses": _rows(
+            ShippingAddress.objects.filter(order__in=[order.pk for order in orders]).order_by("order_id"),
+            *("order_id", *ADDRESS_PARTS),
+        ),
         "payments": _rows(
             Payment.objects.filter(order__in=[order.pk for order in orders]),
             *("order_id", "status", "amount", "currency", "created_at", "paid_at", "refunded_at"),
@@ -100,8 +107,11 @@ def delete(user: Any) -> None:
             "pk", flat=True
         ):
             let_go(order_id)
+        orders = Order.objects.filter(customer=customer)
+        if orders.filter(status=Order.Status.PLACED, shipping_address__isnull=False).exists():
+            raise NotDeletable("An order of yours is still to be sent to you. Cancel it, or wait until it is shipped.")
         _forget(user)
-        if Order.objects.filter(customer=customer).exists():
+        if orders.exists():
             _anonymise(user, customer)
         else:
             user.delete()
@@ -128,6 +138,7 @@ def _forget(user: Any) -> None:
     for owned in (Notification, NotificationPreference, QuietHours, PushSubscription):
         owned.objects.filter(user=user).delete()
     PhoneVerification.objects.filter(customer=customer).delete()
+    ShippingAddress.objects.filter(order__customer=customer).delete()
     WebhookEndpoint.objects.filter(owner=user).update(owner=None)
 
 

@@ -16,12 +16,14 @@ class EmailAppConfig(AppConfig):
         from email_app import promises, receivers
         from notifications.signals import deliveries_arranged
         from store.models import Order
-        from store.signals import address_wished, order_cancelled, order_created
+        from store.signals import address_wished, order_cancelled, order_created, order_delivered, order_shipped
 
         order_created.connect(receivers.enqueue_order_confirmation, dispatch_uid="email_app.enqueue_order_confirmation")
         order_cancelled.connect(
             receivers.enqueue_order_cancellation, dispatch_uid="email_app.enqueue_order_cancellation"
         )
+        order_shipped.connect(receivers.enqueue_shipped_mail, dispatch_uid="email_app.enqueue_shipped_mail")
+        order_delivered.connect(receivers.enqueue_delivered_mail, dispatch_uid="email_app.enqueue_delivered_mail")
         address_wished.connect(receivers.ask_about_address, dispatch_uid="email_app.ask_about_address")
         post_save.connect(
             receivers.enqueue_welcome_mail,
@@ -36,5 +38,7 @@ class EmailAppConfig(AppConfig):
         )
         register("Every order has its confirmation mail, once.", promises.orders_without_confirmation)
         register("Every cancelled order has its cancellation mail, once.", promises.cancelled_orders_without_mail)
+        register("Every shipped order has its mail that says so, once.", promises.shipped_orders_without_mail)
+        register("Every delivered order has its mail that says so, once.", promises.delivered_orders_without_mail)
         register("Every order mail belongs to an order.", promises.mails_without_order)
         register("A mail is marked sent exactly if it has a time of sending.", promises.mails_with_a_wrong_time)

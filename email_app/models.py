@@ -50,6 +50,8 @@ class EmailDelivery(models.Model):
 
         ORDER_CONFIRMATION = "order_confirmation"
         ORDER_CANCELLATION = "order_cancellation"
+        ORDER_SHIPPED = "order_shipped"
+        ORDER_DELIVERED = "order_delivered"
         WELCOME = "welcome"
         #: To managers: a customer placed the same lines twice.
         DUPLICATE_ORDER = "duplicate_order"

@@ -7,6 +7,7 @@ from django.db.models import DecimalField, ExpressionWrapper, F, QuerySet
 from celery_ledger.errors import PermanentError
 from email_app import delivery
 from email_app.models import EmailDelivery
+from store.addresses import address_of, envelope
 from store.models import Order, OrderItem
 
 Kind = EmailDelivery.Kind
@@ -33,6 +34,26 @@ def send_cancellation(order_id: int) -> None:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
     """
     _send(Kind.ORDER_CANCELLATION, order_id)
+
+
+def send_shipped(order_id: int) -> None:
+    """
+    Send the news that an order is on its way, unless it was sent.
+
+    Raises:
+        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
+    """
+    _send(Kind.ORDER_SHIPPED, order_id)
+
+
+def send_delivered(order_id: int) -> None:
+    """
+    Send the news that an order has arrived, unless it was sent.
+
+    Raises:
+        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
+    """
+    _send(Kind.ORDER_DELIVERED, order_id)
 
 
 def send_duplicate_alert(order_id: int, manager_id: int) -> None:
@@ -63,7 +84,7 @@ def send_duplicate_alert(order_id: int, manager_id: int) -> None:
 
 def _order(order_id: int) -> Order:
     try:
-        return Order.objects.select_related("customer__user").get(pk=order_id)
+        return Order.objects.select_related("customer__user", "shipping_address").get(pk=order_id)
     except Order.DoesNotExist:
         raise PermanentError(f"Order {order_id} no longer exists.") from None
 
@@ -87,6 +108,7 @@ def _send(kind: EmailDelivery.Kind, order_id: int) -> None:
             "order": order,
             "user": user,
             "lines": _lines(order),
+            "address": envelope(address_of(order)),
             "cancelled": order.status == Order.Status.CANCELLED,
             "order_url": f"{settings.SITE_URL}/orders/{order.pk}",
         },

@@ -19,6 +19,8 @@ from store.models import Order
 logger = logging.getLogger(__name__)
 
 Kind, Status = EmailDelivery.Kind, EmailDelivery.Status
+#: The mails that a customer gets about an order, one of each.
+ABOUT_ORDERS = [Kind.ORDER_CONFIRMATION, Kind.ORDER_CANCELLATION, Kind.ORDER_SHIPPED, Kind.ORDER_DELIVERED]
 
 
 def orders_without_confirmation() -> Iterator[str]:
@@ -41,9 +43,31 @@ def cancelled_orders_without_mail() -> Iterator[str]:
     )
 
 
+def shipped_orders_without_mail() -> Iterator[str]:
+    """Yield a line for each shipped order whose customer was not told, and that is not accounted for."""
+    return _orders_without(
+        Order.objects.filter(shipped_at__isnull=False),
+        kind=Kind.ORDER_SHIPPED,
+        task="email_app.tasks.send_order_shipped",
+        receiver="email_app.enqueue_shipped_mail",
+        moment="shipped_at",
+    )
+
+
+def delivered_orders_without_mail() -> Iterator[str]:
+    """Yield a line for each delivered order whose customer was not told, and that is not accounted for."""
+    return _orders_without(
+        Order.objects.filter(delivered_at__isnull=False),
+        kind=Kind.ORDER_DELIVERED,
+        task="email_app.tasks.send_order_delivered",
+        receiver="email_app.enqueue_delivered_mail",
+        moment="delivered_at",
+    )
+
+
 def mails_without_order() -> Iterator[str]:
     """Yield a line for each mail about an order that names none."""
-    mails = EmailDelivery.objects.filter(kind__in=[Kind.ORDER_CONFIRMATION, Kind.ORDER_CANCELLATION], order=None)
+    mails = EmailDelivery.objects.filter(kind__in=ABOUT_ORDERS, order=None)
     for mail in walk(mails):
         yield f"{mail} names no order"
 
@@ -57,11 +81,13 @@ def mails_with_a_wrong_time() -> Iterator[str]:
         yield f"{mail} is {mail.status}, sent at {mail.sent_at}"
 
 
-def _orders_without(orders: QuerySet[Order], *, kind: str, task: str, receiver: str) -> Iterator[str]:
+def _orders_without(
+    orders: QuerySet[Order], *, kind: str, task: str, receiver: str, moment: str = "placed_at"
+) -> Iterator[str]:
     unsent = orders.filter(~Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status=Status.SENT)))
     ended = [Status.FAILED, Status.HELD]  # Held: the address is not verified, and perhaps never will be.
     given_up = Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status__in=ended))
-    in_ledger = is_owed(task, receiver=receiver, model="store.order", moment="placed_at")
+    in_ledger = is_owed(task, receiver=receiver, model="store.order", moment=moment)
     if accounted_for := unsent.filter(given_up | in_ledger).count():
         logger.info("%d orders wait for their %s mail, or have a dead letter in its place.", accounted_for, kind)
     for order_id in walk_keys(unsent.exclude(given_up | in_ledger)):

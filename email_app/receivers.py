@@ -30,6 +30,16 @@ def enqueue_order_cancellation(sender: object, order: Order, **kwargs: Any) -> N
     tasks.send_order_cancellation.delay(order.pk)
 
 
+def enqueue_shipped_mail(sender: object, order: Order, **kwargs: Any) -> None:
+    """Tell the customer that an order is on its way."""
+    tasks.send_order_shipped.delay(order.pk)
+
+
+def enqueue_delivered_mail(sender: object, order: Order, **kwargs: Any) -> None:
+    """Tell the customer that an order has arrived."""
+    tasks.send_order_delivered.delay(order.pk)
+
+
 def enqueue_welcome_mail(
     sender: object, instance: AbstractBaseUser, *, created: bool, raw: bool = False, **kwargs: Any
 ) -> None:

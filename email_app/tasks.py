@@ -53,6 +53,36 @@ def send_order_cancellation(order_id: int) -> None:
     order_mail.send_cancellation(order_id)
 
 
+@shared_task(
+    name="email_app.tasks.send_order_shipped",
+    label="Tell you that it is on its way",
+    transactional=False,
+    retries="patient",
+)
+def send_order_shipped(order_id: int) -> None:
+    """
+    Tell a customer that an order is on its way, once per order.
+
+    Permanent errors: the same as for the confirmation.
+    """
+    order_mail.send_shipped(order_id)
+
+
+@shared_task(
+    name="email_app.tasks.send_order_delivered",
+    label="Tell you that it has arrived",
+    transactional=False,
+    retries="patient",
+)
+def send_order_delivered(order_id: int) -> None:
+    """
+    Tell a customer that an order has arrived, once per order.
+
+    Permanent errors: the same as for the confirmation.
+    """
+    order_mail.send_delivered(order_id)
+
+
 @shared_task(name="email_app.tasks.send_welcome", transactional=False, retries="patient")
 def send_welcome(user_id: int) -> None:
     """
@@ -113,7 +143,12 @@ def release_mails(user_id: int) -> None:
 
     Runs in one transaction: either all of them are enqueued, once, or none.
     """
-    send = {Kind.ORDER_CONFIRMATION: send_order_confirmation, Kind.ORDER_CANCELLATION: send_order_cancellation}
+    send = {
+        Kind.ORDER_CONFIRMATION: send_order_confirmation,
+        Kind.ORDER_CANCELLATION: send_order_cancellation,
+        Kind.ORDER_SHIPPED: send_order_shipped,
+        Kind.ORDER_DELIVERED: send_order_delivered,
+    }
     for mail in delivery.release(user_id, younger_than=timedelta(days=RELEASED_DAYS)):
         with working_on(subject=f"store.order:{mail.order_id}"):
             send[Kind(mail.kind)].delay(mail.order_id)

@@ -35,6 +35,7 @@ from store.models import (
     OrderItem,
     PriceChange,
     Product,
+    ShippingAddress,
     Stock,
     StockMovement,
 )
@@ -185,6 +186,33 @@ class StockMovementInline(ReadOnly, admin.TabularInline):
         return super().get_queryset(request).select_related("product")
 
 
+class ShippingAddressInline(ReadOnly, admin.StackedInline):
+    model = ShippingAddress
+    show_change_link = True
+
+
+@admin.register(ShippingAddress)
+class ShippingAddressAdmin(admin.ModelAdmin):
+    """Staff put an address right until the goods are sent. That they did is on record, and not what it was."""
+
+    list_display = ["order", "name", "city", "country"]
+    list_filter = ["country"]
+    list_select_related = ["order"]
+    search_fields = ["=order__id", "name", "postal_code"]
+    search_help_text = "An order's number, or a part of a name or postal code."
+    readonly_fields = ["order"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ShippingAddress | None = None) -> bool:
+        is_open = obj is None or obj.order.status in {Order.Status.UNPAID, Order.Status.PLACED}
+        return is_open and bool(request.user.has_perm("store.change_order"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: ShippingAddress | None = None) -> bool:
+        return False
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["id", "username", "status", "total", "currency", "placed_at", "perhaps_double"]
@@ -193,8 +221,19 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     date_hierarchy = "placed_at"
     search_fields = ["=id", "customer__user__username", "customer__user__email"]
     search_help_text = "An order's number, or a part of the customer's name or address."
-    fields = ["customer", "status", "total", "currency", "placed_at", "duplicate", "cart_id", "tasks"]
-    inlines = [OrderItemInline, StockMovementInline]
+    fields = [
+        "customer",
+        "status",
+        "total",
+        "currency",
+        "placed_at",
+        "shipped_at",
+        "delivered_at",
+        "duplicate",
+        "cart_id",
+        "tasks",
+    ]
+    inlines = [OrderItemInline, ShippingAddressInline, StockMovementInline]
     actions = ["ship", "deliver", "cancel"]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:

@@ -9,7 +9,7 @@ and building them by the ORM took four times as long as running them.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from celery_ledger.faults import crash_point
 from store import inventory
-from store.models import Customer, Order, OrderItem
+from store.models import Customer, Order, OrderItem, ShippingAddress
 
 #: Totals that the column can hold: 18 digits, two of them decimals.
 MAX_TOTAL: Final = Decimal(10) ** 16
@@ -121,10 +121,15 @@ _TAKE_LINES: Final = {
 
 
 def write_order(
-    lines: Sequence[Line], *, cart_id: UUID, customer: Customer, status: str = Order.Status.PLACED
+    lines: Sequence[Line],
+    *,
+    cart_id: UUID,
+    customer: Customer,
+    status: str = Order.Status.PLACED,
+    address: Mapping[str, str] | None = None,
 ) -> Order:
     """
-    Reserve the stock of ``lines`` and write their order.
+    Reserve the stock of ``lines`` and write their order, with where it goes if that was said.
 
     Raises:
         inventory.NotEnoughStock: names each product that falls short.
@@ -162,6 +167,8 @@ def write_order(
         parameters += (order.pk, line.product_id, line.quantity, _price(line.unit_price))
     with connection.cursor() as cursor:
         cursor.execute(_WRITE_LINES + ", ".join(["(%s, %s, %s, %s)"] * len(lines)), parameters)
+    if address:
+        ShippingAddress.objects.create(order=order, **address)
     return order
 
 

@@ -231,13 +231,14 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self if is_trusted else self.filter(customer__user=user)
 
     def with_lines(self) -> "OrderQuerySet":
-        """Have the lines and their products read too, in one query for all orders."""
-        return self.prefetch_related(models.Prefetch("items", OrderItem.objects.select_related("product")))
+        """Have the lines and their products read too, in one query for all orders, and where they go."""
+        lines = models.Prefetch("items", OrderItem.objects.select_related("product"))
+        return self.select_related("shipping_address").prefetch_related(lines)
 
     def with_sums(self) -> "OrderQuerySet":
-        """Have it said how many lines and units each order has."""
+        """Have it said how many lines and units each order has, and where they go."""
         each = OrderItem.objects.filter(order=OuterRef("pk")).order_by().values("order")
-        return self.annotate(
+        return self.select_related("shipping_address").annotate(
             items_count=Coalesce(Subquery(each.annotate(n=models.Count("pk")).values("n")), 0),
             units=Coalesce(Subquery(each.annotate(n=models.Sum("quantity")).values("n")), 0),
         )
@@ -277,6 +278,8 @@ class Order(models.Model):
     )
     status = models.CharField(max_length=9, choices=Status, default=Status.PLACED)
     placed_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    shipped_at = models.DateTimeField(null=True, blank=True, editable=False)
+    delivered_at = models.DateTimeField(null=True, blank=True, editable=False)
     duplicate = models.BooleanField(default=False)
     total = models.DecimalField(max_digits=18, decimal_places=2)
     currency = models.CharField(max_length=3, default=default_currency)
@@ -297,6 +300,25 @@ class Order(models.Model):
     def subject(self) -> str:
         """The name under which the ledger keeps this order's tasks."""
         return f"{self._meta.label_lower}:{self.pk}"
+
+
+class ShippingAddress(models.Model):
+    """Where the goods of an order go, as its customer said at checkout. An order may have none."""
+
+    order = models.OneToOneField(Order, on_delete=models.CASCADE, primary_key=True, related_name="shipping_address")
+    name = models.CharField(max_length=150)
+    line1 = models.CharField(max_length=200)
+    line2 = models.CharField(max_length=200, blank=True)
+    city = models.CharField(max_length=100)
+    region = models.CharField(max_length=100, blank=True)
+    postal_code = models.CharField(max_length=20, blank=True)
+    country = models.CharField(max_length=2, help_text="ISO 3166-1 alpha-2.")
+
+    class Meta:
+        verbose_name_plural = "shipping addresses"
+
+    def __str__(self) -> str:
+        return f"address of order {self.order_id}"
 
 
 class OrderItem(models.Model):

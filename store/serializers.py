@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from unicodedata import category
 from uuid import UUID
@@ -20,11 +20,12 @@ from rest_framework.exceptions import NotFound, ParseError, Throttled
 
 from celery_ledger.models import DurableTask
 from store import checkout, idempotency, inventory
+from store.addresses import ShippingAddressSerializer, ToldAddressSerializer, address_of, represent_address
 from store.checkout import Line
 from store.customers import AddressTaken, TooManyAddresses, customer_of
 from store.fields import IdField, QuantityField, StrictSerializer, StrictUUIDField, TextField
 from store.idempotency import Answer, NamedRequest
-from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product
+from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product, ShippingAddress
 from store.refusals import OutOfStock, QuantityLimited
 from store.signals import address_wished, order_created, order_reserved
 from store.story import label_of, trouble_of
@@ -244,14 +245,29 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
 
     customer = serializers.IntegerField(source="customer_id")
     items = OrderItemSerializer(many=True)
+    shipping_address = ToldAddressSerializer(required=False, help_text="Where the goods go, if that was said.")
+    shipped_at = serializers.DateTimeField(required=False, help_text="Only once it was shipped.")
+    delivered_at = serializers.DateTimeField(required=False, help_text="Only once it was delivered.")
 
     class Meta:
         model = Order
-        fields = ["id", "status", "customer", "items", "total", "currency", "placed_at", "duplicate"]
+        fields = [
+            "id",
+            "status",
+            "customer",
+            "items",
+            "total",
+            "currency",
+            "placed_at",
+            "duplicate",
+            "shipping_address",
+            "shipped_at",
+            "delivered_at",
+        ]
         read_only_fields = fields
 
     def to_representation(self, instance: Order) -> dict[str, Any]:
-        return represent(instance, lines_of(instance, instance.items.all()))
+        return represent(instance, lines_of(instance, instance.items.all()), address_of(instance))
 
 
 class OrderInListSerializer(OrderSerializer):
@@ -267,7 +283,7 @@ class OrderInListSerializer(OrderSerializer):
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         sums = {"items_count": instance.items_count, "units": instance.units}
-        return represent(instance, lines_of(instance, instance.first_items)) | sums
+        return represent(instance, lines_of(instance, instance.first_items), address_of(instance)) | sums
 
 
 def read_first_lines(orders: Sequence[Any]) -> None:
@@ -297,8 +313,13 @@ def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
         )
 
 
-def represent(order: Order, lines: Iterable[Line]) -> dict[str, Any]:
-    """Return an order as clients see it."""
+def represent(order: Order, lines: Iterable[Line], address: ShippingAddress | None) -> dict[str, Any]:
+    """Return an order as clients see it; of where and when it went, what is known."""
+    known = {
+        "shipping_address": address and represent_address(address),
+        "shipped_at": order.shipped_at and _time(order.shipped_at),
+        "delivered_at": order.delivered_at and _time(order.delivered_at),
+    }
     return {
         "id": order.pk,
         "status": str(order.status),
@@ -315,16 +336,24 @@ def represent(order: Order, lines: Iterable[Line]) -> dict[str, Any]:
         ],
         "total": f"{order.total:.2f}",
         "currency": order.currency,
-        "placed_at": order.placed_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "placed_at": _time(order.placed_at),
         "duplicate": order.duplicate,
+        **{name: value for name, value in known.items() if value},
     }
 
 
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 class CreateOrderSerializer(StrictSerializer):
-    """The cart to order."""
+    """The cart to order, and where it goes."""
 
     # ``context`` gives the ``request``, which may carry an ``Idempotency-Key``.
     cart_id = StrictUUIDField(help_text="The cart to order. It is deleted by the checkout.")
+    shipping_address = ShippingAddressSerializer(
+        required=False, help_text="Where the goods go. It stays with the order, whatever is said later."
+    )
 
     def save(self, **kwargs: Any) -> Answer:
         """
@@ -349,10 +378,11 @@ class CreateOrderSerializer(StrictSerializer):
         return answer
 
     def _place_order(self, cart_id: UUID, customer: Customer) -> Answer:
+        said = self.validated_data.get("shipping_address")
         try:
             lines = checkout.take_cart(cart_id, customer)
             status_of_new = Order.Status.UNPAID if settings.PAYMENT_URL else Order.Status.PLACED
-            order = checkout.write_order(lines, cart_id=cart_id, customer=customer, status=status_of_new)
+            order = checkout.write_order(lines, cart_id=cart_id, customer=customer, status=status_of_new, address=said)
         except checkout.CartNotFound:
             return self._answer_again(cart_id, customer)
         except checkout.CartNotOrderable as error:
@@ -365,7 +395,7 @@ class CreateOrderSerializer(StrictSerializer):
         happened.send_robust(sender=Order, order=order)
         if transaction.get_rollback():
             raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
-        return Answer(status.HTTP_201_CREATED, represent(order, lines))
+        return Answer(status.HTTP_201_CREATED, represent(order, lines, order.shipping_address if said else None))
 
     def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:
         """Return the order that this customer made of the cart before."""

@@ -36,6 +36,25 @@ stock is already given back.
 Not sent for an order that was cancelled before. Receivers must be repeatable, as for ``order_created``.
 """
 
+order_shipped = DurableSignal("store.order_shipped")
+"""
+Sent once for every order that is sent out, inside the transaction that marks it as shipped.
+
+Arguments: ``order``, a :class:`store.models.Order` whose status is already ``shipped``.
+
+Not sent for an order that was shipped before. Orders may be shipped by the hundred: a receiver enqueues and returns.
+Receivers must be repeatable, as for ``order_created``.
+"""
+
+order_delivered = DurableSignal("store.order_delivered")
+"""
+Sent once for every order that has arrived, inside the transaction that marks it as delivered.
+
+Arguments: ``order``, a :class:`store.models.Order` whose status is already ``delivered``.
+
+Not sent for an order that was delivered before. Receivers must be quick and repeatable, as for ``order_shipped``.
+"""
+
 orders_settled = DurableSignal("store.orders_settled")
 """
 Sent for orders whose goods have left, many at once, inside the transaction that settles their stock and before it

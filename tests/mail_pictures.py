@@ -27,6 +27,8 @@ Every mail has a text part and an HTML part; both are shown here. Drawn by `pyth
 OCCASIONS = {
     "order_confirmation": "when an order is placed",
     "order_cancellation": "when an order is cancelled",
+    "order_shipped": "when an order is sent out",
+    "order_delivered": "when an order has arrived",
     "welcome": "when a user registers",
     "address_check": "to an address that has not been confirmed, also in place of emails about orders",
     "address_change": "to a verified address that its user wants to replace",
@@ -100,11 +102,13 @@ def cause_every_mail() -> None:
     from analytics_app.models import SaleRecord
     from celery_ledger.testing import drain
     from core import passwords
+    from core.examples import SHIPPING_ADDRESS
     from core.management.commands.seed_demo import fill_catalogue
     from core.tasks import send_daily_reports
     from notifications.announce import notify
     from notifications.models import Kind
     from store.models import Order, Product
+    from store.shipping import deliver_orders, ship_orders
     from tests.shop import api, check_out, make_cart, make_customer, make_manager
 
     settings.ALLOWED_HOSTS = ["*"]
@@ -117,10 +121,12 @@ def cause_every_mail() -> None:
     make_manager(username="grace", first_name="Grace", email="grace@shop.example")
     client = api(ada)
     lines = {products[0]: 1, products[7]: 6, products[24]: 2}
-    check_out(client, make_cart(lines, ada))
+    first = check_out(client, make_cart(lines, ada), address=SHIPPING_ADDRESS).json()
     again = check_out(client, make_cart(lines, ada)).json()
     drain()
     client.post(f"/api/orders/{again['id']}/cancel/")
+    ship_orders([first["id"]])
+    deliver_orders([first["id"]])
     drain()
     api().post("/api/auth/password/reset/", {"email": "ada@shop.example"}, format="json")
     passwords.set_new(ada.user, "staple of a new horse")

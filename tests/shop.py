@@ -56,10 +56,15 @@ def api(user: Any = None) -> APIClient:
     return client
 
 
-def check_out(client: APIClient, cart: Cart | uuid.UUID | str, key: str | None = None) -> Any:
+def check_out(
+    client: APIClient,
+    cart: Cart | uuid.UUID | str,
+    key: str | None = None,
+    address: Mapping[str, Any] | None = None,
+) -> Any:
     headers = {} if key is None else {"Idempotency-Key": key}
-    cart_id = str(getattr(cart, "id", cart))
-    return client.post("/api/orders/", {"cart_id": cart_id}, format="json", headers=headers)
+    wish = {"cart_id": str(getattr(cart, "id", cart))} | ({"shipping_address": address} if address else {})
+    return client.post("/api/orders/", wish, format="json", headers=headers)
 
 
 def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:

@@ -12,6 +12,7 @@ from django.urls import reverse
 from analytics_app.models import SaleRecord
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, enqueued
+from core.examples import SHIPPING_ADDRESS
 from core.models import AuditEntry
 from email_app.models import EmailDelivery
 from notifications.models import Notification, NotificationPreference
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 #: Every model of ours, and what the packages that we show keep.
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 SHOP = [model for model in MODELS if model._meta.app_label in {"store", "core"}]
-HISTORY = {"order", "stockmovement", "idempotencykey", "cart", "pricechange", "auditentry"}
+HISTORY = {"order", "stockmovement", "idempotencykey", "cart", "pricechange", "auditentry", "shippingaddress"}
 
 
 def named(model):
@@ -44,7 +45,7 @@ def fill_the_shop(orders):
         shelf = Collection.objects.create(title=f"Shelf {Collection.objects.count()}")
         buyer = make_customer(username=f"buyer{number}-{Order.objects.count()}")
         product = make_product(collection=shelf)
-        check_out(api(buyer), make_cart({product: 1}, buyer), key="k")
+        check_out(api(buyer), make_cart({product: 1}, buyer), key="k", address=SHIPPING_ADDRESS)
         check_out(api(buyer), make_cart({product: 1}, buyer))  # A duplicate: the managers hear of it.
         api(buyer).post("/api/token/", {"username": f"nobody{number}", "password": "x"})
         make_cart({product: 1}, buyer)

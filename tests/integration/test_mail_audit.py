@@ -101,6 +101,6 @@ def test_the_promises_are_registered_and_cost_a_constant_number_of_queries(djang
     for order in [OrderFactory() for _ in range(5)]:
         announce(order)
     mine = [violations for violations in promises().values() if violations.__module__ == "email_app.promises"]
-    assert len(mine) == 4
-    with django_assert_max_num_queries(6):
+    assert len(mine) == 6
+    with django_assert_max_num_queries(10):
         assert [line for violations in mine for line in violations()] == []

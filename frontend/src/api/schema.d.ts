@@ -1745,6 +1745,259 @@ export interface components {
          * @enum {string}
          */
         CountIsEnum: "exact" | "estimate" | "at least";
+        /**
+         * @description * `AD` - AD
+         *     * `AE` - AE
+         *     * `AF` - AF
+         *     * `AG` - AG
+         *     * `AI` - AI
+         *     * `AL` - AL
+         *     * `AM` - AM
+         *     * `AO` - AO
+         *     * `AQ` - AQ
+         *     * `AR` - AR
+         *     * `AS` - AS
+         *     * `AT` - AT
+         *     * `AU` - AU
+         *     * `AW` - AW
+         *     * `AX` - AX
+         *     * `AZ` - AZ
+         *     * `BA` - BA
+         *     * `BB` - BB
+         *     * `BD` - BD
+         *     * `BE` - BE
+         *     * `BF` - BF
+         *     * `BG` - BG
+         *     * `BH` - BH
+         *     * `BI` - BI
+         *     * `BJ` - BJ
+         *     * `BL` - BL
+         *     * `BM` - BM
+         *     * `BN` - BN
+         *     * `BO` - BO
+         *     * `BQ` - BQ
+         *     * `BR` - BR
+         *     * `BS` - BS
+         *     * `BT` - BT
+         *     * `BV` - BV
+         *     * `BW` - BW
+         *     * `BY` - BY
+         *     * `BZ` - BZ
+         *     * `CA` - CA
+         *     * `CC` - CC
+         *     * `CD` - CD
+         *     * `CF` - CF
+         *     * `CG` - CG
+         *     * `CH` - CH
+         *     * `CI` - CI
+         *     * `CK` - CK
+         *     * `CL` - CL
+         *     * `CM` - CM
+         *     * `CN` - CN
+         *     * `CO` - CO
+         *     * `CR` - CR
+         *     * `CU` - CU
+         *     * `CV` - CV
+         *     * `CW` - CW
+         *     * `CX` - CX
+         *     * `CY` - CY
+         *     * `CZ` - CZ
+         *     * `DE` - DE
+         *     * `DJ` - DJ
+         *     * `DK` - DK
+         *     * `DM` - DM
+         *     * `DO` - DO
+         *     * `DZ` - DZ
+         *     * `EC` - EC
+         *     * `EE` - EE
+         *     * `EG` - EG
+         *     * `EH` - EH
+         *     * `ER` - ER
+         *     * `ES` - ES
+         *     * `ET` - ET
+         *     * `FI` - FI
+         *     * `FJ` - FJ
+         *     * `FK` - FK
+         *     * `FM` - FM
+         *     * `FO` - FO
+         *     * `FR` - FR
+         *     * `GA` - GA
+         *     * `GB` - GB
+         *     * `GD` - GD
+         *     * `GE` - GE
+         *     * `GF` - GF
+         *     * `GG` - GG
+         *     * `GH` - GH
+         *     * `GI` - GI
+         *     * `GL` - GL
+         *     * `GM` - GM
+         *     * `GN` - GN
+         *     * `GP` - GP
+         *     * `GQ` - GQ
+         *     * `GR` - GR
+         *     * `GS` - GS
+         *     * `GT` - GT
+         *     * `GU` - GU
+         *     * `GW` - GW
+         *     * `GY` - GY
+         *     * `HK` - HK
+         *     * `HM` - HM
+         *     * `HN` - HN
+         *     * `HR` - HR
+         *     * `HT` - HT
+         *     * `HU` - HU
+         *     * `ID` - ID
+         *     * `IE` - IE
+         *     * `IL` - IL
+         *     * `IM` - IM
+         *     * `IN` - IN
+         *     * `IO` - IO
+         *     * `IQ` - IQ
+         *     * `IR` - IR
+         *     * `IS` - IS
+         *     * `IT` - IT
+         *     * `JE` - JE
+         *     * `JM` - JM
+         *     * `JO` - JO
+         *     * `JP` - JP
+         *     * `KE` - KE
+         *     * `KG` - KG
+         *     * `KH` - KH
+         *     * `KI` - KI
+         *     * `KM` - KM
+         *     * `KN` - KN
+         *     * `KP` - KP
+         *     * `KR` - KR
+         *     * `KW` - KW
+         *     * `KY` - KY
+         *     * `KZ` - KZ
+         *     * `LA` - LA
+         *     * `LB` - LB
+         *     * `LC` - LC
+         *     * `LI` - LI
+         *     * `LK` - LK
+         *     * `LR` - LR
+         *     * `LS` - LS
+         *     * `LT` - LT
+         *     * `LU` - LU
+         *     * `LV` - LV
+         *     * `LY` - LY
+         *     * `MA` - MA
+         *     * `MC` - MC
+         *     * `MD` - MD
+         *     * `ME` - ME
+         *     * `MF` - MF
+         *     * `MG` - MG
+         *     * `MH` - MH
+         *     * `MK` - MK
+         *     * `ML` - ML
+         *     * `MM` - MM
+         *     * `MN` - MN
+         *     * `MO` - MO
+         *     * `MP` - MP
+         *     * `MQ` - MQ
+         *     * `MR` - MR
+         *     * `MS` - MS
+         *     * `MT` - MT
+         *     * `MU` - MU
+         *     * `MV` - MV
+         *     * `MW` - MW
+         *     * `MX` - MX
+         *     * `MY` - MY
+         *     * `MZ` - MZ
+         *     * `NA` - NA
+         *     * `NC` - NC
+         *     * `NE` - NE
+         *     * `NF` - NF
+         *     * `NG` - NG
+         *     * `NI` - NI
+         *     * `NL` - NL
+         *     * `NO` - NO
+         *     * `NP` - NP
+         *     * `NR` - NR
+         *     * `NU` - NU
+         *     * `NZ` - NZ
+         *     * `OM` - OM
+         *     * `PA` - PA
+         *     * `PE` - PE
+         *     * `PF` - PF
+         *     * `PG` - PG
+         *     * `PH` - PH
+         *     * `PK` - PK
+         *     * `PL` - PL
+         *     * `PM` - PM
+         *     * `PN` - PN
+         *     * `PR` - PR
+         *     * `PS` - PS
+         *     * `PT` - PT
+         *     * `PW` - PW
+         *     * `PY` - PY
+         *     * `QA` - QA
+         *     * `RE` - RE
+         *     * `RO` - RO
+         *     * `RS` - RS
+         *     * `RU` - RU
+         *     * `RW` - RW
+         *     * `SA` - SA
+         *     * `SB` - SB
+         *     * `SC` - SC
+         *     * `SD` - SD
+         *     * `SE` - SE
+         *     * `SG` - SG
+         *     * `SH` - SH
+         *     * `SI` - SI
+         *     * `SJ` - SJ
+         *     * `SK` - SK
+         *     * `SL` - SL
+         *     * `SM` - SM
+         *     * `SN` - SN
+         *     * `SO` - SO
+         *     * `SR` - SR
+         *     * `SS` - SS
+         *     * `ST` - ST
+         *     * `SV` - SV
+         *     * `SX` - SX
+         *     * `SY` - SY
+         *     * `SZ` - SZ
+         *     * `TC` - TC
+         *     * `TD` - TD
+         *     * `TF` - TF
+         *     * `TG` - TG
+         *     * `TH` - TH
+         *     * `TJ` - TJ
+         *     * `TK` - TK
+         *     * `TL` - TL
+         *     * `TM` - TM
+         *     * `TN` - TN
+         *     * `TO` - TO
+         *     * `TR` - TR
+         *     * `TT` - TT
+         *     * `TV` - TV
+         *     * `TW` - TW
+         *     * `TZ` - TZ
+         *     * `UA` - UA
+         *     * `UG` - UG
+         *     * `UM` - UM
+         *     * `US` - US
+         *     * `UY` - UY
+         *     * `UZ` - UZ
+         *     * `VA` - VA
+         *     * `VC` - VC
+         *     * `VE` - VE
+         *     * `VG` - VG
+         *     * `VI` - VI
+         *     * `VN` - VN
+         *     * `VU` - VU
+         *     * `WF` - WF
+         *     * `WS` - WS
+         *     * `YE` - YE
+         *     * `YT` - YT
+         *     * `ZA` - ZA
+         *     * `ZM` - ZM
+         *     * `ZW` - ZW
+         * @enum {string}
+         */
+        CountryEnum: "AD" | "AE" | "AF" | "AG" | "AI" | "AL" | "AM" | "AO" | "AQ" | "AR" | "AS" | "AT" | "AU" | "AW" | "AX" | "AZ" | "BA" | "BB" | "BD" | "BE" | "BF" | "BG" | "BH" | "BI" | "BJ" | "BL" | "BM" | "BN" | "BO" | "BQ" | "BR" | "BS" | "BT" | "BV" | "BW" | "BY" | "BZ" | "CA" | "CC" | "CD" | "CF" | "CG" | "CH" | "CI" | "CK" | "CL" | "CM" | "CN" | "CO" | "CR" | "CU" | "CV" | "CW" | "CX" | "CY" | "CZ" | "DE" | "DJ" | "DK" | "DM" | "DO" | "DZ" | "EC" | "EE" | "EG" | "EH" | "ER" | "ES" | "ET" | "FI" | "FJ" | "FK" | "FM" | "FO" | "FR" | "GA" | "GB" | "GD" | "GE" | "GF" | "GG" | "GH" | "GI" | "GL" | "GM" | "GN" | "GP" | "GQ" | "GR" | "GS" | "GT" | "GU" | "GW" | "GY" | "HK" | "HM" | "HN" | "HR" | "HT" | "HU" | "ID" | "IE" | "IL" | "IM" | "IN" | "IO" | "IQ" | "IR" | "IS" | "IT" | "JE" | "JM" | "JO" | "JP" | "KE" | "KG" | "KH" | "KI" | "KM" | "KN" | "KP" | "KR" | "KW" | "KY" | "KZ" | "LA" | "LB" | "LC" | "LI" | "LK" | "LR" | "LS" | "LT" | "LU" | "LV" | "LY" | "MA" | "MC" | "MD" | "ME" | "MF" | "MG" | "MH" | "MK" | "ML" | "MM" | "MN" | "MO" | "MP" | "MQ" | "MR" | "MS" | "MT" | "MU" | "MV" | "MW" | "MX" | "MY" | "MZ" | "NA" | "NC" | "NE" | "NF" | "NG" | "NI" | "NL" | "NO" | "NP" | "NR" | "NU" | "NZ" | "OM" | "PA" | "PE" | "PF" | "PG" | "PH" | "PK" | "PL" | "PM" | "PN" | "PR" | "PS" | "PT" | "PW" | "PY" | "QA" | "RE" | "RO" | "RS" | "RU" | "RW" | "SA" | "SB" | "SC" | "SD" | "SE" | "SG" | "SH" | "SI" | "SJ" | "SK" | "SL" | "SM" | "SN" | "SO" | "SR" | "SS" | "ST" | "SV" | "SX" | "SY" | "SZ" | "TC" | "TD" | "TF" | "TG" | "TH" | "TJ" | "TK" | "TL" | "TM" | "TN" | "TO" | "TR" | "TT" | "TV" | "TW" | "TZ" | "UA" | "UG" | "UM" | "US" | "UY" | "UZ" | "VA" | "VC" | "VE" | "VG" | "VI" | "VN" | "VU" | "WF" | "WS" | "YE" | "YT" | "ZA" | "ZM" | "ZW";
         /** @description What every row says. Cancelled orders do not count. */
         CountrySales: {
             orders: number;
@@ -1755,13 +2008,15 @@ export interface components {
             /** @description Empty for customers who named none. */
             country: string;
         };
-        /** @description The cart to order. */
+        /** @description The cart to order, and where it goes. */
         CreateOrderRequest: {
             /**
              * Format: uuid
              * @description The cart to order. It is deleted by the checkout.
              */
             cart_id: string;
+            /** @description Where the goods go. It stays with the order, whatever is said later. */
+            shipping_address?: components["schemas"]["ShippingAddressRequest"];
         };
         /** @description The user's own profile. */
         Customer: {
@@ -2172,6 +2427,18 @@ export interface components {
             /** Format: date-time */
             readonly placed_at: string;
             readonly duplicate: boolean;
+            /** @description Where the goods go, if that was said. */
+            shipping_address?: components["schemas"]["ToldAddress"];
+            /**
+             * Format: date-time
+             * @description Only once it was shipped.
+             */
+            shipped_at?: string;
+            /**
+             * Format: date-time
+             * @description Only once it was delivered.
+             */
+            delivered_at?: string;
         };
         OrderFacts: {
             id: number;
@@ -2198,6 +2465,18 @@ export interface components {
             /** Format: date-time */
             readonly placed_at: string;
             readonly duplicate: boolean;
+            /** @description Where the goods go, if that was said. */
+            shipping_address?: components["schemas"]["ToldAddress"];
+            /**
+             * Format: date-time
+             * @description Only once it was shipped.
+             */
+            shipped_at?: string;
+            /**
+             * Format: date-time
+             * @description Only once it was delivered.
+             */
+            delivered_at?: string;
             /** @description Number of lines. */
             items_count: number;
             /** @description Number of units in all lines. */
@@ -2882,6 +3161,274 @@ export interface components {
              */
             flower_url: string | null;
         };
+        /** @description Where the goods of an order go. */
+        ShippingAddressRequest: {
+            /** @description Who receives the goods. */
+            name: string;
+            /** @description Street and number. */
+            line1: string;
+            /** @description Flat, floor or company. */
+            line2?: string;
+            city: string;
+            /** @description State, province or county, where an address has one. */
+            region?: string;
+            /** @description Empty in countries that have none. */
+            postal_code?: string;
+            /**
+             * @description ISO 3166-1 alpha-2.
+             *
+             *     * `AD` - AD
+             *     * `AE` - AE
+             *     * `AF` - AF
+             *     * `AG` - AG
+             *     * `AI` - AI
+             *     * `AL` - AL
+             *     * `AM` - AM
+             *     * `AO` - AO
+             *     * `AQ` - AQ
+             *     * `AR` - AR
+             *     * `AS` - AS
+             *     * `AT` - AT
+             *     * `AU` - AU
+             *     * `AW` - AW
+             *     * `AX` - AX
+             *     * `AZ` - AZ
+             *     * `BA` - BA
+             *     * `BB` - BB
+             *     * `BD` - BD
+             *     * `BE` - BE
+             *     * `BF` - BF
+             *     * `BG` - BG
+             *     * `BH` - BH
+             *     * `BI` - BI
+             *     * `BJ` - BJ
+             *     * `BL` - BL
+             *     * `BM` - BM
+             *     * `BN` - BN
+             *     * `BO` - BO
+             *     * `BQ` - BQ
+             *     * `BR` - BR
+             *     * `BS` - BS
+             *     * `BT` - BT
+             *     * `BV` - BV
+             *     * `BW` - BW
+             *     * `BY` - BY
+             *     * `BZ` - BZ
+             *     * `CA` - CA
+             *     * `CC` - CC
+             *     * `CD` - CD
+             *     * `CF` - CF
+             *     * `CG` - CG
+             *     * `CH` - CH
+             *     * `CI` - CI
+             *     * `CK` - CK
+             *     * `CL` - CL
+             *     * `CM` - CM
+             *     * `CN` - CN
+             *     * `CO` - CO
+             *     * `CR` - CR
+             *     * `CU` - CU
+             *     * `CV` - CV
+             *     * `CW` - CW
+             *     * `CX` - CX
+             *     * `CY` - CY
+             *     * `CZ` - CZ
+             *     * `DE` - DE
+             *     * `DJ` - DJ
+             *     * `DK` - DK
+             *     * `DM` - DM
+             *     * `DO` - DO
+             *     * `DZ` - DZ
+             *     * `EC` - EC
+             *     * `EE` - EE
+             *     * `EG` - EG
+             *     * `EH` - EH
+             *     * `ER` - ER
+             *     * `ES` - ES
+             *     * `ET` - ET
+             *     * `FI` - FI
+             *     * `FJ` - FJ
+             *     * `FK` - FK
+             *     * `FM` - FM
+             *     * `FO` - FO
+             *     * `FR` - FR
+             *     * `GA` - GA
+             *     * `GB` - GB
+             *     * `GD` - GD
+             *     * `GE` - GE
+             *     * `GF` - GF
+             *     * `GG` - GG
+             *     * `GH` - GH
+             *     * `GI` - GI
+             *     * `GL` - GL
+             *     * `GM` - GM
+             *     * `GN` - GN
+             *     * `GP` - GP
+             *     * `GQ` - GQ
+             *     * `GR` - GR
+             *     * `GS` - GS
+             *     * `GT` - GT
+             *     * `GU` - GU
+             *     * `GW` - GW
+             *     * `GY` - GY
+             *     * `HK` - HK
+             *     * `HM` - HM
+             *     * `HN` - HN
+             *     * `HR` - HR
+             *     * `HT` - HT
+             *     * `HU` - HU
+             *     * `ID` - ID
+             *     * `IE` - IE
+             *     * `IL` - IL
+             *     * `IM` - IM
+             *     * `IN` - IN
+             *     * `IO` - IO
+             *     * `IQ` - IQ
+             *     * `IR` - IR
+             *     * `IS` - IS
+             *     * `IT` - IT
+             *     * `JE` - JE
+             *     * `JM` - JM
+             *     * `JO` - JO
+             *     * `JP` - JP
+             *     * `KE` - KE
+             *     * `KG` - KG
+             *     * `KH` - KH
+             *     * `KI` - KI
+             *     * `KM` - KM
+             *     * `KN` - KN
+             *     * `KP` - KP
+             *     * `KR` - KR
+             *     * `KW` - KW
+             *     * `KY` - KY
+             *     * `KZ` - KZ
+             *     * `LA` - LA
+             *     * `LB` - LB
+             *     * `LC` - LC
+             *     * `LI` - LI
+             *     * `LK` - LK
+             *     * `LR` - LR
+             *     * `LS` - LS
+             *     * `LT` - LT
+             *     * `LU` - LU
+             *     * `LV` - LV
+             *     * `LY` - LY
+             *     * `MA` - MA
+             *     * `MC` - MC
+             *     * `MD` - MD
+             *     * `ME` - ME
+             *     * `MF` - MF
+             *     * `MG` - MG
+             *     * `MH` - MH
+             *     * `MK` - MK
+             *     * `ML` - ML
+             *     * `MM` - MM
+             *     * `MN` - MN
+             *     * `MO` - MO
+             *     * `MP` - MP
+             *     * `MQ` - MQ
+             *     * `MR` - MR
+             *     * `MS` - MS
+             *     * `MT` - MT
+             *     * `MU` - MU
+             *     * `MV` - MV
+             *     * `MW` - MW
+             *     * `MX` - MX
+             *     * `MY` - MY
+             *     * `MZ` - MZ
+             *     * `NA` - NA
+             *     * `NC` - NC
+             *     * `NE` - NE
+             *     * `NF` - NF
+             *     * `NG` - NG
+             *     * `NI` - NI
+             *     * `NL` - NL
+             *     * `NO` - NO
+             *     * `NP` - NP
+             *     * `NR` - NR
+             *     * `NU` - NU
+             *     * `NZ` - NZ
+             *     * `OM` - OM
+             *     * `PA` - PA
+             *     * `PE` - PE
+             *     * `PF` - PF
+             *     * `PG` - PG
+             *     * `PH` - PH
+             *     * `PK` - PK
+             *     * `PL` - PL
+             *     * `PM` - PM
+             *     * `PN` - PN
+             *     * `PR` - PR
+             *     * `PS` - PS
+             *     * `PT` - PT
+             *     * `PW` - PW
+             *     * `PY` - PY
+             *     * `QA` - QA
+             *     * `RE` - RE
+             *     * `RO` - RO
+             *     * `RS` - RS
+             *     * `RU` - RU
+             *     * `RW` - RW
+             *     * `SA` - SA
+             *     * `SB` - SB
+             *     * `SC` - SC
+             *     * `SD` - SD
+             *     * `SE` - SE
+             *     * `SG` - SG
+             *     * `SH` - SH
+             *     * `SI` - SI
+             *     * `SJ` - SJ
+             *     * `SK` - SK
+             *     * `SL` - SL
+             *     * `SM` - SM
+             *     * `SN` - SN
+             *     * `SO` - SO
+             *     * `SR` - SR
+             *     * `SS` - SS
+             *     * `ST` - ST
+             *     * `SV` - SV
+             *     * `SX` - SX
+             *     * `SY` - SY
+             *     * `SZ` - SZ
+             *     * `TC` - TC
+             *     * `TD` - TD
+             *     * `TF` - TF
+             *     * `TG` - TG
+             *     * `TH` - TH
+             *     * `TJ` - TJ
+             *     * `TK` - TK
+             *     * `TL` - TL
+             *     * `TM` - TM
+             *     * `TN` - TN
+             *     * `TO` - TO
+             *     * `TR` - TR
+             *     * `TT` - TT
+             *     * `TV` - TV
+             *     * `TW` - TW
+             *     * `TZ` - TZ
+             *     * `UA` - UA
+             *     * `UG` - UG
+             *     * `UM` - UM
+             *     * `US` - US
+             *     * `UY` - UY
+             *     * `UZ` - UZ
+             *     * `VA` - VA
+             *     * `VC` - VC
+             *     * `VE` - VE
+             *     * `VG` - VG
+             *     * `VI` - VI
+             *     * `VN` - VN
+             *     * `VU` - VU
+             *     * `WF` - WF
+             *     * `WS` - WS
+             *     * `YE` - YE
+             *     * `YT` - YT
+             *     * `ZA` - ZA
+             *     * `ZM` - ZM
+             *     * `ZW` - ZW
+             */
+            country: components["schemas"]["CountryEnum"];
+        };
         SignIn: {
             readonly id: number;
             readonly kind: components["schemas"]["SignInKind"];
@@ -3044,6 +3591,17 @@ export interface components {
             access: string;
             /** @description Exchange it once, within a week, for a new pair. */
             refresh: string;
+        };
+        /** @description Where the goods of an order go, as it was said at checkout. */
+        ToldAddress: {
+            readonly name: string;
+            readonly line1: string;
+            readonly line2: string;
+            readonly city: string;
+            readonly region: string;
+            readonly postal_code: string;
+            /** @description ISO 3166-1 alpha-2. */
+            readonly country: string;
         };
         /**
          * @description * `payment.paid` - payment.paid
@@ -7397,6 +7955,15 @@ export interface operations {
                      *           "currency": "GBP",
                      *           "placed_at": "2026-11-21T12:00:00.250000Z",
                      *           "duplicate": false,
+                     *           "shipping_address": {
+                     *             "name": "Ada King",
+                     *             "line1": "12 St James's Square",
+                     *             "line2": "",
+                     *             "city": "London",
+                     *             "region": "",
+                     *             "postal_code": "SW1Y 4JH",
+                     *             "country": "GB"
+                     *           },
                      *           "items_count": 1,
                      *           "units": 2
                      *         }
@@ -7449,7 +8016,16 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "cart_id": "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11"
+                 *       "cart_id": "5f0c6a3e-8d0b-4d5e-9f63-0d6a1c2b7e11",
+                 *       "shipping_address": {
+                 *         "name": "Ada King",
+                 *         "line1": "12 St James's Square",
+                 *         "line2": "",
+                 *         "city": "London",
+                 *         "region": "",
+                 *         "postal_code": "SW1Y 4JH",
+                 *         "country": "GB"
+                 *       }
                  *     }
                  */
                 "application/json": components["schemas"]["CreateOrderRequest"];
@@ -7481,7 +8057,16 @@ export interface operations {
                      *       "total": "49.00",
                      *       "currency": "GBP",
                      *       "placed_at": "2026-11-21T12:00:00.250000Z",
-                     *       "duplicate": false
+                     *       "duplicate": false,
+                     *       "shipping_address": {
+                     *         "name": "Ada King",
+                     *         "line1": "12 St James's Square",
+                     *         "line2": "",
+                     *         "city": "London",
+                     *         "region": "",
+                     *         "postal_code": "SW1Y 4JH",
+                     *         "country": "GB"
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["Order"];
@@ -7512,7 +8097,16 @@ export interface operations {
                      *       "total": "49.00",
                      *       "currency": "GBP",
                      *       "placed_at": "2026-11-21T12:00:00.250000Z",
-                     *       "duplicate": false
+                     *       "duplicate": false,
+                     *       "shipping_address": {
+                     *         "name": "Ada King",
+                     *         "line1": "12 St James's Square",
+                     *         "line2": "",
+                     *         "city": "London",
+                     *         "region": "",
+                     *         "postal_code": "SW1Y 4JH",
+                     *         "country": "GB"
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["Order"];
@@ -7674,7 +8268,16 @@ export interface operations {
                      *       "total": "49.00",
                      *       "currency": "GBP",
                      *       "placed_at": "2026-11-21T12:00:00.250000Z",
-                     *       "duplicate": false
+                     *       "duplicate": false,
+                     *       "shipping_address": {
+                     *         "name": "Ada King",
+                     *         "line1": "12 St James's Square",
+                     *         "line2": "",
+                     *         "city": "London",
+                     *         "region": "",
+                     *         "postal_code": "SW1Y 4JH",
+                     *         "country": "GB"
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["Order"];
@@ -7747,7 +8350,16 @@ export interface operations {
                      *       "total": "49.00",
                      *       "currency": "GBP",
                      *       "placed_at": "2026-11-21T12:00:00.250000Z",
-                     *       "duplicate": false
+                     *       "duplicate": false,
+                     *       "shipping_address": {
+                     *         "name": "Ada King",
+                     *         "line1": "12 St James's Square",
+                     *         "line2": "",
+                     *         "city": "London",
+                     *         "region": "",
+                     *         "postal_code": "SW1Y 4JH",
+                     *         "country": "GB"
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["Order"];

@@ -54,23 +54,23 @@ def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, command)), text=True, check=False, **options)
 
 
-def prepare() -> tuple[Path, Path]:
-    """Return an environment's interpreter, and the folder with the tests."""
-    shutil.rmtree(FOLDER / "source", ignore_errors=True)
-    (FOLDER / "source").mkdir(parents=True)
-    python = FOLDER / "venv" / "bin" / "python"
+def prepare(folder: Path, package: str, tools: list[str], settings: str) -> tuple[Path, Path]:
+    """Return the interpreter of an environment with a package's tools, and the folder with its tests."""
+    shutil.rmtree(folder / "source", ignore_errors=True)
+    (folder / "source").mkdir(parents=True)
+    python = folder / "venv" / "bin" / "python"
     if not python.exists():
-        run(sys.executable, "-m", "venv", "--without-pip", FOLDER / "venv").check_returncode()
+        run(sys.executable, "-m", "venv", "--without-pip", folder / "venv").check_returncode()
     pip = sys.executable, "-m", "pip", "--python", python
-    run(*pip, "install", "-q", BEAT, *PINNED, *TOOLS).check_returncode()
+    run(*pip, "install", "-q", package, *PINNED, *tools).check_returncode()
     run(*pip, "install", "-q", "--no-deps", "--force-reinstall", ROOT).check_returncode()
-    download = [*pip, "download", "-q", "--no-deps", "--no-binary", ":all:", "--dest", FOLDER, BEAT]
-    run(*download).check_returncode()
-    [archive] = FOLDER.glob(f"django*celery*beat-{version('django-celery-beat')}.tar.gz")
+    run(*pip, "download", "-q", "--no-deps", "--no-binary", ":all:", "--dest", folder, package).check_returncode()
+    name, _, number = package.partition("==")
+    [archive] = folder.glob(f"{name.replace('-', '*')}-{number}.tar.gz")
     with tarfile.open(archive) as file:
-        file.extractall(FOLDER / "source", filter="data")
-    [source] = (FOLDER / "source").iterdir()
-    (source / "t" / "proj" / "ledger_settings.py").write_text(SETTINGS)
+        file.extractall(folder / "source", filter="data")
+    [source] = (folder / "source").iterdir()
+    (source / "t" / "proj" / "ledger_settings.py").write_text(settings)
     (source / "ledger_plugin.py").write_text(PLUGIN)
     return python, source
 
@@ -96,7 +96,7 @@ def count(python: Path, source: Path, *options: str) -> tuple[str, set[str]]:
 
 
 def main() -> int:
-    python, source = prepare()
+    python, source = prepare(FOLDER, BEAT, TOOLS, SETTINGS)
     plain, failed_plain = count(python, source)
     beside, failed_beside = count(python, source, "--ds=t.proj.ledger_settings", "-p", "ledger_plugin")
     lines = [

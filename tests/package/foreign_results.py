@@ -5,14 +5,11 @@ As ``foreign_beat``, of which this takes the plugin. Their settings name a Postg
 postgres, by a driver for PyPy; a module of that name has them take the one that is here.
 """
 
-import shutil
 import sys
-import tarfile
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
-from tests.package.foreign_beat import PINNED, PLUGIN, count, run
+from tests.package.foreign_beat import PINNED, count, prepare
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "foreign-results"
@@ -33,30 +30,9 @@ class compat:
 """
 
 
-def prepare() -> tuple[Path, Path]:
-    """Return an environment's interpreter, and the folder with the tests."""
-    shutil.rmtree(FOLDER / "source", ignore_errors=True)
-    (FOLDER / "source").mkdir(parents=True)
-    python = FOLDER / "venv" / "bin" / "python"
-    if not python.exists():
-        run(sys.executable, "-m", "venv", "--without-pip", FOLDER / "venv").check_returncode()
-    pip = sys.executable, "-m", "pip", "--python", python
-    run(*pip, "install", "-q", RESULTS, *PINNED, *TOOLS).check_returncode()
-    run(*pip, "install", "-q", "--no-deps", "--force-reinstall", ROOT).check_returncode()
-    download = [*pip, "download", "-q", "--no-deps", "--no-binary", ":all:", "--dest", FOLDER, RESULTS]
-    run(*download).check_returncode()
-    [archive] = FOLDER.glob(f"django*celery*results-{version('django-celery-results')}.tar.gz")
-    with tarfile.open(archive) as file:
-        file.extractall(FOLDER / "source", filter="data")
-    [source] = (FOLDER / "source").iterdir()
-    (source / "t" / "proj" / "ledger_settings.py").write_text(SETTINGS)
-    (source / "ledger_plugin.py").write_text(PLUGIN)
-    (source / "psycopg2cffi.py").write_text(DRIVER)
-    return python, source
-
-
 def main() -> int:
-    python, source = prepare()
+    python, source = prepare(FOLDER, RESULTS, TOOLS, SETTINGS)
+    (source / "psycopg2cffi.py").write_text(DRIVER)
     plain, failed_plain = count(python, source, "--create-db", "t/unit")
     options = ("--create-db", "--ds=t.proj.ledger_settings", "-p", "ledger_plugin", "t/unit")
     beside, failed_beside = count(python, source, *options)

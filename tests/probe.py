@@ -232,6 +232,17 @@ def make_anew(title: str) -> None:
     Collection.objects.create(title=f"{title} {uuid.uuid4()}")
 
 
+@shared_task(name="tests.fail_twice", max_retries=1, retry_backoff=0.1)
+def fail_twice(title: str) -> None:
+    raise OSError(title)
+
+
+@shared_task(name="tests.fail_among", batch_size=50, max_retries=1, retry_backoff=0.1)
+def fail_among(titles: list[str]) -> None:
+    if "bad" in titles:
+        raise OSError(str(titles))
+
+
 @shared_task(name="tests.poison", max_retries=2, retry_backoff=0.1)
 def poison() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,8 @@ import os
 
 import sentry_sdk
 from sentry_sdk.integrations.celery import CeleryIntegration
+from sentry_sdk.integrations.dedupe import DedupeIntegration
+from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
 from worker.celery import app
@@ -29,7 +31,7 @@ class File(Transport):
 sentry_sdk.init(
     "http://key@127.0.0.1:1/1",
     transport=File,
-    integrations=[CeleryIntegration()],
+    integrations=[CeleryIntegration(), DedupeIntegration(), LoggingIntegration()],
     default_integrations=False,
     traces_sample_rate=1.0,
 )

@@ -27,7 +27,7 @@ from celery_ledger.ids import call_id
 from celery_ledger.rows import following, ledger
 from celery_ledger.rows.options import for_the_request
 from celery_ledger.rows.wording import shown, traceback_of
-from celery_ledger.work import backends, lines
+from celery_ledger.work import backends, lines, tracing
 from celery_ledger.work.runnable import Runnable
 
 logger = logging.getLogger(__name__)
@@ -46,16 +46,20 @@ class Telling:
         self.id = self.request.id
         #: What the worker's parent makes events of; None: it has not ended.
         self.event: dict[str, Any] | None = None
+        #: Where it is in its caller's trace, for tools that follow it.
+        self.place: Any = None
         self._began: float | None = None
+        self._ran = 0.0
         self._has_started = False
 
     def begin(self) -> None:
         """Tell that the body is about to run; what ``before_start`` raises is an error of the body."""
-        with self._current():
+        with self._current(), tracing.at(self.place):
             if self._began is None:
                 self._began = monotonic()
                 lines.received(self.task, self.row, self.request)
                 signals.task_prerun.send(sender=self.task, task_id=self.id, task=self.task, **self._arguments())
+                self.place = tracing.here()
             if not self._has_started:
                 if self.task.track_started:
                     began = {"pid": os.getpid(), "hostname": self.request.hostname}
@@ -68,9 +72,8 @@ class Telling:
         if isinstance(value, Ignore):
             self._end(states.IGNORED, value, None, lambda _: self._say(trace.LOG_IGNORED, "ignored"))
             return
-        runtime = monotonic() - self._began if self._began is not None else 0.0
         said = {"result": shown(value)[:MOST_SHOWN]}
-        self._end(states.SUCCESS, value, said, lambda _: self._tell_success(value, runtime))
+        self._end(states.SUCCESS, value, said, self._tell_success)
 
     def fail(self, error: Exception, *, state: str) -> None:
         """
@@ -86,14 +89,22 @@ class Telling:
         tell = self._tell_retry if state == states.RETRY else self._tell_failure
         self._end(state, error, said, lambda _: tell(error, cause))
 
+    def rest(self) -> None:
+        """Note that the body has ended, however, and that company and commit are still to come."""
+        if self._began is not None:
+            self._ran = monotonic() - self._began
+
     def leave(self) -> None:
         """Tell that it ended and nobody here knows how: the row is another worker's."""
         if self._began is not None and self.event is None:
             self._end(states.RETRY, None, None, lambda _: None)
 
     def _end(self, state: str, value: Any, said: dict[str, Any] | None, tell: Callable[[Any], None]) -> None:
-        runtime = monotonic() - self._began if self._began is not None else 0.0
-        with self._current(), working_on(request_id=self.row.request_id, subject=self.row.subject):
+        with (
+            self._current(),
+            tracing.at(self.place),
+            working_on(request_id=self.row.request_id, subject=self.row.subject),
+        ):
             try:
                 tell(value)
             except Exception:
@@ -109,22 +120,23 @@ class Telling:
                 "name": self.row.name,
                 "retries": self.row.attempts - 1,
                 "state": state,
-                "runtime": runtime,
+                "runtime": self._ran,
                 **said,
             }
 
     def _say(self, form: str, description: str) -> None:
         lines.ended(self.row, self.request, form, description)
 
-    def _tell_success(self, value: Any, runtime: float) -> None:
-        lines.succeeded(self.task, self.row, self.request, value, runtime)
+    def _tell_success(self, value: Any) -> None:
+        lines.succeeded(self.task, self.row, self.request, value, self._ran)
         backends.store(self.task, self.request, states.SUCCESS, value)
         self.task.on_success(value, self.id, self.row.args, self.row.kwargs)
-        signals.task_success.send(sender=self.task, result=value, runtime=runtime)
+        signals.task_success.send(sender=self.task, result=value, runtime=self._ran)
         self.task.after_return(states.SUCCESS, value, self.id, self.row.args, self.row.kwargs, None)
 
     def _tell_failure(self, error: Exception, cause: BaseException) -> None:
         info = _info_of(error, cause)
+        tracing.report(self.task, self.request, cause)
         lines.failed(self.task, self.row, self.request, cause, info)
         backends.store(self.task, self.request, states.FAILURE, cause, info.traceback)
         signals.task_failure.send(
@@ -171,8 +183,11 @@ def as_current(tellings: Sequence[Telling]) -> Iterator[None]:
     request_ids, subjects = {row.request_id for row in rows}, {row.subject for row in rows}
     for telling in tellings:
         telling.begin()
+    if len(tellings) > 1:
+        tracing.link([telling.request for telling in tellings], [telling.place for telling in tellings])
     with (
         tellings[0]._current(),
+        tracing.at(tellings[0].place),
         working_on(
             request_id=rows[0].request_id if len(request_ids) == 1 else None,
             subject=rows[0].subject if len(subjects) == 1 else None,
@@ -181,7 +196,11 @@ def as_current(tellings: Sequence[Telling]) -> Iterator[None]:
             {row.args[0]: (row.request_id, row.subject) for row in rows if row.args and _is_id(row.args[0])}
         ),
     ):
-        yield
+        try:
+            yield
+        finally:
+            for telling in tellings:
+                telling.rest()
 
 
 def _is_id(item: object) -> bool:

@@ -53,6 +53,46 @@ class TestOpenTelemetry:
         assert ran.attributes["messaging.message.id"] == call.id
         assert ran.attributes["celery.state"] == "SUCCESS"
 
+    @pytest.fixture
+    def batched(self):
+        @app.task(name="tests.be_followed_together", base=Task, batch_size=10, max_retries=0)
+        def be_followed_together(divisors):
+            with self.tracer.start_as_current_span("the body"):
+                return [1 / divisor for divisor in divisors]
+
+        yield be_followed_together
+        app.tasks.pop("tests.be_followed_together")
+
+    def test_a_batch_is_in_the_trace_of_each_caller_and_links_to_all(self, spans, batched):
+        calls, requests = {}, {}
+        for divisor in (1, 2, 4):
+            with self.tracer.start_as_current_span("a request") as request:
+                calls[divisor] = batched.delay(divisor).id
+                requests[calls[divisor]] = request.get_span_context().trace_id
+        drain()
+        finished = spans.get_finished_spans()
+        ran = {each.attributes["messaging.message.id"]: each for each in finished if each.name.startswith("run/")}
+        assert {id: span.context.trace_id for id, span in ran.items()} == requests
+        [body] = [each for each in finished if each.name == "the body"]
+        [batch] = [each for each in ran.values() if each.context.span_id == body.parent.span_id]
+        linked = {link.context.trace_id for link in batch.links}
+        assert linked == set(requests.values()) - {batch.context.trace_id}
+        for span in ran.values():
+            assert span is batch or [link.context for link in span.links] == [batch.context]
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_who_has_no_caller_is_in_nobody_s_trace_whoever_ran_before_or_beside(self, spans, batched, task, fails):
+        with self.tracer.start_as_current_span("a request"):
+            for divisor in (1, 0 if fails else 1):
+                batched.delay(divisor)
+                task.delay(divisor)
+        DurableTask.objects.filter(name=task.name).update(options={})
+        drain()
+        assert not trace.get_current_span().get_span_context().is_valid
+        ran = [each for each in spans.get_finished_spans() if each.name == "run/tests.be_followed"]
+        assert [each.parent for each in ran] == [None, None]
+        assert len({each.context.trace_id for each in ran}) == 2
+
     def test_a_failure_is_one_of_its_span(self, spans, task):
         task.delay(0)
         drain()
@@ -63,15 +103,19 @@ class TestOpenTelemetry:
 
 CALLS = """
 import sentry_sdk
+from django.db import transaction
 from tests import probe, sentry
 with sentry_sdk.start_transaction(name="POST /api/orders/") as request:
-    print(request.trace_id, probe.make_collection.delay("garden").id, probe.give_up.delay("permanent").id)
+    with transaction.atomic():
+        batch = [probe.fail_among.delay(title).id for title in ("good", "bad", "fair")]
+    calls = probe.make_collection.delay("garden"), probe.give_up.delay("permanent"), probe.fail_twice.delay("twice")
+    print(request.trace_id, *(call.id for call in calls), *batch)
 sentry_sdk.flush()
 """
 
 
 class TestSentry:
-    def test_a_trace_runs_into_the_task_and_a_failure_is_reported_once(self, machine, tmp_path):
+    def test_a_trace_runs_into_the_task_and_a_failure_is_reported_once_when_it_is_final(self, machine, tmp_path):
         machine.environment["SENTRY"] = str(sent := tmp_path / "sent")
         machine.start_relay()
         command = [sys.executable, "-m", "celery", "-A", "tests.sentry", "worker", "-l", "info", "-c", "1"]
@@ -79,8 +123,8 @@ class TestSentry:
         wait_until("the worker is ready", lambda: worker.says(" ready."))
         said = machine.run_command("shell", "-v0", "-c", CALLS)
         assert said.returncode == 0, said.stderr
-        trace_id, done, failed = said.stdout.split()
-        wait_until("both have ended", lambda: not DurableTask.objects.filter(pk__in=[done, failed], completed_at=None))
+        trace_id, *ids = said.stdout.split()
+        wait_until("all have ended", lambda: not DurableTask.objects.filter(pk__in=ids, completed_at=None))
         worker.stop()
         found = [json.loads(line) for line in sent.read_text().splitlines()]
         transactions = {each["said"]["transaction"]: each["said"] for each in found if each["type"] == "transaction"}
@@ -89,6 +133,19 @@ class TestSentry:
         for name in ("tests.make_collection", "tests.give_up"):
             ran = transactions.pop(name)["contexts"]["trace"]
             assert (submitted[ran["parent_span_id"]], ran["op"]) == (name, "queue.task.celery")
-        [error] = [each["said"] for each in found if each["type"] == "event"]
-        assert (error["transaction"], error["tags"]["celery_task_id"]) == ("tests.give_up", failed)
-        assert [each["type"] for each in error["exception"]["values"]] == ["PermanentError"]
+        errors = [each["said"] for each in found if each["type"] == "event"]
+        assert {each["contexts"]["trace"]["trace_id"] for each in errors} == {trace_id}
+        reported = [
+            (each["transaction"], each["tags"]["celery_task_id"], *(one["type"] for one in each["exception"]["values"]))
+            for each in errors
+        ]
+        _, gave_up, twice, _, bad, _ = ids
+        assert sorted(reported) == [
+            ("tests.fail_among", bad, "OSError"),
+            ("tests.fail_twice", twice, "OSError"),
+            ("tests.give_up", gave_up, "PermanentError"),
+        ]
+        assert dict(DurableTask.objects.filter(pk__in=[bad, twice]).values_list("name", "attempts")) == {
+            "tests.fail_among": 2,
+            "tests.fail_twice": 2,
+        }

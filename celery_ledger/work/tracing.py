@@ -1,0 +1,139 @@
+"""
+Tools that follow a task from its caller, where the project has them: sentry-sdk and OpenTelemetry's instrumentation.
+
+Both are made for a worker that runs one task after another. Rows are run together, begin together and are told of
+together, and one that fails may run again at once; so each row's place in its caller's trace is kept with it, and what
+a body raised is reported when it is known that it was the last attempt.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery.exceptions import Retry
+
+from celery_ledger.work.runnable import Runnable
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def at(place: Any) -> Iterator[None]:
+    """Be at a place in a trace, which :func:`here` returned; whatever is current afterwards, is no more."""
+    context = sys.modules.get("opentelemetry.context")
+    if context is None:
+        yield
+        return
+    before = context.get_current()
+    if place is not None:
+        context.attach(place)
+    try:
+        yield
+    finally:
+        context.attach(before)
+
+
+def here() -> Any:
+    """Return what OpenTelemetry has as current. None: the project does without it."""
+    context = sys.modules.get("opentelemetry.context")
+    return context and context.get_current()
+
+
+def link(requests: Sequence[Any], places: Sequence[Any]) -> None:
+    """Have the span of a batch, which is its first row's, link to the callers of all its rows, and theirs to it."""
+    if "opentelemetry.trace" not in sys.modules or "opentelemetry.propagate" not in sys.modules:
+        return
+    from opentelemetry import propagate, trace
+
+    try:
+        spans = [trace.get_current_span(place) for place in places]
+        batch = spans[0].get_span_context()
+        if not batch.is_valid:
+            return
+        seen = {batch.trace_id}
+        for request, span in zip(requests[1:], spans[1:], strict=True):
+            caller = trace.get_current_span(propagate.extract(request.headers or {})).get_span_context()
+            if caller.is_valid and caller.trace_id not in seen:
+                seen.add(caller.trace_id)
+                spans[0].add_link(caller)
+            span.add_link(batch)
+    except Exception:
+        logger.exception("A batch of %s cannot be linked to its callers.", requests[0].task)
+
+
+class Unreported:
+    """What a body raised and sentry-sdk would have reported, where it was raised."""
+
+    def __init__(self) -> None:
+        self._scopes: Any = None
+        self._is_wanted = False
+        self._is_sent = False
+
+    def hold(self, event: Any, hint: Any) -> Any:
+        """Keep back what sentry-sdk makes of an error that leaves a body; what the body itself reports is sent."""
+        raised = (event.get("exception") or {}).get("values") or ()
+        if self._is_sent or not any((each.get("mechanism") or {}).get("type") == "celery" for each in raised):
+            return event
+        self._is_wanted = True
+        return None
+
+    def keep(self, error: BaseException, *scopes: Any) -> None:
+        """Note where it was raised."""
+        if self._is_wanted or isinstance(error, Retry):
+            self._scopes = scopes
+
+    def send(self, error: BaseException) -> None:
+        """Report ``error``: it was the last attempt."""
+        if self._scopes is None or self._is_sent:
+            return
+        import sentry_sdk
+        from sentry_sdk.integrations.dedupe import DedupeIntegration
+        from sentry_sdk.scope import use_isolation_scope, use_scope
+        from sentry_sdk.utils import event_from_exception
+
+        self._is_sent = True
+        event, hint = event_from_exception(
+            (type(error), error, error.__traceback__),
+            client_options=sentry_sdk.get_client().options,
+            mechanism={"type": "celery", "handled": False},
+        )
+        isolation, current = self._scopes
+        with use_isolation_scope(isolation), use_scope(current):
+            DedupeIntegration.reset_last_seen()  # It has seen what was kept back.
+            sentry_sdk.capture_event(event, hint=hint)
+
+
+@contextmanager
+def followed_by_sentry(task: Runnable, request: Any) -> Iterator[None]:
+    """Have sentry-sdk, where the project has it follow Celery's tasks, join this one to its caller's trace."""
+    sentry = sys.modules.get("sentry_sdk")
+    if sentry is None or sentry.get_client().get_integration("celery") is None:
+        yield
+        return
+    request.unreported = unreported = Unreported()
+    with sentry.isolation_scope() as scope:
+        scope.clear_breadcrumbs()
+        scope.set_tag("celery_task_id", request.id)
+        scope.add_event_processor(unreported.hold)
+        caller = sentry.continue_trace(
+            request.headers, op="queue.task.celery", name=task.name, source="task", origin="auto.queue.celery"
+        )
+        with sentry.start_transaction(caller):
+            try:
+                yield
+            except Exception as error:
+                unreported.keep(error, scope, sentry.get_current_scope().fork())
+                raise
+
+
+def report(task: Runnable, request: Any, error: BaseException) -> None:
+    """Have sentry-sdk, where it follows tasks, report the error by which one has failed for good."""
+    unreported = getattr(request, "unreported", None)
+    if unreported is None or isinstance(error, tuple(task.throws)):
+        return
+    try:
+        unreported.send(error)
+    except Exception:
+        logger.exception("The failure of %s %s cannot be reported.", task.name, request.id)

@@ -53,6 +53,21 @@ def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, *
     return ok(f"{len(cancelling.terminate_here(state.consumer.pool, rows, reason=reason, signum=signum))} told to end")
 
 
+@control_command()
+def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_: Any) -> Any:
+    """Send events of tasks that were revoked, if this worker sends any and is the one that is asked."""
+    from celery_ledger.models import Heartbeat
+    from celery_ledger.watch import heartbeats
+
+    events = state.consumer.event_dispatcher
+    if teller != heartbeats.own_name(Heartbeat.Kind.WORKER) or not (events and events.enabled):
+        return ok("0 told")
+    for task in tasks:
+        if getattr(state.app.tasks.get(task["name"]), "send_events", True):
+            events.send("task-revoked", **task)
+    return ok(f"{len(tasks)} told")
+
+
 @control_command(
     args=[("task_name", str), ("rate_limit", str)],
     signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>",

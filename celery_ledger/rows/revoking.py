@@ -2,7 +2,7 @@
 The end of rows that shall not run: cancelled, with a result that says REVOKED, for good.
 
 A person or a caller cancels them, or they expire; either way it is this. Each row's end is told once, by the process
-that ended it, when that is committed, to receivers of Celery's ``task_revoked``.
+that ended it, when that is committed: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ from celery_ledger.events import tasks_settled
 from celery_ledger.ids import call_id
 from celery_ledger.models import DurableTask
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
-from celery_ledger.rows import following, results, stamps
+from celery_ledger.rows import following, results, stamps, untold
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
 from celery_ledger.rows.results import Outcome
 
@@ -86,6 +86,7 @@ def revoke_stamped(id: UUID, carried: Mapping[str, Any]) -> None:
 def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed: Collection[str]) -> None:
     if subjects := {row.subject for row in rows} - {None}:
         tasks_settled.send_robust(sender=None, subjects=subjects)
+    _announce(rows, expired=expired, signum=signum, killed=killed)
     if not signals.task_revoked.receivers:
         return
     before = {row.id: row.status for row in rows}
@@ -101,6 +102,17 @@ def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed:
             signum=signum if terminated else None,
             expired=expired,
         )
+
+
+def _announce(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed: Collection[str]) -> None:
+    try:
+        app = find_app()
+    except AppNotFoundError:
+        return
+    told = [{"uuid": str(row.id), "name": row.name, "terminated": row.status in killed} for row in rows]
+    untold.announce(
+        app, [{**each, "signum": signum if each["terminated"] else None, "expired": expired} for each in told]
+    )
 
 
 def _tasks_named(names: Collection[str]) -> dict[str, Any]:

@@ -1,26 +1,33 @@
 """
-Ends of tasks of which no worker's process tells the project's result backend: what was revoked, expired or given up.
+Ends of tasks of which no worker's process tells: what was revoked, expired or given up.
 
-It is told after the commit, by a thread: a backend that is away holds up no relay and no request.
+The project's result backend is told, and of what was revoked those who listen to events, such as Flower. After the
+commit, by a thread: a backend or broker that is away holds up no relay and no request.
 """
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from celery.app.task import Context
 from django.db import transaction
+from django.db.models.functions import Now
 
 from celery_ledger.ids import call_id
-from celery_ledger.models import DurableTask
+from celery_ledger.models import DurableTask, Heartbeat
 
 logger = logging.getLogger(__name__)
 
 #: A state of Celery's, and the error that goes with it.
 End = tuple[str, BaseException]
+#: The remote control's command that has a worker send events; see celery_ledger/desk/remote.py.
+COMMAND = "ledger_revoked"
+#: A worker that has been silent for longer is not asked.
+SILENT_AFTER = timedelta(seconds=15)
 
 
 def tell_later(app: Any, ends: Mapping[UUID, End]) -> None:
@@ -54,3 +61,21 @@ def _tell(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:
                 backend.store_result(request.id, error, state, request=request)
     except Exception:
         logger.exception("How %d tasks ended cannot be stored by %r.", len(requests), backend)
+
+
+def announce(app: Any, tasks: Sequence[Mapping[str, Any]]) -> None:
+    """Have one worker send events of tasks that were revoked, if it sends any: who listens knows workers by name."""
+    at_work = Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, beaten_at__gte=Now() - SILENT_AFTER)
+    teller = at_work.order_by("process").values_list("process", flat=True).first()
+    if teller is not None:
+        said = {"teller": teller, "tasks": list(tasks)}
+        threading.Thread(target=_announce, args=(app, said), name="events of what was revoked").start()
+
+
+def _announce(app: Any, said: Mapping[str, Any]) -> None:
+    try:
+        with app.connection_for_write() as connection:
+            connection.connect()  # Once: by itself, the remote control would wait for the broker without end.
+            app.control.broadcast(COMMAND, arguments=said, connection=connection)
+    except Exception as error:  # noqa: BLE001 - of whatever transport; what was revoked is so all the same
+        logger.info("No event tells of %d tasks that were revoked: %r", len(said["tasks"]), error)

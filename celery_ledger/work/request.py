@@ -42,7 +42,6 @@ class LedgerRequest(request.Request):
         self.received = monotonic()
         self._killed: list[UUID] = []
         self._when_killed: Callable[[Sequence[UUID]], object] | None = None
-        self._signum = 0
         self.request_dict["has_listeners"] = self._has_listeners
 
     @property
@@ -57,7 +56,7 @@ class LedgerRequest(request.Request):
         When it is gone, ``then`` is called with them, and the other rows of the message come back.
         """
         self._killed += [id for id in ids if id not in self._killed]
-        self._when_killed, self._signum = then, signum
+        self._when_killed = then
         try:
             self.terminate(pool, signum)
         except NotImplementedError:
@@ -153,9 +152,6 @@ class LedgerRequest(request.Request):
             self._tell(tally.events())
         except Exception:
             logger.exception("What a killed process held comes back when its lease ends.")
-        if self._has_listeners:
-            for id in self._killed:
-                self.eventer.send("task-revoked", uuid=str(id), terminated=True, signum=self._signum, expired=False)
 
     def _count_lost(self, reason: str) -> None:
         try:

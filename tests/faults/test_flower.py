@@ -1,14 +1,17 @@
 """Flower as ``flowerconfig.py`` starts it: nothing of it is open, tasks lead back to the ledger, it remembers."""
 
+import re
 import socket
 import sys
+from collections import Counter
+from uuid import UUID
 
 import httpx
 import pytest
 from django.db.models import F
 from django.urls import reverse
 
-from celery_ledger.models import Canary, DurableTask
+from celery_ledger.models import Canary, DurableTask, FailedAttempt
 from celery_ledger.rows.outbox import collecting
 from tests import probe
 from tests.processes import free_port, wait_until
@@ -130,6 +133,72 @@ def test_f81_flower_shows_failures_and_retries_as_such(machine, start_flower):
         return {id: known[id]["state"] for id in states if id in known}
 
     wait_until(f"Flower shows {states}", lambda: shown() == states, seconds=30)
+
+
+@pytest.mark.fault("F81")
+def test_f81_flower_counts_what_the_ledger_counts_and_its_buttons_do_what_they_say(machine, start_flower, tmp_path):
+    base = f"http://127.0.0.1:{start_flower().port}"
+    machine.start_relay()
+    worker = machine.start_worker("-E", concurrency=2)
+    workers = f"{base}/api/workers?refresh=1"
+    wait_until("Flower sees the worker", lambda: httpx.get(workers, auth=PASSWORD, timeout=20).json())
+
+    def known():
+        return httpx.get(f"{base}/api/tasks", auth=PASSWORD).json()
+
+    def press(call, **said):
+        answer = httpx.post(f"{base}/api/task/revoke/{call.id}", auth=PASSWORD, data=said, timeout=30)
+        assert answer.json() == {"message": f"Revoked '{call.id}'"}
+
+    mark = tmp_path / "mark"
+    slow = probe.leave_mark.delay(str(mark), 60)
+    waits, later = probe.come_back.delay(600), probe.make_collection.apply_async(("later",), countdown=600)
+    for number in range(4):
+        probe.make_collection.delay(f"alone {number}")
+    with collecting():
+        for number in range(5):
+            probe.make_collections.delay(f"together {number}")
+    dead = [probe.give_up.delay("permanent"), probe.fail_twice.delay("once"), probe.fail_twice.delay("again")]
+    rows = DurableTask.objects
+    wait_until("the slow one runs", lambda: worker.says(f"{mark} is under way"))
+    wait_until("Flower has the one that waits", lambda: known().get(waits.id, {}).get("state") == "RETRY")
+    wait_until("three are dead", lambda: rows.filter(status="dead").count() == 3)
+    wait_until("nine are done", lambda: rows.filter(status="succeeded").count() == 9)
+
+    for call in (waits, later, slow):
+        press(call, terminate="false")
+    assert rows.get(pk=slow.id).status == "running", "Revoke has ended what runs"
+    press(slow, terminate="true")
+    expected = dict.fromkeys(map(str, rows.filter(status="succeeded").values_list("id", flat=True)), "SUCCESS")
+    expected |= dict.fromkeys([call.id for call in dead], "FAILURE")
+    expected |= dict.fromkeys([waits.id, later.id, slow.id], "REVOKED")
+    wait_until(
+        "Flower shows each as the ledger has it",
+        lambda: {id: task["state"] for id, task in known().items()} == expected,
+        seconds=20,
+    )
+    assert set(rows.filter(status="cancelled").values_list("id", flat=True)) == {
+        UUID(call.id) for call in (waits, later, slow)
+    }
+    assert not mark.exists()
+    names = {str(id): name for id, name in rows.values_list("id", "name")}
+    for id, task in known().items():
+        assert task["name"] == names[id]
+        assert task["args"] in (f"({id})", None if id == later.id else "")
+        assert task["state"] != "SUCCESS" or 0 < task["runtime"] < 10
+        assert task["worker"].startswith("worker-")
+    counted = Counter()
+    for line in httpx.get(f"{base}/metrics", auth=PASSWORD).text.splitlines():
+        if line.startswith("flower_events_total{") and 'type="task-' in line:
+            counted[re.search(r'type="task-(\w+)"', line)[1]] += int(float(line.rpartition(" ")[2]))
+    assert counted == {
+        "received": rows.count() - 1 + FailedAttempt.objects.filter(task__name="tests.fail_twice", number=1).count(),
+        "started": counted["received"],
+        "succeeded": 9,
+        "failed": 3,
+        "retried": FailedAttempt.objects.exclude(task__status="dead", number=F("task__attempts")).count(),
+        "revoked": 3,
+    }
 
 
 def test_a_read_only_one_shows_and_does_nothing(machine, start_flower):

@@ -78,7 +78,7 @@ harness: ## Have due-work-harness judge the package, and plain Celery; needs Pyt
 foreign: ## Run a public project's own tests, plain and with the package: PROJECT=bookwyrm SOURCE=a-clone PYTHON=an-interpreter; see examples/foreign
 	.venv/bin/python -m tests.package.foreign $(PROJECT) --source $(SOURCE) --python $(PYTHON) -- $(ARGS)
 
-celery-suite: ## Run Celery's own tests of tasks and canvas, plain and durable; ARGS="plain -k retry"; DATABASE_URL may name a PostgreSQL
+celery-suite: ## Run Celery's own tests of tasks and canvas, plain and durable; ARGS="tasks" names a file; DATABASE_URL may name a PostgreSQL
 	.venv/bin/python -m tests.package.celery_suite $(ARGS)
 
 coverage: ## Name the lines of celery_ledger, worker and store that no test runs; needs a PostgreSQL, named by DATABASE_URL

@@ -5,8 +5,9 @@ They come with the source distribution of the Celery that is installed here, and
 a folder of their own, under ``var/``, on a Valkey of their own; nothing of them is kept. Durable means: every Celery
 app of the tests has our class of tasks (``tests/package/durable_suite``), with a relay beside, on the PostgreSQL that
 ``DATABASE_URL`` names or on SQLite: once with the default options, once with ``transactional=True``. What came of it,
-test by test, is kept in ``docs/reference/celery-suite.md``. What is given on the command line goes to pytest, and then
-nothing is written: ``ARGS="-k retry"``.
+test by test, is kept in ``docs/reference/celery-suite.md``. Files and ways may be named: ``ARGS="tasks"`` leaves canvas
+as it was found last. What else is given on the command line goes to pytest, and then nothing is written:
+``ARGS="tasks durable -k retry"``.
 """
 
 import json
@@ -30,7 +31,7 @@ CELERY = f"celery=={version('celery')}"
 PINNED = [f"{name}=={version(name)}" for name in ("django", "kombu", "redis", "psycopg")]
 #: What its own ``requirements/test.txt`` asks for, as far as these tests take it.
 TOOLS = ["psycopg-binary", "pydantic", "pytest<9", "pytest-rerunfailures", "pytest-subtests", "pytest-timeout"]
-TESTS = ("t/integration/test_tasks.py", "t/integration/test_canvas.py")
+TESTS = {"tasks": "t/integration/test_tasks.py", "canvas": "t/integration/test_canvas.py"}
 #: Each way of running them: its heading, and what its environment says besides.
 WAYS = {"plain": None, "durable": {}, "transactional": {"SUITE_TRANSACTIONAL": "1"}}
 HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `transactional=True`"}
@@ -127,9 +128,9 @@ class Place:
             self.database.drop()
 
 
-def verdicts(python: Path, source: Path, way: str, *options: str) -> dict[str, str]:
-    """Run the tests one way; return what became of each: passed, skipped, or the first line of what it raised."""
-    report = FOLDER / f"{way}.xml"
+def verdicts(python: Path, source: Path, tests: str, way: str, *options: str) -> dict[str, str]:
+    """Run a file's tests one way; return what became of each: passed, skipped, or the first line of what it raised."""
+    report = FOLDER / f"{tests}-{way}.xml"
     report.unlink(missing_ok=True)
     place = Place(python, source, extra=WAYS[way])
     plugins = ["celery.contrib.pytest", "durable_suite.limits"] + ["durable_suite.plugin"] * (WAYS[way] is not None)
@@ -138,7 +139,7 @@ def verdicts(python: Path, source: Path, way: str, *options: str) -> dict[str, s
             python,
             *("-m", "pytest", "-q", f"--junit-xml={report}"),
             *(word for plugin in ("no:cacheprovider", *plugins) for word in ("-p", plugin)),
-            *(*options, *TESTS),
+            *(*options, TESTS[tests]),
             cwd=source,
             env=place.environment,
         )
@@ -175,8 +176,8 @@ def compare(found: Mapping[str, Mapping[str, str]]) -> list[str]:
     ]
 
 
-def page(found: Mapping[str, Mapping[str, str]]) -> str:
-    """Return what is kept of the verdicts."""
+def section(tests: str, found: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what is kept of the verdicts on a file's tests."""
     ways = list(found)
     counts = []
     for way, of_way in found.items():
@@ -192,11 +193,12 @@ def page(found: Mapping[str, Mapping[str, str]]) -> str:
     database = "PostgreSQL" if DATABASE_URL.startswith("postgres") else "SQLite"
     return "\n".join(
         [
-            INTRODUCTION,
+            heading(tests),
+            "",
             f"Run on {datetime.now(tz=UTC):%-d %B %Y}, on {database} and Valkey, with {names}, Python "
             f"{'.'.join(map(str, sys.version_info[:2]))}.",
             "",
-            "| `test_tasks.py`, `test_canvas.py` | passed | failed | skipped by Celery |",
+            "| | passed | failed | skipped by Celery |",
             "| --- | --- | --- | --- |",
             *counts,
             "",
@@ -208,19 +210,34 @@ def page(found: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
+def heading(tests: str) -> str:
+    return f"## `{Path(TESTS[tests]).name}`"
+
+
+def sections() -> dict[str, str]:
+    """Return what the page has of each file's tests."""
+    parts = (f"## {part}".strip() for part in PAGE.read_text().split("\n## ")[1:])
+    headings = {heading(tests): tests for tests in TESTS}
+    return {headings[line]: part + "\n" for part in parts if (line := part.partition("\n")[0]) in headings}
+
+
 def main() -> int:
-    """Run the tests every way, or those ways that are named; say whether anything differs for no known reason."""
+    """Run the tests every way, or those files and ways that are named; say whether any differs for no known reason."""
     ways = [argument for argument in sys.argv[1:] if argument in WAYS] or list(WAYS)
-    options = [argument for argument in sys.argv[1:] if argument not in WAYS]
+    files = [argument for argument in sys.argv[1:] if argument in TESTS] or list(TESTS)
+    options = [argument for argument in sys.argv[1:] if argument not in WAYS and argument not in TESTS]
     python, source = prepare()
-    found = {way: verdicts(python, source, way, *options) for way in ways}
-    for name in dict.fromkeys(name for of_way in found.values() for name in of_way):
-        print(name, *(f"  {way}: {of_way.get(name, 'not run')}" for way, of_way in found.items()), sep="\n")
-    if ways != list(WAYS):
-        return 0
-    if not options:
-        PAGE.write_text(page(found))
-    return int(not set(compare(found)) <= set(REASONS))
+    is_well = True
+    for tests in files:
+        found = {way: verdicts(python, source, tests, way, *options) for way in ways}
+        for name in dict.fromkeys(name for of_way in found.values() for name in of_way):
+            print(name, *(f"  {way}: {of_way.get(name, 'not run')}" for way, of_way in found.items()), sep="\n")
+        if ways == list(WAYS):
+            is_well = is_well and set(compare(found)) <= set(REASONS)
+            if not options:
+                known = sections() | {tests: section(tests, found)}
+                PAGE.write_text("\n".join([INTRODUCTION, *(known[tests] for tests in TESTS if tests in known)]))
+    return int(not is_well)
 
 
 if __name__ == "__main__":

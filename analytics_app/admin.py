@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from analytics_app.models import DailySales, SaleRecord
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 
 class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):

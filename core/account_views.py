@@ -17,7 +17,7 @@ from core.examples import EXPORT
 from core.models import AuditEntry, SignIn
 from core.password_views import go_on
 from core.serializers import PasswordSerializer, SignInSerializer, TokensSerializer
-from store.refusals import Refusal
+from web.refusals import Refusal
 
 
 class AccountNotDeletable(Refusal):

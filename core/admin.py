@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
 from core.models import AuditEntry, User
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 admin.site.register(User, UserAdmin)
 

@@ -20,9 +20,9 @@ async def live(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 django.setup()
-from core.handler import ThreadedASGIHandler  # noqa: E402 - It needs django.setup().
 from notifications.feed import feed  # noqa: E402 - It needs django.setup().
 from notifications.streams import NotificationSocket, refuse  # noqa: E402 - It needs django.setup().
+from web.handler import ThreadedASGIHandler  # noqa: E402 - It needs django.setup().
 
 sockets: list[tuple[str, Any]] = [("^ws/notifications/$", NotificationSocket.as_asgi()), ("", refuse)]
 application = ProtocolTypeRouter(

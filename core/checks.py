@@ -13,7 +13,7 @@ from django.core.checks import Warning as Advice
 from celery_ledger import conf
 from celery_ledger.checks import LOOPBACK
 from core import database_limits, wiring
-from core.broker_urls import parts
+from web.broker_urls import parts
 
 #: What finds the receivers that are wrong, what is wrong with them, and what to do.
 FLAWS: Final = (

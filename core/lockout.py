@@ -21,8 +21,8 @@ from django.db.models import Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from core.clients import network_of
-from core.problems import API_PREFIX, CONTENT_TYPE, problem
+from web.clients import network_of
+from web.problems import API_PREFIX, CONTENT_TYPE, problem
 
 #: Longer than any name: what is typed beyond that is not kept.
 MAX_NAME: Final = 150

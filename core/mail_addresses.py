@@ -17,8 +17,8 @@ from email_app import addresses, tasks
 from email_app.models import AddressClaim
 from email_app.receivers import enqueue_address_checks
 from store.customers import AddressTaken, TooManyAddresses
-from store.refusals import Refusal
-from store.serializers import NothingSerializer
+from web.fields import NothingSerializer
+from web.refusals import Refusal
 
 ENOUGH = "Too many verification emails were requested. Try again later."
 

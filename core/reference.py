@@ -19,7 +19,7 @@ from celery_ledger.project import import_tasks
 from celery_ledger.signals import durable_signals
 from celery_ledger.watch import metrics
 from core import wiring
-from operations import http_counts
+from web import http_counts
 from worker.celery import app
 
 #: What every command of Django's takes.

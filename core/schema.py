@@ -145,7 +145,7 @@ def allow_blanks_once(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
 
 
 def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Say of every text in a query that it has no NUL, which :class:`core.problems.ProblemMiddleware` refuses."""
+    """Say of every text in a query that it has no NUL, which :class:`web.problems.ProblemMiddleware` refuses."""
     for path in result["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
@@ -197,14 +197,14 @@ class BearerScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
     name = "bearer"
 
 
-#: Every text that comes in is held to it, by core/parsing.py.
+#: Every text that comes in is held to it, by web/parsing.py.
 NO_NUL = r"^[^\x00]*$"
 
 
 class StrictSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Tells the document that a request has the named fields and no others."""
 
-    target_class = "store.fields.StrictSerializer"
+    target_class = "web.fields.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:

@@ -21,7 +21,7 @@ from celery_ledger.models import DurableTask
 from core import sign_ins, tokens
 from core.models import SignIn
 from email_app import addresses
-from store.fields import StrictSerializer, TextField
+from web.fields import StrictSerializer, TextField
 
 
 class PasswordField(TextField):

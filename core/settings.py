@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import environ
 from kombu import Exchange, Queue
 
-from core.broker_urls import hosts, sentinel_options
+from web.broker_urls import hosts, sentinel_options
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -136,13 +136,13 @@ INSTALLED_APPS = [
     "rest_framework",
 ]
 MIDDLEWARE = [
-    "core.request_id.RequestIDMiddleware",
-    "core.problems.ProblemMiddleware",
+    "web.request_id.RequestIDMiddleware",
+    "web.problems.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "core.addresses.AddressMiddleware",
+    "web.addresses.AddressMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     *(["django_otp.middleware.OTPMiddleware"] if ADMIN_TWO_FACTOR else []),
@@ -508,19 +508,19 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["core.parsing.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["web.parsing.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.negotiation.LenientNegotiation",
-    "DEFAULT_PAGINATION_CLASS": "core.pagination.Pages",
-    "DEFAULT_THROTTLE_CLASSES": ["core.throttling.ScopedThrottle"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "web.negotiation.LenientNegotiation",
+    "DEFAULT_PAGINATION_CLASS": "web.pagination.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["web.throttling.ScopedThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "core.problems.answer_problem",
+    "EXCEPTION_HANDLER": "web.problems.answer_problem",
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 #: Requests and seconds by scope, for each user or, where nobody is signed in, each address. Counted by
-#: each web process for itself, in memory: see core/throttling.py.
+#: each web process for itself, in memory: see web/throttling.py.
 THROTTLE_RATES = {
     "login": read_rate("THROTTLE_LOGIN", "300/min"),
     "registration": read_rate("THROTTLE_REGISTRATION", "300/min"),
@@ -614,7 +614,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-# Bodies are counted as they arrive (core/handler.py), and refused unread where they are declared to be longer.
+# Bodies are counted as they arrive (web/handler.py), and refused unread where they are declared to be longer.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  #: Bytes of a body under /api/, and of a form without its files.
 MAX_BODY_BYTES = 10 * 1024 * 1024  #: Bytes of any other: the admin uploads files.
 

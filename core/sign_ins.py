@@ -16,8 +16,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from core import tokens
-from core.clients import client_of
 from core.models import SignIn
+from web.clients import client_of
 
 #: Bygone rows that are deleted with each that is written, and the most that are listed.
 SWEEP, LISTED = 100, 100

@@ -7,11 +7,12 @@ from django.urls import include, path
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 
-from core import account_views, health, mail_addresses, pages, password_views, views
+from core import account_views, mail_addresses, password_views, views
 from notifications import unsubscribe
 from notifications import views as notifications
 from operations.metrics import metrics
 from payments import views as payments
+from web import health, pages
 
 api: list[Any] = [
     path("", pages.ApiIndexView.as_view()),
@@ -31,7 +32,7 @@ api: list[Any] = [
     path("auth/sign-ins/<int:id>/", account_views.SignInView.as_view()),
     path("auth/sign-out-everywhere/", account_views.EverywhereView.as_view()),
     path("schema/", extend_schema(exclude=True)(SpectacularAPIView).as_view(), name="schema"),
-    path("docs/", views.DocsView.as_view(url_name="schema")),
+    path("docs/", pages.DocsView.as_view(url_name="schema")),
     path("analytics/reports/", views.ReportsView.as_view()),
     path("analytics/reports/<uuid:task_id>/", views.ReportView.as_view()),
     path("analytics/", include("analytics_app.urls")),
@@ -84,4 +85,4 @@ urlpatterns = [
 ]
 
 #: What is raised outside of a view.
-handler500 = "core.problems.answer_crash"
+handler500 = "web.problems.answer_crash"

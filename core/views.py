@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from celery.result import AsyncResult
-from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib.auth import logout
 from django.middleware.csrf import get_token
@@ -12,7 +11,6 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import status
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import CreateAPIView
@@ -129,10 +127,3 @@ class ReportView(APIView):
         result = AsyncResult(str(task.pk))
         progress = result.info if result.state == "PROGRESS" else None
         return Response(ReportSerializer({"id": task.pk, "status": task.status, "progress": progress}).data)
-
-
-@method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")  # Its styles are inline.
-class DocsView(SpectacularSwaggerSplitView):
-    """The page of the OpenAPI document. It is read, and has no OPTIONS: REST framework finds no template for them."""
-
-    http_method_names = ["get", "head"]

@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from email_app.models import EmailDelivery
 from store.admin import OrderAdmin
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 
 class OrderMailInline(ReadOnly, admin.TabularInline):

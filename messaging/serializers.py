@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from rest_framework import serializers
 
 from messaging.models import MAX_CONTENT_LENGTH, Block, Message
-from store.fields import StrictSerializer, TextField
+from web.fields import StrictSerializer, TextField
 
 
 class PersonField(TextField):

@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from messaging import writing
 from messaging.models import Block, Message
 from messaging.serializers import BlockSerializer, MessageSerializer, NewBlockSerializer, NewMessageSerializer
-from store.refusals import Refusal
-from store.serializers import NothingSerializer
+from web.fields import NothingSerializer
+from web.refusals import Refusal
 
 BOX = OpenApiParameter("box", str, enum=["inbox", "sent"], description="Messages received (the default) or sent.")
 MESSAGE = OpenApiExample(

@@ -14,7 +14,7 @@ from notifications.models import (
     PushSubscription,
     QuietHours,
 )
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 
 @admin.register(Notification)

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from notifications.models import MAX_ENDPOINT_LENGTH, Channel, Kind, Notification
 from notifications.push_services import NoPushServiceError, check_endpoint
 from notifications.vapid import decode
-from store.fields import StrictSerializer, TextField, YesNoField
+from web.fields import StrictSerializer, TextField, YesNoField
 
 
 class NotificationSerializer(serializers.ModelSerializer[Notification]):

@@ -32,7 +32,7 @@ from notifications.serializers import (
     SubscriptionSerializer,
 )
 from notifications.streams import as_sse, parse_cursor, seat_for, user_behind, while_allowed
-from store.serializers import NothingSerializer
+from web.fields import NothingSerializer
 
 ALL = OpenApiParameter("all", str, enum=["0", "1"], description="1 includes notifications that have been read.")
 IF_NONE_MATCH = OpenApiParameter(

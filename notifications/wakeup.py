@@ -16,7 +16,7 @@ from typing import Any, Final
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from store.fields import MAX_ID
+from web.fields import MAX_ID
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from celery_ledger.watch.metrics import LedgerCollector
-from operations import http_counts
+from web import http_counts
 
 
 @never_cache

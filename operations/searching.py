@@ -19,7 +19,7 @@ from celery_ledger.desk.searching import Search, State
 from celery_ledger.models import Decision, DurableTask
 from operations.permissions import MayOperate
 from operations.serializers import MAX_REASON_LENGTH, MOST_IDS, SpanField
-from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextField
+from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField
 
 What = Decision.What
 NEEDS = {What.REPLAY: REPLAY, What.RUN_NOW: REPLAY, What.DISCARD: DISCARD, What.CANCEL: CANCEL}

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from celery_ledger.desk import dead_letters, queues, spans
 from celery_ledger.models import Decision, DurableTask
 from celery_ledger.rows.kinds import fingerprint
-from store.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
+from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
 #: Tasks that one call decides about by their ids.
 MOST_IDS = 1_000

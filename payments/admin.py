@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from payments.models import Payment, PaymentCallback
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 
 class PaymentCallbackInline(ReadOnly, admin.TabularInline):

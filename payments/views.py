@@ -17,7 +17,7 @@ from payments.provider import Result
 from payments.serializers import CallbackSerializer, PaymentSerializer
 from store.contention import persist
 from store.models import Order
-from store.refusals import Refusal
+from web.refusals import Refusal
 from webhooks.signing import is_genuine
 
 

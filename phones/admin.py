@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from phones.models import PhoneVerification
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 
 
 @admin.register(PhoneVerification)

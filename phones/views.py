@@ -15,10 +15,9 @@ from phones import tasks, verification
 from phones.models import CODE_DIGITS
 from phones.numbers import e164
 from store.customers import customer_of
-from store.fields import StrictSerializer
 from store.models import Customer
-from store.refusals import Refusal
-from store.serializers import NothingSerializer
+from web.fields import NothingSerializer, StrictSerializer
+from web.refusals import Refusal
 
 
 class NothingToVerify(Refusal):

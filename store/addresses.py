@@ -5,8 +5,8 @@ from typing import Any, Final
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from store.fields import StrictSerializer, TextField
 from store.models import Order, ShippingAddress
+from web.fields import StrictSerializer, TextField
 
 #: The countries of ISO 3166-1.
 _CODES: Final = """

@@ -39,9 +39,9 @@ from store.models import (
     Stock,
     StockMovement,
 )
-from store.read_only import ReadOnly
 from store.refusals import NotCancellable
 from store.shipping import deliver_orders, ship_orders
+from web.read_only import ReadOnly
 
 #: Orders that a page asks about by name.
 MOST_SHOWN = 20

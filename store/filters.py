@@ -8,8 +8,8 @@ from django.db.models import F, Q, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.fields import ChoiceField
 
-from store.fields import MAX_ID
 from store.models import Product
+from web.fields import MAX_ID
 
 MAX_SEARCH_LENGTH = 200
 #: Each word is looked for in every title and SKU: with a hundred, twenty clients could keep a database busy.

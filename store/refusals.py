@@ -1,28 +1,9 @@
-"""
-What the shop refuses, as a client hears it.
-
-``problem`` is the last word of the problem document's type: a client may act on it. ``errors`` names
-the parts of the request that stand in the way.
-"""
-
-from typing import Any
+"""What the shop refuses, as a client hears it."""
 
 from rest_framework import status
-from rest_framework.exceptions import APIException
 
 from store.inventory import NotEnoughStock
-
-
-class Refusal(APIException):
-    """The request is well-formed, and the state of the shop does not allow it."""
-
-    status_code: int = status.HTTP_409_CONFLICT
-    problem: str
-    errors: list[dict[str, Any]]
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail)
-        self.errors = []
+from web.refusals import Refusal
 
 
 class OutOfStock(Refusal):

@@ -23,12 +23,22 @@ from store import checkout, idempotency, inventory
 from store.addresses import ShippingAddressSerializer, ToldAddressSerializer, address_of, represent_address
 from store.checkout import Line
 from store.customers import AddressTaken, TooManyAddresses, customer_of
-from store.fields import IdField, QuantityField, StrictSerializer, StrictUUIDField, TextField
 from store.idempotency import Answer, NamedRequest
-from store.models import Cart, CartItem, Collection, Customer, Order, OrderItem, Product, ShippingAddress
+from store.models import (
+    MAX_LINE_QUANTITY,
+    Cart,
+    CartItem,
+    Collection,
+    Customer,
+    Order,
+    OrderItem,
+    Product,
+    ShippingAddress,
+)
 from store.refusals import OutOfStock, QuantityLimited
 from store.signals import address_wished, order_created, order_reserved
 from store.story import label_of, trouble_of
+from web.fields import IdField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
 #: The most lines of an order that a list shows: a page of a hundred orders stays below a megabyte.
 LINES_IN_LIST: Final = 30
@@ -172,8 +182,11 @@ class CartSerializer(serializers.ModelSerializer[Cart]):
         read_only_fields = fields
 
 
-class NothingSerializer(StrictSerializer):
-    """A request that has nothing to say beyond its address."""
+class QuantityField(WholeNumberField):
+    """How many of one product one line asks for."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, max_value=MAX_LINE_QUANTITY, **kwargs)
 
 
 class AddItemSerializer(StrictSerializer):

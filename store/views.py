@@ -22,7 +22,6 @@ from store import carts
 from store.cancellation import cancel_order
 from store.contention import persist
 from store.customers import customer_of, customer_or_none
-from store.fields import MAX_ID
 from store.filters import MAX_SEARCH_LENGTH, MAX_SEARCH_WORDS, ProductFilter
 from store.models import Cart, CartItem, CartQuerySet, Collection, Order, OrderQuerySet, Product
 from store.serializers import (
@@ -33,13 +32,13 @@ from store.serializers import (
     CollectionSerializer,
     CreateOrderSerializer,
     CustomerSerializer,
-    NothingSerializer,
     OrderInListSerializer,
     OrderSerializer,
     OrderTasksSerializer,
     ProductSerializer,
     read_first_lines,
 )
+from web.fields import MAX_ID, NothingSerializer
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",

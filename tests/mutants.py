@@ -46,21 +46,21 @@ MUTANTS = [
     ),
     Mutant(
         "counted bodies",
-        "core/handler.py",
+        "web/handler.py",
         "        if self._room < 0:\n",
         "        if False:\n",
         "tests/integration/test_request_bodies.py::test_f106_a_body_of_no_declared_length_is_read_to_its_bound_and_no_further",
     ),
     Mutant(
         "liveness",
-        "core/handler.py",
+        "web/handler.py",
         '        if scope["path"] == LIVENESS and',
         "        if False and",
         "tests/faults/test_busy_web.py::test_f107_liveness_takes_no_thread_and_no_database",
     ),
     Mutant(
         "ended sessions",
-        "core/handler.py",
+        "web/handler.py",
         "        part_with_the_dead()\n",
         "",
         "tests/faults/test_refusing_databases.py::test_f108_sessions_that_the_server_ended_cost_no_request_an_error",
@@ -270,7 +270,7 @@ MUTANTS = [
     ),
     Mutant(
         "silence watch",
-        "core/patience.py",
+        "web/patience.py",
         "        elif time.monotonic() - self._since > limit:\n",
         "        elif self._since < 0:\n",
         "tests/faults/test_lost_databases.py::test_f62_a_web_process_that_is_cut_off_answers_soon_and_heals",
@@ -306,7 +306,7 @@ MUTANTS = [
     ),
     Mutant(
         "one client",
-        "core/clients.py",
+        "web/clients.py",
         "            return ip_network((int(address), 64), strict=False)\n",
         "            return ip_network((int(address), 128), strict=False)\n",
         "tests/integration/test_strangers.py::test_every_address_of_a_64_is_one_client_of_the_throttles",

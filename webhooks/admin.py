@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from store.read_only import ReadOnly
+from web.read_only import ReadOnly
 from webhooks import changes
 from webhooks.destinations import ForbiddenDestinationError, check_url
 from webhooks.log import NotSettledError, SwitchedOffError

@@ -6,7 +6,7 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from store.fields import StrictSerializer, TextField, YesNoField
+from web.fields import StrictSerializer, TextField, YesNoField
 from webhooks.destinations import ForbiddenDestinationError, check_url
 from webhooks.models import MAX_URL_LENGTH, Event, Version, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 

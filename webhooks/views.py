@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from store.refusals import Refusal
-from store.serializers import NothingSerializer
+from web.fields import NothingSerializer
+from web.refusals import Refusal
 from webhooks import changes
 from webhooks.log import NotSettledError, SwitchedOffError
 from webhooks.models import WebhookDelivery, WebhookEndpoint

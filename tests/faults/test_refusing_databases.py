@@ -10,11 +10,11 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from celery_ledger.desk import doctor
 from celery_ledger.watch import replication
-from core import health
 from store.models import Order
 from tests.faults.buyers import Buyers
 from tests.processes import wait_until
 from tests.shop import make_cart, make_customer, make_product
+from web import health
 
 pytestmark = [pytest.mark.processes, pytest.mark.postgresql]
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from django.db import connections
 
-from core import handler
-from core.handler import ThreadedASGIHandler
+from web import handler
+from web.handler import ThreadedASGIHandler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

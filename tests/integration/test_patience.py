@@ -6,7 +6,7 @@ import time
 import pytest
 from django.db import OperationalError, connection, connections
 
-from core.patience import Line
+from web.patience import Line
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

@@ -8,9 +8,9 @@ from django.core.management import call_command
 
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain
-from core.request_counts import RequestCounts, counts
 from store.models import Customer
 from tests.shop import api, make_user
+from web.request_counts import RequestCounts, counts
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

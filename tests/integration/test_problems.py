@@ -8,9 +8,9 @@ from django.test import override_settings
 from django.urls import path
 
 from core import urls
-from core.problems import CONTENT_TYPE
 from store.models import Product
 from tests.shop import api, make_cart, make_customer, make_product
+from web.problems import CONTENT_TYPE
 
 pytestmark = pytest.mark.django_db
 

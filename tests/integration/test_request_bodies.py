@@ -6,7 +6,7 @@ import json
 import pytest
 from django.db import connections
 
-from core.handler import ThreadedASGIHandler
+from web.handler import ThreadedASGIHandler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,10 +10,10 @@ from django.core.management import call_command
 from django.urls import get_resolver
 
 from core import examples
-from core.problems import answer_problem
 from phones.views import NoGoodCode, NothingToVerify
 from store.refusals import KeyInUse, KeyReused
 from tests.shop import api, check_out, make_cart, make_customer, make_product
+from web.problems import answer_problem
 
 pytestmark = pytest.mark.django_db
 

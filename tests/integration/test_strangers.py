@@ -8,11 +8,11 @@ from django.core.cache import cache
 from django.test import RequestFactory
 from django.utils import timezone
 
-from core.clients import client_of
 from core.models import AuditEntry, LoginFailures
 from store.models import Cart
 from store.tasks import drop_abandoned_carts
 from tests.shop import all_at_once, api, make_cart, make_customer, make_product, make_user
+from web.clients import client_of
 
 NOON = "2026-11-21T12:00:10Z"
 HERE = "198.51.100.1"

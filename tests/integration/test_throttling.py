@@ -6,8 +6,8 @@ import pytest
 import time_machine
 from django.core.cache import cache
 
-from core.throttling import ScopedThrottle
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_product
+from web.throttling import ScopedThrottle
 
 pytestmark = pytest.mark.django_db
 

@@ -22,6 +22,7 @@ ROOMS = (
     "operations",
     "store",
     "core",
+    "web",
     "email_app",
     "analytics_app",
     "notifications",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from core import broker_urls
 from tests.unit.test_settings import WORTHY, start
+from web import broker_urls
 
 SENTINELS = "sentinel://:secret@10.0.0.1:26380;sentinel://10.0.0.2/3"
 

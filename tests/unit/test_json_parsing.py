@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
-from core.parsing import MAX_DEPTH, StrictJSONParser
+from web.parsing import MAX_DEPTH, StrictJSONParser
 
 
 def parse(text):

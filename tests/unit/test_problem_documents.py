@@ -3,7 +3,7 @@
 import pytest
 from rest_framework.exceptions import ErrorDetail, Throttled
 
-from core.problems import answer_problem, field_errors, problem
+from web.problems import answer_problem, field_errors, problem
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from uuid import UUID
 
 from rest_framework import serializers
 
-from store.models import MAX_LINE_QUANTITY
-
 MAX_ID = 2**63 - 1
 
 
@@ -33,6 +31,10 @@ class StrictSerializer(serializers.Serializer[Any]):
         if unknown:
             raise serializers.ValidationError(unknown)
         return value
+
+
+class NothingSerializer(StrictSerializer):
+    """A request that has nothing to say beyond its address."""
 
 
 class TextField(serializers.CharField):
@@ -67,13 +69,6 @@ class IdField(WholeNumberField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=1, max_value=MAX_ID, **kwargs)
-
-
-class QuantityField(WholeNumberField):
-    """How many of one product one line asks for."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=1, max_value=MAX_LINE_QUANTITY, **kwargs)
 
 
 class StrictUUIDField(serializers.UUIDField):

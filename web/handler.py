@@ -21,10 +21,10 @@ from django.db import close_old_connections, reset_queries
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from core import health
-from core.patience import LOOK_EVERY, SilenceWatch, part_with_the_dead, waiting_for
-from core.problems import API_PREFIX, RETRY_AFTER, problem_response
-from core.request_id import WELL_FORMED
+from web import health
+from web.patience import LOOK_EVERY, SilenceWatch, part_with_the_dead, waiting_for
+from web.problems import API_PREFIX, RETRY_AFTER, problem_response
+from web.request_id import WELL_FORMED
 
 #: A Content-Length of more digits is not worth converting.
 MAX_LENGTH_DIGITS: Final = 12

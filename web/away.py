@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from core.patience import leave_all
+from web.patience import leave_all
 
 #: ``read_only_sql_transaction``: the server was demoted, or is told to take no writes.
 READ_ONLY: Final = "25006"

@@ -21,8 +21,8 @@ from redis.sentinel import Sentinel
 
 from celery_ledger.contrib.beat.due_times import late_schedules
 from celery_ledger.watch import replication, watchdog
-from core import broker_urls
-from core.patience import leave_all
+from web import broker_urls
+from web.patience import leave_all
 
 logger = logging.getLogger(__name__)
 

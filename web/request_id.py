@@ -10,9 +10,9 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 
 from celery_ledger.context import working_on
-from core.clients import client_of
-from core.request_counts import counts
-from operations import http_counts
+from web import http_counts
+from web.clients import client_of
+from web.request_counts import counts
 
 logger = logging.getLogger("core.requests")
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")

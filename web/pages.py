@@ -7,11 +7,14 @@ names and are served by WhiteNoise and cached forever; the document is asked for
 
 from typing import Final
 
+from csp.decorators import csp_update
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -67,3 +70,10 @@ class ApiIndexView(APIView):
     def get(self, request: Request) -> Response:
         """Answer addresses: the documentation says the rest."""
         return Response({name: request.build_absolute_uri(address) for name, address in FIRST_STEPS.items()})
+
+
+@method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")  # Its styles are inline.
+class DocsView(SpectacularSwaggerSplitView):
+    """The page of the OpenAPI document. It is read, and has no OPTIONS: REST framework finds no template for them."""
+
+    http_method_names = ["get", "head"]

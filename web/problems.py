@@ -22,7 +22,7 @@ from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.exceptions import PermissionDenied as Forbidden
 from rest_framework.response import Response
 
-from core.away import NOTHING_DONE, is_away, what_was_done
+from web.away import NOTHING_DONE, is_away, what_was_done
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from core.clients import client_of
+from web.clients import client_of
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # It reads the settings that name this module.

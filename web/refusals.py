@@ -1,0 +1,23 @@
+"""What an app refuses, as a client hears it: each app has its own kinds."""
+
+from typing import Any
+
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+
+class Refusal(APIException):
+    """
+    The request is well-formed, and the state of the shop does not allow it.
+
+    ``problem`` ends the type of the problem document: clients may act on it. ``errors`` names the parts of the
+    request that stand in the way.
+    """
+
+    status_code: int = status.HTTP_409_CONFLICT
+    problem: str
+    errors: list[dict[str, Any]]
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.errors = []

@@ -152,8 +152,8 @@ def of_streams(way: str, user_ids: list[int], events: int, environment: dict[str
     """Measure so many open streams, one for each user."""
     from rest_framework_simplejwt.tokens import AccessToken
 
+    from accounts.models import User
     from bench import machine
-    from core.models import User
 
     tokens = {user.pk: str(AccessToken.for_user(user)) for user in User.objects.filter(pk__in=user_ids)}
     with web_process(environment, folder) as web:
@@ -196,7 +196,7 @@ def of_polling(user_id: int, environment: dict[str, str], folder: Path) -> dict[
     import httpx
     from rest_framework_simplejwt.tokens import AccessToken
 
-    from core.models import User
+    from accounts.models import User
 
     headers = {"Authorization": f"Bearer {AccessToken.for_user(User.objects.get(pk=user_id))}"}
     with web_process(environment, folder), httpx.Client(headers=headers) as client:
@@ -215,7 +215,7 @@ def of_fan_out(count: int) -> dict[str, Any]:
     from django.db import connection, transaction
     from django.test.utils import CaptureQueriesContext
 
-    from core.models import User
+    from accounts.models import User
     from notifications.models import Announcement, Notification
     from notifications.tasks import fan_out_announcement
 
@@ -269,8 +269,8 @@ def measure(options: argparse.Namespace, environment: dict[str, str], folder: Pa
 
     from django.core.management import call_command
 
+    from accounts.models import User
     from bench import machine, report
-    from core.models import User
 
     call_command("migrate", verbosity=0)
     call_command("flush", interactive=False, verbosity=0)

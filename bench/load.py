@@ -168,7 +168,7 @@ def make_catalogue() -> list[str]:
     """Fill the shop; return a token for each customer, the first customer's first."""
     from rest_framework_simplejwt.tokens import AccessToken
 
-    from core.models import User
+    from accounts.models import User
     from store.models import Product, Stock
 
     products = Product.objects.bulk_create(

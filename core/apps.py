@@ -1,54 +1,12 @@
-"""The composition root: settings, addresses, the user model and the audit trail. Nobody imports it."""
+"""The composition root: settings, addresses, the schema of the API, and the checks of all that. Nobody imports it."""
 
 from django.apps import AppConfig
-from django.contrib.auth.signals import user_logged_in, user_login_failed
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
 
 class CoreConfig(AppConfig):
     name = "core"
+    label = "shopwire"  # The label "core" is that of accounts, as its tables are called.
 
     def ready(self) -> None:
-        """Connect the receivers, and have the OpenAPI document know our way of signing in."""
-        from django.contrib.admin.models import LogEntry
-
-        from celery_ledger.promises import register
-        from celery_ledger.signals import (
-            queue_changed,
-            tasks_cancelled,
-            tasks_discarded,
-            tasks_hastened,
-            tasks_replayed,
-        )
-        from core import (
-            audit,
-            checks,  # noqa: F401 - Importing the checks registers them.
-            promises,
-            receivers,
-            schema,  # noqa: F401 - It registers itself.
-        )
-        from store.signals import catalogue_changed, order_cancelled, order_created
-
-        for model in audit.AUDITED:
-            pre_save.connect(receivers.notice_old_values, sender=model, dispatch_uid="core.notice_old_values")
-            post_save.connect(receivers.record_save, sender=model, dispatch_uid="core.record_save")
-            pre_delete.connect(receivers.notice_deletion, sender=model, dispatch_uid="core.notice_deletion")
-            post_delete.connect(receivers.record_deletion, sender=model, dispatch_uid="core.record_deletion")
-        for gone in audit.DELETIONS_AUDITED:
-            post_delete.connect(receivers.record_deletion, sender=gone, dispatch_uid="core.record_deletion")
-        m2m_changed.connect(receivers.record_links, dispatch_uid="core.record_links")
-        catalogue_changed.connect(receivers.record_bulk_changes, dispatch_uid="core.record_bulk_changes")
-        order_created.connect(receivers.enqueue_placed_entry, dispatch_uid="core.enqueue_placed_entry")
-        order_cancelled.connect(receivers.enqueue_cancelled_entry, dispatch_uid="core.enqueue_cancelled_entry")
-        tasks_replayed.connect(receivers.record_replay, dispatch_uid="core.record_replay")
-        tasks_discarded.connect(receivers.record_discard, dispatch_uid="core.record_discard")
-        tasks_cancelled.connect(receivers.record_cancelling, dispatch_uid="core.record_cancelling")
-        tasks_hastened.connect(receivers.record_hastening, dispatch_uid="core.record_hastening")
-        queue_changed.connect(receivers.record_queue_change, dispatch_uid="core.record_queue_change")
-        user_logged_in.connect(receivers.record_login, dispatch_uid="core.record_login")
-        user_logged_in.connect(receivers.note_session, dispatch_uid="core.note_session")
-        user_login_failed.connect(receivers.record_failed_login, dispatch_uid="core.record_failed_login")
-        post_save.connect(receivers.record_admin_action, sender=LogEntry, dispatch_uid="core.record_admin_action")
-        register("Every order is on record as placed.", promises.unrecorded_orders)
-        register("Every cancelled order is on record as cancelled.", promises.unrecorded_cancellations)
-        register("No order is on record twice.", promises.doubly_recorded_orders)
+        """Register the checks, and have the OpenAPI document know our way of signing in."""
+        from core import checks, schema  # noqa: F401 - They register themselves.

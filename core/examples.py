@@ -71,13 +71,6 @@ FOUND: Final = {
     "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
 }
 #: Some of the kinds of things that an export has.
-EXPORT: Final = {
-    "user": {"id": 42, "username": "ada", "email": "ada@shop.example"},
-    "orders": [{"id": 1001, "status": "pending", "placed_at": PLACED_AT, "total": "49.00", "currency": "GBP"}],
-    "order_items": [{"order_id": 1001, "product_id": 7, "quantity": 2, "unit_price": "24.50"}],
-    "sign_ins": [],
-}
-
 #: A body of each kind, by the name of its component.
 EXAMPLES: Final[dict[str, Any]] = {
     "RegistrationRequest": {"username": "ada", "email": "ada@shop.example", "password": "correct horse battery"},

@@ -191,9 +191,9 @@ def _link(operation_id: str, parameters: dict[str, str]) -> dict[str, Any]:
 
 
 class BearerScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
-    """Tells the document about :class:`core.authentication.BearerAuthentication`."""
+    """Tells the document about :class:`accounts.authentication.BearerAuthentication`."""
 
-    target_class = "core.authentication.BearerAuthentication"
+    target_class = "accounts.authentication.BearerAuthentication"
     name = "bearer"
 
 

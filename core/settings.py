@@ -92,7 +92,7 @@ SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', defau
 PORT = read_positive("PORT", 8000)
 #: Requests come through one proxy that sets X-Forwarded-For and X-Forwarded-Proto.
 BEHIND_PROXY = read_bool("BEHIND_PROXY", default=False)
-#: Whether the admin asks for a code besides the password; see core/second_factor.py.
+#: Whether the admin asks for a code besides the password; see accounts/second_factor.py.
 ADMIN_TWO_FACTOR = read_bool("ADMIN_TWO_FACTOR", default=False)
 OTP_TOTP_ISSUER = "Shopwire"
 WEB_CONCURRENCY = read_positive("WEB_CONCURRENCY", 1)
@@ -103,6 +103,9 @@ WEB_THREADS = read_positive("WEB_THREADS", 10)
 
 INSTALLED_APPS = [
     "core",
+    "accounts",
+    "audit_trail",
+    "reports",
     "store",
     "email_app",
     "analytics_app",
@@ -117,7 +120,7 @@ INSTALLED_APPS = [
     "celery_ledger",
     "celery_ledger.contrib.admin",
     "celery_ledger.contrib.beat",
-    "core.second_factor.AdminConfig" if ADMIN_TWO_FACTOR else "django.contrib.admin",
+    "accounts.second_factor.AdminConfig" if ADMIN_TWO_FACTOR else "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -142,7 +145,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "web.addresses.AddressMiddleware",
+    "web.trailing_slash.AddressMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     *(["django_otp.middleware.OTPMiddleware"] if ADMIN_TWO_FACTOR else []),
@@ -166,7 +169,7 @@ TEMPLATES = [
         },
     },
 ]
-AUTH_USER_MODEL = "core.User"
+AUTH_USER_MODEL = "core.User"  # The label of accounts, as its tables are called.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 #: Seconds for which the link to a new password is good.
 PASSWORD_RESET_TIMEOUT = 3600
@@ -504,7 +507,7 @@ NOTIFICATION_UNREAD_RETENTION_DAYS = read_positive("NOTIFICATION_UNREAD_RETENTIO
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "core.authentication.BearerAuthentication",
+        "accounts.authentication.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -535,29 +538,29 @@ THROTTLE_RATES = {
     "mailed_links": read_rate("THROTTLE_MAILED_LINKS", "60/min"),
     "passwords": read_rate("THROTTLE_PASSWORDS", "20/min"),
 }
-# --- Failed logins; see core/lockout.py -----------------------------------------------
+# --- Failed logins; see accounts/lockout.py -----------------------------------------------
 
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 #: Failed logins under one name from one address until it is locked out.
 AXES_FAILURE_LIMIT = read_positive("LOGIN_FAILURE_LIMIT", 10)
 #: For how long the first time, from the last failure that counted.
 LOGIN_COOLOFF = timedelta(minutes=read_positive("LOGIN_COOLOFF_MINUTES", 15))
-AXES_COOLOFF_TIME = "core.lockout.cool_off"
-AXES_HANDLER = "core.lockout.LockoutHandler"
+AXES_COOLOFF_TIME = "accounts.lockout.cool_off"
+AXES_HANDLER = "accounts.lockout.LockoutHandler"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or somebody could keep a shared address locked forever.
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True  # The audit trail is that.
 AXES_VERBOSE = False
-AXES_USERNAME_CALLABLE = "core.lockout.name_of"
-AXES_CLIENT_IP_CALLABLE = "core.lockout.address_of"
-AXES_LOCKOUT_CALLABLE = "core.lockout.refuse"
+AXES_USERNAME_CALLABLE = "accounts.lockout.name_of"
+AXES_CLIENT_IP_CALLABLE = "accounts.lockout.address_of"
+AXES_LOCKOUT_CALLABLE = "accounts.lockout.refuse"
 
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=read_positive("ACCESS_TOKEN_MINUTES", 30)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=read_positive("REFRESH_TOKEN_DAYS", 7)),
     "CHECK_REVOKE_TOKEN": True,  # A new password ends every token.
-    "TOKEN_REFRESH_SERIALIZER": "core.serializers.TokenRefreshSerializer",
-    "TOKEN_OBTAIN_SERIALIZER": "core.serializers.TokenObtainSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "accounts.serializers.TokenRefreshSerializer",
+    "TOKEN_OBTAIN_SERIALIZER": "accounts.serializers.TokenObtainSerializer",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Shopwire",
@@ -587,7 +590,7 @@ SPECTACULAR_SETTINGS = {
         "WebhookStatus": "webhooks.models.WebhookDelivery.Status",
         "WebhookEvent": "webhooks.models.Event",
         "PaymentStatus": "payments.models.Payment.Status",
-        "SignInKind": "core.models.SignIn.Kind",
+        "SignInKind": "accounts.models.SignIn.Kind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -4,14 +4,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 
-from core import account_views, mail_addresses, password_views, views
+from accounts import account_views, mail_addresses, password_views, views
 from notifications import unsubscribe
 from notifications import views as notifications
 from operations.metrics import metrics
 from payments import views as payments
+from reports import views as reports
 from web import health, pages
 
 api: list[Any] = [
@@ -33,8 +35,8 @@ api: list[Any] = [
     path("auth/sign-out-everywhere/", account_views.EverywhereView.as_view()),
     path("schema/", extend_schema(exclude=True)(SpectacularAPIView).as_view(), name="schema"),
     path("docs/", pages.DocsView.as_view(url_name="schema")),
-    path("analytics/reports/", views.ReportsView.as_view()),
-    path("analytics/reports/<uuid:task_id>/", views.ReportView.as_view()),
+    path("analytics/reports/", reports.ReportsView.as_view()),
+    path("analytics/reports/<uuid:task_id>/", reports.ReportView.as_view()),
     path("analytics/", include("analytics_app.urls")),
     path("ops/", include("operations.urls")),
     path("customers/me/export/", account_views.ExportView.as_view()),
@@ -72,9 +74,13 @@ front_end = [
     )
 ]
 
+#: Where the audit trail was before it was an app; bookmarks lead there.
+old_page_of_the_trail = RedirectView.as_view(pattern_name="admin:audit_trail_auditentry_changelist", query_string=True)
+
 urlpatterns = [
     *front_end,
     *(path(f"{page.pattern}/", pages.without_last_slash) for page in front_end if str(page.pattern)),
+    path("admin/core/auditentry/", admin.site.admin_view(old_page_of_the_trail)),
     path("admin/", admin.site.urls),
     path("api/", include(api)),
     path("metrics", metrics),

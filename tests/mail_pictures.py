@@ -99,14 +99,14 @@ def cause_every_mail() -> None:
     from django.conf import settings
     from django.utils import timezone
 
+    from accounts import passwords
     from analytics_app.models import SaleRecord
     from celery_ledger.testing import drain
-    from core import passwords
     from core.examples import SHIPPING_ADDRESS
     from core.management.commands.seed_demo import fill_catalogue
-    from core.tasks import send_daily_reports
     from notifications.announce import notify
     from notifications.models import Kind
+    from reports.tasks import send_daily_reports
     from store.models import Order, Product
     from store.shipping import deliver_orders, ship_orders
     from tests.shop import api, check_out, make_cart, make_customer, make_manager

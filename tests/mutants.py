@@ -299,7 +299,7 @@ MUTANTS = [
     ),
     Mutant(
         "spent token",
-        "core/tokens.py",
+        "accounts/tokens.py",
         '            _write(name, datetime_from_epoch(token["exp"]))\n',
         "            pass\n",
         "tests/integration/test_passwords.py::test_a_refresh_token_is_good_once",

@@ -8,8 +8,8 @@ import kombu
 import pytest
 import redis
 
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
-from core.models import AuditEntry
 from email_app.models import EmailDelivery
 from store.models import Collection
 from tests import probe

@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from analytics_app.models import SaleRecord
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, enqueued
 from core.examples import SHIPPING_ADDRESS
-from core.models import AuditEntry
 from email_app.models import EmailDelivery
 from notifications.models import Notification, NotificationPreference
 from phones.models import PhoneVerification
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 #: Every model of ours, and what the packages that we show keep.
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-SHOP = [model for model in MODELS if model._meta.app_label in {"store", "core"}]
+SHOP = [model for model in MODELS if model._meta.app_label in {"store", "core", "audit_trail"}]
 HISTORY = {"order", "stockmovement", "idempotencykey", "cart", "pricechange", "auditentry", "shippingaddress"}
 
 

@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from audit_trail import audit, tasks
+from audit_trail.models import AuditEntry
 from celery_ledger.desk import turns
 from celery_ledger.testing import drain
-from core import audit, tasks
-from core.models import AuditEntry
 from store.models import Collection, PriceChange, Product
 from tests.shop import api, check_out, edit_in_admin, make_cart, make_customer, make_manager, make_product, make_user
 

@@ -18,13 +18,13 @@ from django.urls import reverse
 from django_celery_results.models import TaskResult
 
 import celery_ledger
+from audit_trail.models import AuditEntry
 from celery_ledger.desk import cancelling, control, processes, remote
 from celery_ledger.models import DurableTask
 from celery_ledger.relay import expiring
 from celery_ledger.rows import ledger, tally
 from celery_ledger.testing import drain
 from celery_ledger.work import consumer
-from core.models import AuditEntry
 from store.models import Collection
 from tests import probe
 from tests.integration.test_ops_api import staff

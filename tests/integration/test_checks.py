@@ -5,8 +5,8 @@ from django.core.checks import run_checks
 from django.db import connection
 from django.db.models.signals import post_save
 
+from audit_trail import receivers
 from celery_ledger import checks
-from core import receivers
 from store.models import Order
 from store.signals import order_created
 

@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
-from core.models import AuditEntry
 from store.models import Customer, Order, PriceChange, Product, Stock, StockMovement
 from tests.retail_files import line, write
 

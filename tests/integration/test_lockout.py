@@ -8,7 +8,7 @@ from axes.models import AccessAttempt
 from django.test import Client
 from django.urls import reverse
 
-from core.tasks import clear_sessions
+from accounts.tasks import clear_sessions
 from tests.shop import all_at_once, api, make_manager, make_user
 
 pytestmark = pytest.mark.django_db

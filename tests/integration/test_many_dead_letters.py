@@ -13,12 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from audit_trail.models import AuditEntry
 from celery_ledger import tasks
 from celery_ledger.desk import dead_letters, decisions
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.models import Decision, DurableTask
 from celery_ledger.testing import drain
-from core.models import AuditEntry
 from tests.integration.test_ops_api import DISCARD, REPLAY, many_dead, staff
 from tests.shop import api
 

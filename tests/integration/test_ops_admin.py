@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from audit_trail.models import AuditEntry
 from celery_ledger.contrib.admin import charts
 from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask, FailedAttempt, QueueSample
@@ -18,7 +19,6 @@ from celery_ledger.relay import limits
 from celery_ledger.rows import ledger
 from celery_ledger.testing import drain
 from celery_ledger.watch import samples
-from core.models import AuditEntry
 from tests import probe
 from tests.integration.test_ops_api import die, many_dead
 from tests.shop import api, check_out, make_cart, make_customer, make_product, make_user

@@ -9,6 +9,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
+from audit_trail.models import AuditEntry
 from celery_ledger.desk import dead_letters, queues
 from celery_ledger.models import DurableTask, FailedAttempt, QueueLimit, QueueSample
 from celery_ledger.relay import limits
@@ -16,7 +17,6 @@ from celery_ledger.rows import ledger, tally
 from celery_ledger.testing import drain
 from celery_ledger.watch import samples
 from celery_ledger.work import consumer
-from core.models import AuditEntry
 from tests import probe
 from tests.processes import best_of
 from tests.shop import api, make_user

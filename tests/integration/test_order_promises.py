@@ -7,10 +7,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
 from celery_ledger.promises import promises
 from celery_ledger.testing import drain
-from core.models import AuditEntry
 from notifications.models import Notification, NotificationPreference
 from store.models import Order
 from tests.shop import api, check_out, make_cart, make_customer, make_product

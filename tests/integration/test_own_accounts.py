@@ -7,7 +7,8 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
-from core.models import AuditEntry, SignIn, SpentToken
+from accounts.models import SignIn, SpentToken
+from audit_trail.models import AuditEntry
 from email_app.models import EmailDelivery
 from messaging.models import Message
 from notifications.models import Notification, PushSubscription

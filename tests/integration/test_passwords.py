@@ -11,10 +11,10 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from accounts import tokens
+from accounts.models import SpentToken
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain
-from core import tokens
-from core.models import SpentToken
 from email_app.models import AddressClaim, EmailDelivery
 from tests.integration.test_enumeration import how_far_apart
 from tests.shop import all_at_once, api, make_user

@@ -16,8 +16,8 @@ import redis
 from django.db import models
 from django_celery_results.models import TaskResult
 
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
-from core.models import AuditEntry
 from email_app.models import AddressClaim
 from tests.mail_server import MailServer
 from tests.processes import free_port, wait_until

@@ -17,8 +17,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
+from accounts.models import SignIn
 from celery_ledger.models import DurableTask, QueueSwitch
-from core.models import SignIn
 from messaging.models import Block, Message
 from notifications.models import Notification, NotificationPreference, PushSubscription
 from store.models import Cart, CartItem, Collection, Order, Stock

@@ -13,8 +13,8 @@ from PIL import Image
 from analytics_app.report import harmless
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain
-from core.tasks import send_daily_reports
 from email_app.models import EmailDelivery
+from reports.tasks import send_daily_reports
 from store.models import Order
 from tests.shop import api, check_out, make_cart, make_customer, make_manager, make_product
 
@@ -91,7 +91,7 @@ def test_a_report_on_demand_says_how_far_it_is_and_comes_each_time_it_is_asked_f
     client = api(manager)
     seen = []
 
-    from core import reports
+    from reports import mail
 
     def look(step):
         def wrapped(*args, **kwargs):
@@ -101,9 +101,9 @@ def test_a_report_on_demand_says_how_far_it_is_and_comes_each_time_it_is_asked_f
 
         return wrapped
 
-    original = {"collect": reports.report.collect, "as_csv": reports.report.as_csv}
+    original = {"collect": mail.report.collect, "as_csv": mail.report.as_csv}
     for step in original:
-        monkeypatch.setattr(reports.report, step, look(step))
+        monkeypatch.setattr(mail.report, step, look(step))
     answer = client.post("/api/analytics/reports/", {"day": "2030-01-01"}, format="json")
     assert answer.status_code == 400
     answer = client.post("/api/analytics/reports/", {}, format="json")

@@ -38,7 +38,7 @@ NOON = datetime(2030, 3, 4, 12, 0, 30, tzinfo=UTC)
 
 
 def seed():
-    migration = importlib.import_module("core.migrations.0005_schedules")
+    migration = importlib.import_module("accounts.migrations.0005_schedules")
     with mock.patch.object(migration, "POLICIES", ("celery_ledger_beat", "SchedulePolicy")):
         migration.seed(apps, None)
 
@@ -448,7 +448,7 @@ def test_read_notifications_are_pruned_and_unread_ones_stay():
 
 
 def test_expired_sessions_are_cleared():
-    from core.tasks import clear_sessions
+    from accounts.tasks import clear_sessions
 
     for days in (-1, 1):
         Session.objects.create(session_key=str(days), expire_date=timezone.now() + timedelta(days=days))
@@ -457,7 +457,7 @@ def test_expired_sessions_are_cleared():
 
 
 def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
-    from core.tasks import verify_promises
+    from operations.tasks import verify_promises
 
     manager, product = make_manager(), make_product()
     Stock.objects.filter(product=product).update(reserved=3)
@@ -474,7 +474,7 @@ def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
 
 def test_no_process_is_held_by_all_promises_at_once(monkeypatch):
     from celery_ledger.promises import promises
-    from core import tasks
+    from operations import tasks
 
     monkeypatch.setattr(tasks, "TURN", -1)
     manager, product = make_manager(), make_product()
@@ -488,7 +488,7 @@ def test_no_process_is_held_by_all_promises_at_once(monkeypatch):
 
 
 def test_promises_that_are_kept_alarm_nobody():
-    from core.tasks import verify_promises
+    from operations.tasks import verify_promises
 
     make_manager()
     drain()

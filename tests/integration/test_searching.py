@@ -8,11 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from audit_trail.models import AuditEntry
 from celery_ledger.desk import decisions, hastening, lives, searching
 from celery_ledger.desk.searching import Search
 from celery_ledger.models import Decision, DurableTask, FailedAttempt
 from celery_ledger.testing import drain
-from core.models import AuditEntry
 from tests import probe
 from tests.integration.test_ops_api import die, many_dead, staff
 from tests.shop import api

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.core.management import call_command
 
-from core.models import User
+from accounts.models import User
 from launcher.shop import ACCOUNTS
 from store.models import Collection, Customer, Product, Stock
 

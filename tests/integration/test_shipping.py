@@ -3,10 +3,10 @@
 import pytest
 from django.core import mail
 
+from audit_trail.models import AuditEntry
 from celery_ledger.promises import promises
 from celery_ledger.testing import drain
 from core.examples import SHIPPING_ADDRESS
-from core.models import AuditEntry
 from email_app.models import EmailDelivery
 from store.models import Order, ShippingAddress
 from store.shipping import deliver_orders, ship_orders

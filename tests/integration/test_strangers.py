@@ -8,7 +8,8 @@ from django.core.cache import cache
 from django.test import RequestFactory
 from django.utils import timezone
 
-from core.models import AuditEntry, LoginFailures
+from accounts.models import LoginFailures
+from audit_trail.models import AuditEntry
 from store.models import Cart
 from store.tasks import drop_abandoned_carts
 from tests.shop import all_at_once, api, make_cart, make_customer, make_product, make_user

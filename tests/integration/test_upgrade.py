@@ -88,7 +88,7 @@ def moved(migrated, tmp_path):
 
 
 PERMISSIONS = """
-from core.models import User
+from accounts.models import User
 olga = User.objects.get(username="olga")
 print(*sorted(p for p in olga.get_all_permissions() if "celery_ledger" in p or "worker" in p))
 from django.contrib.admin.models import LogEntry
@@ -146,7 +146,7 @@ def test_f126_so_it_is_if_the_package_came_first_and_was_used(old):
     """Content types were made, permissions granted, a task enqueued where nothing looks any more."""
     old.migrate("celery_ledger")
     old.ask(
-        "from core.models import User; from django.contrib.auth.models import Permission;"
+        "from accounts.models import User; from django.contrib.auth.models import Permission;"
         "from celery_ledger.models import DurableTask;"
         "User.objects.get(username='olga').user_permissions.add(Permission.objects.get("
         "codename='discard_durabletask', content_type__app_label='celery_ledger'));"
@@ -169,8 +169,9 @@ def test_the_audit_trail_is_as_it_was_and_its_search_finds_entries_by_both_names
     id = UUID(task_id("dead", 0))
     found = moved.ask(
         f"""
-from core import audit
-from core.models import AuditEntry, User
+from audit_trail import audit
+from accounts.models import User
+from audit_trail.models import AuditEntry
 from django.test import Client
 from django.test.utils import setup_test_environment
 setup_test_environment()
@@ -178,13 +179,33 @@ audit.write_of_all("celery_ledger.durabletask", ["{id}"], before={{}}, after={{}
 User.objects.filter(username="olga").update(is_superuser=True)
 client = Client()
 client.force_login(User.objects.get(username="olga"), "django.contrib.auth.backends.ModelBackend")
-page = client.get("/admin/core/auditentry/", {{"q": "{id}"}}, headers={{"host": "localhost"}})
+page = client.get("/admin/audit_trail/auditentry/", {{"q": "{id}"}}, headers={{"host": "localhost"}})
 print(*sorted(entry.model for entry in page.context["cl"].result_list))
 history = client.get("/admin/celery_ledger/durabletask/{id}/history/", headers={{"host": "localhost"}})
 print(len(history.context["action_list"]))
 """
     )
     assert found == ["celery_ledger.durabletask worker.durabletask", "1"]
+
+
+def test_who_might_read_the_audit_trail_still_may_though_it_is_an_app_now(old):
+    with closing(sqlite3.connect(old.path)) as database:
+        database.execute(
+            "INSERT INTO core_user_user_permissions (user_id, permission_id)"
+            " SELECT 1000, id FROM auth_permission WHERE codename = 'view_auditentry'"
+        )
+        database.commit()
+    [entries] = old.rows("SELECT count(*) FROM core_auditentry")
+    old.migrate()
+    granted = old.ask(
+        """
+from accounts.models import User
+print(*(each for each in User.objects.get(username="olga").get_user_permissions() if "auditentry" in each))
+"""
+    )
+    assert granted == ["audit_trail.view_auditentry"]
+    assert old.rows("SELECT count(*) FROM django_content_type WHERE model = 'auditentry'") == [(1,)]
+    assert old.rows("SELECT count(*) FROM core_auditentry") == [entries]
 
 
 def test_there_is_no_way_back_and_it_says_what_to_do_instead(moved):

@@ -13,9 +13,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from audit_trail.models import AuditEntry
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain, enqueued, pass_time
-from core.models import AuditEntry
 from notifications.models import Notification
 from store.cancellation import cancel_order
 from store.models import Order, Product

@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from accounts.models import User
 from celery_ledger.management.database import told_in_one_line
-from core.models import User
 from store.managers import MANAGERS
 from store.models import Collection, Customer, Product, Stock
 from webhooks.models import Event, Version, WebhookEndpoint

@@ -1,5 +1,5 @@
 """
-What the composition root does about what happens: the audit trail. Connected in apps.py.
+What is put on record, and when. Connected in apps.py.
 
 Entries about the catalogue are written at once, in the transaction of the change; what they raise undoes
 it. Orders are put on record by a durable batched task, so that a checkout stays as short as it is.
@@ -9,13 +9,12 @@ from collections.abc import Collection
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth import get_user_model
 from django.db.models import Model
 from django.utils import timezone
 
+from audit_trail import audit, tasks
+from audit_trail.models import AuditEntry
 from celery_ledger.context import current_actor, current_request_id
-from core import audit, failures, sign_ins, tasks
-from core.models import AuditEntry
 from store.models import Order
 
 What = AuditEntry.What
@@ -101,23 +100,6 @@ def enqueue_cancelled_entry(sender: object, order: Order, **kwargs: Any) -> None
 def record_login(sender: object, user: Any, **kwargs: Any) -> None:
     """Somebody signed in: put it on record."""
     audit.write(What.LOGGED_IN, user, who=user.pk)
-
-
-def note_session(sender: object, user: Any, request: Any, **kwargs: Any) -> None:
-    """Somebody signed in, perhaps with a browser: have that session listed among theirs."""
-    sign_ins.note_session(request, user)
-
-
-def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
-    """
-    Somebody could not sign in: count it for the account, if there is such an account, and for the address.
-
-    Never with what was typed: people type passwords into the wrong field.
-    """
-    model = get_user_model()
-    name = credentials.get(model.USERNAME_FIELD)
-    user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first() if isinstance(name, str) else None
-    failures.record(user)
 
 
 def record_replay(

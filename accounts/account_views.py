@@ -1,6 +1,6 @@
 """Where one is signed in, and what the shop knows of one: to look at, to take along, to end."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import logout
 from drf_spectacular.types import OpenApiTypes
@@ -12,12 +12,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core import audit, passwords, personal, sign_ins
-from core.examples import EXPORT
-from core.models import AuditEntry, SignIn
-from core.password_views import go_on
-from core.serializers import PasswordSerializer, SignInSerializer, TokensSerializer
+from accounts import passwords, personal, sign_ins
+from accounts.models import SignIn
+from accounts.password_views import go_on
+from accounts.serializers import PasswordSerializer, SignInSerializer, TokensSerializer
+from audit_trail import audit
+from audit_trail.models import AuditEntry
 from web.refusals import Refusal
+
+#: Shown in the API's documentation.
+EXPORT: Final = {
+    "user": {"id": 42, "username": "ada", "email": "ada@shop.example"},
+    "orders": [
+        {
+            "id": 1001,
+            "status": "pending",
+            "placed_at": "2026-11-21T12:00:00.250000Z",
+            "total": "49.00",
+            "currency": "GBP",
+        }
+    ],
+    "order_items": [{"order_id": 1001, "product_id": 7, "quantity": 2, "unit_price": "24.50"}],
+    "sign_ins": [],
+}
 
 
 class AccountNotDeletable(Refusal):

@@ -12,9 +12,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 
-from core import passwords, sign_ins, tokens
-from core.mail_addresses import NoGoodLink
-from core.serializers import (
+from accounts import passwords, sign_ins, tokens
+from accounts.mail_addresses import NoGoodLink
+from accounts.serializers import (
     ForgottenSerializer,
     LogoutSerializer,
     PasswordChangeSerializer,

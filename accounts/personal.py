@@ -17,8 +17,10 @@ from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Model, Q
 
-from core import audit, sign_ins, tokens
-from core.models import AuditEntry, LoginFailures, SignIn, User
+from accounts import sign_ins, tokens
+from accounts.models import LoginFailures, SignIn, User
+from audit_trail import audit
+from audit_trail.models import AuditEntry
 from email_app.models import AddressClaim, EmailDelivery
 from messaging.models import Block, Message
 from notifications.models import Notification, NotificationPreference, PushSubscription, QuietHours

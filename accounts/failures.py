@@ -11,9 +11,10 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.models import LoginFailures, User
+from audit_trail import audit
+from audit_trail.models import AuditEntry
 from celery_ledger.context import current_client
-from core import audit
-from core.models import AuditEntry, LoginFailures, User
 
 #: How long counts are kept.
 KEPT: Final = timedelta(days=2)

@@ -1,17 +1,14 @@
-"""Users in the admin, as Django has them, and the audit trail."""
+"""The audit trail in the admin."""
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
 
-from core.models import AuditEntry, User
+from audit_trail.models import AuditEntry
 from web.read_only import ReadOnly
-
-admin.site.register(User, UserAdmin)
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
-    """The audit trail, to look at."""
+    """The audit trail, read-only."""
 
     list_display = ("at", "who", "what", "model", "object_id", "before", "after", "request_id")
     list_filter = ("what", "model", "at")

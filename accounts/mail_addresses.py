@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core import passwords
-from core.serializers import AddressSerializer, AddressWishSerializer, ConfirmedSerializer, MailedTokenSerializer
+from accounts import passwords
+from accounts.serializers import AddressSerializer, AddressWishSerializer, ConfirmedSerializer, MailedTokenSerializer
 from email_app import addresses, tasks
 from email_app.models import AddressClaim
 from email_app.receivers import enqueue_address_checks

@@ -36,7 +36,7 @@ def is_own(request: Request, password: str) -> bool:
     every door.
     """
     user: Any = request.user
-    request._request.login_name = user.get_username()  # type: ignore[attr-defined]  # Read by core/lockout.py.
+    request._request.login_name = user.get_username()  # type: ignore[attr-defined]  # Read by accounts/lockout.py.
     credentials = {user.USERNAME_FIELD: user.get_username(), "password": password}
     return bool(authenticate(request._request, **credentials) == user)
 

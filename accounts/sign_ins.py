@@ -15,8 +15,8 @@ from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils import timezone
 
-from core import tokens
-from core.models import SignIn
+from accounts import tokens
+from accounts.models import SignIn
 from web.clients import client_of
 
 #: Bygone rows that are deleted with each that is written, and the most that are listed.

@@ -13,18 +13,20 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.db.models import Model
 from django.utils import timezone
 
+from audit_trail.models import AuditEntry
 from celery_ledger.context import current_actor, current_request_id
-from core.models import AuditEntry, User
 from store.models import Collection, Customer, Product, Stock
 from webhooks.models import WebhookEndpoint
 
 What = AuditEntry.What
+User = get_user_model()
 #: Entries a statement.
 BATCH: Final = 500
 #: Whose every save, deletion and change of relations is on record.

@@ -1,7 +1,6 @@
-"""What goes in and out where people register, sign in and ask for reports."""
+"""What goes in and out where people register and sign in."""
 
 import unicodedata
-from datetime import date
 from typing import Any
 
 from django.contrib.auth import authenticate, get_user_model, login
@@ -10,16 +9,14 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError as InvalidPassword
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer as SimpleTokenRefreshSerializer
 from rest_framework_simplejwt.settings import api_settings
 
-from celery_ledger.models import DurableTask
-from core import sign_ins, tokens
-from core.models import SignIn
+from accounts import sign_ins, tokens
+from accounts.models import SignIn
 from email_app import addresses
 from web.fields import StrictSerializer, TextField
 
@@ -240,28 +237,3 @@ class TokensSerializer(serializers.Serializer[Any]):
         help_text="Send it as `Authorization: Bearer ...`; it expires after half an hour by default."
     )
     refresh = serializers.CharField(help_text="Exchange it once, within a week, for a new pair.")
-
-
-class ReportRequestSerializer(StrictSerializer):
-    """The day that a report is about."""
-
-    day = serializers.DateField(required=False, help_text="The day, in UTC; defaults to yesterday.")
-
-    def validate_day(self, day: date) -> date:
-        if not date(1970, 1, 1) <= day <= timezone.now().date():
-            raise serializers.ValidationError("Choose a day between 1970-01-01 and today.")
-        return day
-
-
-class ProgressSerializer(serializers.Serializer[Any]):
-    done = serializers.IntegerField()
-    of = serializers.IntegerField()
-    step = serializers.CharField()
-
-
-class ReportSerializer(serializers.Serializer[Any]):
-    id = serializers.UUIDField()
-    status = serializers.CharField(
-        help_text="The status of the durable task: " + ", ".join(DurableTask.Status.values) + "."
-    )
-    progress = ProgressSerializer(allow_null=True, help_text="How many steps are done, while it is running.")

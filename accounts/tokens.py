@@ -19,7 +19,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
-from core.models import SpentToken
+from accounts.models import SpentToken
 
 #: The claim that names a token's family.
 FAMILY: Final = "family"

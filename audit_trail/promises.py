@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from django.db.models import CharField, Count, Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast
 
+from audit_trail.models import AuditEntry
 from celery_ledger.promises import is_owed
 from celery_ledger.walking import walk_keys
-from core.models import AuditEntry
 from store.models import Order
 
 What = AuditEntry.What

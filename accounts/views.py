@@ -1,9 +1,7 @@
-"""Registration, signing in, and sales reports on demand."""
+"""Registration and signing in."""
 
 from typing import Any
-from uuid import UUID
 
-from celery.result import AsyncResult
 from django.conf import settings
 from django.contrib.auth import logout
 from django.middleware.csrf import get_token
@@ -12,21 +10,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import NotFound
 from rest_framework.generics import CreateAPIView
-from rest_framework.permissions import AllowAny, IsAdminUser
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
-from celery_ledger.models import DurableTask
-from core import tasks
-from core.serializers import (
+from accounts.serializers import (
     LoginSerializer,
     RegistrationSerializer,
-    ReportRequestSerializer,
-    ReportSerializer,
     SessionSerializer,
     TokensSerializer,
 )
@@ -94,36 +87,3 @@ class SessionView(APIView):
         known = user if user.is_authenticated else None
         flower = settings.FLOWER_URL if known and known.is_staff else None
         return Response(SessionSerializer({"user": known, "flower_url": flower}).data)
-
-
-class ReportsView(APIView):
-    permission_classes = [IsAdminUser]
-
-    @extend_schema(
-        tags=["analytics"],
-        summary="Request a sales report",
-        request=ReportRequestSerializer,
-        responses={202: ReportSerializer},
-    )
-    def post(self, request: Request) -> Response:
-        """Have the sales report of a day, by default yesterday's, sent to oneself by mail."""
-        wish = ReportRequestSerializer(data=request.data)
-        wish.is_valid(raise_exception=True)
-        day = wish.validated_data.get("day")
-        handle = tasks.send_report.delay(request.user.pk, day.isoformat() if day else None)
-        answer = {"id": handle.id, "status": DurableTask.Status.PENDING, "progress": None}
-        return Response(ReportSerializer(answer).data, status=status.HTTP_202_ACCEPTED)
-
-
-class ReportView(APIView):
-    permission_classes = [IsAdminUser]
-
-    @extend_schema(tags=["analytics"], summary="Get the progress of a sales report", responses=ReportSerializer)
-    def get(self, request: Request, task_id: UUID) -> Response:
-        """How far a report is that one asked for oneself."""
-        task = DurableTask.objects.filter(pk=task_id, name=tasks.send_report.name).first()
-        if task is None or task.args[:1] != [request.user.pk]:
-            raise NotFound("Report not found.")
-        result = AsyncResult(str(task.pk))
-        progress = result.info if result.state == "PROGRESS" else None
-        return Response(ReportSerializer({"id": task.pk, "status": task.status, "progress": progress}).data)

@@ -7,8 +7,8 @@ from django.db.models import BooleanField, Exists, Value
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from core.models import SpentToken
-from core.tokens import FAMILY, name_of_family
+from accounts.models import SpentToken
+from accounts.tokens import FAMILY, name_of_family
 
 
 class BearerAuthentication(JWTAuthentication):

@@ -1,0 +1,17 @@
+"""Who signs in, and how: users, tokens, passwords, mail addresses, lockout, and what the shop knows of a person."""
+
+from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in, user_login_failed
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"
+    label = "core"  # As its tables, permissions and migrations are called, and AUTH_USER_MODEL with them.
+    verbose_name = "Accounts"
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        from accounts import receivers
+
+        user_logged_in.connect(receivers.note_session, dispatch_uid="accounts.note_session")
+        user_login_failed.connect(receivers.record_failed_login, dispatch_uid="accounts.record_failed_login")

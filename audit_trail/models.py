@@ -1,0 +1,101 @@
+"""What is on record."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class AppendOnlyQuerySet(models.QuerySet["AuditEntry"]):
+    """Rows that are written once."""
+
+    def update(self, **kwargs: Any) -> int:
+        """
+        Refuse.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("The audit trail is only ever added to.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """
+        Refuse.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("The audit trail is only ever added to.")
+
+
+class AuditEntry(models.Model):
+    """
+    Who did what to what, with what it was before and after.
+
+    Only ever added to: the model refuses changes, and on PostgreSQL a trigger does; but that entries go once they are
+    older than ``AUDIT_RETENTION_DAYS``, if that is set. It names users by id and outlives them.
+    """
+
+    class What(models.TextChoices):
+        CREATED = "created"
+        CHANGED = "changed"
+        DELETED = "deleted"
+        #: Related objects were added to, taken from or cleared from a many-to-many field.
+        LINKED = "linked"
+        UNLINKED = "unlinked"
+        PLACED = "placed"
+        CANCELLED = "cancelled"
+        LOGGED_IN = "logged in"
+        #: The trail of a failed login names no user: nobody was authenticated.
+        LOGIN_FAILED = "login failed"
+        #: Somebody of the staff did something in the admin.
+        ADMIN = "admin"
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    who = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty for the machine itself, and for somebody who is not signed in.",
+    )
+    what = models.CharField(max_length=16, choices=What)
+    model = models.CharField(max_length=100, help_text="Such as store.product.")
+    object_id = models.CharField(max_length=64, blank=True)
+    before = models.JSONField(default=dict, blank=True)
+    after = models.JSONField(default=dict, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "core_auditentry"  # As it was called before the trail was an app.
+        ordering = ["-id"]
+        verbose_name_plural = "audit trail"
+        indexes = [models.Index(fields=["model", "object_id"], name="audit_trail_of_an_object")]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.object_id} {self.what}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Add the entry.
+
+        Raises:
+            TypeError: it is there already.
+        """
+        if not self._state.adding:
+            raise TypeError("The audit trail is only ever added to.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """
+        Refuse.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("The audit trail is only ever added to.")

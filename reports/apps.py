@@ -1,0 +1,7 @@
+"""Sales reports: what analytics knows of a day, as a mail to managers, daily and on demand."""
+
+from django.apps import AppConfig
+
+
+class ReportsConfig(AppConfig):
+    name = "reports"

@@ -1,0 +1,48 @@
+"""
+Sales reports as durable tasks. Called by a schedule and by views.py.
+
+The names of the tasks are older than this app, and stay: rows, schedules and messages have them.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from celery import shared_task
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from celery_ledger.errors import PermanentError
+from reports import mail
+from store.managers import managers
+
+
+@shared_task(name="core.tasks.send_daily_reports", queue="scheduled")
+def send_daily_reports(due_at: str | None = None) -> None:
+    """
+    Have every manager sent the sales report of the day before ``due_at``, by a task of its own.
+
+    In one transaction: all of them are enqueued, once. Beat says for which of its due times this is.
+    """
+    due = datetime.fromisoformat(due_at) if due_at else timezone.now()
+    day = due.astimezone(UTC).date() - timedelta(days=1)
+    for manager_id in managers().values_list("pk", flat=True):
+        send_report.delay(manager_id, day.isoformat(), reference=day.isoformat())
+
+
+@shared_task(name="core.tasks.send_report", bind=True, queue="scheduled", transactional=False, retries="patient")
+def send_report(self: Any, user_id: int, day: str | None = None, *, reference: str | None = None) -> None:
+    """
+    Send a user the sales report of ``day``, by default yesterday's. ``AsyncResult(id).info`` says how far it is.
+
+    One mail a user and reference, by default this task: a second run finds it sent. Permanent errors: the
+    user is gone, and as for the other mails.
+    """
+    user = get_user_model()._default_manager.filter(pk=user_id).first()
+    if user is None:
+        raise PermanentError(f"User {user_id} no longer exists.")
+
+    def tell(done: int, step: str) -> None:
+        self.update_state(state="PROGRESS", meta={"done": done, "of": len(mail.STEPS), "step": step})
+
+    of_day = date.fromisoformat(day) if day else timezone.now().date() - timedelta(days=1)
+    mail.send(user, of_day, reference=reference or str(self.request.id), progress=tell)

@@ -20,7 +20,7 @@ from audit_trail import audit
 from audit_trail.models import AuditEntry
 from web.refusals import Refusal
 
-#: Shown in the API's documentation.
+#: Some of what an export holds, as the API's documentation shows it.
 EXPORT: Final = {
     "user": {"id": 42, "username": "ada", "email": "ada@shop.example"},
     "orders": [

@@ -70,7 +70,6 @@ FOUND: Final = {
     "seconds": None,
     "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
 }
-#: Some of the kinds of things that an export has.
 #: A body of each kind, by the name of its component.
 EXAMPLES: Final[dict[str, Any]] = {
     "RegistrationRequest": {"username": "ada", "email": "ada@shop.example", "password": "correct horse battery"},

@@ -33,7 +33,7 @@ def count(request: HttpRequest, status: int, duration: float) -> None:
 
 
 def collect() -> Iterator[Metric]:
-    """Yield the counts of all web processes that share this one's files; without files, its own."""
+    """Yield the counts of all web processes that share the files of this process; without files, its own."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         yield from own.collect()
         return

@@ -23,6 +23,7 @@ from accounts.serializers import (
     SessionSerializer,
     TokensSerializer,
 )
+from store.once import once
 
 
 @extend_schema(summary="Register", tags=["users"])
@@ -32,6 +33,11 @@ class RegistrationView(CreateAPIView):
     serializer_class = RegistrationSerializer
     permission_classes = [AllowAny]
     throttle_scope = "registration"
+
+    @once()
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Register a user, whom a mail asks whether the address is theirs."""
+        return self.create(request, *args, **kwargs)
 
 
 @extend_schema(summary="Sign in", tags=["users"], responses=TokensSerializer)

@@ -468,6 +468,11 @@ DELIVERY_PENDING: Final = {
     "detail": "This delivery is still pending: it will be tried again by itself.",
 }
 
+#: Problems of every call that takes an Idempotency-Key.
+KEY_PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
+    409: ("A request with the same key is still in progress.", {"idempotency-key-in-use": KEY_IN_USE}),
+    422: ("The key was used with a different request body.", {"idempotency-key-reused": KEY_REUSED}),
+}
 #: Problems of single calls, by operation and status.
 OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]] = {
     "orders_create": {
@@ -477,7 +482,6 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
             "Nothing was ordered.",
             {"out-of-stock": OUT_OF_STOCK, "idempotency-key-in-use": KEY_IN_USE},
         ),
-        422: ("The key was used with a different request body.", {"idempotency-key-reused": KEY_REUSED}),
         429: PROBLEMS[429],
     },
     "orders_cancel_create": {
@@ -529,7 +533,10 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     },
     "webhooks_test_create": {
         403: PROBLEMS[403],
-        409: ("The endpoint is switched off.", {"endpoint-switched-off": SWITCHED_OFF}),
+        409: (
+            "The endpoint is switched off, or a request with the same key is still in progress.",
+            {"endpoint-switched-off": SWITCHED_OFF, "idempotency-key-in-use": KEY_IN_USE},
+        ),
     },
     "webhooks_deliveries_redeliver_create": {
         403: PROBLEMS[403],

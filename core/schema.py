@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 from drf_spectacular.extensions import OpenApiSerializerExtension
 
-from core.examples import EXAMPLES, OWN_PROBLEMS, PROBLEMS
+from core.examples import EXAMPLES, KEY_PROBLEMS, OWN_PROBLEMS, PROBLEMS
 
 PROBLEM = {
     "type": "object",
@@ -70,6 +70,8 @@ def _problems_of(path: str, operation: dict[str, Any]) -> dict[int, Any]:
         found[401] = PROBLEMS[401]
     if "{" in path:
         found[404] = PROBLEMS[404]
+    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", [])):
+        found |= KEY_PROBLEMS
     return found | OWN_PROBLEMS.get(operation["operationId"], {})
 
 

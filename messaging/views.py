@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from messaging import writing
 from messaging.models import Block, Message
 from messaging.serializers import BlockSerializer, MessageSerializer, NewBlockSerializer, NewMessageSerializer
+from store.once import once
 from web.fields import NothingSerializer
 from web.refusals import Refusal
 
@@ -76,6 +77,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
             )
         ],
     )
+    @once()
     def create(self, request: Request) -> Response:
         """Write to another person, who is notified of it. 403 where one of the two blocks the other."""
         wish = NewMessageSerializer(data=request.data, context=self.get_serializer_context())
@@ -116,6 +118,7 @@ class BlockViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.Gen
     @extend_schema(
         tags=["messages"], summary="Block a user", request=NewBlockSerializer, responses={201: BlockSerializer}
     )
+    @once()
     def create(self, request: Request) -> Response:
         """Take no more messages from somebody, nor send any. Who is blocked already stays so."""
         wish = NewBlockSerializer(data=request.data, context=self.get_serializer_context())

@@ -32,6 +32,7 @@ from notifications.serializers import (
     SubscriptionSerializer,
 )
 from notifications.streams import as_sse, parse_cursor, seat_for, user_behind, while_allowed
+from store.once import once
 from web.fields import NothingSerializer
 
 ALL = OpenApiParameter("all", str, enum=["0", "1"], description="1 includes notifications that have been read.")
@@ -253,6 +254,7 @@ class SubscriptionView(APIView):
         responses={201: EndpointSerializer},
         examples=[SUBSCRIPTION],
     )
+    @once()
     def post(self, request: Request) -> Response:
         """Store a browser's subscription. The endpoint must belong to a known push service and use https."""
         wish = SubscriptionSerializer(data=request.data)

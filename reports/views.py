@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from celery_ledger.models import DurableTask
 from reports import tasks
 from reports.serializers import ReportRequestSerializer, ReportSerializer
+from store.once import once
 
 
 class ReportsView(APIView):
@@ -25,6 +26,7 @@ class ReportsView(APIView):
         request=ReportRequestSerializer,
         responses={202: ReportSerializer},
     )
+    @once()
     def post(self, request: Request) -> Response:
         """Have the sales report of a day, by default yesterday's, sent to oneself by mail."""
         wish = ReportRequestSerializer(data=request.data)

@@ -1,8 +1,9 @@
 """
 One answer for each idempotency key of a user, within 24 hours.
 
-Called by the checkout inside its transaction: :func:`recall` first, :func:`remember` last. The key's
-row commits with the order or not at all, so a request that failed leaves its key free.
+Called by the checkout, and by :mod:`store.once` for whatever else is made, inside their transaction: :func:`recall`
+first, :func:`remember` last. The key's row commits with what was made or not at all, so a request that failed leaves
+its key free.
 """
 
 import hashlib
@@ -38,11 +39,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class NamedRequest:
-    """A request that its user named with a key. ``fingerprint`` is the SHA-256 of its body."""
+    """
+    A request that its user named with a key. ``fingerprint`` tells it from others, such as the SHA-256 of its body.
 
-    user_id: int
+    Users who are not signed in are known by ``visitor``, the SHA-256 of their address.
+    """
+
+    user_id: int | None
     key: str
     fingerprint: str
+    visitor: str = ""
 
 
 def fingerprint(body: object) -> str:
@@ -60,7 +66,8 @@ def recall(request: NamedRequest) -> Answer | None:
     """
     is_known, is_ours = _look_up(request)
     if is_known:
-        row = IdempotencyKey.objects.filter(user_id=request.user_id, key=request.key).first()
+        owned: dict[str, Any] = {"user_id": request.user_id, "visitor": request.visitor, "key": request.key}
+        row = IdempotencyKey.objects.filter(**owned).first()
         if row and row.created_at > timezone.now() - LIFETIME:
             if row.fingerprint != request.fingerprint:
                 raise KeyReused
@@ -83,11 +90,12 @@ def remember(request: NamedRequest, answer: Answer) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                INSERT INTO store_idempotencykey (user_id, key, fingerprint, status_code, body, created_at)
-                VALUES (%s, %s, %s, %s, %s, %s)
+                INSERT INTO store_idempotencykey (user_id, visitor, key, fingerprint, status_code, body, created_at)
+                VALUES (%s, %s, %s, %s, %s, %s, %s)
                 """,
                 [
                     request.user_id,
+                    request.visitor,
                     request.key,
                     request.fingerprint,
                     answer.status_code,
@@ -116,14 +124,18 @@ def _look_up(request: NamedRequest) -> tuple[bool, bool]:
     """
     if connection.vendor != "postgresql":
         return True, True
-    name = hashlib.sha256(f"idempotency {request.user_id} {request.key}".encode()).digest()
+    if request.user_id is not None:
+        owner, whose = str(request.user_id), "user_id = %s"
+    else:
+        owner, whose = request.visitor, "user_id IS NULL AND visitor = %s"
+    name = hashlib.sha256(f"idempotency {owner} {request.key}".encode()).digest()
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT EXISTS (SELECT 1 FROM store_idempotencykey WHERE user_id = %s AND key = %s),
+            f"""
+            SELECT EXISTS (SELECT 1 FROM store_idempotencykey WHERE {whose} AND key = %s),
                    pg_try_advisory_xact_lock(%s)
-            """,
-            [request.user_id, request.key, int.from_bytes(name[:8], signed=True)],
+            """,  # noqa: S608 - One of two constants is put in.
+            [request.user_id or request.visitor, request.key, int.from_bytes(name[:8], signed=True)],
         )
         is_known, is_ours = cursor.fetchone()
     return is_known, is_ours

@@ -367,21 +367,36 @@ class StockMovement(models.Model):
 
 class IdempotencyKey(models.Model):
     """
-    A checkout that a client named, and the answer it got.
+    A request that its client named, and the answer it got.
 
-    Written in the order's own transaction, as its last statement: it exists if and only if the answer
-    does. The unique constraint makes two answers under one key impossible.
+    Written in the transaction of what the request made, as its last statement: it exists if and only if the answer
+    does. The unique constraints make two answers under one key impossible.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+", db_index=False
+    )
+    visitor = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="SHA-256 of the address of a client who is not signed in.",
+    )
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request's body.")
+    fingerprint = models.CharField(max_length=64, help_text="What tells it from other requests.")
     status_code = models.PositiveSmallIntegerField()
     body = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_answer_a_key_and_user")]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="one_answer_a_key_and_user"),
+            models.UniqueConstraint(
+                fields=["visitor", "key"], condition=Q(user__isnull=True), name="one_answer_a_key_and_visitor"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"idempotency key {self.pk}"

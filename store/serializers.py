@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
-from rest_framework.exceptions import NotFound, ParseError, Throttled
+from rest_framework.exceptions import NotFound, Throttled
 
 from celery_ledger.models import DurableTask
 from store import checkout, idempotency, inventory
@@ -35,6 +35,7 @@ from store.models import (
     Product,
     ShippingAddress,
 )
+from store.once import key_of
 from store.refusals import OutOfStock, QuantityLimited
 from store.signals import address_wished, order_created, order_reserved
 from store.story import label_of, trouble_of
@@ -419,9 +420,7 @@ class CreateOrderSerializer(StrictSerializer):
 
     def _named_request(self) -> NamedRequest | None:
         request = self.context["request"]
-        key = request.headers.get("Idempotency-Key")
+        key = key_of(request)
         if key is None:
             return None
-        if not idempotency.WELL_FORMED.fullmatch(key):
-            raise ParseError("Idempotency-Key has to be 1 to 255 printable ASCII characters.")
         return NamedRequest(request.user.pk, key, idempotency.fingerprint(self.initial_data))

@@ -24,6 +24,7 @@ from store.contention import persist
 from store.customers import customer_of, customer_or_none
 from store.filters import MAX_SEARCH_LENGTH, MAX_SEARCH_WORDS, ProductFilter
 from store.models import Cart, CartItem, CartQuerySet, Collection, Order, OrderQuerySet, Product
+from store.once import IDEMPOTENCY_KEY, REPLAYED, once
 from store.serializers import (
     AddItemSerializer,
     CartItemSerializer,
@@ -39,24 +40,6 @@ from store.serializers import (
     read_first_lines,
 )
 from web.fields import MAX_ID, NothingSerializer
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    OpenApiParameter.HEADER,
-    description=(
-        "1 to 255 printable ASCII characters. The same key and body again within 24 hours return the "
-        "first response, with `Idempotent-Replayed: true`, and place no order."
-    ),
-)
-REPLAYED = OpenApiParameter(
-    "Idempotent-Replayed",
-    str,
-    OpenApiParameter.HEADER,
-    response=[200, 201],
-    enum=["true"],
-    description="Present if the order was placed by an earlier request.",
-)
 
 #: Seconds for which a browser need not ask again for what it has read of the catalogue. Stock is reserved at checkout,
 #: at the prices of then, however old the page is that a buyer looks at.
@@ -161,6 +144,7 @@ class CartsView(CartAPIView):
     limits_of_customers = ("customer_carts",)
 
     @extend_schema(tags=["carts"], summary="Create a cart", request=NothingSerializer, responses={201: CartSerializer})
+    @once()
     def post(self, request: Request) -> Response:
         """Create an empty cart. It belongs to the customer who is signed in; otherwise it is anonymous."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
@@ -212,6 +196,7 @@ class CartItemsView(CartAPIView):
         request=AddItemSerializer,
         responses={201: CartItemSerializer},
     )
+    @once()
     def post(self, request: Request, cart_id: UUID) -> Response:
         """Add a quantity of a product to a cart. If the product is already in it, the quantities add up."""
         wish = AddItemSerializer(data=request.data)

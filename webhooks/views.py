@@ -11,11 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from store.once import once
 from web.fields import NothingSerializer
 from web.refusals import Refusal
 from webhooks import changes
 from webhooks.log import NotSettledError, SwitchedOffError
 from webhooks.models import WebhookDelivery, WebhookEndpoint
+from webhooks.sealing import seal, unseal
 from webhooks.serializers import (
     DeliveriesQuery,
     EndpointWishSerializer,
@@ -74,6 +76,7 @@ class EndpointViewSet(
         request=EndpointWishSerializer,
         responses={201: NewSecretSerializer},
     )
+    @once(seal=seal, unseal=unseal)
     def create(self, request: Request) -> Response:
         """Subscribe a URL to events, which it is sent from a few seconds later on. The answer has its secret."""
         wish = EndpointWishSerializer(data=request.data)
@@ -101,6 +104,7 @@ class EndpointViewSet(
     @extend_schema(
         tags=["webhooks"], summary="Rotate the secret", request=NothingSerializer, responses=NewSecretSerializer
     )
+    @once(seal=seal, unseal=unseal)
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str) -> Response:
         """Make a new secret, which the answer has. Until ``previous_until`` every delivery is signed with both."""
@@ -113,6 +117,7 @@ class EndpointViewSet(
         request=NothingSerializer,
         responses={202: WebhookDeliverySerializer},
     )
+    @once()
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
         """Have the endpoint sent a ``webhook.test``. 409 where it is switched off."""

@@ -1482,7 +1482,7 @@ export interface paths {
         put?: never;
         /**
          * Register
-         * @description Register. A customer profile is made with the user, and a mail goes out that asks whose the address is.
+         * @description Register a user, whom a mail asks whether the address is theirs.
          */
         post: operations["users_create"];
         delete?: never;
@@ -3751,7 +3751,10 @@ export interface operations {
     analytics_reports_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3768,6 +3771,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -3805,6 +3810,24 @@ export interface operations {
             };
             /** @description The signed-in user may not do this. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4669,7 +4692,10 @@ export interface operations {
     carts_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4682,6 +4708,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -4709,6 +4737,24 @@ export interface operations {
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4916,7 +4962,10 @@ export interface operations {
     carts_items_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 cart_id: string;
             };
@@ -4936,6 +4985,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -4965,6 +5016,24 @@ export interface operations {
             };
             /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5685,7 +5754,10 @@ export interface operations {
     messages_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5697,6 +5769,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -5724,6 +5798,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5882,7 +5974,10 @@ export interface operations {
     messages_blocks_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5899,6 +5994,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -5923,6 +6020,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8006,7 +8121,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and place no order. */
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -8035,7 +8150,7 @@ export interface operations {
             /** @description The order that was placed from this cart earlier. */
             200: {
                 headers: {
-                    /** @description Present if the order was placed by an earlier request. */
+                    /** @description Present if an earlier request did this, and was answered so. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -8075,7 +8190,7 @@ export interface operations {
             /** @description The order has been placed. */
             201: {
                 headers: {
-                    /** @description Present if the order was placed by an earlier request. */
+                    /** @description Present if an earlier request did this, and was answered so. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -8739,7 +8854,10 @@ export interface operations {
     save_sub_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8751,6 +8869,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -8773,6 +8893,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9120,7 +9258,10 @@ export interface operations {
     users_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9139,6 +9280,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9154,6 +9297,24 @@ export interface operations {
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9269,7 +9430,10 @@ export interface operations {
     webhooks_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9290,6 +9454,8 @@ export interface operations {
         responses: {
             201: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9335,6 +9501,24 @@ export interface operations {
             };
             /** @description The signed-in user may not do this. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9580,7 +9764,10 @@ export interface operations {
     webhooks_rotate_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9595,6 +9782,8 @@ export interface operations {
         responses: {
             200: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9656,6 +9845,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Whatever stands in the way, as a problem document. */
             default: {
                 headers: {
@@ -9670,7 +9877,10 @@ export interface operations {
     webhooks_test_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9685,6 +9895,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9741,8 +9953,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The endpoint is switched off. */
+            /** @description The endpoint is switched off, or a request with the same key is still in progress. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,111 @@
+"""
+``@once()``: a POST that makes something makes it once for each ``Idempotency-Key``. The checkout's contract, anywhere.
+
+What the view writes and its answer under the key are one transaction. A view that refuses raises; that is rolled back,
+and the key stays free. Who is not signed in has keys of their own by the address that they come from.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils.crypto import salted_hmac
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ParseError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+
+from celery_ledger.faults import crash_point
+from store import idempotency
+from store.contention import persist
+from store.idempotency import Answer, NamedRequest
+from store.refusals import KeyReused
+
+IDEMPOTENCY_KEY: Final = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    OpenApiParameter.HEADER,
+    description=(
+        "1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return "
+        "the first response, with `Idempotent-Replayed: true`, and nothing is made a second time."
+    ),
+)
+REPLAYED: Final = OpenApiParameter(
+    "Idempotent-Replayed",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200, 201, 202],
+    enum=["true"],
+    description="Present if an earlier request did this, and was answered so.",
+)
+View = Callable[..., Response]
+
+
+def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str) -> Callable[[View], View]:
+    """
+    Have a view's method take an ``Idempotency-Key``, and say so in the OpenAPI document.
+
+    An answer that has a secret is kept as ``seal`` writes it, and told again as ``unseal`` reads it.
+    """
+
+    def decorate(make: View) -> View:
+        @wraps(make)
+        def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+            key = key_of(request)
+            if key is None:
+                return make(view, request, *args, **kwargs)
+            named = _name(request, key)
+
+            def attempt() -> Response:
+                with transaction.atomic():
+                    if known := idempotency.recall(named):
+                        return _replay(known, unseal)
+                    response = make(view, request, *args, **kwargs)
+                    if status.is_success(response.status_code):
+                        body = JSONRenderer().render(response.data).decode()
+                        idempotency.remember(named, Answer(response.status_code, seal(body)))
+                    crash_point("once.before_commit")
+                crash_point("once.after_commit")
+                return response
+
+            return persist(attempt)
+
+        return extend_schema(parameters=[IDEMPOTENCY_KEY, REPLAYED])(answer)
+
+    return decorate
+
+
+def key_of(request: Request) -> str | None:
+    """
+    Return the key that a request names.
+
+    Raises:
+        ParseError: it is malformed.
+    """
+    key: str | None = request.headers.get("Idempotency-Key")
+    if key is not None and not idempotency.WELL_FORMED.fullmatch(key):
+        raise ParseError("Idempotency-Key has to be 1 to 255 printable ASCII characters.")
+    return key
+
+
+def _replay(known: Answer, unseal: Callable[[str], str]) -> Response:
+    body = unseal(known.body)
+    if not body:
+        raise KeyReused("This Idempotency-Key was used, and its response can no longer be read. Use a new key.")
+    return Response(json.loads(body), status=known.status_code, headers={"Idempotent-Replayed": "true"})
+
+
+def _name(request: Request, key: str) -> NamedRequest:
+    """Name a request by its user or address. Its body may have a password: only who knows our key could guess at it."""
+    said = json.dumps([request.method, request.path, request.data], sort_keys=True)
+    fingerprint = salted_hmac("store.once", said, algorithm="sha256").hexdigest()
+    if request.user.is_authenticated:
+        return NamedRequest(request.user.pk, key, fingerprint)
+    address = str(BaseThrottle().get_ident(request))
+    return NamedRequest(None, key, fingerprint, visitor=hashlib.sha256(address.encode()).hexdigest())

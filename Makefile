@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix upgrade harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ foreign-beat: ## Run django-celery-beat's own tests, plain and beside the packag
 
 foreign-results: ## Run django-celery-results' own tests, plain and beside the package; needs a PostgreSQL at localhost
 	.venv/bin/python -m tests.package.foreign_results
+
+upgrade: ## Have a project go from an earlier version to this one with work in flight: BEFORE=a-commit
+	PACKAGE_BEFORE=$(BEFORE) python3 run.py test -n 0 -s tests/package/test_upgrade.py
 
 harness: ## Have due-work-harness judge the package, and plain Celery; needs Python 3.12 and a PostgreSQL, named by DATABASE_URL
 	.venv/bin/python -m tests.package.harness

@@ -25,7 +25,15 @@ ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPD
 class Project:
     """A project in ``folder``, on the database and the broker that its settings name."""
 
-    def __init__(self, folder: Path, python: Path, database: Any, broker: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        python: Path,
+        database: Any,
+        broker: Any,
+        *,
+        guests: tuple[str, ...] = ("habits", "compositions"),
+    ) -> None:
         self.folder = folder
         self.python = python
         self.database = database
@@ -37,10 +45,11 @@ class Project:
         for name in ("proj/__init__.py", "proj/celery.py"):
             shutil.copy(EXAMPLE / name, folder / name)
         shutil.copytree(EXAMPLE / "demoapp", folder / "demoapp")
-        for name in ("habits", "compositions"):
+        for name in guests:
             shutil.copytree(Path(__file__).parent / name, folder / name)
         with (folder / "proj" / "settings.py").open("a") as settings:
-            settings.write('INSTALLED_APPS += ["demoapp", "habits", "celery_ledger"]\n')
+            apps = ["demoapp", *(name for name in guests if name == "habits"), "celery_ledger"]
+            settings.write(f"INSTALLED_APPS += {apps!r}\n")
             settings.write(f"CELERY_BROKER_URL = {broker.url!r}\n{database.settings}")
 
     # --- What a person types ---

@@ -650,7 +650,7 @@ LOGGING = {
     "loggers": {
         # A line for every request and every task is for machines.
         "core.requests": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
-        "celery_ledger.done": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+        "celery_ledger.done": {"level": "DEBUG" if LOG_FORMAT == "json" else "WARNING"},
         "axes": {"level": "WARNING"},  # It counts aloud.
         "django": {"handlers": [], "level": "INFO"},  # Django's own would say everything twice.
         # A traceback a second while Redis is away; what it means for whom, notifications.wakeup says once.

@@ -31,7 +31,7 @@ Status = DurableTask.Status
 class TestDelivery:
     def test_what_is_done_is_logged_with_its_id_where_logs_are_for_machines(self, caplog):
         handles = [probe.make_collections.delay(title) for title in ("garden", "kitchen")]
-        with caplog.at_level(logging.INFO, logger="celery_ledger.done"):
+        with caplog.at_level(logging.DEBUG, logger="celery_ledger.done"):
             drain()
         assert {record.data["id"] for record in caplog.records if record.name == "celery_ledger.done"} == {
             handle.id for handle in handles

@@ -8,10 +8,9 @@ The statements are written out: every order goes through here while it holds the
 and building them by the ORM took four times as long as running them.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -22,7 +21,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from celery_ledger.faults import crash_point
-from store import inventory
+from store import duplicates, inventory
 from store.models import Customer, Order, OrderItem, ShippingAddress
 
 #: Totals that the column can hold: 18 digits, two of them decimals.
@@ -154,14 +153,16 @@ def write_order(
     ]
     if low:
         inventory.announce_low(low)
-    order = Order.objects.create(
+    order = Order(
         customer=customer,
         cart_id=cart_id,
         status=status,
-        fingerprint=fingerprint(lines),
+        fingerprint=duplicates.fingerprint_of_lines((line.product_id, line.quantity) for line in lines),
         total=total,
         currency=currency,
     )
+    duplicates.mark(order)
+    order.save(force_insert=True)
     parameters: list[Any] = []
     for line in lines:
         parameters += (order.pk, line.product_id, line.quantity, _price(line.unit_price))
@@ -185,22 +186,6 @@ def _keep_within_limit(lines: Sequence[Line], customer: Customer, limit: int) ->
 
 
 _WRITE_LINES: Final = "INSERT INTO store_orderitem (order_id, product_id, quantity, unit_price) VALUES "
-
-
-def fingerprint(lines: Sequence[Line]) -> str:
-    """Return the SHA-256 of products and quantities, whatever their order: the same lines, the same text."""
-    pairs = sorted((line.product_id, line.quantity) for line in lines)
-    return hashlib.sha256(",".join(f"{product}:{quantity}" for product, quantity in pairs).encode()).hexdigest()
-
-
-def was_ordered_since(moment: datetime, order: Order) -> bool:
-    """Say whether the customer of ``order`` placed one of the same lines at ``moment`` or later."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM store_order WHERE customer_id = %s AND fingerprint = %s AND placed_at >= %s LIMIT 1",
-            [order.customer_id, order.fingerprint, connection.ops.adapt_datetimefield_value(moment)],
-        )
-        return cursor.fetchone() is not None
 
 
 def _money(value: Any) -> Decimal:

@@ -51,7 +51,7 @@ class NamedRequest:
     visitor: str = ""
 
 
-def fingerprint(body: object) -> str:
+def fingerprint_of_body(body: object) -> str:
     """Return the SHA-256 of a JSON value; white space and the order of keys make no difference."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

@@ -7,15 +7,10 @@ they accompany, and what they raise undoes it.
 
 import logging
 from collections.abc import Collection
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
-from django.utils import timezone
-
-from store import inventory, prices, tasks
-from store.checkout import was_ordered_since
+from store import duplicates, inventory, prices, tasks
 from store.customers import has_profile_in_memory, make_user_of
 from store.models import Customer, Order, Product, Stock
 
@@ -40,15 +35,9 @@ def create_user_of_profile(sender: object, instance: Customer, raw: bool, **kwar
 
 
 def flag_duplicate(sender: object, instance: Order, raw: bool, **kwargs: Any) -> None:
-    """
-    An order is about to be saved: flag it if the customer just placed one with the same lines.
-
-    The checkout saves an order after reserving its stock. Two orders of the same lines wait for each
-    other there, so the second sees the first.
-    """
+    """An order is about to be saved: flag it if the customer just placed one with the same lines."""
     if not raw and instance._state.adding and instance.fingerprint:
-        window_start = timezone.now() - timedelta(minutes=settings.DUPLICATE_ORDER_WINDOW)
-        instance.duplicate = was_ordered_since(window_start, instance)
+        duplicates.mark(instance)
 
 
 def notice_old_price(

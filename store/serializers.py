@@ -423,4 +423,4 @@ class CreateOrderSerializer(StrictSerializer):
         key = key_of(request)
         if key is None:
             return None
-        return NamedRequest(request.user.pk, key, idempotency.fingerprint(self.initial_data))
+        return NamedRequest(request.user.pk, key, idempotency.fingerprint_of_body(self.initial_data))

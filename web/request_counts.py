@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Tally:
+class Count:
     """Requests of one thread. Only that thread writes to it."""
 
     started: int = 0
@@ -21,28 +21,28 @@ class Tally:
 
 
 class RequestCounts:
-    """Tallies by thread. Those of threads that have ended are kept: the sums never go down."""
+    """Counts by thread. Those of threads that have ended are kept: the sums never go down."""
 
     def __init__(self) -> None:
         self._own = threading.local()
-        self._tallies: list[Tally] = []
+        self._of_threads: list[Count] = []
 
-    def of_this_thread(self) -> Tally:
-        """Return the calling thread's tally."""
+    def of_this_thread(self) -> Count:
+        """Return the count of the calling thread."""
         try:
-            tally: Tally = self._own.tally
+            count: Count = self._own.count
         except AttributeError:
-            tally = self._own.tally = Tally()
-            self._tallies.append(tally)  # One step for the interpreter: nobody's is lost.
-        return tally
+            count = self._own.count = Count()
+            self._of_threads.append(count)  # One step for the interpreter: nobody's is lost.
+        return count
 
-    def total(self) -> Tally:
+    def total(self) -> Count:
         """Return the sums of all threads at about this moment. ``failed`` counts answers of 500 and above."""
-        tallies = list(self._tallies)
-        return Tally(
-            started=sum(tally.started for tally in tallies),
-            finished=sum(tally.finished for tally in tallies),
-            failed=sum(tally.failed for tally in tallies),
+        threads = list(self._of_threads)
+        return Count(
+            started=sum(each.started for each in threads),
+            finished=sum(each.finished for each in threads),
+            failed=sum(each.failed for each in threads),
         )
 
 

@@ -27,17 +27,17 @@ class RequestIDMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         offered = request.headers.get("X-Request-ID", "")
         request_id = offered if WELL_FORMED.fullmatch(offered) else str(uuid.uuid4())
-        tally = counts.of_this_thread()
-        tally.started += 1
+        count = counts.of_this_thread()
+        count.started += 1
         began = time.perf_counter()
         try:
             with working_on(request_id=request_id, actor=lambda: user_of(request), client=lambda: client_of(request)):
                 response = self.get_response(request)
                 duration = time.perf_counter() - began
                 self._log(request, response.status_code, duration)
-            tally.failed += response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            count.failed += response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
         finally:
-            tally.finished += 1
+            count.finished += 1
         http_counts.count(request, response.status_code, duration)
         response["X-Request-ID"] = request_id
         return response

@@ -11,12 +11,12 @@ from celery_ledger.walking import walk
 
 Status = DurableTask.Status
 #: How long past its time a task may be open before it counts as stuck, in seconds.
-GRACE = 10.0
+STUCK_AFTER = 10.0
 
 
 def stuck_tasks() -> Iterator[str]:
     """Yield a line for each task that is overdue: due and not published, or out and its lease long over."""
-    late = Now() - timedelta(seconds=GRACE)
+    late = Now() - timedelta(seconds=STUCK_AFTER)
     overdue = DurableTask.objects.filter(
         Q(status=Status.PENDING, available_at__lt=late)
         | Q(status__in=[Status.PUBLISHED, Status.RUNNING], lease_until__lt=late)

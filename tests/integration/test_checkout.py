@@ -197,6 +197,23 @@ def test_the_same_lines_again_within_the_window_are_flagged(settings):
     assert order({tea: 1, mug: 2}, other) is False
 
 
+def test_an_order_that_is_saved_elsewhere_is_flagged_too():
+    buyer = make_customer()
+
+    def save():
+        return Order.objects.create(customer=buyer, cart_id=uuid.uuid4(), fingerprint="f" * 64, total=1)
+
+    assert [save().duplicate, save().duplicate] == [False, True]
+
+
+def test_the_checkout_looks_for_a_duplicate_once():
+    buyer = make_customer()
+    cart = make_cart({make_product(): 1}, buyer)
+    with CaptureQueriesContext(connection) as queries:
+        check_out(api(buyer), cart)
+    assert sum("fingerprint = " in query["sql"] for query in queries) == 1
+
+
 def test_the_same_lines_after_the_window_are_not_flagged(settings):
     buyer, product = make_customer(), make_product()
     check_out(api(buyer), make_cart({product: 1}, buyer))

@@ -23,7 +23,7 @@ from celery_ledger.contrib.beat.models import SchedulePolicy
 from celery_ledger.rows.wording import to_the_millisecond
 
 #: Seconds after which a due time that has not run is shown as late.
-GRACE = 60
+LATE_AFTER = 60
 
 
 class SchedulePolicyInline(admin.StackedInline):
@@ -107,4 +107,4 @@ class ScheduleAdmin(PeriodicTaskAdmin):
     def late(self, task: PeriodicTask) -> SafeString | str:
         due = due_times.next_due(task) if task.enabled and not due_times.problem_with(task) else None
         seconds = (timezone.now() - due).total_seconds() if due else 0
-        return format_html("<b>{} s</b>", int(seconds)) if seconds > GRACE else "-"
+        return format_html("<b>{} s</b>", int(seconds)) if seconds > LATE_AFTER else "-"

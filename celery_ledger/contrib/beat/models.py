@@ -36,9 +36,9 @@ class SchedulePolicy(models.Model):
         """Return the policy of a schedule."""
         return cls.objects.filter(pk=schedule.pk).first() or cls(schedule_id=schedule.pk)
 
-    def to_run(self, due: list[datetime], *, grace: float) -> list[datetime]:
-        """Return which of the times that are ``due``, oldest first, shall run; ``grace`` in seconds."""
+    def to_run(self, due: list[datetime], *, missed_after: float) -> list[datetime]:
+        """Return which of the ``due`` times, oldest first, shall run; after ``missed_after`` seconds one was missed."""
         if self.catch_up == self.CatchUp.ALL:
             return due
-        missed = timezone.now() - due[-1] > timedelta(seconds=grace)
+        missed = timezone.now() - due[-1] > timedelta(seconds=missed_after)
         return [] if missed and self.catch_up == self.CatchUp.SKIP else due[-1:]

@@ -29,7 +29,7 @@ from celery_ledger.signals import schedule_late
 logger = logging.getLogger(__name__)
 
 #: A due time that passed longer ago counts as missed, in seconds.
-GRACE: Final = 60
+MISSED_AFTER: Final = 60
 #: Seconds from a turn that the database failed to the next.
 DATABASE_PAUSE: Final = 1.0
 
@@ -99,7 +99,7 @@ class LedgerScheduler(DatabaseScheduler):
     def _serve(self, row: PeriodicTask) -> float:
         """Run a schedule if it is due, and return the seconds until it is again."""
         now = timezone.now()
-        if row.last_run_at and (row.last_run_at - now).total_seconds() > GRACE:
+        if row.last_run_at and (row.last_run_at - now).total_seconds() > MISSED_AFTER:
             # Written by a clock that was wrong: nothing would be due until then.
             PeriodicTask.objects.filter(pk=row.pk, last_run_at=row.last_run_at).update(last_run_at=now)
             row.last_run_at = now
@@ -124,7 +124,7 @@ class LedgerScheduler(DatabaseScheduler):
             return
         if due := due_times.passed(row, now):
             policy = SchedulePolicy.of(row)
-            for time in policy.to_run(due, grace=GRACE):
+            for time in policy.to_run(due, missed_after=MISSED_AFTER):
                 self._enqueue(row, time)
             oldest = due_times.next_due(row)  # However long ago that is.
             late = (now - oldest).total_seconds() if oldest else 0

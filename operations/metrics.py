@@ -19,7 +19,7 @@ from web import http_counts
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer what there is to measure, to whoever may read it; see :func:`may_read`."""
+    """Answer the metrics, to clients that :func:`may_read` accepts."""
     if not may_read(request):
         return HttpResponseForbidden(
             "Send the METRICS_TOKEN as a bearer token, or ask from this machine.", content_type="text/plain"

@@ -7,9 +7,9 @@ from rest_framework.views import APIView
 
 class MayOperate(IsAdminUser):
     """
-    Staff may look; to change something they need the permission that the view names in ``needs``.
+    Staff may read; to change something they need the permission that the view names in ``needs``.
 
-    What a view does not do at all is let through, to be answered with a 405.
+    Methods that a view does not have pass, and are answered with a 405.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:

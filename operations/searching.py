@@ -287,13 +287,13 @@ class ManyDecidedSerializer(serializers.Serializer[Any]):
 
 
 class DecideView(APIView):
-    """Decides about many tasks, or says how many that would be."""
+    """Decide about many tasks, or count how many that would be."""
 
     permission_classes = [MayOperate]
 
     @property
     def needs(self) -> str:
-        """What whoever asks must be permitted: it depends on what is decided."""
+        """The permission that the user needs: it depends on the decision."""
         data = self.request.data
         what = data.get("what") if isinstance(data, dict) else None
         return {str(each): needed for each, needed in NEEDS.items()}.get(str(what), CANCEL)

@@ -2,7 +2,7 @@
 Connecting to receivers. Their addresses come from people and from others' name servers: each is treated as an attack.
 
 Promises that nothing but a public address is spoken to, over https with the certificate checked: a name is resolved
-once, within five seconds, every address that it has is looked at, and the connection is made to one of those very
+once, within five seconds, each of its addresses is checked, and the connection is made to one of the checked
 addresses. The one exception is a development shop that says ``WEBHOOKS_TO_LOCALHOST``: there this machine may be
 spoken to as well, over http too.
 """
@@ -76,7 +76,7 @@ def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
     except BaseException:
         bare.close()
         raise
-    connection.auto_open = 0  # A connection that is lost is not made anew, by name.
+    connection.auto_open = 0  # A lost connection is not opened again by name.
     return connection
 
 

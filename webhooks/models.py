@@ -75,7 +75,7 @@ class WebhookEndpoint(models.Model):
         return f"webhook endpoint {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; one that is active begins anew, whatever it was disabled for."""
+        """Save; an endpoint that is switched on again starts without its earlier failures."""
         if self.active and self.disabled_at is not None:
             self.disabled_at = self.failing_since = None
             if kwargs.get("update_fields") is not None:
@@ -96,8 +96,8 @@ class WebhookDelivery(models.Model):
     """
     One event for one endpoint, written with the event: the body as it is sent, byte for byte, at every attempt.
 
-    Ids grow in the order of the events of one subject. ``waiting`` ones have no task: whoever frees a place gives them
-    one; see :mod:`webhooks.places`.
+    Ids grow in the order of the events of one subject. ``waiting`` ones have no task; they get one
+    when a place is free: see :mod:`webhooks.places`.
     """
 
     class Status(models.TextChoices):

@@ -2,8 +2,8 @@
 Whose turn it is: how many deliveries of one endpoint are under way at once, and in which order.
 
 Each endpoint has ``WEBHOOK_CONCURRENCY`` places, so that a slow one holds no more workers than that. A delivery
-that finds none free waits without a task, and whoever leaves a place has the next one enqueued, in the transaction
-that records what became of its own. A place that a killed worker held is free again after its task's time limit.
+that finds none free waits without a task. A delivery that leaves its place has the next one enqueued, in the
+transaction that records its own result. A place that a killed worker held is free again after its task's time limit.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ from webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from webhooks.sending import Outcome
 
 Status = WebhookDelivery.Status
-#: After so many failed attempts a delivery is given up, until somebody redelivers it.
+#: After this many failed attempts a delivery is given up, until somebody redelivers it.
 MOST_TRIES: Final = policy(PATIENT).retries + 1
 SWITCHED_OFF: Final = "The endpoint is switched off."
 
@@ -99,7 +99,7 @@ def next_of(endpoint: WebhookEndpoint) -> list[int]:
 
 
 def left_behind(*, older_than: timedelta) -> list[int]:
-    """Return the ids of deliveries to be enqueued now: they have waited for so long that nobody else will wake them."""
+    """Return the ids of deliveries to enqueue now: they have waited too long for another delivery to wake them."""
     waiting = WebhookDelivery.objects.filter(
         status=Status.PENDING, waiting=True, created_at__lt=timezone.now() - older_than
     )

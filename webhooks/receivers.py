@@ -60,5 +60,5 @@ def send_price_changed(sender: object, product: Product, old: Decimal, new: Deci
 
 
 def look_again(sender: object, **kwargs: Any) -> None:
-    """An endpoint was changed here: ask anew who subscribes to what."""
+    """An endpoint was changed here: forget who subscribes to what."""
     recording.forget()

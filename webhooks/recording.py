@@ -2,7 +2,7 @@
 Writing down what endpoints are to be sent: a delivery for each endpoint, in the transaction of what happened.
 
 Whether anybody subscribes to an event is looked up every :data:`AGE` seconds and not for every order, so that a shop
-without webhooks pays nothing for them. A new endpoint is therefore sent what happens from so many seconds on.
+without webhooks pays nothing for them. A new endpoint may therefore miss the events of its first seconds.
 """
 
 import json
@@ -21,7 +21,7 @@ _known: tuple[float, frozenset[str]] = (-AGE, frozenset())
 
 
 def is_wanted(event: str) -> bool:
-    """Whether some active endpoint subscribed to an event, as of some seconds ago at the most."""
+    """Whether an active endpoint subscribes to an event, as of at most :data:`AGE` seconds ago."""
     global _known
     asked_at, events = _known
     if time.monotonic() - asked_at >= AGE:

@@ -1,10 +1,9 @@
 """
 Secrets as the database has them: encrypted, by a key that follows from ``SECRET_KEY``.
 
-They cannot be kept as digests, as passwords are: every message is signed with one. Whoever reads the database or a
-copy of it, and not the settings, can sign nothing. A secret that was sealed under a key that is in
-``SECRET_KEY_FALLBACKS`` is still read; one that nobody can read any more is an empty text, and its endpoint needs
-another.
+They cannot be kept as digests, as passwords are: every message is signed with one. With the database or a copy
+of it, but without the settings, nobody can sign. A secret that was sealed under a key in ``SECRET_KEY_FALLBACKS`` can
+still be read; a secret that can no longer be read is an empty text, and its endpoint needs another.
 """
 
 import base64

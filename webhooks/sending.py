@@ -27,7 +27,7 @@ MAX_RETRY_AFTER: Final = 3_600.0
 
 
 class NoSecretError(Exception):
-    """No secret of the endpoint can be read: SECRET_KEY is another than it was sealed with."""
+    """No secret of the endpoint can be read: SECRET_KEY has changed since it was sealed."""
 
 
 class NotTakenError(Exception):

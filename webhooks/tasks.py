@@ -14,7 +14,7 @@ from celery_ledger.patience import persist
 from webhooks import log, places, sending
 from webhooks.models import WebhookEndpoint
 
-#: A delivery that has waited so long for its turn has lost whoever should have woken it.
+#: A delivery that has waited this long for its turn will not be woken by another.
 LOST_AFTER: Final = timedelta(hours=1)
 
 

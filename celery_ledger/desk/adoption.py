@@ -1,8 +1,8 @@
 """
 What a project will find when it adds the package, read from its tasks, its settings and its code. For ``ledger_adopt``.
 
-Nothing of the project is called or changed, and most of what is said here is a guess about code, made to be read by
-who knows it: which tasks seem to speak to the outside, and which seem to work in the database alone.
+Nothing in the project is called or changed. Most of the report is a guess about code, for people who know that code:
+which tasks seem to talk to other systems, and which seem to work in the database alone.
 """
 
 import ast
@@ -120,7 +120,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         (
             "rate_limit",
             lambda task: bool(task.rate_limit),
-            "not heeded by workers",
+            "ignored by workers",
             "Route them to a queue of their own and limit that: manage.py outbox limit.",
         ),
         (
@@ -302,7 +302,7 @@ def _resolved(node: ast.expr, function: Any) -> Any:
 
 @cache
 def _methods() -> dict[str, list[Any]]:
-    """Return the methods of the project's classes by their names, but for names that too many have."""
+    """Return the methods of the project's classes by name, except for names that too many classes share."""
     found: dict[str, list[Any]] = defaultdict(list)
     for name, module in list(sys.modules.items()):
         if not _is_own(name):

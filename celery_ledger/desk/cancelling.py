@@ -1,5 +1,5 @@
 """
-Ending a task for good: by an operator, by whoever enqueued it, by Celery's ``revoke``.
+Ending a task for good: by an operator, by the code that enqueued it, or by Celery's ``revoke``.
 
 A row that waits, in the ledger or at the broker, becomes ``cancelled`` and is never run: a message that arrives for it
 finds nothing to do, and a message that it shares with others runs those. What a worker has in its hands already is
@@ -183,9 +183,9 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
 
 def _end_patiently(ids: Sequence[UUID], *, reason: str, signum: int, patience: float | None = None) -> int:
     """
-    End rows that a process holds which was told to end, when it has; return how many did not end otherwise.
+    End rows once the process that holds them has ended as told; return how many did not end otherwise.
 
-    Whoever asked and the worker that was told do so both, and either may be the first.
+    Both the caller and the worker do this, and either may be first.
     """
     rest, until = list(ids), time.monotonic() + (PATIENCE if patience is None else patience)
     while rest:

@@ -58,12 +58,12 @@ class Control(control.Control):
 
     def rate_limit(self, task_name: str, rate_limit: Any, destination: Any = None, **kwargs: Any) -> Any:
         """
-        Let at most so many tasks of a name begin in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
+        Limit how often tasks of a name begin in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
 
         Those of Celery's own are limited in each worker, as ever.
 
         Raises:
-            ValueError: it is no rate.
+            ValueError: it is not a rate.
         """
         if not is_durable(self.app, task_name):
             return super().rate_limit(task_name, rate_limit, destination=destination, **kwargs)

@@ -146,9 +146,9 @@ def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
     """
     Make dead tasks pending again, under the same id; return how many there were.
 
-    All are due now, or in the order of ``ids`` so many ``per_second``. Each gets a few more attempts. A task
-    that is not dead, or not any more, is left alone: pressing twice replays once. Any number of them, in
-    portions, each a transaction.
+    All are due now, or in the order of ``ids`` at ``per_second`` tasks a second. Each gets a few more attempts. A task
+    that is not dead, or no longer dead, is left alone: pressing twice replays once. There may be any number of them;
+    each portion is a transaction.
 
     Raises:
         ValueError: the rate is out of bounds.
@@ -162,7 +162,7 @@ def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
 
 def check_rate(per_second: float | None) -> None:
     """
-    Refuse what is no rate of a replay.
+    Refuse a rate that a replay cannot have.
 
     Raises:
         ValueError: the rate is out of bounds.
@@ -178,7 +178,7 @@ def pause_of(per_second: float | None) -> float:
 
 def replay_portion(ids: Sequence[UUID], *, pause: float, start: float = 0.0, who: int | None = None) -> int:
     """
-    Replay so many dead tasks in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
+    Replay these dead tasks in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
 
     ``who`` decided it, by default the one whose request this is.
     """
@@ -248,7 +248,7 @@ def check_reason(reason: str) -> str:
 
 
 def discard_portion(ids: Sequence[UUID], *, reason: str, who: int | None = None) -> int:
-    """Discard so many dead tasks in one transaction. ``who`` decided it, by default the one whose request this is."""
+    """Discard these dead tasks in one transaction. ``who`` decided it, by default the user whose request this is."""
     with transaction.atomic():
         tasks = _changed(
             statements(connection.vendor).discard, ids, reason=f"Discarded: {reason}", longest=MAX_ERROR_LENGTH

@@ -1,10 +1,10 @@
 """
-What a person decides about any number of tasks: a row that says what and how far it is, carried out in portions.
+A person's decision about any number of tasks: a row that records it and its progress, carried out in portions.
 
-Dead tasks are replayed or discarded, those that wait are cancelled or run now.
+Dead tasks are replayed or discarded; waiting tasks are cancelled or run now.
 
-Each portion is one transaction that moves the row on as well, so that whoever goes on after a crash decides about
-nothing twice, and anybody can see how far it is.
+Each portion is one transaction that updates the row too. A process that continues after a crash therefore decides
+nothing twice, and everybody can see the progress.
 """
 
 import time
@@ -29,7 +29,7 @@ from celery_ledger.retries import BRISK
 from celery_ledger.task import Task
 
 What = Decision.What
-#: So many are decided about while somebody waits for the answer.
+#: At most this many are decided about within the request; a worker does the rest.
 AT_ONCE = 10_000
 #: How long one run of the task works before it makes room for others and is enqueued again, in seconds.
 TURN = 10.0
@@ -182,7 +182,7 @@ def _step(decision: Decision, reached: datetime | None) -> tuple[bool, datetime 
     What died before the time ``reached`` is decided about already, and is not walked over again.
     """
     with transaction.atomic():
-        # Whoever else carries it out waits, and then sees what was done.
+        # Another process that carries it out waits, and then sees what was done.
         decision.refresh_from_db(from_queryset=Decision.objects.select_for_update())
         if decision.ended_at is not None:
             return False, None

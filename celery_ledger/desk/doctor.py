@@ -26,9 +26,9 @@ from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
 from celery_ledger.watch import replication, samples, stuck, watchdog
 
-#: Seconds after which an open transaction keeps the database from tidying up.
+#: Seconds after which an open transaction keeps the database from cleaning up.
 OLD_TRANSACTION: Final = 300
-#: A task that has failed so often is no hiccup.
+#: A task that has failed this many times has more than a passing problem.
 OFTEN: Final = 3
 #: What of the database's connections may be taken.
 FULL: Final = 0.8

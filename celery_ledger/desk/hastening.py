@@ -1,4 +1,4 @@
-"""Having tasks that wait for their time run now, or in order, so many a second."""
+"""Running waiting tasks now, or in order at a limited rate."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -21,9 +21,9 @@ LATER = Q(status=DurableTask.Status.PENDING, available_at__gt=Now())
 
 def run_now(ids: Iterable[UUID], *, reason: str = "", per_second: float | None = None) -> int:
     """
-    Have tasks that are due later run now, or in this order so many ``per_second``; return how many waited.
+    Run tasks that are due later now, or in this order at ``per_second`` tasks a second; return how many waited.
 
-    One that is due, runs or has ended is left alone. Any number, in portions, each a transaction.
+    A task that is due, running or ended is left alone. There may be any number; each portion is a transaction.
     """
     count, given, pause = 0, list(dict.fromkeys(ids)), 1 / per_second if per_second else 0.0
     for start in range(0, len(given), PORTION):
@@ -33,7 +33,7 @@ def run_now(ids: Iterable[UUID], *, reason: str = "", per_second: float | None =
 
 def portion(ids: Sequence[UUID], *, reason: str, pause: float = 0.0, start: float = 0.0, who: int | None = None) -> int:
     """
-    Make so many tasks due in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
+    Make these tasks due in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
 
     ``who`` decided it, by default the one whose request this is.
     """

@@ -8,13 +8,13 @@ from celery_ledger.rows import rates
 
 def set_rate(app: Any, name: str, rate: Any) -> str:
     """
-    Let at most so many tasks of ``name`` begin a second, as ``app.control.rate_limit`` says it; 0 or None: any number.
+    Limit how often tasks of ``name`` begin, in the notation of ``app.control.rate_limit``; 0 or None lifts the limit.
 
     Relays keep it from within a second on, whatever restarts, until another is said. That of the task itself holds
     again, and what a later release makes of it, when the same is said. Returns Celery's line about it.
 
     Raises:
-        ValueError: it is no rate.
+        ValueError: it is not a rate.
     """
     number = rates.per_second(rate)
     own = getattr(app.tasks.get(name), "rate_limit", None)

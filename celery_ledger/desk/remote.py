@@ -45,7 +45,7 @@ def terminate(state: Any, signal: Any, task_id: str | Iterable[str], **_: Any) -
 
 @control_command()
 def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, **_: Any) -> Any:
-    """End the processes of this worker that run these tasks; whoever asks has cancelled what could be."""
+    """End the processes of this worker that run these tasks. The caller has cancelled the others."""
     from celery_ledger.desk import cancelling
 
     close_old_connections()
@@ -73,7 +73,7 @@ def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_
     signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>",
 )
 def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
-    """Let at most so many tasks of a name begin in the whole cluster; one of Celery's own, in this worker."""
+    """Limit how often tasks of a name begin: in the whole cluster, or one of Celery's own tasks in this worker."""
     from celery_ledger.desk import rates
 
     app = find_app()

@@ -261,7 +261,7 @@ def page(search: Search, *, after: str | None = None, size: int = 50, patience: 
     Return the next ``size`` tasks of ``search``, from the cursor ``after`` on.
 
     Raises:
-        ValueError: that is no cursor of this search.
+        ValueError: the cursor does not belong to this search.
     """
     size = min(max(1, size), MOST_A_PAGE)
     order, meant = search.order(), search.dated().order_by(*search.order())
@@ -291,7 +291,7 @@ def page(search: Search, *, after: str | None = None, size: int = 50, patience: 
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are, and how well that is known: there may be more than ``at least`` so many."""
+    """How many tasks there are, and how well that is known."""
 
     rows: int
     is_: Literal["exact", "estimate", "at least"] = "exact"

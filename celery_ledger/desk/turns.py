@@ -12,7 +12,7 @@ def take(task: Any, steps: Iterable[int]) -> int:
     """
     Do ``steps``, each a transaction, for one turn; if more are left, have ``task`` called again. Return their sum.
 
-    ``steps`` are those of a task that can be repeated: it begins anew, with what is left.
+    The task must be repeatable: the next call begins again with what is left.
     """
     done, end = 0, time.monotonic() + TURN
     for count in steps:

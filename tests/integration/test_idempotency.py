@@ -151,7 +151,7 @@ def test_of_two_answers_under_one_key_the_second_is_none_and_its_transaction_run
 @pytest.mark.postgresql
 def test_a_finished_key_is_replayed_also_while_somebody_else_looks_at_it(buyer, cart):
     first = check_out(api(buyer), cart, key="k")
-    body = idempotency.fingerprint({"cart_id": str(cart.id)})
+    body = idempotency.fingerprint_of_body({"cart_id": str(cart.id)})
     with transaction.atomic():
         idempotency.recall(NamedRequest(buyer.user_id, "k", body))
 

@@ -1,5 +1,5 @@
 """
-The desk is in the project's admin site. A site of one's own registers the same classes.
+The desk is in the project's admin site. A site of your own can register the same classes.
 
 Only the machine changes a task's status; people decide on the dead and steer the queues. What they decide is
 announced by :mod:`celery_ledger.signals`.

@@ -378,7 +378,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
 
 def is_uuid(text: str) -> bool:
-    """Whether ``text`` is the id of a task, as far as one can see."""
+    """Whether ``text`` could be the id of a task."""
     try:
         UUID(text)
     except ValueError:

@@ -51,9 +51,9 @@ class UnknownZone(tzinfo):
 
 def know_unknown_zones(field: Any) -> None:
     """
-    Have a crontab's timezone field read a name that the machine does not know as an :class:`UnknownZone`.
+    Have a crontab's timezone field read a name that this machine does not know as an :class:`UnknownZone`.
 
-    As it comes, one such row makes every query fail that meets it, and the page with which to mend it.
+    Otherwise one such row breaks every query that reads it, and the admin page on which it could be corrected.
     """
     usual, to_python = field.from_db_value, field.to_python
 

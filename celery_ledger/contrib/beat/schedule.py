@@ -1,5 +1,5 @@
 """
-Beat's scheduler: schedules in the database, and each due time enqueued once, whoever enqueues it.
+Beat's scheduler: schedules in the database, and each due time enqueued once, whatever the number of beats.
 
 Every due time has a name, and the name is the ledger's ``unique_key``: two beats, or one that was killed
 and started again, make one row of it. Intervals are counted from the epoch, so that all beats agree.

@@ -7,6 +7,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_de
 
 class AuditTrailConfig(AppConfig):
     name = "audit_trail"
+    verbose_name = "Audit trail"
 
     def ready(self) -> None:
         """

@@ -83,6 +83,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "status": "paid",
         "amount": "49.00",
         "currency": "GBP",
+        "asked_at": "2026-11-21T12:00:00.750000Z",
         "expires_at": "2026-11-21T12:30:00.250000Z",
         "paid_at": "2026-11-21T12:00:01Z",
         "refunded_at": None,
@@ -449,6 +450,12 @@ SWITCHED_OFF: Final = {
     "status": 409,
     "detail": "This endpoint is switched off. Switch it on first.",
 }
+NOT_PAYABLE: Final = {
+    "type": "urn:shopwire:problem:not-payable",
+    "title": "Not payable",
+    "status": 409,
+    "detail": "This order is no longer waiting for a payment. Nothing was charged.",
+}
 ANOTHER_AMOUNT: Final = {
     "type": "urn:shopwire:problem:another-amount",
     "title": "Another amount",
@@ -506,6 +513,9 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "auth_password_change_create": {429: PROBLEMS[429]},
     "auth_password_reset_create": {429: PROBLEMS[429]},
     "auth_password_reset_confirm_create": {429: PROBLEMS[429]},
+    "orders_payment_create": {
+        409: ("It was not paid in time, was declined or cancelled.", {"not-payable": NOT_PAYABLE}),
+    },
     "payments_callback_create": {
         401: PROBLEMS[401],
         404: PROBLEMS[404],

@@ -18,7 +18,7 @@ class PaymentsConfig(AppConfig):
         )
         from store.signals import order_cancelled, order_reserved
 
-        order_reserved.connect(receivers.ask_for_payment, dispatch_uid="payments.ask_for_payment")
+        order_reserved.connect(receivers.wait_for_payment, dispatch_uid="payments.wait_for_payment")
         order_cancelled.connect(receivers.return_payment, dispatch_uid="payments.return_payment")
         register("Every order that waited for its payment stands if it is paid, and only then.", promises.unlike_orders)
         register("No order waits for a payment that is overdue.", promises.overdue)

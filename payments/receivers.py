@@ -9,8 +9,8 @@ from payments.models import Payment
 from store.models import Order
 
 
-def ask_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order waits for its payment: have the provider asked, and the order let go if it is not paid in time."""
+def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order waits for its payment: have it let go if it is not paid in time."""
     payment, is_new = Payment.objects.get_or_create(
         order=order,
         defaults={
@@ -20,7 +20,6 @@ def ask_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
         },
     )
     if is_new:
-        tasks.charge.delay(payment.pk)
         tasks.expire.apply_async((payment.pk,), eta=payment.expires_at)
 
 

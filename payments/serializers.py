@@ -11,7 +11,7 @@ from payments.provider import Result
 class PaymentSerializer(serializers.ModelSerializer[Payment]):
     class Meta:
         model = Payment
-        fields = ["status", "amount", "currency", "expires_at", "paid_at", "refunded_at"]
+        fields = ["status", "amount", "currency", "asked_at", "expires_at", "paid_at", "refunded_at"]
         read_only_fields = fields
 
 

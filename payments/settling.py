@@ -12,6 +12,8 @@ from decimal import Decimal
 from django.db import transaction
 from django.utils import timezone
 
+from celery_ledger.context import working_on
+from celery_ledger.faults import crash_point
 from payments import tasks
 from payments.models import Payment, PaymentCallback
 from payments.provider import Result
@@ -24,6 +26,34 @@ Status = Payment.Status
 
 class WrongAmount(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
     """The provider speaks of another amount than the order costs."""
+
+
+class NotPayable(Exception):  # noqa: N818 - As above.
+    """The order was not paid in time, was declined or taken back: nothing is taken for it any more."""
+
+
+def ask(payment_id: int) -> Payment:
+    """
+    Have the provider asked for the money, once, however often a customer says so; return the payment as it is now.
+
+    Raises:
+        NotPayable: the order waits no more, and is not paid.
+    """
+    with transaction.atomic():
+        payment = _hold(payment_id)
+        if payment.status == Status.PENDING and payment.asked_at is None:
+            order = Order.objects.get(pk=payment.order_id)
+            if order.status != Order.Status.UNPAID or payment.expires_at <= timezone.now():
+                raise NotPayable
+            payment.asked_at = timezone.now()
+            payment.save(update_fields=["asked_at"])
+            with working_on(subject=order.subject):
+                tasks.charge.delay(payment.pk)
+        elif payment.status == Status.FAILED:
+            raise NotPayable
+        crash_point("payments.before_asked")
+    crash_point("payments.after_asked")
+    return payment
 
 
 def settle(payment_id: int, result: Result) -> None:
@@ -55,7 +85,7 @@ def expire(payment_id: int) -> None:
     """
     Let an order go that is not paid in time, or was taken back before. One that is paid stays as it is.
 
-    Whether the provider was asked, and has charged, may be unknown: it is told that nothing is wanted any more.
+    Whether a provider that was asked has charged may be unknown: it is told that nothing is wanted any more.
     """
     with transaction.atomic():
         payment = _hold(payment_id)
@@ -63,7 +93,10 @@ def expire(payment_id: int) -> None:
         is_wanted = Order.objects.filter(pk=payment.order_id, status=Order.Status.UNPAID).exists()
         if payment.status == Status.PENDING and (is_late or not is_wanted):
             _fail(payment, "It was not paid in time." if is_late else "The order was taken back.")
-            tasks.void.delay(payment.pk)
+            if payment.asked_at:
+                tasks.void.delay(payment.pk)
+            crash_point("payments.before_let_go")
+    crash_point("payments.after_let_go")
 
 
 def give_back(order: Order) -> None:

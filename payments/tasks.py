@@ -23,7 +23,7 @@ class StillPendingError(Exception):
 @shared_task(name="payments.tasks.charge", label="Take your payment", bind=True, transactional=False, retries="patient")
 def charge(self: Any, payment_id: int) -> None:
     """
-    Have the provider charge for an order that waits for it, and place the order.
+    Have the provider charge for an order whose customer pays, and place the order.
 
     A second run asks under the same reference, and hears what became of the first. A provider that does not answer is
     asked again until the order expires; one that charged in spite of that gives the money back.
@@ -72,6 +72,7 @@ def void(payment_id: int) -> None:
     payment = persist(lambda: Payment.objects.filter(pk=payment_id).first())
     if payment is not None:
         provider().refund(payment)
+        crash_point("payments.after_void")
 
 
 def due_by(minutes: int) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed, NotFound
@@ -16,7 +17,9 @@ from payments.models import Payment
 from payments.provider import Result
 from payments.serializers import CallbackSerializer, PaymentSerializer
 from store.contention import persist
+from store.customers import customer_of
 from store.models import Order
+from web.fields import NothingSerializer
 from web.refusals import Refusal
 from webhooks.signing import is_genuine
 
@@ -26,6 +29,13 @@ class AnotherAmount(Refusal):
 
     problem = "another-amount"
     default_detail = "This is not what the order costs. Nothing was changed."
+
+
+class NotPayable(Refusal):
+    """The order is not kept for its payment any more."""
+
+    problem = "not-payable"
+    default_detail = "This order is no longer waiting for a payment. Nothing was charged."
 
 
 class CallbackView(APIView):
@@ -77,9 +87,32 @@ class CallbackView(APIView):
 class PaymentView(APIView):
     @extend_schema(tags=["payments"], summary="Get the payment of an order", responses=PaymentSerializer)
     def get(self, request: Request, order_id: int) -> Response:
-        """How far the payment of an order is. 404 for an order that needed none."""
-        orders = Order.objects.visible_to(request.user).filter(pk=order_id)
-        payment = Payment.objects.filter(order__in=orders).first()
-        if payment is None:
-            raise NotFound("Payment not found.")
-        return Response(PaymentSerializer(payment).data)
+        """How far the payment of an order is, and until when its stock is kept. 404 for an order that needs none."""
+        return Response(PaymentSerializer(_find(Order.objects.visible_to(request.user), order_id)).data)
+
+    @extend_schema(
+        tags=["payments"],
+        summary="Pay for an order",
+        request=NothingSerializer,
+        responses={202: PaymentSerializer},
+    )
+    def post(self, request: Request, order_id: int) -> Response:
+        """
+        Have the provider asked for the money. A second request asks for nothing more.
+
+        The order is `placed` once it is paid. 409 if it is not kept for its payment any more.
+        """
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        payment = _find(Order.objects.filter(customer=customer_of(request.user)), order_id)
+        try:
+            asked = persist(lambda: settling.ask(payment.pk))
+        except settling.NotPayable:
+            raise NotPayable from None
+        return Response(PaymentSerializer(asked).data, status=status.HTTP_202_ACCEPTED)
+
+
+def _find(orders: QuerySet[Order], order_id: int) -> Payment:
+    payment = Payment.objects.filter(order__in=orders.filter(pk=order_id)).first()
+    if payment is None:
+        raise NotFound("Payment not found.")
+    return payment

@@ -72,6 +72,7 @@ class Accounts:
             "lines": dict(self.lines.most_common()),
             "broken_lines": [{"line": number, "reason": why} for number, why in self.replayer.export.broken],
             "replayed_answers": len(meter.replayed_answers),
+            "payments": dict(meter.payments.most_common()),
             "duplicates_flagged": sum(result.duplicate for result in self.results),
             "retries": dict(Counter(meter.retries).most_common()),
             "carts_rebuilt": len(meter.carts_rebuilt),

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class Meter:
     carts_rebuilt: list[str] = field(default_factory=list)
     replayed_answers: list[str] = field(default_factory=list)
     checkout_seconds: list[float] = field(default_factory=list)
+    payments: Counter[str] = field(default_factory=Counter)
 
 
 class Shop:

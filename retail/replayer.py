@@ -9,6 +9,7 @@ repeated under one ``Idempotency-Key``. Every invoice and every line ends in exa
 
 import queue
 import threading
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,8 @@ from retail.export import Export, Invoice
 
 #: How long a token of one invoice's customer is good for; it is made when the invoice's turn comes.
 TOKEN_LIFETIME = timedelta(hours=2)
+#: Of a payment, what is going to change.
+UNDECIDED = frozenset({"pending", "refund_due"})
 #: How often a cart is rebuilt for one invoice before that counts as failed.
 MOST_CARTS = 30
 
@@ -160,6 +163,8 @@ class Replayer:
         self.users: dict[str, AbstractBaseUser] = {}
         self.product_ids: dict[str, int] = {}
         self.purchases: defaultdict[str, list[Purchase]] = defaultdict(list)
+        #: Orders that were told to be paid, each with its customer.
+        self.asked: dict[int, str] = {}
 
     def prepare(self) -> None:
         """
@@ -228,6 +233,27 @@ class Replayer:
         for client in self.clients:
             client.join()
 
+    def wait_for_payments(self) -> None:
+        """Wait until every payment that was asked for is made or refused, for as long as we are patient, and count."""
+        shop = self._open_shop(patience=self.patience)
+        deadline = time.monotonic() + self.patience
+        try:
+            for order_id, username in self.asked.items():
+                self.meter.payments[self._state_of_payment(shop, order_id, username, deadline)] += 1
+        finally:
+            shop.client.close()
+
+    def _state_of_payment(self, shop: Shop, order_id: int, username: str, deadline: float) -> str:
+        headers = self._headers(username, f"payment {order_id}")
+        while True:
+            try:
+                answer = expect(shop.call("GET", f"/api/orders/{order_id}/payment/", headers=headers), 200)
+                status = str(read_object(answer, "status")["status"])
+            except (GaveUpError, UnexpectedAnswerError, httpx.HTTPError):
+                return "unknown"
+            if status not in UNDECIDED or time.monotonic() > deadline or self.stop.wait(FIRST_PAUSE):
+                return status
+
     def _serve(self, turns: Turns) -> None:
         shop = self._open_shop(patience=self.patience)
         try:
@@ -262,6 +288,7 @@ class Replayer:
         headers = self._headers(invoice.username, invoice.number)
         keyed = {**headers, "Idempotency-Key": f"retail:{self.run}:{invoice.number}"}
         if self.resumed and self._was_placed(shop, keyed):
+            self._pay_what_waits(shop, invoice.username, headers)
             return Result(invoice, Outcome.PLACED_EARLIER)
         cart_id = self._fill_cart(shop, invoice, headers)
         response = self._check_out(shop, cart_id, keyed)
@@ -271,6 +298,8 @@ class Replayer:
         if "Idempotent-Replayed" in response.headers:
             self.meter.replayed_answers.append(invoice.number)
         order_id = body["id"]
+        if body.get("status") == "unpaid":
+            self._pay(shop, order_id, invoice.username, headers)
         ordered = {item["sku"]: item["quantity"] for item in body["items"]}
         if ordered != goods:
             return Result(
@@ -314,6 +343,17 @@ class Replayer:
         self.meter.checkout_seconds.append(response.elapsed.total_seconds())  # Of the try that was answered.
         return response
 
+    def _pay(self, shop: Shop, order_id: int, username: str, headers: Mapping[str, str]) -> None:
+        """Have an order paid, in a shop that takes payments. To ask twice is to ask once; 409: it waits no more."""
+        expect(shop.call("POST", f"/api/orders/{order_id}/payment/", headers=headers, json={}), 202, 409)
+        self.asked[order_id] = username
+
+    def _pay_what_waits(self, shop: Shop, username: str, headers: Mapping[str, str]) -> None:
+        """Have paid what an earlier replay of this run ordered, and did not live to pay."""
+        for order in shop.pages("/api/orders/", headers=headers):
+            if order["status"] == "unpaid":
+                self._pay(shop, order["id"], username, headers)
+
     def _was_placed(self, shop: Shop, keyed: Mapping[str, str]) -> bool:
         """
         Return whether the key has been used, by asking for a checkout of a cart that nobody has.
@@ -342,7 +382,7 @@ class Replayer:
         if response.status_code == 409:
             # An answer was lost and the call repeated: the first one may have cancelled it.
             order = read_object(expect(shop.call("GET", f"/api/orders/{order_id}/", headers=headers), 200))
-            if order.get("status") != "cancelled":
+            if order.get("status") not in {"cancelled", "expired"}:  # Expired: it was declined, or not yet paid.
                 raise UnexpectedAnswerError(response)
         else:
             expect(response, 200)

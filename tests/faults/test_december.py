@@ -1,6 +1,8 @@
 """
 A real shop's December, while workers, relays, the web process and the broker's memory are taken away.
 
+Every order is paid over the API, to a provider that fails, answers late and calls back twice as well.
+
 Needs the export: ``RETAIL_EXPORT=online-retail-2010-12.csv.gz pytest tests/faults/test_december.py``;
 ``RETAIL_LIMIT`` (invoices; all of them by default) and ``RETAIL_SEED`` shape the run.
 """
@@ -10,12 +12,16 @@ import json
 import os
 import random
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
 from celery_ledger.models import DurableTask
+from payments.fake import FakeProvider
+from payments.models import Payment
 from store.models import Order
-from tests.processes import wait_until
+from tests.processes import free_port, wait_until
+from webhooks.signing import make_secret
 
 EXPORT = os.environ.get("RETAIL_EXPORT", "")
 LIMIT = os.environ.get("RETAIL_LIMIT", "1000000")
@@ -29,11 +35,26 @@ pytestmark = [
 ]
 
 
-def test_december_survives_every_kill(machine):
+@pytest.fixture
+def provider(machine):
+    """A provider in every mood, which calls back at the port of its ``callback_url``."""
+    secret, chance = make_secret(), random.Random(SEED)
+    server = FakeProvider(0, f"http://127.0.0.1:{free_port()}/api/payments/callback/", secret)
+    server.moods = chance.choices(
+        ["pay", "twice", "late", "fail", "fail after", "decline"], [60, 15, 10, 5, 5, 5], k=5000
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    machine.environment |= {"PAYMENT_URL": server.url, "PAYMENT_SECRET": secret}
+    yield server
+    server.shutdown()
+
+
+@pytest.mark.fault("F178")
+def test_f178_december_survives_every_kill_and_pays_for_its_orders(machine, provider):
     imported = machine.run_command("import_retail", EXPORT, "--limit", LIMIT)
     assert imported.returncode == 0, imported.stderr
     processes = {
-        "web": machine.start_web(),
+        "web": machine.start_web(urlsplit(provider.callback_url).port),
         "relay": machine.start_relay(),
         "worker 1": machine.start_worker(concurrency=1),
         "worker 2": machine.start_worker(concurrency=1),
@@ -69,10 +90,18 @@ def test_december_survives_every_kill(machine):
 
     answer = replay.log.read_text()
     assert replay.popen.returncode == 0, answer
-    open_tasks = DurableTask.objects.exclude(status__in=["succeeded", "dead", "cancelled"])
+    open_tasks = DurableTask.objects.exclude(status__in=["succeeded", "dead", "cancelled"]).exclude(
+        name="payments.tasks.expire"  # It waits for its time, and finds everything paid.
+    )
     took = wait_until("every task has ended", lambda: not open_tasks.exists(), seconds=180)
     verdict = machine.run_command("outbox", "verify")
     print(f"{Order.objects.count()} orders; settled {took:.1f} s after the last; {verdict.stdout}")
     print(json.dumps(json.loads(answer[answer.index("{") : answer.rindex("}") + 1]), indent=1)[:3000])
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
     assert not DurableTask.objects.filter(status="dead").exists()
+    stand = {str(reference) for reference in Payment.objects.filter(status="paid").values_list("reference", flat=True)}
+    kept = provider.captured - provider.refunded
+    print(f"{len(stand)} orders paid, {provider.captured.total()} charges, {provider.refunded.total()} given back")
+    assert set(kept) == stand
+    assert set(provider.captured.values()) == {1}
+    assert stand

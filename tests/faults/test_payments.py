@@ -70,7 +70,9 @@ def test_f134_an_order_is_paid_once_by_a_provider_that_misbehaves_to_workers_tha
 
 def place_order(product):
     customer = make_customer()
-    return Order.objects.get(pk=check_out(api(customer), make_cart({product: 1}, customer)).json()["id"])
+    order = Order.objects.get(pk=check_out(api(customer), make_cart({product: 1}, customer)).json()["id"])
+    assert api(customer).post(f"/api/orders/{order.pk}/payment/").status_code == 202
+    return order
 
 
 def charges_of(order):

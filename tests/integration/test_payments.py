@@ -44,12 +44,19 @@ def product():
     return make_product(stock=10)
 
 
-def place_order(product, quantity=2):
+def place_order(product, quantity=2, *, paying=True):
     customer = make_customer()
     answer = check_out(api(customer), make_cart({product: quantity}, customer), "key")
     assert answer.status_code == 201, answer.content
     assert answer.json()["status"] == "unpaid"
-    return Order.objects.get(pk=answer.json()["id"]), api(customer)
+    order = Order.objects.get(pk=answer.json()["id"])
+    if paying:
+        assert pay(api(customer), order).status_code == 202
+    return order, api(customer)
+
+
+def pay(client, order):
+    return client.post(f"/api/orders/{order.pk}/payment/", {}, format="json")
 
 
 def call_back(payment, *, id="msg_1", event="payment.paid", key=None, at=None, **facts):
@@ -78,9 +85,15 @@ def test_without_a_provider_orders_are_placed_as_ever(product):
     assert not Payment.objects.exists()
 
 
-def test_an_order_waits_for_its_payment_and_then_everything_follows(provider, product):
-    order, customer = place_order(product)
+def test_an_order_waits_until_its_customer_pays_and_then_everything_follows(provider, product):
+    order, customer = place_order(product, paying=False)
+    drain()
     assert states(order) == ("unpaid", "pending", 10, 2)
+    assert not provider.charges
+    assert pay(api(make_customer()), order).status_code == 404
+    told = [pay(customer, order), pay(customer, order)]
+    assert [answer.status_code for answer in told] == [202, 202]
+    assert told[0].json() == told[1].json()
     assert {row.name for row in DurableTask.objects.all() if row.subject == order.subject} == {
         "payments.tasks.charge",
         "payments.tasks.expire",
@@ -97,6 +110,34 @@ def test_an_order_waits_for_its_payment_and_then_everything_follows(provider, pr
     assert states(order) == ("placed", "paid", 8, 0)
     assert broken() == {}
     assert set(provider.captured.values()) == {1}
+    assert pay(customer, order).json()["status"] == "paid"
+
+
+def test_presses_at_once_have_the_provider_asked_once(provider, product):
+    order, customer = place_order(product, paying=False)
+    answers = all_at_once([lambda: pay(customer, order).status_code] * 8)
+    assert answers == [202] * 8
+    assert len(enqueued("payments.tasks.charge")) == 1
+
+
+@pytest.mark.parametrize("how", ["too late", "cancelled", "expired"])
+def test_what_waits_no_more_cannot_be_paid_and_the_provider_hears_nothing_of_it(provider, product, how):
+    order, customer = place_order(product, paying=False)
+    if how == "cancelled":
+        customer.post(f"/api/orders/{order.pk}/cancel/")
+    else:
+        Payment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    if how == "expired":
+        pass_time(minutes=31)
+        drain()
+        assert states(order) == ("expired", "failed", 10, 0)
+    refused = pay(customer, order)
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:shopwire:problem:not-payable")
+    pass_time(hours=1)
+    drain()
+    assert states(order) == ("expired", "failed", 10, 0)
+    assert not provider.charges
+    assert broken() == {}
 
 
 @pytest.mark.parametrize("mood", ["fail", "fail after", "hang"])

@@ -10,6 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from celery_ledger.testing import drain
+from payments.fake import FakeProvider
+from payments.models import Payment
 from retail.accounts import Accounts
 from retail.client import AnswerLostError, GaveUpError
 from retail.export import read_export
@@ -17,6 +19,7 @@ from retail.replayer import Outcome, Replayer, Result
 from store.models import Cart, Order, OrderItem, Stock
 from tests.faulty_proxy import LOST, UNHEARD, Canned, faulty_proxy
 from tests.retail_files import line, write
+from webhooks.signing import make_secret
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -384,3 +387,27 @@ def test_a_person_reads_a_table_and_sees_the_progress(export, shop, capsys):
     progress = capsys.readouterr().err
     assert "replay: 100%" in progress
     assert "orders/s" in progress
+
+
+def test_in_a_shop_that_takes_payments_each_order_is_paid_once_over_the_api(export, shop, settings):
+    settings.PAYMENT_SECRET = make_secret()
+    path = export(
+        *TWO_SALES,
+        line("900003", "10001", quantity=3, customer="70003"),
+        line("C900004", "10001", quantity=-3, customer="70003"),
+        line("900005", "10001", quantity=1, customer="70004"),
+    )
+    with FakeProvider(0, "http://127.0.0.1:1/", settings.PAYMENT_SECRET) as provider:
+        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        settings.PAYMENT_URL = provider.url
+        open_ended = replay(path, shop, "--run=paying", "--patience=1")
+        assert open_ended.complaint == "4 payments are not settled."
+        Payment.objects.filter(order=open_ended.orders["900001"]).update(asked_at=None)  # As if it had died before.
+        drain()  # The worker.
+        told = replay(path, shop, "--run=paying", "--patience=1")
+        drain()
+    assert told.invoices["placed by an earlier replay of this run"] == 4
+    assert open_ended.cancelled_whole == 1
+    assert sorted(Order.objects.values_list("status", flat=True)) == ["expired", "placed", "placed", "placed"]
+    assert sorted(Payment.objects.values_list("status", flat=True)) == ["failed", "paid", "paid", "paid"]
+    assert (provider.captured.total(), set(provider.captured.values())) == (3, {1})

@@ -1223,11 +1223,17 @@ export interface paths {
         };
         /**
          * Get the payment of an order
-         * @description How far the payment of an order is. 404 for an order that needed none.
+         * @description How far the payment of an order is, and until when its stock is kept. 404 for an order that needs none.
          */
         get: operations["orders_payment_retrieve"];
         put?: never;
-        post?: never;
+        /**
+         * Pay for an order
+         * @description Have the provider asked for the money. A second request asks for nothing more.
+         *
+         *     The order is `placed` once it is paid. 409 if it is not kept for its payment any more.
+         */
+        post: operations["orders_payment_create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2846,6 +2852,11 @@ export interface components {
             /** Format: decimal */
             readonly amount: string;
             readonly currency: string;
+            /**
+             * Format: date-time
+             * @description When its customer chose to pay.
+             */
+            readonly asked_at: string | null;
             /**
              * Format: date-time
              * @description Until when the order's stock is kept for it.
@@ -8313,6 +8324,7 @@ export interface operations {
                      *       "status": "paid",
                      *       "amount": "49.00",
                      *       "currency": "GBP",
+                     *       "asked_at": "2026-11-21T12:00:00.750000Z",
                      *       "expires_at": "2026-11-21T12:30:00.250000Z",
                      *       "paid_at": "2026-11-21T12:00:01Z",
                      *       "refunded_at": null
@@ -8332,6 +8344,88 @@ export interface operations {
             };
             /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    orders_payment_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                order_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "paid",
+                     *       "amount": "49.00",
+                     *       "currency": "GBP",
+                     *       "asked_at": "2026-11-21T12:00:00.750000Z",
+                     *       "expires_at": "2026-11-21T12:30:00.250000Z",
+                     *       "paid_at": "2026-11-21T12:00:01Z",
+                     *       "refunded_at": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was not paid in time, was declined or cancelled. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

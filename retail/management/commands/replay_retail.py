@@ -45,8 +45,9 @@ class Command(BaseCommand):
         "cancellation (C...) cancels that customer's latest order of this replay, not yet cancelled, that has all "
         "that it returns; an order is cancelled as a whole, also where only part of it was returned, and both are "
         "counted. Lines that cannot be a sale are counted with their reason. A shop that dies meanwhile is waited "
-        "for. Exit code 1 where an invoice failed or the accounts do not balance; an order refused for want of "
-        "stock is not a failure. "
+        "for. In a shop that takes payments each order is paid through the API, and the end is waited for. Exit code 1 "
+        "where an invoice failed, a payment is open or the accounts do not balance; an order refused for want of stock "
+        "or a payment that is declined is not a failure. "
         "The Idempotency-Key of an invoice is made of its number and the name of the run, which is a fresh one "
         "every time: a second replay is a second set of orders. Repeat a run by its name (--run) within the 24 "
         "hours that keys live, and nothing is placed twice: what it has placed already is counted as such, and "
@@ -117,6 +118,7 @@ class Command(BaseCommand):
                 bar.set_postfix_str(f"{placed / (time.monotonic() - started):.1f} orders/s", refresh=False)
                 bar.update()
         replayer.wait()
+        replayer.wait_for_payments()
         return Accounts(replayer, results, time.monotonic() - started)
 
     def write_table(self, accounts: Accounts) -> None:
@@ -127,6 +129,7 @@ class Command(BaseCommand):
         rows.append(("lines read", told["lines_read"]))
         rows += [(f"  {kind}", count) for kind, count in told["lines"].items()]
         rows.append(("replayed answers", told["replayed_answers"]))
+        rows += [(f"payments {status}", count) for status, count in told["payments"].items()]
         rows.append(("duplicates flagged", told["duplicates_flagged"]))
         rows.append(("calls tried again", sum(told["retries"].values())))
         rows += [(f"  {cause}", count) for cause, count in told["retries"].items()]
@@ -147,6 +150,10 @@ class Command(BaseCommand):
         faults = list(accounts.imbalances)
         if accounts.failures:
             faults.append(f"{len(accounts.failures)} invoices failed.")
+        if unsettled := sum(
+            accounts.replayer.meter.payments[status] for status in ("pending", "refund_due", "unknown")
+        ):
+            faults.append(f"{unsettled} payments are not settled.")
         if unreached := accounts.invoices[Outcome.NOT_REACHED]:
             faults.append(f"{unreached} invoices were not reached.")
         if faults:

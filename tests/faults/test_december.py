@@ -43,10 +43,11 @@ def provider(machine):
     server.moods = chance.choices(
         ["pay", "twice", "late", "fail", "fail after", "decline"], [60, 15, 10, 5, 5, 5], k=5000
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     machine.environment |= {"PAYMENT_URL": server.url, "PAYMENT_SECRET": secret}
-    yield server
-    server.shutdown()
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 @pytest.mark.fault("F178")

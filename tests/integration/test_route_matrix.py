@@ -52,7 +52,7 @@ OTHER_CUSTOMER: dict[str, dict[str, int]] = {
     "/api/auth/sign-out-everywhere/": {"POST": 400},
     "/api/customers/me/export/": READ,
     "/api/payments/callback/": {"POST": 401},
-    "/api/orders/{order}/payment/": {"GET": 404, "HEAD": 404},
+    "/api/orders/{order}/payment/": {"GET": 404, "HEAD": 404, "POST": 404},
     "/api/customers/me/deletion/": {"POST": 400},
     "/api/session/": READ | {"POST": 400, "DELETE": 204},
     "/api/schema/": READ,
@@ -294,6 +294,7 @@ STAFF_WITHOUT_PERMISSIONS: dict[str, dict[str, int]] = {
     "/api/webhooks/deliveries/{delivery}/redeliver/": {"POST": 403},
     "/api/orders/{order}/": READ,
     "/api/orders/{order}/cancel/": {"POST": 403},
+    "/api/orders/{order}/payment/": {"GET": 404, "HEAD": 404, "POST": 404},
     "/api/orders/{order}/tasks/": READ,
 }
 

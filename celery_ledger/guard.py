@@ -6,6 +6,7 @@ the transaction is afterwards as if it had not run.
 """
 
 from collections.abc import Callable
+from itertools import count
 from types import TracebackType
 from typing import Any, Final
 
@@ -13,6 +14,11 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 
 #: As libpq has it: a transaction in which a statement failed.
 ABORTED: Final = 3
+#: As libpq has it: a transaction whose statements went well, and a command that did.
+IN_TRANSACTION: Final = 2
+COMMAND_OK: Final = 1
+
+_numbers = count()
 
 
 class Guard:
@@ -27,9 +33,14 @@ class Guard:
         SpoiledError: the block ended well, but left the transaction in a state in which nothing can be committed.
     """
 
-    def __init__(self, *, releases: bool = True) -> None:
-        """``releases=False`` leaves the savepoint to the end of the transaction: a round trip less."""
+    def __init__(self, *, releases: bool = True, lock_patience: float | None = None) -> None:
+        """
+        ``releases=False`` leaves the savepoint to the end of the transaction: a round trip less.
+
+        Where a savepoint is opened, statements wait for locks no longer than ``lock_patience`` seconds from then on.
+        """
         self._releases = releases
+        self._lock_patience = lock_patience
         # The connection itself: each access to django.db.connection looks it up again, and there are many here.
         self._connection: Any = connections[DEFAULT_DB_ALIAS]
         self._savepoint: str | None = None
@@ -46,10 +57,32 @@ class Guard:
         if self._savepoint is None and not self._opening and self._connection.in_atomic_block:
             self._opening = True  # Opening it is itself a query.
             try:
-                self._savepoint = transaction.savepoint()
+                self._savepoint = self._open()
             finally:
                 self._opening = False
         return execute(*arguments)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block sent a query, and so has a savepoint."""
+        return self._savepoint is not None
+
+    def _open(self) -> str | None:
+        """Open a savepoint; where PostgreSQL is in a transaction already, by its driver's plainest and cheapest way."""
+        pipe = getattr(self._connection.connection, "pgconn", None)
+        if pipe is None or pipe.pipeline_status or pipe.transaction_status != IN_TRANSACTION:
+            if self._lock_patience is not None and self._connection.vendor == "postgresql":
+                with self._connection.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL lock_timeout = {1000 * self._lock_patience:.0f}")
+            savepoint: str | None = transaction.savepoint()
+            return savepoint
+        name = f"guarded_{next(_numbers)}"
+        patience = "" if self._lock_patience is None else f"SET LOCAL lock_timeout = {1000 * self._lock_patience:.0f}; "
+        with self._connection.wrap_database_errors:
+            answer = pipe.exec_(f"{patience}SAVEPOINT {name}".encode())
+            if answer.status != COMMAND_OK:
+                raise self._connection.Database.errors.error_from_result(answer)
+        return name
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -75,7 +75,7 @@ MUTANTS = [
     Mutant(
         "savepoint",
         "celery_ledger/guard.py",
-        "                self._savepoint = transaction.savepoint()\n",
+        "                self._savepoint = self._open()\n",
         "                pass\n",
         "tests/integration/test_checkout.py::test_a_failing_receiver_loses_neither_the_order_nor_its_own_reaction",
     ),
@@ -191,8 +191,8 @@ MUTANTS = [
     Mutant(
         "patient record",
         "celery_ledger/work/outside.py",
-        "is_recorded = persist(lambda: _finish(task, row, value))\n",
-        "is_recorded = _finish(task, row, value)\n",
+        "finished = persist(lambda: _finish(task, row, value, then))\n",
+        "finished = _finish(task, row, value, then)\n",
         "tests/integration/test_consuming.py::TestEffectsOutside::"
         "test_a_success_is_recorded_over_a_connection_that_broke_while_the_body_ran",
     ),
@@ -349,7 +349,7 @@ MUTANTS = [
     Mutant(
         "rider's savepoint",
         "celery_ledger/work/slices.py",
-        "nullcontext() if task.repeatable else Guard(releases=False)",
+        "nullcontext() if task.repeatable else _guarded(done)",
         "nullcontext()",
         "tests/integration/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
     ),

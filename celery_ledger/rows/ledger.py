@@ -23,6 +23,8 @@ from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priorit
 from celery_ledger.rows import arguments, canvases, tally
 from celery_ledger.rows.kinds import fingerprint
 from celery_ledger.rows.sql import WAKE_CHANNEL, statements
+from celery_ledger.rows.taken import Started as Started
+from celery_ledger.rows.taken import Wanted, as_uuid, started
 from celery_ledger.uuid7 import uuid7
 
 Status = DurableTask.Status
@@ -35,8 +37,6 @@ WHOLE = 1e9
 SUSPECT_LAPSES = 2
 #: Lapses are counted up to here: a message can vanish for years, and the column is small.
 MOST_LAPSES = 1_000
-#: As many starts as a row counts: no limit.
-MOST_STARTS = 2_147_483_647
 #: Longest error text kept in a row, in characters.
 MAX_ERROR_LENGTH = 500
 #: Rows that one sweep brings back at the most.
@@ -54,23 +54,6 @@ class Claimed:
     queue: str
     lapses: int
     priority: int = Priority.NORMAL
-
-
-@dataclass(frozen=True)
-class Started:
-    """A row that the consumer took to run. ``attempts`` counts this attempt already."""
-
-    id: UUID
-    name: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    attempts: int
-    attempt_limit: int | None
-    subject: str | None
-    request_id: str
-    options: dict[str, Any] | None = None
-    priority: int = Priority.NORMAL
-    counted: bool = True
 
 
 class AttemptsUsedUpError(Exception):
@@ -119,7 +102,7 @@ def claim(
             for queue, room in wanted.items():
                 cursor.execute(sql, {"queue": queue, "room": room, "lease": lease})
                 rows += cursor.fetchall()
-    return sorted((Claimed(_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: (row.priority, row.id))
+    return sorted((Claimed(as_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: (row.priority, row.id))
 
 
 def release(ids: Collection[UUID]) -> int:
@@ -215,26 +198,21 @@ def _count_rescued(rows: Iterable[tuple[str, str]]) -> None:
 # --- The consumer's side: effects in the database ---------------------------------------
 
 
-def complete(ids: Sequence[UUID], *, suspects: bool = False, lock_patience: float | None = None) -> list[Started]:
+def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
     """
     Mark published rows succeeded, in the transaction that will hold their effects.
 
     Rows that are done, discarded, or held by another worker are left out; so are suspects, unless
-    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it. Statements that
-    follow in the transaction wait for locks no longer than ``lock_patience`` seconds, until :func:`wait_as_ever`.
+    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it.
     """
     parameters: dict[str, Any] = {
-        "ids": list(ids) if connection.vendor == "postgresql" else json.dumps([id.hex for id in ids]),
+        "ids": _keys(ids),
         "counted": 0 if suspects else 1,
         "most_lapses": 32_767 if suspects else SUSPECT_LAPSES - 1,
     }
-    texts = statements(connection.vendor)
-    text = texts.complete
-    if lock_patience is not None:
-        text, parameters["patience"] = texts.complete_riders, f"{1000 * lock_patience:.0f}ms"
     with connection.cursor() as cursor:
-        cursor.execute(text, parameters)
-        return sorted((_started(row) for row in cursor.fetchall()), key=lambda row: row.id)
+        cursor.execute(statements(connection.vendor).complete, parameters)
+        return sorted((started(row) for row in cursor.fetchall()), key=lambda row: row.id)
 
 
 def take_back(ids: Collection[UUID], *, lease: float) -> int:
@@ -243,9 +221,9 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
 
     No attempt of theirs is counted by that.
     """
-    return DurableTask.objects.filter(id__in=ids, status=Status.SUCCEEDED).update(
-        status=Status.PUBLISHED, attempts=F("attempts") - 1, completed_at=None, lease_until=_in_seconds(lease)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).take_back, {"ids": _keys(ids), "lease": lease})
+        return int(cursor.rowcount)
 
 
 def hand_on(ids: Collection[UUID]) -> int:
@@ -295,16 +273,12 @@ def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Star
 
     None: it is not such a row, or has no attempt left; :func:`start` knows which.
     """
-    parameters = {
-        "id": id if connection.vendor == "postgresql" else id.hex,
-        "name": name,
-        "lease": lease,
-        "limit": MOST_STARTS if limit is None else limit,
-    }
+    wanted = Wanted(id, name, lease, limit)
+    key = id if connection.vendor == "postgresql" else id.hex
     with connection.cursor() as cursor:
-        cursor.execute(statements(connection.vendor).start, parameters)
+        cursor.execute(statements(connection.vendor).start, {"id": key, **wanted.parameters()})
         rows = cursor.fetchall()
-    return _started(rows[0]) if rows else None
+    return started(rows[0]) if rows else None
 
 
 def renew(task: Started, *, lease: float) -> bool:
@@ -566,21 +540,5 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
     )
 
 
-def _started(row: tuple[Any, ...]) -> Started:
-    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority = row
-    return Started(
-        _uuid(id),
-        name,
-        arguments.read(args),
-        arguments.read(kwargs),
-        attempts,
-        attempt_limit,
-        subject,
-        request_id,
-        json.loads(options) if options else None,
-        priority,
-    )
-
-
-def _uuid(value: UUID | str) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)
+def _keys(ids: Collection[UUID]) -> list[UUID] | str:
+    return list(ids) if connection.vendor == "postgresql" else json.dumps([id.hex for id in ids])

@@ -6,21 +6,22 @@ process is half a second of measurements. The latest bodies count most. A confli
 may share a transaction; each slice without one lets a further one in.
 """
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from django.db import DatabaseError, connection
-from django.db.models import Case, DateTimeField, F, Value, When
-from django.db.models.functions import Greatest, Least, Now
+from django.db.models import Case, When
+from django.db.models.functions import Now
 
 from celery_ledger import conf
 from celery_ledger.models import Pace
+from celery_ledger.rows.sql import PACE_COLUMNS, statements
 
 logger = logging.getLogger(__name__)
 
@@ -129,41 +130,35 @@ def flush_if_due(*, at_once: bool = False) -> None:
         noted = dict(_noted)
         _noted.clear()
     try:
-        for name in sorted(noted):
-            _write(name, noted[name])
+        _write(noted)
     except DatabaseError as error:
         logger.warning("How long tasks take could not be noted: %s", error)
 
 
-def _write(name: str, noted: _Noted) -> None:
-    if not Pace.objects.filter(name=name).update(**_changes(noted)):
-        Pace.objects.bulk_create([Pace(name=name, riders=FIRST)], ignore_conflicts=True)
-        Pace.objects.filter(name=name).update(**_changes(noted))
+def _write(noted: dict[str, _Noted]) -> None:
+    known = _add(noted)
+    if new := noted.keys() - known:
+        Pace.objects.bulk_create([Pace(name=name, riders=FIRST) for name in sorted(new)], ignore_conflicts=True)
+        _add({name: noted[name] for name in new})
 
 
-def _changes(noted: _Noted) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "conflicts": F("conflicts") + noted.conflicts,
-        "slices": F("slices") + noted.slices,
-        "slice_rows": F("slice_rows") + noted.slice_rows,
-        "slice_seconds": F("slice_seconds") + noted.slice_seconds,
+def _add(noted: dict[str, _Noted]) -> set[str]:
+    """Add to what is known of tasks; return those of which something was known."""
+    rows = [(name, *astuple(noted[name])) for name in sorted(noted)]
+    parameters: dict[str, Any] = {
+        "memory": MEMORY,
+        "most": float(conf.RIDERS.value),
+        "growth": MOST_GROWTH,
+        "alone_for": ALONE_FOR,
     }
-    if noted.bodies:
-        mean, weight = noted.seconds / noted.bodies, float(noted.bodies)
-        share = Value(weight) / (Least(F("bodies"), Value(MEMORY)) + Value(weight))
-        changes["seconds"] = F("seconds") + (Value(mean) - F("seconds")) * share
-        changes["bodies"] = F("bodies") + noted.bodies
-    if noted.conflicts:
-        changes["riders"] = Greatest(Value(2.0), F("riders") / 2)
-        changes["alone_until"] = Case(
-            When(riders__lt=4, then=Now() + timedelta(seconds=ALONE_FOR)),
-            default=F("alone_until"),
-            output_field=DateTimeField(),
-        )
-    elif noted.rides:
-        growth = Case(When(conflicts=0, then=Value(float(min(MOST_GROWTH, noted.rides)))), default=Value(1.0))
-        changes["riders"] = Least(Value(float(conf.RIDERS.value)), F("riders") + growth)
-    return changes
+    if connection.vendor == "postgresql":
+        columns = zip(*rows, strict=True)
+        parameters |= dict(zip(("names", *PACE_COLUMNS[1:]), map(list, columns), strict=True))
+    else:
+        parameters["noted"] = json.dumps(rows)
+    with connection.cursor() as cursor:
+        cursor.execute(statements(connection.vendor).pace, parameters)
+        return {name for (name,) in cursor.fetchall()}
 
 
 def known() -> dict[str, Known]:
@@ -181,7 +176,8 @@ class Company:
     """
     How many rows of a message this process has in one transaction: halved by a conflict, then growing again.
 
-    For what workers have in their hands already when a conflict is seen; the relay's messages follow.
+    For what workers have in their hands already when a conflict is seen; the relay's messages follow. And no more
+    than there was time for lately, since rows that a slice leaves are written twice.
     """
 
     GROW_EVERY: Final = 0.25  # seconds
@@ -190,10 +186,19 @@ class Company:
         self._clock = clock
         self._sizes: dict[str, int] = {}
         self._grows_at: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
 
-    def size(self, name: str) -> int | None:
-        """Return how many rows of a message of the task ``name`` may share a transaction. None: all."""
-        return self._sizes.get(name)
+    def size(self, name: str, rows: int) -> int:
+        """Return how many of so many ``rows`` of a message of the task ``name`` may share a transaction."""
+        size = min(rows, self._sizes.get(name, rows))
+        fitting = max(2, int(conf.SLICE.value / 1000 / max(self._seconds.get(name, 0.0), 1e-6)))
+        return size if size < 1.5 * fitting else fitting
+
+    def note(self, name: str, rows: int, seconds: float) -> None:
+        """Note how long the bodies of so many rows took; one that took long says little of the next."""
+        if rows:
+            each = min(seconds / rows, conf.SLICE.value / 4000)
+            self._seconds[name] = 0.7 * self._seconds.get(name, each) + 0.3 * each
 
     def conflict(self, name: str, rows: int) -> None:
         """Note that one of so many rows met a conflict."""

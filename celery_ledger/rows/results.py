@@ -28,6 +28,7 @@ from celery_ledger.models import DurableTask, Result
 from celery_ledger.project import AppNotFoundError, find_app
 from celery_ledger.rows import tally, untold
 from celery_ledger.rows.sql import MOST_LOOKED_AFTER, statements
+from celery_ledger.rows.taken import Started, Wanted, started
 from celery_ledger.rows.wording import said_by, shown, words_of
 
 if TYPE_CHECKING:
@@ -153,11 +154,20 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     _write(sql.outcomes, [outcome for outcome in outcomes if not outcome.is_kept], app)
 
 
-def finish(outcome: Outcome, attempts: int) -> bool | None:
+@dataclass(frozen=True)
+class Finished:
+    """Whether a row was still held when its success was recorded, and the row that was started by that."""
+
+    is_held: bool
+    started: Started | None = None
+
+
+def finish(outcome: Outcome, attempts: int, then: Wanted) -> Finished | None:
     """
     Record by one statement that a row whose body ran outside any transaction succeeded, at its attempt ``attempts``.
 
-    False: somebody else has the row by now. None: this database takes more than one statement; nothing is recorded.
+    The same statement starts the row that is wanted next, if any. None: this database takes more than one statement;
+    nothing is recorded.
     """
     app = _app()
     sql = statements(connection.vendor)
@@ -168,10 +178,11 @@ def finish(outcome: Outcome, attempts: int) -> bool | None:
         statement, of = sql.finish_kept, Outcome.as_json
     if statement is None:
         return None
-    parameters = _parameters([outcome], app, of)
+    parameters = {**_parameters([outcome], app, of), "id": outcome.id, "attempts": attempts}
     with connection.cursor() as cursor:
-        cursor.execute(statement, {**parameters, "id": outcome.id, "attempts": attempts})
-        return bool(cursor.fetchone()[0])
+        cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
+        held, *row = cursor.fetchone()
+    return Finished(bool(held), started(row[:10]) if row[0] is not None else None)
 
 
 def _write(

@@ -43,9 +43,10 @@ class Statements:
     unknown_queues: names of the queues of pending rows, but for some that are known.
     claim: pending rows become published under a lease.
     complete: published rows become succeeded, to be committed with their effects.
-    complete_riders: the same, and statements of this transaction wait for locks no longer than they are told.
+    take_back: undoes that for rows of this transaction that were not run, or failed.
     start: one published row becomes running under a lease, if its task is the one named and it has an attempt left.
-    finish: one running row becomes succeeded, and is counted; says whether it was still held. None: in a transaction.
+    finish: one running row becomes succeeded, and is counted; says whether it was still held. Starts another, as start
+        does, and has it in its answer. None: in a transaction.
     finish_kept: the same, and its row of django-celery-results.
     finish_own: the same, with what it returned in the ledger's own table.
     outcomes: counts how attempts ended.
@@ -53,6 +54,7 @@ class Statements:
     own_results: the same, and what they returned or raised in the ledger's own table; wakes who waits for it.
     say: what a task says of itself while it runs, unless it has ended.
     tally: adds to one count.
+    pace: adds what a process measured of tasks to what is known of them; says of which something was known.
     replay: dead rows become pending, due one after the other, without the key that may be another's by now; says
         which were dead.
     discard: dead rows become cancelled, and keep why; says which were dead.
@@ -67,7 +69,7 @@ class Statements:
     unknown_queues: str
     claim: str
     complete: str
-    complete_riders: str
+    take_back: str
     start: str
     finish: str | None
     finish_kept: str | None
@@ -77,6 +79,7 @@ class Statements:
     own_results: tuple[str, ...]
     say: str
     tally: str
+    pace: str
     replay: str
     discard: str
     parts: tuple[str, ...]
@@ -107,6 +110,28 @@ _POSTGRESQL_COUNTED = f"""
            %(slot)s, count(*), 0, coalesce(sum(lag), 0)
     FROM done GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     {_ADD_UP}
+"""
+
+PACE_COLUMNS = ("name", "bodies", "seconds", "slices", "slice_rows", "slice_seconds", "conflicts", "rides")
+# The latest bodies count most. A conflict halves the company, and slices without one let it grow.
+_PACE = """
+    UPDATE celery_ledger_pace AS pace
+    SET seconds = CASE WHEN noted.bodies > 0 THEN pace.seconds + (noted.seconds / noted.bodies - pace.seconds)
+                           * noted.bodies / ({least}(pace.bodies, %(memory)s) + noted.bodies)
+                       ELSE pace.seconds END,
+        bodies = pace.bodies + noted.bodies,
+        riders = CASE WHEN noted.conflicts > 0 THEN {greatest}(2.0, pace.riders / 2)
+                      WHEN noted.rides > 0 THEN {least}(%(most)s, pace.riders
+                          + CASE WHEN pace.conflicts = 0 THEN {least}(%(growth)s, noted.rides) ELSE 1 END)
+                      ELSE pace.riders END,
+        alone_until = CASE WHEN noted.conflicts > 0 AND pace.riders < 4 THEN {later} ELSE pace.alone_until END,
+        conflicts = pace.conflicts + noted.conflicts,
+        slices = pace.slices + noted.slices,
+        slice_rows = pace.slice_rows + noted.slice_rows,
+        slice_seconds = pace.slice_seconds + noted.slice_seconds
+    FROM {noted}
+    WHERE pace.name = noted.name{only}
+    RETURNING {name}
 """
 
 _REPLACE = (
@@ -178,7 +203,7 @@ _POSTGRESQL_COMPLETE = """
     UPDATE celery_ledger_durabletask
     SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = clock_timestamp(),
         lease_until = NULL
-    WHERE {patience}id = ANY(ARRAY(
+    WHERE id = ANY(ARRAY(
         SELECT id FROM celery_ledger_durabletask
         WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses <= %(most_lapses)s
           AND (expires_at IS NULL OR expires_at > statement_timestamp())
@@ -187,6 +212,30 @@ _POSTGRESQL_COMPLETE = """
     RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
 """
 
+_POSTGRESQL_TAKE_BACK = """
+    UPDATE celery_ledger_durabletask
+    SET status = 'published', attempts = attempts - 1, completed_at = NULL,
+        lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+    WHERE id = ANY(%(ids)s) AND status = 'succeeded'
+"""
+
+# The row is locked and looked at before it is changed: who has it meanwhile keeps it.
+_POSTGRESQL_START = """
+    UPDATE celery_ledger_durabletask
+    SET status = 'running', attempts = attempts + 1,
+        lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+    WHERE id = (
+        SELECT id FROM celery_ledger_durabletask
+        WHERE id = %({id})s AND status = 'published' AND name = %(name)s
+          AND attempts < coalesce(attempt_limit, %(limit)s)
+          AND (expires_at IS NULL OR expires_at > statement_timestamp())
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+"""
+#: Starts the next row in the statement that ends one: a commit and a round trip for both.
+_NEXT = f"next AS ({_POSTGRESQL_START.format(id='next')})"
+
 #: Ends a row's attempt, if nobody else has taken the row over.
 _HELD = """held AS (
             UPDATE celery_ledger_durabletask
@@ -194,6 +243,7 @@ _HELD = """held AS (
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             RETURNING id
         )"""
+_FINISHED = "SELECT ended.rows, next.* FROM (SELECT count(*) AS rows FROM held) AS ended LEFT JOIN next ON true"
 
 
 def _results(held: str = "", join: str = "") -> str:
@@ -222,7 +272,7 @@ def _results(held: str = "", join: str = "") -> str:
         ), counted AS (
             {_POSTGRESQL_COUNTED}
         )"""
-    return f"{counted}, kept AS ({insert}) SELECT count(*) FROM held" if held else counted + insert
+    return f"{counted}, kept AS ({insert}) {_FINISHED}" if held else counted + insert
 
 
 def _own_results(held: str = "", join: str = "", told: str = "") -> str:
@@ -325,23 +375,10 @@ POSTGRESQL = Statements(
           AND id = ANY(ARRAY(SELECT id FROM due WHERE place <= room ORDER BY place LIMIT %(limit)s))
         RETURNING id, name, queue, lapses, priority
     """,
-    complete=_POSTGRESQL_COMPLETE.format(patience=""),
-    # The row is locked and looked at before it is changed: who has it meanwhile keeps it.
-    start="""
-        UPDATE celery_ledger_durabletask
-        SET status = 'running', attempts = attempts + 1,
-            lease_until = statement_timestamp() + %(lease)s * interval '1 second'
-        WHERE id = (
-            SELECT id FROM celery_ledger_durabletask
-            WHERE id = %(id)s AND status = 'published' AND name = %(name)s
-              AND attempts < coalesce(attempt_limit, %(limit)s)
-              AND (expires_at IS NULL OR expires_at > statement_timestamp())
-            FOR UPDATE SKIP LOCKED
-        )
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
-    """,
+    complete=_POSTGRESQL_COMPLETE,
+    start=_POSTGRESQL_START.format(id="id"),
     finish=f"""
-        WITH {_HELD}, done AS MATERIALIZED (
+        WITH {_HELD}, {_NEXT}, done AS MATERIALIZED (
             SELECT task.queue, task.name, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
             FROM unnest(%(ids)s::uuid[], %(states)s::text[]) AS outcome(id, state)
             JOIN celery_ledger_durabletask AS task ON task.id = outcome.id
@@ -349,22 +386,21 @@ POSTGRESQL = Statements(
         ), counted AS (
             {_POSTGRESQL_COUNTED}
         )
-        SELECT count(*) FROM held
+        {_FINISHED}
     """,
-    finish_kept=_results(held=f"{_HELD}, ", join="JOIN held ON held.id = task.id"),
+    finish_kept=_results(held=f"{_HELD}, {_NEXT}, ", join="JOIN held ON held.id = task.id"),
     finish_own=_own_results(
-        held=f"{_HELD}, ",
+        held=f"{_HELD}, {_NEXT}, ",
         join="JOIN held ON held.id = task.id",
         told=f"""
-        SELECT count(*), (
+        {_FINISHED}
+        CROSS JOIN (
             SELECT count(pg_notify('{RESULTS_CHANNEL}', ids))
             FROM (SELECT string_agg(id, ',') AS ids FROM awaited GROUP BY portion) AS told
-        ) FROM held
+        ) AS notified
     """,
     ),
-    complete_riders=_POSTGRESQL_COMPLETE.format(
-        patience="(SELECT set_config('lock_timeout', %(patience)s, true)) IS NOT NULL\n              AND "
-    ),
+    take_back=_POSTGRESQL_TAKE_BACK,
     outcomes=(
         f"""
         WITH done AS MATERIALIZED (
@@ -382,6 +418,22 @@ POSTGRESQL = Statements(
         replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
     tally=_TALLY_ONE,
+    # Its commit is not flushed: what a crash of the database loses is half a second of measurements. In the order of
+    # names, so that two processes never wait for each other.
+    pace=_PACE.format(
+        least="least",
+        greatest="greatest",
+        later="statement_timestamp() + %(alone_for)s * interval '1 second'",
+        noted="""unnest(%(names)s::text[], %(bodies)s::int[], %(seconds)s::float8[], %(slices)s::int[],
+                 %(slice_rows)s::int[], %(slice_seconds)s::float8[], %(conflicts)s::int[], %(rides)s::int[])
+                 AS noted(name, bodies, seconds, slices, slice_rows, slice_seconds, conflicts, rides)""",
+        only="""
+      AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+      AND pace.name = ANY(ARRAY(
+          SELECT name FROM celery_ledger_pace WHERE name = ANY(%(names)s::text[]) ORDER BY name FOR UPDATE
+      ))""",
+        name="pace.name",
+    ),
     replay="""
         WITH dead AS MATERIALIZED (
             SELECT task.id, asked.place
@@ -523,7 +575,12 @@ SQLITE = Statements(
         RETURNING id, name, queue, lapses, priority
     """,
     complete=_SQLITE_COMPLETE,
-    complete_riders=_SQLITE_COMPLETE,
+    take_back=f"""
+        UPDATE celery_ledger_durabletask
+        SET status = 'published', attempts = attempts - 1, completed_at = NULL,
+            lease_until = {_SQLITE_LATER.format("%(lease)s")}
+        WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'succeeded'
+    """,
     start=f"""
         UPDATE celery_ledger_durabletask
         SET status = 'running', attempts = attempts + 1, lease_until = {_SQLITE_LATER.format("%(lease)s")}
@@ -540,6 +597,15 @@ SQLITE = Statements(
     own_results=(_SQLITE_OWN_RESULTS, _SQLITE_OUTCOMES),
     say=_SAY.format(replace=_REPLACE, patience=""),
     tally=_TALLY_ONE,
+    pace=_PACE.format(
+        least="min",
+        greatest="max",
+        later=_SQLITE_LATER.format("%(alone_for)s"),
+        noted=f"(SELECT {', '.join(f'value ->> {n} AS {name}' for n, name in enumerate(PACE_COLUMNS))}"
+        " FROM json_each(%(noted)s)) AS noted",
+        only="",
+        name="name",
+    ),
     replay=f"""
         UPDATE celery_ledger_durabletask
         SET status = 'pending', completed_at = NULL, expires_at = NULL, unknown_since = NULL, lapses = 0,

@@ -120,7 +120,7 @@ def _run_inside(task: Runnable, row_ids: Sequence[UUID], tally: Tally) -> None:
     """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
     for id in slices.run(task, row_ids, tally):
         _run_alone(task, id, tally)
-    if tally.passed_over:
+    if tally.passed_over > tally.handed_on:
         for id in ledger.suspects_among(row_ids):
             _run_suspect(task, id, tally)
 

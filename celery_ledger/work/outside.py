@@ -1,7 +1,8 @@
 """
 Rows whose effects are outside the database: claimed under a lease, run in no transaction, recorded with patience.
 
-What remains is the moment between an effect and its record, in which a crash causes a second run.
+What remains is the moment between an effect and its record, in which a crash causes a second run. The record of one row
+starts the next of its message.
 """
 
 import logging
@@ -18,6 +19,8 @@ from celery_ledger.errors import PermanentError
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
 from celery_ledger.rows import following, ledger, paces, results
+from celery_ledger.rows.results import Finished
+from celery_ledger.rows.taken import Wanted
 from celery_ledger.rows.wording import words_of
 from celery_ledger.work import bodies
 from celery_ledger.work.concluding import Success, conclude
@@ -40,20 +43,25 @@ def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> None:
     free: such rows share a message only because their task is usually quick.
     """
     began = monotonic()
+    until = began + MOST_SLICES * conf.SLICE.value / 1000
     rest = list(ids)
-    while rest:
-        id = rest.pop(0)
-        rest = _run_one(task, id, rest, tally)
-        if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
-            ledger.hand_on(rest)
+    row: ledger.Started | None = None
+    while rest or row is not None:
+        if row is None:
+            row = _start(task, rest.pop(0), tally)
+        if row is not None:
+            row, rest = _run_one(task, row, rest, tally, until=until)
+        if rest and row is None and monotonic() > until:
+            tally.handed_on += ledger.hand_on(rest)
             break
     if len(ids) > 1:
         paces.note_slice(task.name, len(ids) - len(rest), monotonic() - began)
         paces.note_rides([task.name])
 
 
-def _start(task: Runnable, id: UUID, lease: float, tally: Tally) -> ledger.Started | None:
+def _start(task: Runnable, id: UUID, tally: Tally) -> ledger.Started | None:
     """Claim one row under a lease; None: it is not to be run here and now."""
+    lease = conf.RUNNING_LEASE.value
     if (row := ledger.start_named(id, task.name, lease=lease, limit=task.most_starts)) is not None:
         return row
     try:
@@ -65,14 +73,16 @@ def _start(task: Runnable, id: UUID, lease: float, tally: Tally) -> ledger.Start
     return None
 
 
-def _run_one(task: Runnable, id: UUID, behind: list[UUID], tally: Tally) -> list[UUID]:
-    """Claim one row, run its body outside any transaction, record what came of it; return what is left behind it."""
-    lease = conf.RUNNING_LEASE.value
-    row = _start(task, id, lease, tally)
-    if row is None:
-        return behind
-    task = task_named(task, row.name)
-    keeper = LeaseKeeper(row, lease, behind)
+def _run_one(
+    message: Runnable, row: ledger.Started, behind: list[UUID], tally: Tally, *, until: float
+) -> tuple[ledger.Started | None, list[UUID]]:
+    """
+    Run a claimed row's body outside any transaction and record what came of it.
+
+    Return the row of those ``behind`` that was claimed by that, if any and if it is not yet ``until``; and those left.
+    """
+    task = task_named(message, row.name)
+    keeper = LeaseKeeper(row, conf.RUNNING_LEASE.value, behind)
     try:
         crash_point("consumer.before_effect")
         telling = tally.telling(task, row)
@@ -82,18 +92,26 @@ def _run_one(task: Runnable, id: UUID, behind: list[UUID], tally: Tally) -> list
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
         tally.fail(task, row, error, counted=True)
     else:
+        left = keeper.left
+        then = _wanted(message, left[0] if left and monotonic() <= until else None)
         try:
-            is_recorded = persist(lambda: _finish(task, row, value))
+            finished = persist(lambda: _finish(task, row, value, then))
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - such as a value that is not JSON
             tally.fail(task, row, _unwritable(error), counted=True)
-            return keeper.left
-        if is_recorded:
+            return None, left
+        if finished.is_held:
             tally.succeed(task, row, value)
         else:
             logger.warning("%s %s succeeded, but it was cancelled or taken over meanwhile.", row.name, row.id)
-    return keeper.left
+        if finished.started is not None:
+            return finished.started, left[1:]
+    return None, keeper.left
+
+
+def _wanted(message: Runnable, id: UUID | None) -> Wanted:
+    return Wanted(id, message.name, conf.RUNNING_LEASE.value, message.most_starts)
 
 
 def _unwritable(error: Exception) -> PermanentError:
@@ -103,23 +121,23 @@ def _unwritable(error: Exception) -> PermanentError:
     return unwritable
 
 
-def _finish(task: Runnable, row: ledger.Started, value: Any) -> bool:
+def _finish(task: Runnable, row: ledger.Started, value: Any, then: Wanted) -> Finished:
     """Record a success with its result; without it, where that cannot be kept: the effect has happened."""
     try:
         if not isinstance(value, Ignore) and not following.is_followed(row):
             # Nothing else follows from it: see celery_ledger/work/concluding.py.
-            is_held = results.finish(outcome_of(task, row, value), row.attempts)
-            if is_held is not None:
-                return is_held
+            finished = results.finish(outcome_of(task, row, value), row.attempts, then)
+            if finished is not None:
+                return finished
         with transaction.atomic():
             if not ledger.finish(row):
-                return False
+                return Finished(is_held=False)
             conclude([Success(task, row, outcome_of(task, row, value))])
-            return True
+            return Finished(is_held=True)
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError:
         if following.is_followed(row):
             raise
         logger.exception("The result of %s %s cannot be kept; it is done all the same.", row.name, row.id)
-        return ledger.finish(row)
+        return Finished(ledger.finish(row))

@@ -28,6 +28,8 @@ class Tally:
     """What became of a message's rows."""
 
     passed_over: int
+    #: Of those, given back to the ledger because the message took long.
+    handed_on: int = 0
     succeeded: int = 0
     failed: int = 0
     #: What the rows that ended or failed were about.

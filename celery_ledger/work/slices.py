@@ -10,7 +10,7 @@ committed, and that row runs by itself. See docs/adr/0016.
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from time import monotonic
@@ -23,7 +23,6 @@ from django.db import transaction
 from celery_ledger import conf
 from celery_ledger.faults import crash_point
 from celery_ledger.guard import Guard, SpoiledError
-from celery_ledger.relay.bundle import MIXED_TASK
 from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.work import bodies
@@ -64,6 +63,10 @@ class Slice:
     left: list[UUID] = field(default_factory=list)
     #: To be run by themselves.
     alone: list[UUID] = field(default_factory=list)
+    #: Seconds that its bodies wait for a lock; not all slices the same, or two that meet would give way together.
+    patience: float = field(default_factory=lambda: LOCK_PATIENCE * random.uniform(0.75, 1.25))  # noqa: S311
+    #: Whether the database has been told so.
+    is_impatient: bool = False
 
     def undone(self) -> list[UUID]:
         """Return the rows that its transaction completed too early."""
@@ -80,7 +83,7 @@ def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> list[UUID]:
     began = monotonic()
     rest, alone, waiting = list(ids), list[UUID](), list[UUID]()
     while rest:
-        size = company.size(task.name) or len(rest)
+        size = company.size(task.name, len(rest))
         part, rest = rest[:size], rest[size:]
         if len(part) == 1:
             alone += part
@@ -93,7 +96,7 @@ def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> list[UUID]:
             waiting += done.alone
             rest = [*done.left, *rest]
         if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
-            ledger.hand_on(rest)
+            tally.handed_on += ledger.hand_on(rest)
             paces.flush_if_due(at_once=True)
             break
     return alone + waiting
@@ -132,9 +135,7 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], tally: Tally) -> Slice | Non
 
 def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) -> None:
     """Do what the transaction of a slice does."""
-    patience = LOCK_PATIENCE * random.uniform(0.75, 1.25)  # noqa: S311 - guards no secret
-    is_known = task.name != MIXED_TASK
-    done.started = ledger.complete(ids, lock_patience=patience if is_known and task.batch_size == 1 else None)
+    done.started = ledger.complete(ids)
     crash_point("consumer.before_effect")
     if not done.started:
         return
@@ -146,10 +147,13 @@ def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) ->
             done.successes += run_batch(members[0][0], [row for _, row in members], tally)
         places = {id: place for place, id in enumerate(ids)}
         riders = sorted((pair for pair in rows if pair[0].batch_size == 1), key=lambda pair: places[pair[1].id])
-        if riders and not is_known:
-            ledger.wait_for_locks(patience)
+        if any(rider.repeatable for rider, _ in riders):
+            ledger.wait_for_locks(done.patience)
+            done.is_impatient = True
+        began = monotonic()
         _run_riders(task, riders, tally, done, calls)
-    if riders:
+        company.note(task.name, len(riders) - len(done.left), monotonic() - began)
+    if done.is_impatient:
         ledger.wait_as_ever()
     if undone := done.undone():
         ledger.take_back(undone, lease=conf.PUBLISHED_LEASE.value)
@@ -172,7 +176,7 @@ def _run_riders(
         crash_point("slice.between_bodies")
         made = len(calls)
         try:
-            done.successes.append(_ride(task, row, tally))
+            done.successes.append(_ride(task, row, tally, done))
         except Exception as error:
             del calls[made:]
             if is_conflict(error):
@@ -188,15 +192,25 @@ def _run_riders(
                 done.failed.append((task, row, error))
 
 
-def _ride(task: Runnable, row: ledger.Started, tally: Tally) -> Success:
+def _ride(task: Runnable, row: ledger.Started, tally: Tally, done: Slice) -> Success:
     telling = tally.telling(task, row)
-    with _guard(task), as_current([telling]), limits_of(_with_limits_of(task, row)), paces.measured(row.name):
+    with _guard(task, done), as_current([telling]), limits_of(_with_limits_of(task, row)), paces.measured(row.name):
         value = bodies.run(task, telling.request, *row.args, **row.kwargs)
     return Success(task, row, outcome_of(task, row, value))
 
 
-def _guard(task: Runnable) -> AbstractContextManager[None]:
-    return nullcontext() if task.repeatable else Guard(releases=False)
+@contextmanager
+def _guarded(done: Slice) -> Iterator[None]:
+    guard = Guard(releases=False, lock_patience=None if done.is_impatient else done.patience)
+    try:
+        with guard:
+            yield
+    finally:
+        done.is_impatient |= guard.is_open
+
+
+def _guard(task: Runnable, done: Slice) -> AbstractContextManager[None]:
+    return nullcontext() if task.repeatable else _guarded(done)
 
 
 def run_batch(task: Runnable, rows: list[ledger.Started], tally: Tally) -> list[Success]:

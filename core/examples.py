@@ -24,6 +24,13 @@ SHIPPING_ADDRESS: Final = {
     "postal_code": "SW1Y 4JH",
     "country": "GB",
 }
+CALL: Final = {
+    "id": TASK,
+    "task": "email_app.tasks.send_order_confirmation",
+    "state": "dead",
+    "error": "550 no such mailbox",
+    "has_row": True,
+}
 ENDPOINT: Final = {
     "id": 4,
     "url": "https://warehouse.example/hooks",
@@ -69,6 +76,7 @@ FOUND: Final = {
     "expires_at": None,
     "seconds": None,
     "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
+    "canvas": None,
 }
 #: A body of each kind, by the name of its component.
 EXAMPLES: Final[dict[str, Any]] = {
@@ -262,6 +270,47 @@ EXAMPLES: Final[dict[str, Any]] = {
         "called": [],
     },
     "DecideRequest": {"what": "run-now", "ids": [TASK], "reason": "The mail server is back."},
+    "Canvas": {
+        "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ad0",
+        "total": 2,
+        "counts": {"dead": 1, "held": 1},
+        "is_whole": True,
+        "is_ended": True,
+        "text": "2 tasks: 1 dead, 1 held up. email_app.tasks.send_order_confirmation holds it up: it is dead.",
+        "nodes": [
+            {
+                "key": 0,
+                "task": "email_app.tasks.send_order_confirmation",
+                "title": "send_order_confirmation",
+                "state": "dead",
+                "count": 1,
+                "counts": {"dead": 1},
+                "is_row": False,
+                "calls": [CALL],
+                "awaited": 0,
+                "awaits": [],
+                "column": 0,
+                "row": 0,
+                "text": "send_order_confirmation: dead.",
+            },
+            {
+                "key": 1,
+                "task": "store.tasks.record_settled",
+                "title": "record_settled",
+                "state": "held",
+                "count": 1,
+                "counts": {"held": 1},
+                "is_row": False,
+                "calls": [],
+                "awaited": 1,
+                "awaits": [CALL],
+                "column": 1,
+                "row": 0,
+                "text": "record_settled: held up. It waits for 1 task.",
+            },
+        ],
+        "edges": [{"before": 0, "after": 1}],
+    },
     "ManyDecided": {"count": 1, "count_is": "exact", "decision": None},
     "Decision": {
         "id": 7,

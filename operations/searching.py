@@ -114,6 +114,7 @@ class TaskSerializer(serializers.ModelSerializer[DurableTask]):
             "expires_at",
             "seconds",
             "last_error",
+            "canvas",
         ]
         read_only_fields = fields
 

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from operations import searching, views
+from operations import canvases, searching, views
 
 urlpatterns = [
     path("queues/", views.QueuesView.as_view()),
@@ -21,6 +21,8 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/", searching.TaskView.as_view()),
     path("tasks/<uuid:task_id>/cancel/", views.CancelView.as_view()),
     path("tasks/<uuid:task_id>/run-now/", views.RunNowView.as_view()),
+    path("canvases/<uuid:canvas_id>/", canvases.CanvasView.as_view()),
+    path("canvases/<uuid:canvas_id>/cancel/", canvases.CancelCanvasView.as_view()),
     path("decisions/", views.DecisionsView.as_view()),
     re_path(r"^decisions/(?P<pk>[0-9]{1,18})/$", views.DecisionView.as_view()),
     path("dead/<uuid:task_id>/replay/", views.ReplayView.as_view()),

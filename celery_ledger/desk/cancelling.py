@@ -106,6 +106,23 @@ def cancel_all(
         yield done
 
 
+def cancel_canvas(canvas: UUID, *, reason: str, terminate: bool = False) -> int:
+    """
+    Cancel all that waits of a chain, a group, a chord, and with ``terminate`` what runs; return how many that was.
+
+    What was to follow from it is never called. What a worker is left to end has its own next call made still: say
+    ``terminate``, or cancel again.
+
+    Raises:
+        ValueError: there is no reason.
+    """
+    rows = DurableTask.objects.filter(canvas=canvas)
+    count = 0
+    while more := cancel(rows, reason=reason, terminate=terminate):  # What ended meanwhile may have called others.
+        count += more
+    return count
+
+
 def check_reason(reason: str) -> str:
     """
     Return ``reason`` without the blanks around it.

@@ -119,9 +119,14 @@ def keep(steps: Sequence[Any]) -> Rest:
 
 def read(places: Iterable[Place]) -> dict[Place, Any]:
     """Return the signatures at these places."""
+    return {place: arguments.read(text) for place, text in texts(places).items()}
+
+
+def texts(places: Iterable[Place]) -> dict[Place, str]:
+    """Return the signatures at these places, in JSON."""
     wanted = list(places)
     found = {}
     for start in range(0, len(wanted), PORTION):
         rows = Step.objects.filter(pk__in=wanted[start : start + PORTION]).values_list("chain", "place", "signature")
-        found.update({(chain, place): arguments.read(text) for chain, place, text in rows})
+        found.update({(chain, place): text for chain, place, text in rows})
     return found

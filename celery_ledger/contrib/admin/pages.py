@@ -1,6 +1,7 @@
 """What the pages of the desk share."""
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.conf import settings
@@ -36,3 +37,12 @@ def page(desk: admin.ModelAdmin, request: HttpRequest, template: str, context: d
     request.current_app = desk.admin_site.name
     frame = {**desk.admin_site.each_context(request), "opts": desk.opts, "flower_url": flower_url()}
     return TemplateResponse(request, f"celery_ledger_admin/{template}", frame | context)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` could be the id of a task or a canvas."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

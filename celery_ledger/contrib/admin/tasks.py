@@ -16,7 +16,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page
+from celery_ledger.contrib.admin import canvases
+from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, is_uuid, page
 from celery_ledger.desk import cancelling, dead_letters, decisions
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY
@@ -97,6 +98,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         "in_flower",
     )
     action_form = DecisionForm
+    change_form_template = "celery_ledger_admin/task.html"
     change_list_template = "celery_ledger_admin/tasks.html"
     list_filter = ("status", QueueFilter, NameFilter)
     search_fields = ("id",)  # See get_search_results.
@@ -108,7 +110,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     actions = ("replay", "discard", "cancel", "terminate")
     show_full_result_count = False
     list_per_page = 50
-    readonly_fields = ("all_attempts", "result", "decide", "in_flower")
+    readonly_fields = ("all_attempts", "result", "whole_canvas", "decide", "in_flower")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
@@ -145,7 +147,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
                 name="celery_ledger_durabletask_edit",
             ),
         ]
-        return [*own, *super().get_urls()]
+        return [*own, *canvases.urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"flower_url": flower_url(), **(extra_context or {})})
@@ -154,7 +156,8 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         return [column for column in super().get_list_display(request) if self._has(column)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [field for field in super().get_readonly_fields(request, obj) if self._has(field)]
+        fields = [field for field in super().get_readonly_fields(request, obj) if self._has(field)]
+        return [field for field in fields if field != "whole_canvas" or (obj is not None and obj.canvas)]
 
     def _has(self, field: Any) -> bool:
         """Whether there is what ``field`` leads to: Flower, or results."""
@@ -229,6 +232,10 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
             return "none"
         address = self._address("django_celery_results_taskresult_change", result.pk)
         return format_html('<a href="{}">{}</a>', address, result.status)
+
+    @admin.display(description="Its canvas")
+    def whole_canvas(self, task: DurableTask) -> SafeString | str:
+        return canvases.shown(self, task.canvas, here=task.pk) if task.canvas else "none"
 
     @admin.display(description="Decide")
     def decide(self, task: DurableTask) -> SafeString | str:
@@ -375,12 +382,3 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
                 form.add_error(None, str(error))
         context = {"title": "Replay with other arguments", "task": task, "form": form}
         return page(self, request, "edit.html", context)
-
-
-def is_uuid(text: str) -> bool:
-    """Whether ``text`` could be the id of a task."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

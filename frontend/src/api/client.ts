@@ -30,6 +30,9 @@ export type TaskSearch = NonNullable<paths["/api/ops/tasks/"]["get"]["parameters
 export type DecideRequest = Schemas["DecideRequest"];
 export type Life = Schemas["Life"];
 export type TaskEvent = Schemas["Event"];
+export type Canvas = Schemas["Canvas"];
+export type CanvasNode = Schemas["Node"];
+export type CanvasCall = Schemas["Call"];
 export type Session = Schemas["Session"];
 
 /** An answer that is no success, as RFC 9457 has it. */

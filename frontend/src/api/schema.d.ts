@@ -763,6 +763,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/canvases/{canvas_id}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a canvas
+         * @description Answer which calls it is made of, what follows from what, what waits for what, and what holds it up.
+         *
+         *     Calls that stand in the same place are one node, with counts. A task says its canvas.
+         *
+         *     Raises:
+         *         NotFound: there is no such canvas (any more).
+         */
+        get: operations["ops_canvases_retrieve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/canvases/{canvas_id}/cancel/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a canvas
+         * @description End all that waits of it, and, if so asked, what runs; what was to follow is never called.
+         *
+         *     Raises:
+         *         NotFound: there is no such canvas (any more).
+         */
+        post: operations["ops_canvases_cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/dead/": {
         parameters: {
             query?: never;
@@ -1679,6 +1727,17 @@ export interface components {
             /** Format: date-time */
             readonly created_at: string;
         };
+        /** @description One of the calls that a node stands for. */
+        Call: {
+            /** Format: uuid */
+            id: string;
+            task: string;
+            state: components["schemas"]["StateEnum"];
+            /** @description The last one. */
+            error: string;
+            /** @description false: it is not called yet, and there is no such task. */
+            has_row: boolean;
+        };
         /** @description A message of the provider's. What else it says is not read. */
         CallbackRequest: {
             type: components["schemas"]["TypeEnum"];
@@ -1690,6 +1749,24 @@ export interface components {
             reason: string;
             /** @description true: a task that is running as well; its worker's process is killed. */
             terminate?: boolean;
+        };
+        /** @description A chain, a group, a chord, or what is made of them. */
+        Canvas: {
+            /** Format: uuid */
+            id: string;
+            total: number;
+            /** @description How many are in which state. */
+            counts: {
+                [key: string]: number;
+            };
+            /** @description false: it is too large for all of its calls to be drawn. */
+            is_whole: boolean;
+            /** @description Nothing changes any more unless somebody decides something. */
+            is_ended: boolean;
+            /** @description All of it in a sentence or two. */
+            text: string;
+            nodes: components["schemas"]["Node"][];
+            edges: components["schemas"]["Edge"][];
         };
         Cart: {
             /** Format: uuid */
@@ -2166,6 +2243,11 @@ export interface components {
             /** @description The reason, kept with the tasks and in the audit trail. */
             reason: string;
         };
+        /** @description What follows from what, by the keys of nodes. */
+        Edge: {
+            before: number;
+            after: number;
+        };
         /** @description Other arguments for a replay; what is left out stays as it is. */
         EditRequest: {
             /** @description Positional arguments, in JSON. */
@@ -2394,6 +2476,49 @@ export interface components {
              */
             readonly previous_until: string | null;
             readonly secret: string;
+        };
+        /** @description Calls that stand in the same place of a canvas. */
+        Node: {
+            key: number;
+            /** @description Empty: they are of several tasks. */
+            task: string;
+            /** @description The last part of the task's name. */
+            title: string;
+            /**
+             * @description Of its calls' states, the one that matters most.
+             *
+             *     * `dead` - dead
+             *     * `running` - running
+             *     * `published` - published
+             *     * `pending` - pending
+             *     * `waiting` - waiting
+             *     * `held` - held
+             *     * `never` - never
+             *     * `unknown` - unknown
+             *     * `cancelled` - cancelled
+             *     * `succeeded` - succeeded
+             */
+            state: components["schemas"]["StateEnum"];
+            /** @description Calls that it stands for. */
+            count: number;
+            /** @description How many are in which state. */
+            counts: {
+                [key: string]: number;
+            };
+            /** @description They come one after the other, and not side by side. */
+            is_row: boolean;
+            /** @description Some of them, those first that need somebody. */
+            calls: components["schemas"]["Call"][];
+            /** @description How many calls it still waits for. */
+            awaited: number;
+            /** @description Some of those. */
+            awaits: components["schemas"]["Call"][];
+            /** @description Where it is drawn, from the left. */
+            column: number;
+            /** @description Where it is drawn, from the top. */
+            row: number;
+            /** @description All of it in a sentence. */
+            text: string;
         };
         /** @description A request that has nothing to say beyond its address. */
         NothingRequest: Record<string, never>;
@@ -3470,6 +3595,20 @@ export interface components {
             username: string;
             is_staff: boolean;
         };
+        /**
+         * @description * `dead` - dead
+         *     * `running` - running
+         *     * `published` - published
+         *     * `pending` - pending
+         *     * `waiting` - waiting
+         *     * `held` - held
+         *     * `never` - never
+         *     * `unknown` - unknown
+         *     * `cancelled` - cancelled
+         *     * `succeeded` - succeeded
+         * @enum {string}
+         */
+        StateEnum: "dead" | "running" | "published" | "pending" | "waiting" | "held" | "never" | "unknown" | "cancelled" | "succeeded";
         StockFacts: {
             product: number;
             sku: string;
@@ -3536,6 +3675,11 @@ export interface components {
              */
             readonly seconds: number | null;
             readonly last_error: string;
+            /**
+             * Format: uuid
+             * @description What it was called with: a chain, a group, a chord.
+             */
+            readonly canvas: string | null;
         };
         /** @description Some of the tasks that were looked for. */
         TaskPage: {
@@ -6476,6 +6620,196 @@ export interface operations {
             };
         };
     };
+    ops_canvases_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                canvas_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ad0",
+                     *       "total": 2,
+                     *       "counts": {
+                     *         "dead": 1,
+                     *         "held": 1
+                     *       },
+                     *       "is_whole": true,
+                     *       "is_ended": true,
+                     *       "text": "2 tasks: 1 dead, 1 held up. email_app.tasks.send_order_confirmation holds it up: it is dead.",
+                     *       "nodes": [
+                     *         {
+                     *           "key": 0,
+                     *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "title": "send_order_confirmation",
+                     *           "state": "dead",
+                     *           "count": 1,
+                     *           "counts": {
+                     *             "dead": 1
+                     *           },
+                     *           "is_row": false,
+                     *           "calls": [
+                     *             {
+                     *               "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *               "task": "email_app.tasks.send_order_confirmation",
+                     *               "state": "dead",
+                     *               "error": "550 no such mailbox",
+                     *               "has_row": true
+                     *             }
+                     *           ],
+                     *           "awaited": 0,
+                     *           "awaits": [],
+                     *           "column": 0,
+                     *           "row": 0,
+                     *           "text": "send_order_confirmation: dead."
+                     *         },
+                     *         {
+                     *           "key": 1,
+                     *           "task": "store.tasks.record_settled",
+                     *           "title": "record_settled",
+                     *           "state": "held",
+                     *           "count": 1,
+                     *           "counts": {
+                     *             "held": 1
+                     *           },
+                     *           "is_row": false,
+                     *           "calls": [],
+                     *           "awaited": 1,
+                     *           "awaits": [
+                     *             {
+                     *               "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *               "task": "email_app.tasks.send_order_confirmation",
+                     *               "state": "dead",
+                     *               "error": "550 no such mailbox",
+                     *               "has_row": true
+                     *             }
+                     *           ],
+                     *           "column": 1,
+                     *           "row": 0,
+                     *           "text": "record_settled: held up. It waits for 1 task."
+                     *         }
+                     *       ],
+                     *       "edges": [
+                     *         {
+                     *           "before": 0,
+                     *           "after": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Canvas"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_canvases_cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                canvas_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "The promotion is over."
+                 *     }
+                 */
+                "application/json": components["schemas"]["CancelRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 240
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Count"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ops_dead_list: {
         parameters: {
             query?: {
@@ -7680,7 +8014,8 @@ export interface operations {
                      *           "completed_at": null,
                      *           "expires_at": null,
                      *           "seconds": null,
-                     *           "last_error": "SMTPServerDisconnected: Connection unexpectedly closed"
+                     *           "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
+                     *           "canvas": null
                      *         }
                      *       ]
                      *     }
@@ -7755,7 +8090,8 @@ export interface operations {
                      *         "completed_at": null,
                      *         "expires_at": null,
                      *         "seconds": null,
-                     *         "last_error": "SMTPServerDisconnected: Connection unexpectedly closed"
+                     *         "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
+                     *         "canvas": null
                      *       },
                      *       "events": [
                      *         {

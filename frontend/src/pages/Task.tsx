@@ -5,6 +5,7 @@ import { api, ask, type Life, type TaskEvent } from "../api/client";
 import { useEvery } from "../every";
 import { duration, preciseMoment } from "../format";
 import { useLoad } from "../load";
+import { Canvas } from "../operations/Canvas";
 import { Decide, type What } from "../operations/Decide";
 import { words } from "../operations/text";
 import { Confirm } from "../parts/Confirm";
@@ -64,6 +65,7 @@ export function Task({ id }: { id: string }) {
               </button>
             )}
           </div>
+          {found.task.canvas && <Canvas id={found.task.canvas} here={id} />}
           <section aria-labelledby="life">
             <h2 id="life">{words.life}</h2>
             <ol className="timeline life">

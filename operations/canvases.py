@@ -1,0 +1,120 @@
+"""Chains, groups and chords as graphs, below ``/api/ops/canvases/``."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from celery_ledger.desk import cancelling, graphs
+from celery_ledger.desk.folding import State
+from celery_ledger.desk.permissions import CANCEL
+from operations.permissions import MayOperate
+from operations.serializers import CancelSerializer, CountSerializer
+
+STATES = [str(state) for state in State]
+
+
+class CallSerializer(serializers.Serializer[Any]):
+    """One of the calls that a node stands for."""
+
+    id = serializers.UUIDField()
+    task = serializers.CharField(source="name")
+    state = serializers.ChoiceField(choices=STATES)
+    error = serializers.CharField(help_text="The last one.")
+    has_row = serializers.BooleanField(help_text="false: it is not called yet, and there is no such task.")
+
+
+class NodeSerializer(serializers.Serializer[Any]):
+    """Calls that stand in the same place of a canvas."""
+
+    key = serializers.IntegerField()
+    task = serializers.CharField(source="name", help_text="Empty: they are of several tasks.")
+    title = serializers.CharField(help_text="The last part of the task's name.")
+    state = serializers.ChoiceField(choices=STATES, help_text="Of its calls' states, the one that matters most.")
+    count = serializers.IntegerField(help_text="Calls that it stands for.")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
+    is_row = serializers.BooleanField(help_text="They come one after the other, and not side by side.")
+    calls = CallSerializer(many=True, help_text="Some of them, those first that need somebody.")
+    awaited = serializers.IntegerField(help_text="How many calls it still waits for.")
+    awaits = CallSerializer(many=True, help_text="Some of those.")
+    column = serializers.IntegerField(help_text="Where it is drawn, from the left.")
+    row = serializers.IntegerField(help_text="Where it is drawn, from the top.")
+    text = serializers.CharField(source="in_words", help_text="All of it in a sentence.")
+
+
+class EdgeSerializer(serializers.Serializer[Any]):
+    """What follows from what, by the keys of nodes."""
+
+    before = serializers.IntegerField()
+    after = serializers.IntegerField()
+
+
+class CanvasSerializer(serializers.Serializer[Any]):
+    """A chain, a group, a chord, or what is made of them."""
+
+    id = serializers.UUIDField()
+    total = serializers.IntegerField()
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
+    is_whole = serializers.BooleanField(help_text="false: it is too large for all of its calls to be drawn.")
+    is_ended = serializers.BooleanField(help_text="Nothing changes any more unless somebody decides something.")
+    text = serializers.CharField(source="in_words", help_text="All of it in a sentence or two.")
+    nodes = NodeSerializer(many=True)
+    edges = EdgeSerializer(many=True)
+
+
+class CanvasView(APIView):
+    """A canvas as a graph."""
+
+    permission_classes = [MayOperate]
+
+    @extend_schema(
+        tags=["operations"],
+        summary="Get a canvas",
+        responses=CanvasSerializer,
+        operation_id="ops_canvases_retrieve",
+    )
+    def get(self, request: Request, canvas_id: UUID) -> Response:
+        """
+        Answer which calls it is made of, what follows from what, what waits for what, and what holds it up.
+
+        Calls that stand in the same place are one node, with counts. A task says its canvas.
+
+        Raises:
+            NotFound: there is no such canvas (any more).
+        """
+        graph = graphs.graph_of(canvas_id)
+        if graph is None:
+            raise NotFound("Canvas not found.")
+        return Response(CanvasSerializer(graph).data)
+
+
+class CancelCanvasView(APIView):
+    """Ends all of a canvas for good."""
+
+    permission_classes = [MayOperate]
+    needs = CANCEL
+
+    @extend_schema(
+        tags=["operations"],
+        summary="Cancel a canvas",
+        request=CancelSerializer,
+        responses=CountSerializer,
+        operation_id="ops_canvases_cancel",
+    )
+    def post(self, request: Request, canvas_id: UUID) -> Response:
+        """
+        End all that waits of it, and, if so asked, what runs; what was to follow is never called.
+
+        Raises:
+            NotFound: there is no such canvas (any more).
+        """
+        wish = CancelSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        if not graphs.is_known(canvas_id):
+            raise NotFound("Canvas not found.")
+        return Response(CountSerializer({"count": cancelling.cancel_canvas(canvas_id, **wish.validated_data)}).data)

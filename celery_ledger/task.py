@@ -641,8 +641,8 @@ class Task(celery.Task):
         if self.batch_size > 1:
             if len(args) != 1 or kwargs:
                 raise TypeError(f"{self.name} is batched: call it with one positional argument, its item of the batch.")
-        elif self.typing:
-            self.__header__(*args, **kwargs)
+        elif self.typing and (header := getattr(self, "__header__", None)) is not None:  # Of a function.
+            header(*args, **kwargs)
 
 
 def _is_wrapped(method: Any) -> bool:

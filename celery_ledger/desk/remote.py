@@ -1,8 +1,10 @@
 """
-What a worker does when it is told to revoke: ``celery -A proj control revoke ID``, and older clients.
+What a worker does when it is told to revoke, and what it says when it is asked what it runs.
+
+By ``celery -A proj control revoke ID``, ``celery -A proj inspect active``, Flower, and older clients.
 
 Imported as a part of a worker, so that it takes the place of Celery's own commands, which write REVOKED and have
-messages dropped whose rows the ledger would publish again and again.
+messages dropped whose rows the ledger would publish again and again, and which tell of messages.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +13,10 @@ from uuid import UUID
 
 from celery import bootsteps
 from celery.worker import control as celerys
-from celery.worker.control import control_command, nok, ok
-from django.db import close_old_connections
+from celery.worker import state as worker_state
+from celery.worker.control import control_command, inspect_command, nok, ok
+from django.db import DatabaseError, close_old_connections
+from kombu.utils.functional import maybe_list
 
 from celery_ledger.desk import control
 from celery_ledger.project import find_app
@@ -51,6 +55,54 @@ def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, *
     close_old_connections()
     rows = [UUID(id) for id in ids]
     return ok(f"{len(cancelling.terminate_here(state.consumer.pool, rows, reason=reason, signum=signum))} told to end")
+
+
+@inspect_command(alias="dump_active")
+def active(state: Any, safe: bool = False, **_: Any) -> Any:
+    """List what runs, row by row; a row that shares its message with others, until it is committed or failed."""
+    return _by_row(state.tset(worker_state.active_requests), safe=safe)
+
+
+@inspect_command(alias="dump_reserved")
+def reserved(state: Any, **_: Any) -> Any:
+    """List what this worker has taken and not begun, row by row."""
+    return _by_row(state.tset(worker_state.reserved_requests) - state.tset(worker_state.active_requests))
+
+
+@inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+def query_task(state: Any, ids: str | Iterable[str], **_: Any) -> Any:
+    """Say of tasks of these ids, which this worker has, whether it runs them."""
+    asked, found = set(maybe_list(ids) or ()), dict[str, Any]()
+    for word, requests in (("reserved", worker_state.reserved_requests), ("active", worker_state.active_requests)):
+        found |= {told["id"]: [word, told] for told in _by_row(state.tset(requests)) if told["id"] in asked}
+    return found
+
+
+def _by_row(requests: Iterable[Any], *, safe: bool = False) -> list[dict[str, Any]]:
+    """Return what is said of requests: of each row that has not ended, with its id in place of its arguments."""
+    from celery_ledger.desk.cancelling import UNENDED
+    from celery_ledger.ids import call_id
+    from celery_ledger.models import DurableTask
+    from celery_ledger.work.request import LedgerRequest
+
+    close_old_connections()
+    told = []
+    for request in requests:
+        about = request.info(safe=safe)
+        if not isinstance(request, LedgerRequest) or not request.ids:
+            told.append(about)
+            continue
+        try:
+            rows = DurableTask.objects.filter(id__in=request.ids, status__in=UNENDED).order_by("id")
+            known = list(rows.values_list("id", "name", "options"))
+        except DatabaseError:
+            told.append(about)
+            continue
+        told += [
+            {**about, "id": call_id(id, options), "name": name, "args": f"({id})", "kwargs": "{}"}
+            for id, name, options in known
+        ]
+    return told
 
 
 @control_command()

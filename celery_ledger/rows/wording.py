@@ -2,6 +2,10 @@
 
 import traceback
 from datetime import datetime
+from typing import Any
+
+from billiard.einfo import Traceback
+from celery.utils.serialization import get_pickleable_exception
 
 #: Longest traceback kept, in characters; the end of it says most.
 MAX_TRACEBACK_LENGTH = 10_000
@@ -38,6 +42,18 @@ def shown(thing: object) -> str:
 def traceback_of(error: BaseException) -> str:
     """Return the end of an error's traceback."""
     return storable("".join(traceback.format_exception(error))[-MAX_TRACEBACK_LENGTH:])
+
+
+def sendable(error: BaseException) -> BaseException:
+    """Return an error as it can be sent to another process, as handlers of logs do: itself, or what tells of it."""
+    safe: BaseException = get_pickleable_exception(error)
+    return safe
+
+
+def exc_info_of(error: BaseException) -> Any:
+    """Return what a log is given of an error, its traceback included, so that all of it can be sent."""
+    safe, trace = sendable(error), error.__traceback__
+    return type(safe), safe, trace and Traceback(trace)
 
 
 def to_the_millisecond(moment: datetime | None) -> str:

@@ -12,7 +12,7 @@ from celery_ledger.errors import PermanentError, RetryOtherwise, WorkerDiedError
 from celery_ledger.patience import persist
 from celery_ledger.rows import attempts, following, ledger, results
 from celery_ledger.rows.results import Outcome
-from celery_ledger.rows.wording import traceback_of, words_of
+from celery_ledger.rows.wording import exc_info_of, traceback_of, words_of
 from celery_ledger.work.backends import is_kept
 from celery_ledger.work.runnable import Runnable
 
@@ -57,7 +57,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
             row.attempts,
             "is dead" if dead else f"is due again in {delay:.1f} s",
             told,
-            exc_info=None if dead or isinstance(cause, tuple(task.throws)) else cause,
+            exc_info=None if dead or isinstance(cause, tuple(task.throws)) else exc_info_of(cause),
         )
     return state
 

@@ -26,7 +26,7 @@ from celery_ledger.context import current_carrier, working_on, working_on_items
 from celery_ledger.ids import call_id
 from celery_ledger.rows import following, ledger
 from celery_ledger.rows.options import for_the_request
-from celery_ledger.rows.wording import shown, traceback_of
+from celery_ledger.rows.wording import sendable, shown, traceback_of
 from celery_ledger.work import backends, lines, tracing
 from celery_ledger.work.runnable import Runnable
 
@@ -241,7 +241,10 @@ def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Un
     """Return what hooks are given; a cause that was never raised has the traceback of the error that names it."""
     trace = cause.__traceback__ or error.__traceback__
     # Nobody raised an error that the ledger makes itself: that all attempts are used up, that a process died.
-    return ExceptionInfo((type(cause), cause, trace)) if trace is not None else _Untraced(cause)
+    if trace is None:
+        return _Untraced(cause)
+    safe = sendable(cause)
+    return ExceptionInfo((type(safe), safe, trace))
 
 
 class _Untraced:

@@ -1,7 +1,10 @@
 """What a real worker's events say, of which Flower makes its pages: each task by its own id, as the ledger has it."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import defaultdict
 
@@ -10,7 +13,7 @@ import pytest
 from celery_ledger.models import DurableTask
 from celery_ledger.rows.outbox import collecting
 from tests import probe
-from tests.processes import wait_until
+from tests.processes import ROOT, wait_until
 from worker.celery import app
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
@@ -73,3 +76,29 @@ def test_f81_events_are_of_tasks_and_say_what_became_of_them(machine, heard):
     assert "Traceback" in heard[bad.id][-1]["traceback"]
     assert "garden" in heard[good.id][-1]["result"]
     assert set(heard) == set(map(str, DurableTask.objects.values_list("id", flat=True))), "messages were told of"
+
+
+def test_who_asks_a_worker_what_it_runs_is_told_of_each_row(machine):
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    with collecting():
+        together = [
+            probe.make_slowly_together.delay([title, seconds]) for title, seconds in (("quick", 0), ("slow", 30))
+        ]
+    wait_until("it runs", lambda: worker.says("slow is under way"))
+
+    def ask(*command):
+        said = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "worker", "inspect", "--timeout", "5", "--json", *command],
+            cwd=ROOT,
+            env=machine.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        [told] = json.loads(said.stdout).values()
+        return told
+
+    running = {told["id"]: (told["name"], told["args"]) for told in ask("active")}
+    assert running == {call.id: ("tests.make_slowly_together", f"({call.id})") for call in together}
+    assert ask("query_task", together[1].id)[together[1].id][0] == "active"

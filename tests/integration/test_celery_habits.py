@@ -190,6 +190,30 @@ class TestWaysOfWriting:
         drain()
         assert probe.seen == ["before", (handle.id, False, 3)]
 
+    @pytest.mark.parametrize("transactional", [True, False])
+    def test_a_class_that_is_registered_is_a_task_like_any_other(self, transactional):
+        class MakeCollection(Task):
+            name = "tests.of_a_class"
+
+            def run(self, title):
+                return Collection.objects.create(title=title).title + str(self.request.retries)
+
+        MakeCollection.transactional = transactional
+        task = app.register_task(MakeCollection())
+        try:
+            calls = [task.delay("garden"), app.send_task("tests.of_a_class", ["cellar"]), task.s("shed").delay()]
+            drain()
+        finally:
+            app.tasks.pop("tests.of_a_class")
+        assert [call.get(timeout=5) for call in calls] == ["garden0", "cellar0", "shed0"]
+        assert set(DurableTask.objects.values_list("name", "status")) == {("tests.of_a_class", Status.SUCCEEDED)}
+
+    def test_a_task_s_body_runs_here_and_now_by_apply_and_by_a_call(self):
+        assert probe.make_collection.apply(("garden",)).get() == "garden"
+        assert probe.make_collection("cellar") == "cellar"
+        assert probe.seen == ["garden", "cellar"]
+        assert not DurableTask.objects.exists()
+
     def test_annotations_say_what_a_decorator_might(self, monkeypatch):
         annotations = prepare({"tests.annotated": {"max_retries": 3, "retries": "patient"}})
         monkeypatch.setitem(app.__dict__, "annotations", annotations)
@@ -379,6 +403,11 @@ def test_an_option_that_a_row_does_not_have_is_refused_with_a_word_about_what_to
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("compression", "gzip"),
+        ("connection", object()),
+        ("producer", object()),
+        ("retry_policy", {"max_retries": 1}),
+        ("shadow", "other"),
         ("ignore_result", True),
         ("retry", True),
         ("add_to_parent", False),
@@ -390,7 +419,25 @@ def test_an_option_that_a_row_does_not_have_is_refused_with_a_word_about_what_to
 )
 def test_an_option_that_nobody_would_miss_is_taken(option, value):
     probe.make_collection.apply_async(("a",), **{option: value})
-    assert DurableTask.objects.count() == 1
+    drain()
+    assert (DurableTask.objects.get().status, probe.seen) == (Status.SUCCEEDED, ["a"])
+
+
+@pytest.mark.parametrize("is_trail_wanted", [True, False])
+def test_what_a_task_calls_is_among_its_children_unless_the_call_says_otherwise(is_trail_wanted):
+    trails = []
+
+    @app.task(name="tests.have_children", bind=True, base=Task)
+    def have_children(self):
+        child = probe.make_collection.apply_async(("a",), add_to_parent=is_trail_wanted)
+        trails.append([child.id] == [each.id for each in self.request.children])
+
+    try:
+        have_children.delay()
+        drain()
+    finally:
+        app.tasks.pop("tests.have_children")
+    assert trails == [is_trail_wanted]
 
 
 class TestOnCommit:

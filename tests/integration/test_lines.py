@@ -1,10 +1,13 @@
 """What a worker's log says of each row, in Celery's words."""
 
+import pickle
+import threading
+
 import pytest
 from celery.app import trace
 from celery.exceptions import Ignore, Reject
 
-from celery_ledger.testing import drain
+from celery_ledger.testing import drain, pass_time
 from tests import probe
 from worker.celery import app
 from worker.task import Task
@@ -70,6 +73,31 @@ def test_a_final_failure_has_its_traceback_unless_it_is_expected(end, caplog, wa
     drain()
     [record] = [record for record in caplog.records if record.msg == trace.LOG_FAILURE]
     assert (record.levelname, record.data["id"], bool(record.exc_info)) == (level, call.id, level == "ERROR")
+
+
+class OfALockError(Exception):
+    """What it holds goes to no other process, and neither does it."""
+
+    def __init__(self, way, lock):
+        super().__init__(way)
+        self.lock = lock
+
+
+def test_what_is_logged_of_errors_can_be_sent_to_another_process(end, caplog, monkeypatch):
+    """As some handlers do, whose thread ends when it cannot."""
+
+    def fail(way):
+        raise OfALockError(way, threading.Lock())
+
+    monkeypatch.setattr(end, "run", fail)
+    for _ in range(2):
+        end.delay("path")
+    drain()
+    pass_time(seconds=5)
+    drain()
+    logged = [pickle.loads(pickle.dumps(record.exc_info)) for record in caplog.records if record.exc_info]
+    assert len(logged) == 4, "two were retried, and failed"
+    assert all("OfALockError" in repr(info) for info in logged)
 
 
 def test_a_batch_is_told_of_by_its_message(caplog):

@@ -65,7 +65,7 @@ FAULT_TESTS = ["tests/faults/test_lost_processes.py", "tests/faults/test_lost_br
 LEFT_OUT = re.compile(
     r"-r |celery\[|django>|bandit|django-stubs|djangorestframework-stubs|import-linter|mypy|playwright|ruff"
 )
-#: As in pyproject.toml, but for what newer versions say of the shop: of its mails, and of a task's queue and priority.
+#: As in pyproject.toml, except for warnings of newer versions about the shop: its mails, a task's queue and priority.
 WARNINGS = [
     "error",
     r"ignore:\s*The .* task attribute:celery.exceptions.CDeprecationWarning",
@@ -124,7 +124,7 @@ def faults(session: nox.Session, django: str, celery: str, database: str, broker
 
 
 def run_among_the_shop(session: nox.Session, tests: list[str], corner: tuple[str, ...]) -> None:
-    """Run tests of the repository, with what the shop requires, but for the corner's versions."""
+    """Run tests of the repository, with what the shop requires, in the corner's versions."""
     django, celery = corner[:2]
     named = [line for name in ("requirements.in", "requirements-dev.in") for line in (ROOT / name).open()]
     others = session.create_tmp() + "/others.txt"

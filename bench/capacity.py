@@ -44,7 +44,7 @@ class Costs:
         return cores / sum(asdict(self).values())
 
     def several_machines(self, **cores: float) -> tuple[float, str]:
-        """Return the orders a second that so many cores a role bear, and which role decides."""
+        """Return how many orders a second these cores per role can take, and which role is the bottleneck."""
         return min((count / getattr(self, role), role) for role, count in cores.items())
 
 
@@ -139,7 +139,7 @@ def place(orders: list[tuple[str, str]], *, per_second: float | None) -> float:
 
 
 def make_orders(count: int) -> list[tuple[str, str]]:
-    """Return so many carts of three lines, each with its customer's token."""
+    """Return ``count`` carts of three lines, each with its customer's token."""
     from datetime import timedelta
 
     from django.contrib.auth import get_user_model

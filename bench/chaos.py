@@ -3,8 +3,8 @@
 
 One plan is made of the seed and used for every contender: every few seconds the web process, a worker (the whole
 group), the relay or a worker's child is killed and started again half a second later; half-way Redis is restarted
-without its data; one receiver of the order's signal has a mistake. Four numbers: orders that a customer was told
-of and that are not there; tasks not done when nothing has happened for as long as PATIENCE; effects that happened
+without its data; one receiver of the order's signal has a mistake. Four numbers: orders that were acknowledged
+and are not there; tasks not done when nothing has happened for as long as PATIENCE; effects that happened
 more than once; seconds from the last order to the last effect. What waits in Redis for its visibility timeout (an
 hour, by Celery's default) counts as not done, and is counted beside.
 """
@@ -37,7 +37,7 @@ PATIENCE = 75.0  # seconds without any effect: longer than this project's leases
 
 @dataclass(frozen=True)
 class Planned:
-    """At so many seconds from the beginning, what is killed."""
+    """What is killed, and how many seconds from the beginning."""
 
     at: float
     what: str
@@ -153,7 +153,7 @@ def endure(
 
 
 def told_of(ledger: Path) -> tuple[set[int], int]:
-    """Return the ids that customers hold, and the number of the last order that somebody was told of."""
+    """Return the ids that customers hold, and the number of the last acknowledged order."""
     lines = [line.split() for line in ledger.read_text().splitlines()]
     answered = [line for line in lines if len(line) == 2 and line[1] != "refused"]
     return {int(id) for _, id in answered}, max((int(number) for number, _ in answered), default=-1)

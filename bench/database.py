@@ -68,7 +68,7 @@ class Database:
 
     def wait_for_effects(self, patience: float, orders: int | None = None) -> bool:
         """
-        Wait until all orders, or so many, have their effects; but for what was given up before.
+        Wait until all orders, or this many, have their effects, except those given up before.
 
         False if nothing happened for ``patience`` seconds: what is missing is then given up.
         """
@@ -108,7 +108,7 @@ class Database:
 
     def drain_rate(self, first: int | None = None) -> float:
         """
-        Return effects per second from the first statement that wrote any to the last, or the ``first`` so many.
+        Return effects per second from the first statement that wrote any to the last, or of the ``first`` few.
 
         What the first statement itself wrote is not counted: its work was done before that moment.
         """

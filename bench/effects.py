@@ -1,4 +1,4 @@
-"""What the three tasks of an order do, whoever runs them: one INSERT each."""
+"""What the three tasks of an order do under every contender: one INSERT each."""
 
 from collections.abc import Iterator, Sequence
 

@@ -32,7 +32,7 @@ EFFECT_AND_RECEIPT = """
 EFFECTS = "INSERT INTO bench_effect (order_id, kind) SELECT unnest(%s::bigint[]), 'stock'"
 MESSAGE = b"x" * 800
 WARM_UP = 10  # turns
-DRAINED = 200  # rows a message at the most, as jobs/shopwire.py declares
+DRAINED = 200  # at most this many rows per message, as jobs/shopwire.py declares
 
 
 def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dict[str, float]]:

@@ -42,7 +42,7 @@ RESULTS = """
 def growth(
     bench: Bench, database: Database, broker: RedisServer, size: Size, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Measure with so many pending or kept rows present."""
+    """Measure with this many pending or kept rows present."""
     contender = contenders.load("shopwire")
     found = []
     for rows in size.growth:

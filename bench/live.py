@@ -149,7 +149,7 @@ def announce(user_ids: list[int]) -> tuple[float, list[int]]:
 
 
 def of_streams(way: str, user_ids: list[int], events: int, environment: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Measure so many open streams, one for each user."""
+    """Measure open streams, one for each user."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     from accounts.models import User

@@ -1,7 +1,7 @@
 """
 ``python -m bench.load``: checkouts over HTTP through the real web process, with everything else at work.
 
-Clients that wait for no one's thoughts post one cart after another to ``/api/orders/``, each over a connection of
+Clients without think time post one cart after another to ``/api/orders/``, each over a connection of
 its own, while a relay and a worker do what follows. Three times: while the broker answers, while it is gone, and while
 it goes and comes every other second. Afterwards nothing may be missing. Says what an order costs each process in
 CPU, and, with ``--profile``, in which layer of the web process that time is spent. Writes load.json and load.md.
@@ -59,7 +59,7 @@ LAYERS = {
 
 @dataclass
 class Clients:
-    """So many clients in a thread of their own; what they were answered, and after how many seconds."""
+    """Clients in a thread of their own, with the answers they got and how long those took."""
 
     number: int
     tokens: list[str]
@@ -69,7 +69,7 @@ class Clients:
     until: float = 0.0
 
     def run(self, seconds: float) -> float:
-        """Order for so long; return how long it took until the last was answered."""
+        """Order for this many seconds; return how long it took until the last was answered."""
         began = time.monotonic()
         self.until = began + seconds
 
@@ -184,7 +184,7 @@ def make_catalogue() -> list[str]:
 
 
 def make_carts(number: int, seed: int) -> list[tuple[int, str]]:
-    """Have so many carts of three products; return each with the place of its customer."""
+    """Make ``number`` carts of three products; return each with the index of its customer."""
     from store.models import Cart, CartItem, Customer, Product
 
     customers = list(Customer.objects.filter(user__username__startswith="customer").order_by("pk"))

@@ -13,7 +13,7 @@ BARS = {
     "drain_effects_per_s": "Draining a backlog with two workers, effects/s (log scale)",
     "live_effects_per_s": "Producer and workers sharing the machine, effects/s",
     "live_cpu_s_per_1k": "CPU of all processes and the database, s per 1,000 orders (less is better)",
-    "lag_p50_ms": "From commit to last effect at idle, p50, ms (less is better)",
+    "lag_p50_ms": "From commit to last effect when idle, p50, ms (less is better)",
     "load_lag_p50_ms": "The same at 100 orders/s, p50, ms (log scale, less is better)",
 }
 LOGARITHMIC = {"drain_effects_per_s", "load_lag_p50_ms"}

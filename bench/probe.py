@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("probes", type=int)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between a probe's end and the next")
     parser.add_argument("--patience", type=float, default=15.0, help="seconds until a probe is given up")
-    parser.add_argument("--seconds", type=float, default=60.0, help="start no probe after so long")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds after which no more probes start")
     options = parser.parse_args()
 
     django.setup()

@@ -1,4 +1,4 @@
-"""A Redis server of the bench's own: nobody else's messages, nobody else's CPU, and free to be stopped."""
+"""A Redis server of the bench's own: it shares neither messages nor CPU time with others, and may be stopped."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""The other end of processes.Told: say that one is ready, wait to be told, answer, wait to be let go."""
+"""The other end of processes.Told: say that this process is ready, wait for the word, answer, wait for the end."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The package as a stranger has it: plain Celery's own tasks, whose effects are outside for all that it knows."""
+"""The package in a project that only added it: the tasks of plain Celery, which it takes to have effects outside."""
 
 from dataclasses import replace
 

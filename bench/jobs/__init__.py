@@ -1,7 +1,7 @@
 """
 What runs in a contender's processes: its three tasks, and ``enqueue(order)``, which hands them over.
 
-Workers import these modules first of all, so Django is set up here.
+Workers import these modules first, so Django is set up here.
 """
 
 import django

@@ -7,7 +7,7 @@ from django.db import connection
 
 from bench.models import Order
 
-#: Of so many orders, one.
+#: One order in this many.
 EVERY = 50
 
 

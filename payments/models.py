@@ -63,3 +63,8 @@ class PaymentCallback(models.Model):
 
     def __str__(self) -> str:
         return f"callback {self.pk} of payment {self.payment_id}"
+
+
+def hold(payment_id: int) -> Payment:
+    """Return a payment whose row is locked until the transaction ends."""
+    return Payment.objects.select_for_update(of=("self",), no_key=True).get(pk=payment_id)

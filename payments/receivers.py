@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 
-from payments import settling, tasks
+from payments import refunds, tasks
 from payments.models import Payment
 from store.models import Order
 
@@ -25,4 +25,4 @@ def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
 
 def return_payment(sender: object, order: Order, **kwargs: Any) -> None:
     """An order is cancelled: have its money given back, if it was paid."""
-    settling.give_back(order)
+    refunds.give_back(order)

@@ -1,9 +1,9 @@
 """
 What becomes of an order and its payment, from whatever source the news comes, and however often.
 
-Every change is here, in one transaction that holds the payment's row and then the order's. Promises that an order is
-placed by its payment once; that its stock is kept or given back, once; and that money for an order which no longer
-stands goes back.
+Each change is one transaction that holds the payment's row and then the order's. Promises that an order is placed by
+its payment once; that its stock is kept or given back, once; and that money for an order which no longer stands goes
+back, by :mod:`payments.refunds`.
 """
 
 import logging
@@ -12,10 +12,9 @@ from decimal import Decimal
 from django.db import transaction
 from django.utils import timezone
 
-from celery_ledger.context import working_on
 from celery_ledger.faults import crash_point
-from payments import tasks
-from payments.models import Payment, PaymentCallback
+from payments import refunds
+from payments.models import Payment, PaymentCallback, hold
 from payments.provider import Result
 from store.models import Order
 from store.placing import let_go, place
@@ -28,38 +27,10 @@ class WrongAmount(Exception):  # noqa: N818 - It names what is the matter, as it
     """The provider speaks of another amount than the order costs."""
 
 
-class NotPayable(Exception):  # noqa: N818 - As above.
-    """The order was not paid in time, was declined or taken back: nothing is taken for it any more."""
-
-
-def ask(payment_id: int) -> Payment:
-    """
-    Have the provider asked for the money, once, however often a customer says so; return the payment as it is now.
-
-    Raises:
-        NotPayable: the order waits no more, and is not paid.
-    """
-    with transaction.atomic():
-        payment = _hold(payment_id)
-        if payment.status == Status.PENDING and payment.asked_at is None:
-            order = Order.objects.get(pk=payment.order_id)
-            if order.status != Order.Status.UNPAID or payment.expires_at <= timezone.now():
-                raise NotPayable
-            payment.asked_at = timezone.now()
-            payment.save(update_fields=["asked_at"])
-            with working_on(subject=order.subject):
-                tasks.charge.delay(payment.pk)
-        elif payment.status == Status.FAILED:
-            raise NotPayable
-        crash_point("payments.before_asked")
-    crash_point("payments.after_asked")
-    return payment
-
-
 def settle(payment_id: int, result: Result) -> None:
     """Take what the provider says has become of a payment. Repeatable, and in any order."""
     with transaction.atomic():
-        _settle(_hold(payment_id), result)
+        _settle(hold(payment_id), result)
 
 
 def take_callback(message_id: str, *, reference: str, result: Result, amount: Decimal, currency: str) -> None:
@@ -71,7 +42,7 @@ def take_callback(message_id: str, *, reference: str, result: Result, amount: De
         WrongAmount: it is about another amount.
     """
     with transaction.atomic():
-        payment = _hold(Payment.objects.values_list("pk", flat=True).get(reference=reference))
+        payment = hold(Payment.objects.values_list("pk", flat=True).get(reference=reference))
         if (payment.amount, payment.currency) != (amount, currency):
             raise WrongAmount
         _, is_new = PaymentCallback.objects.get_or_create(
@@ -88,33 +59,15 @@ def expire(payment_id: int) -> None:
     Whether a provider that was asked has charged may be unknown: it is told that nothing is wanted any more.
     """
     with transaction.atomic():
-        payment = _hold(payment_id)
+        payment = hold(payment_id)
         is_late = payment.expires_at <= timezone.now()
         is_wanted = Order.objects.filter(pk=payment.order_id, status=Order.Status.UNPAID).exists()
         if payment.status == Status.PENDING and (is_late or not is_wanted):
             _fail(payment, "It was not paid in time." if is_late else "The order was taken back.")
             if payment.asked_at:
-                tasks.void.delay(payment.pk)
+                refunds.void.delay(payment.pk)
             crash_point("payments.before_let_go")
     crash_point("payments.after_let_go")
-
-
-def give_back(order: Order) -> None:
-    """Have the money of an order that is cancelled given back, in the current transaction, which holds the order."""
-    changed = Payment.objects.filter(order=order, status=Status.PAID).update(status=Status.REFUND_DUE)
-    if changed:
-        tasks.refund.delay(order.payment.pk)
-
-
-def returned(payment_id: int) -> None:
-    """Note that the money went back."""
-    Payment.objects.filter(pk=payment_id, status=Status.REFUND_DUE).update(
-        status=Status.REFUNDED, refunded_at=timezone.now()
-    )
-
-
-def _hold(payment_id: int) -> Payment:
-    return Payment.objects.select_for_update(of=("self",), no_key=True).get(pk=payment_id)
 
 
 def _settle(payment: Payment, result: Result) -> None:
@@ -127,7 +80,7 @@ def _settle(payment: Payment, result: Result) -> None:
         payment.save(update_fields=["status", "paid_at", "error"])
         if not is_placed:
             logger.warning("Payment %d came for an order that no longer stands: it goes back.", payment.pk)
-            tasks.refund.delay(payment.pk)
+            refunds.refund.delay(payment.pk)
 
 
 def _fail(payment: Payment, error: str) -> None:

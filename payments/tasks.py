@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
+from payments import settling
 from payments.models import Payment
 from payments.provider import Result, provider
 
@@ -28,8 +29,6 @@ def charge(self: Any, payment_id: int) -> None:
     A second run asks under the same reference, and hears what became of the first. A provider that does not answer is
     asked again until the order expires; one that charged in spite of that gives the money back.
     """
-    from payments import settling  # It enqueues these tasks.
-
     payment = persist(lambda: Payment.objects.select_related("order").filter(pk=payment_id).first())
     if payment is None or payment.status != Status.PENDING:
         return
@@ -48,31 +47,7 @@ def charge(self: Any, payment_id: int) -> None:
 @shared_task(name="payments.tasks.expire", label="Wait for your payment")
 def expire(payment_id: int) -> None:
     """Let the order go if it is not paid in time; the stock that it kept is there for others. Repeatable."""
-    from payments import settling  # As above.
-
     settling.expire(payment_id)
-
-
-@shared_task(name="payments.tasks.refund", label="Return your payment", transactional=False, retries="patient")
-def refund(payment_id: int) -> None:
-    """Have the provider give money back, under the reference of the charge: once, however often this runs."""
-    from payments import settling  # As above.
-
-    payment = persist(lambda: Payment.objects.filter(pk=payment_id, status=Status.REFUND_DUE).first())
-    if payment is None:
-        return
-    provider().refund(payment)
-    crash_point("payments.after_refund")
-    persist(lambda: settling.returned(payment_id))
-
-
-@shared_task(name="payments.tasks.void", transactional=False, retries="patient")
-def void(payment_id: int) -> None:
-    """Tell the provider that nothing is wanted under a reference: what it took goes back, and it takes nothing more."""
-    payment = persist(lambda: Payment.objects.filter(pk=payment_id).first())
-    if payment is not None:
-        provider().refund(payment)
-        crash_point("payments.after_void")
 
 
 def due_by(minutes: int) -> Any:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from payments import settling
+from payments import paying, settling
 from payments.models import Payment
 from payments.provider import Result
 from payments.serializers import CallbackSerializer, PaymentSerializer
@@ -105,8 +105,8 @@ class PaymentView(APIView):
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         payment = _find(Order.objects.filter(customer=customer_of(request.user)), order_id)
         try:
-            asked = persist(lambda: settling.ask(payment.pk))
-        except settling.NotPayable:
+            asked = persist(lambda: paying.ask(payment.pk))
+        except paying.NotPayable:
             raise NotPayable from None
         return Response(PaymentSerializer(asked).data, status=status.HTTP_202_ACCEPTED)
 

@@ -14,7 +14,7 @@ from celery_ledger.promises import promises
 from celery_ledger.testing import drain, enqueued, pass_time
 from email_app.models import EmailDelivery
 from payments import provider as provider_module
-from payments import settling, tasks
+from payments import refunds, settling
 from payments.fake import FakeProvider
 from payments.models import Payment
 from payments.provider import Result
@@ -228,7 +228,7 @@ def test_a_paid_order_that_is_cancelled_is_paid_back_once(provider, product):
     assert customer.post(f"/api/orders/{order.pk}/cancel/").json()["status"] == "cancelled"
     drain()
     assert states(order) == ("cancelled", "refunded", 10, 0)
-    tasks.refund(Payment.objects.get().pk)
+    refunds.refund(Payment.objects.get().pk)
     assert list(provider.refunded.values()) == [1]
     assert broken() == {}
 

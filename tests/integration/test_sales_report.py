@@ -11,8 +11,11 @@ from django.utils import timezone
 from PIL import Image
 
 from analytics_app.report import harmless
+from celery_ledger.desk import dead_letters, graphs
+from celery_ledger.errors import PermanentError
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import drain
+from email_app import delivery
 from email_app.models import EmailDelivery
 from reports.tasks import send_daily_reports
 from store.models import Order
@@ -71,6 +74,32 @@ def test_every_manager_has_yesterdays_report_with_a_picture_and_a_table():
         ("'=1+1", "'@mug", "1", "7.00"),
     ]
     assert EmailDelivery.objects.filter(kind="sales_report", reference=str(yesterday())).count() == 2
+
+
+def test_a_report_that_is_dead_holds_up_the_note_that_all_were_sent_until_it_is_replayed(monkeypatch, caplog):
+    managers = [make_manager(), make_manager()]
+    refused = {managers[1].email}
+    deliver = delivery.deliver
+
+    def deliver_unless_refused(kind, *, recipient, **about):
+        if recipient in refused:
+            raise PermanentError("550 no such mailbox")
+        deliver(kind, recipient=recipient, **about)
+
+    monkeypatch.setattr(delivery, "deliver", deliver_unless_refused)
+    send_daily_reports.delay()
+    drain()
+    dead = DurableTask.objects.get(name="core.tasks.send_report", status="dead")
+    graph = graphs.graph_of(dead.canvas)
+    assert graph.counts == {"succeeded": 1, "dead": 1, "held": 1}
+    (note,) = [node for node in graph.nodes if node.title == "note_daily_reports"]
+    assert [call.id for call in note.awaits] == [dead.id]
+
+    refused.clear()
+    dead_letters.replay([dead.id])
+    drain()
+    assert graphs.graph_of(dead.canvas).counts == {"succeeded": 3}
+    assert f"The sales report of {yesterday()} is with all 2 managers" in caplog.text
 
 
 def test_a_day_without_sales_says_so():

@@ -98,6 +98,35 @@ def check_content(app: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.compatibility)
 @of_app
+def check_serializer(app: Any) -> Iterator[CheckMessage]:
+    """Say what becomes of a serializer that takes more than JSON does."""
+    if "pickle" in str(app.conf.task_serializer):
+        yield Advice(
+            f"Celery's task_serializer is {app.conf.task_serializer!r}.",
+            hint="The arguments of durable tasks are JSON in their rows, whatever the serializer: dates, Decimals, "
+            "UUIDs and bytes are taken, and other objects are refused with a TypeError where the task is called. "
+            "Pass ids, or say durable=False for a task that takes objects. Set task_serializer to 'json' when none "
+            "does.",
+            id="celery_ledger.W027",
+        )
+
+
+@register(Tags.security, deploy=True)
+@of_app
+def check_pickles(app: Any) -> Iterator[CheckMessage]:
+    """Warn of workers that open pickles."""
+    if {"pickle", "application/x-python-serialize"} & set(app.conf.accept_content):
+        yield Advice(
+            "Celery's accept_content has pickle.",
+            hint="Who can write to the broker can run any code in the workers, by a pickle for a task with "
+            "durable=False. Messages of durable tasks are JSON, and a pickle in their place is dropped unopened. Take "
+            "it out, unless tasks of yours that are not durable need it.",
+            id="celery_ledger.W028",
+        )
+
+
+@register(Tags.compatibility)
+@of_app
 def check_broker(app: Any) -> Iterator[CheckMessage]:
     """Refuse a broker that is not served."""
     if app.conf.task_always_eager:

@@ -8,7 +8,7 @@ import time
 import pytest
 from django_celery_results.models import TaskResult
 
-from celery_ledger.models import Heartbeat
+from celery_ledger.models import DurableTask, Heartbeat
 from tests import probe
 from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, settle
@@ -69,3 +69,15 @@ def test_a_process_that_has_grown_is_replaced_after_its_task(machine):
     after = probe.name_process.delay(1)
     wait_until("it works", lambda: TaskResult.objects.filter(task_id=after.id, status="SUCCESS").exists())
     assert json.loads(TaskResult.objects.get(task_id=after.id).result) in worker.children()
+
+
+def test_a_process_is_replaced_after_as_many_messages_as_the_project_says(machine):
+    machine.start_relay()
+    machine.start_worker("--max-tasks-per-child=1", concurrency=1)
+    places = []
+    for number in range(3):
+        call = probe.name_process.delay(number)
+        wait_until("it is done", lambda call=call: call.ready())
+        places.append(call.get())
+    assert len(set(places)) == 3
+    assert set(DurableTask.objects.values_list("attempts", "lapses")) == {(1, 0)}

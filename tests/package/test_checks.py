@@ -67,6 +67,14 @@ def test_what_breaks_none_is_a_projects_own_affair(make_app, broker, conf):  # n
     assert found() == {}
 
 
+def test_what_pickle_means_is_said(make_app):  # noqa: F811
+    make_app(task_serializer="pickle", accept_content=["pickle", "json"])
+    [(named, message)] = found().items()
+    assert (named, message.is_serious()) == ("celery_ledger.W027", False)
+    assert "refused with a TypeError" in message.hint
+    assert "any code" in found(include_deployment_checks=True)["celery_ledger.W028"].hint
+
+
 def test_workers_that_hoard_messages_are_warned_of(make_app):  # noqa: F811
     make_app(worker_prefetch_multiplier=8)
     [(named, message)] = found().items()

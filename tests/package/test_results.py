@@ -88,6 +88,18 @@ call.get(timeout=60)
 call.forget()
 said["forgotten"] = [AsyncResult(call.id).state, AsyncResult(call.id).result]
 
+# A worker that dies between the commit and all that comes after it.
+name = f"committed {os.getpid()}"
+call = dies_when_committed.delay(name)
+deadline = time.monotonic() + 60
+while DurableTask.objects.get(id=call.id).status != "succeeded" and time.monotonic() < deadline:
+    time.sleep(0.05)
+try:
+    said["killed"] = call.get(timeout=3).partition(" ")[0]
+except exceptions.TimeoutError:
+    said["killed"] = call.state
+said["committed"] = Widget.objects.filter(name=name).count()
+
 # How long after the commit the waiter knows.
 late = []
 for number in range(ROUNDS + 1):
@@ -131,6 +143,9 @@ def test_results_are_what_celery_says_they_are(project, app):
         "ignored": [None, None],
         "errors alone": "OutOfStockError('luck')",
         "forgotten": ["PENDING", None],
+        # Another backend is told after the commit: what is lost then is the result, and not the task.
+        "killed": "committed" if app == "proj.celery" else "PENDING",
+        "committed": 1,
     }
     if app == "compositions.stored":
         assert 0 < project.broker.client.ttl(f"celery-task-meta-{kept}") <= 600

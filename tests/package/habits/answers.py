@@ -1,10 +1,12 @@
 """Tasks whose results somebody wants."""
 
 import os
+import signal
 import time
 
 from celery import shared_task
 from demoapp.models import Widget
+from django.db import transaction
 
 
 class OutOfStockError(Exception):
@@ -19,6 +21,12 @@ def gives(value):
 @shared_task(transactional=True)
 def makes_widget(name):
     return Widget.objects.create(name=name).id
+
+
+@shared_task(transactional=True)
+def dies_when_committed(name):
+    transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return Widget.objects.create(name=name).name
 
 
 @shared_task

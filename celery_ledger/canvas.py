@@ -10,11 +10,14 @@ import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 from celery import canvas
 from celery.app.base import Celery
 from django.db import transaction
+
+from celery_ledger import clock
 
 __all__ = ["install"]
 
@@ -46,8 +49,11 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
         # What follows a task is a part of the transaction that completes it, and has no savepoint of its own.
         whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
         with canvases.gathering(), whole, outbox.collecting():
-            if isinstance(self, canvas._chord) and options.get("chain"):
-                options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.
+            if isinstance(self, canvas._chord):
+                if options.get("chain"):
+                    options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.
+                if options.get("countdown"):  # Which Celery takes for a time between two looks at the header.
+                    options.setdefault("eta", clock.now() + timedelta(seconds=options.pop("countdown")))
             return method(self, *args, **options)
 
     call.calls_in_one_transaction = True  # type: ignore[attr-defined]
@@ -101,19 +107,30 @@ def leave_counting(backend: Any) -> Any:
     return backend
 
 
-def send_plainly(send: Callable[..., Any], task_id: str | None, options: dict[str, Any]) -> Any:
+def send_plainly(
+    send: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    countdown: float | None,
+    eta: Any,
+    task_id: str | None,
+    options: dict[str, Any],
+) -> Any:
     """
     Send the message of a task that is not durable, with all by value that the ledger keeps of its canvas.
 
     A message that follows from a durable task is sent after the commit that ends it; a crash in between loses it.
     """
-    from celery_ledger.rows import canvases, chords, steps
+    from celery_ledger.rows import canvases, chords, large, steps
 
+    send = functools.partial(send, large.resolved(args), kwargs, countdown, eta)
     whole = dict(options)
     if isinstance(whole.get("chain"), steps.Rest):
         whole["chain"] = list(whole["chain"])
     if isinstance(whole.get("chord"), chords.Body):
         whole["chord"] = whole["chord"].signature
+    if (caller := canvases.caller()) is not None:
+        whole = {"parent_id": caller[0], "root_id": caller[1]} | whole
     if not canvases.is_following():
         return send(task_id, **whole)
     transaction.on_commit(functools.partial(send, task_id, **whole))

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 __all__ = [
+    "LARGE_RESULT",
     "PUBLISHED_LEASE",
     "QUEUE_WINDOW",
     "RETENTION_DAYS",
@@ -130,6 +131,13 @@ SLICE = Setting(
     "milliseconds of work in a message that tasks share, and after which their transaction begins no further one",
 )
 
+LARGE_RESULT = Setting(
+    "LEDGER_LARGE_RESULT",
+    65_536,
+    "bytes of JSON; what a task returns beyond that, and others are given, is kept once and beside their rows",
+    whole=True,
+)
+
 #: Every setting there is.
 SETTINGS: tuple[Setting | Switch, ...] = (
     PUBLISHED_LEASE,
@@ -139,4 +147,5 @@ SETTINGS: tuple[Setting | Switch, ...] = (
     RIDES,
     RIDERS,
     SLICE,
+    LARGE_RESULT,
 )

@@ -100,7 +100,7 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
             task = type("Unknown", (app.Task,), {"name": name, "typing": False})()
         if not getattr(task, "durable", False):
             send = symbol_by_name("celery_ledger.canvas:send_plainly")
-            return send(functools.partial(send_task, name, args, kwargs, countdown, eta), task_id, options)
+            return send(functools.partial(send_task, name), args, kwargs, countdown, eta, task_id, options)
         return task.apply_async(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
 
     return durable_send_task

@@ -396,6 +396,17 @@ class Part(models.Model):
         return f"part {self.place} of {self.chord}"
 
 
+class LargeResult(models.Model):
+    """What a task returned and the next ones are given, where it is large: their rows refer to it."""
+
+    id = models.UUIDField(primary_key=True)
+    value = models.TextField(help_text="JSON, as arguments are.")
+    canvas = models.UUIDField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"large result {self.id}"
+
+
 class KeptGroup(models.Model):
     """A ``GroupResult`` that somebody saved, where the project has no result backend of its own."""
 

@@ -379,7 +379,7 @@ class Task(celery.Task):
         at_most: Any,
     ) -> tuple[dict[str, Any], float | None]:
         """Return what a call says of its key, or its task does, as a row's call has it; and its debounce in seconds."""
-        from celery_ledger.rows import calls
+        from celery_ledger.rows import calls, large
 
         is_asked = unique_for is not None or debounce is not None
         if not is_asked:
@@ -388,7 +388,7 @@ class Task(celery.Task):
             raise ValueError(f"{self.name}: debounce_at_most takes a debounce.")
         at_most = self.debounce_at_most if at_most is None else at_most
         if key is None:
-            key = self.unique_key(*args, **kwargs) if callable(self.unique_key) else self.unique_key
+            key = self.unique_key(*large.resolved(args), **kwargs) if callable(self.unique_key) else self.unique_key
         key = calls.checked_key(self.name, key)
         if key is None:
             if is_asked:

@@ -404,6 +404,28 @@ MUTANTS = [
         "tests/integration/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
     ),
     Mutant(
+        "parts once",
+        "celery_ledger/rows/sql.py",
+        "            ON CONFLICT (chord, task) DO NOTHING\n            RETURNING",
+        "            RETURNING",
+        "tests/integration/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
+    ),
+    Mutant(
+        "nothing follows",
+        "celery_ledger/rows/following.py",
+        "    revoked = stamps.revoked_canvases(calling) if calling else ()\n",
+        "    revoked = ()\n",
+        "tests/integration/test_canvas.py::TestTheEnd::"
+        "test_nothing_follows_in_a_canvas_that_is_cancelled_while_one_of_it_runs",
+    ),
+    Mutant(
+        "chords in one order",
+        "celery_ledger/rows/following.py",
+        "    for chord, group_id in chords.fail(errors):\n",
+        "    for chord, group_id in [one for group_id in errors for one in chords.fail([group_id])]:\n",
+        "tests/integration/test_canvas.py::TestChords::test_who_fails_waits_for_no_chord_while_holding_another",
+    ),
+    Mutant(
         "counter within",
         "celery_ledger/rows/chords.py",
         "    with connection.cursor() as cursor:\n        if connection",
@@ -413,7 +435,7 @@ MUTANTS = [
     ),
     Mutant(
         "results in order",
-        "celery_ledger/rows/chords.py",
+        "celery_ledger/rows/large.py",
         '.order_by("place", "id")',
         '.order_by("id")',
         "tests/integration/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
@@ -428,8 +450,8 @@ MUTANTS = [
     Mutant(
         "body's errbacks once",
         "celery_ledger/rows/chords.py",
-        "    if not chord.filter(failed_at=None).update(failed_at=Now()):\n",
-        "    if not chord.update(failed_at=Now()):\n",
+        "    new = Chord.objects.filter(id__in=given, failed_at=None)",
+        "    new = Chord.objects.filter(id__in=given)",
         "tests/integration/test_canvas.py::TestChords::"
         "test_a_failure_for_good_calls_the_errbacks_of_member_and_body_once_and_a_replay_resumes",
     ),

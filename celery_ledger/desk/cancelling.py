@@ -24,8 +24,8 @@ from django.db.models import Q, QuerySet
 from celery_ledger.context import current_actor
 from celery_ledger.desk import processes
 from celery_ledger.ids import row_id
-from celery_ledger.models import DurableTask
-from celery_ledger.rows import revoking
+from celery_ledger.models import Chord, DurableTask, Step
+from celery_ledger.rows import revoking, stamps
 from celery_ledger.rows.revoking import Revoked
 from celery_ledger.signals import tasks_cancelled
 
@@ -42,6 +42,7 @@ HELD = (Status.PUBLISHED, Status.RUNNING)
 PORTION = 1_000
 #: Seconds for which a row is waited for that a killed process held, and between two looks at it.
 PATIENCE = 5.0
+PATIENCE_OF_A_CANVAS = 1.0
 PATIENCE_OF_A_WORKER = 2.0  # Its event loop waits.
 PAUSE = 0.05
 
@@ -106,21 +107,46 @@ def cancel_all(
         yield done
 
 
-def cancel_canvas(canvas: UUID, *, reason: str, terminate: bool = False) -> int:
+def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, signal: str | int | None = None) -> int:
     """
-    Cancel all that waits of a chain, a group, a chord, and with ``terminate`` what runs; return how many that was.
+    Cancel a whole chain, group or chord as :func:`cancel` does; ``id`` is that of any of its tasks, or its own.
 
-    What was to follow from it is never called. What a worker is left to end has its own next call made still: say
-    ``terminate``, or cancel again.
+    What runs of it is left to end, unless it is to be terminated, and nothing follows from it.
 
     Raises:
-        ValueError: there is no reason.
+        ValueError: there is no reason, or no such signal, or no such canvas.
     """
-    rows = DurableTask.objects.filter(canvas=canvas)
-    count = 0
-    while more := cancel(rows, reason=reason, terminate=terminate):  # What ended meanwhile may have called others.
-        count += more
-    return count
+    reason, canvas = check_reason(reason), canvas_of(id)
+    tasks = DurableTask.objects.filter(canvas=canvas)
+    stamps.revoke_canvas(canvas)
+    done = cancel(tasks, reason=reason, terminate=terminate, signal=signal)
+    late = 0
+
+    def look_again() -> None:
+        nonlocal late
+        until = time.monotonic() + PATIENCE_OF_A_CANVAS
+        while tasks.filter(status__in=UNENDED).exists() and time.monotonic() < until:
+            time.sleep(PAUSE)
+            late += cancel(tasks, reason=reason)
+
+    # What was ending just then did not see yet that nothing is to follow from it.
+    transaction.on_commit(look_again)
+    return done + late
+
+
+def canvas_of(id: "UUID | str") -> UUID:
+    """
+    Return the canvas of which a task is; a canvas's own id is returned as it is.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    canvas: UUID | None = DurableTask.objects.filter(id=row_id(id)).values_list("canvas", flat=True).first()
+    if canvas is None and any(kept.objects.filter(canvas=row_id(id)).exists() for kept in (DurableTask, Step, Chord)):
+        canvas = row_id(id)
+    if canvas is None:
+        raise ValueError(f"{id} is not a chain, group or chord, nor a task of one.")
+    return canvas
 
 
 def check_reason(reason: str) -> str:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from celery_ledger import conf
 from celery_ledger.ids import row_id
-from celery_ledger.models import Chord, DurableTask, FailedAttempt, Forgone, KeptGroup, Part, Result, Step
+from celery_ledger.models import Chord, DurableTask, FailedAttempt, Forgone, KeptGroup, LargeResult, Part, Result, Step
 from celery_ledger.redeliveries import REDELIVERIES
 from celery_ledger.rows import following, results
 from celery_ledger.rows.sql import statements
@@ -84,7 +84,7 @@ def _delete_canvases(until: UUID) -> int:
     """Delete what is kept of some canvases called before ``until`` that have no rows any more; return how many."""
     with_rows = DurableTask.objects.filter(canvas=OuterRef("canvas"))
     found: set[UUID] = set()
-    for kept in (Step, Chord):
+    for kept in (Step, Chord, LargeResult):
         old = kept.objects.filter(~Exists(with_rows), canvas__lt=until)
         found.update(old.values_list("canvas", flat=True).distinct().order_by("canvas")[:MOST_CANVASES])
     if not found:
@@ -102,6 +102,7 @@ def _delete_canvases(until: UUID) -> int:
         Part.objects.filter(chord__in=chords.values("id"))._raw_delete(connection.alias)
         chords._raw_delete(connection.alias)
         Step.objects.filter(canvas__in=found)._raw_delete(connection.alias)
+        LargeResult.objects.filter(canvas__in=found)._raw_delete(connection.alias)
     return len(found)
 
 

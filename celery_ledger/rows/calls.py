@@ -111,7 +111,7 @@ def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
         _blame.reset(token)
 
 
-def arguments_as_json(name: str, value: Any, *, what: str = "arguments") -> str:
+def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: int = MOST_CHARACTERS) -> str:
     """
     Return arguments of the task ``name`` as JSON that every database of the ledger keeps.
 
@@ -132,8 +132,8 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments") -> str:
         ) from None
     if "\\u0000" in text and _NUL.search(text):
         raise TypeError(f"The {what} of {name} must be JSON without NUL characters, which no database keeps.")
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"The {what} of {name} are {len(text)} characters of JSON; {MOST_CHARACTERS} are allowed.")
+    if len(text) > most:
+        raise ValueError(f"The {what} of {name} took {len(text)} characters of JSON; {most} are allowed.")
     if text.count("[") + text.count("{") > DEEPEST and _depth(json.loads(text)) > DEEPEST:
         raise ValueError(f"The {what} of {name} are nested more than {DEEPEST} deep.")
     return text

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from celery_ledger.uuid7 import uuid7
 
-__all__ = ["KEY", "current", "following", "gathering", "is_following", "of", "within"]
+__all__ = ["KEY", "called_by", "caller", "current", "following", "gathering", "is_following", "of", "within"]
 
 #: Where a row's options have what follows from it.
 KEY: Final = "canvas"
 
 _current: ContextVar[UUID | None] = ContextVar("canvas", default=None)
+_caller: ContextVar[tuple[str, str] | None] = ContextVar("caller", default=None)
 _is_following: ContextVar[bool] = ContextVar("is_following", default=False)
 
 
@@ -41,6 +42,21 @@ def within(canvas: UUID) -> Iterator[UUID]:
         yield canvas
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def called_by(id: str, root: str) -> Iterator[None]:
+    """Have the calls of this block follow from the task ``id``, in all that began with ``root``."""
+    token = _caller.set((id, root))
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def caller() -> tuple[str, str] | None:
+    """Return from which task the calls follow that are made now, and with which all of it began; None: from none."""
+    return _caller.get()
 
 
 @contextmanager

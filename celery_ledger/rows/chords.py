@@ -8,7 +8,7 @@ in a circle.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,8 +21,8 @@ from django.db.models.functions import Now
 from kombu.utils.json import register_type
 
 from celery_ledger.ids import row_id
-from celery_ledger.models import Chord, Part
-from celery_ledger.rows import arguments, canvases
+from celery_ledger.models import Chord
+from celery_ledger.rows import arguments, canvases, large
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.sql import statements
 
@@ -79,6 +79,9 @@ class Done:
     task: UUID
     place: int
     value: str
+    #: As Celery names them: its call's id, and that of the call with which it all began.
+    id: str
+    root: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ class Complete:
     id: UUID
     canvas: UUID
     body: dict[str, Any]
-    results: list[Any]
+    #: The members' results in their order, or a reference to them.
+    results: Any
+    #: The member that completed it.
+    last: Done
 
 
 def keep(group_id: str, body: Any, results: Sequence[Any], size: int) -> None:
@@ -131,6 +137,13 @@ def body_of(group_id: str) -> dict[str, Any] | None:
     return None if text is None else arguments.read(text)
 
 
+def unfailed_bodies(group_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the bodies of chords that have not failed."""
+    given = {row_id(group_id): group_id for group_id in group_ids}
+    found = Chord.objects.filter(id__in=given, failed_at=None).values_list("id", "body")
+    return {given[id]: arguments.read(text) for id, text in found}
+
+
 def is_known(group_id: str) -> bool:
     """Whether the ledger has this chord."""
     return Chord.objects.filter(id=row_id(group_id)).exists()
@@ -150,8 +163,11 @@ def add(parts: Sequence[Done]) -> Iterator[Complete]:
     chords wait.
     """
     complete = _add(sorted(parts, key=lambda part: (part.chord, part.task)))
+    last = {part.chord: part for part in parts}
     for chord in Chord.objects.filter(id__in=complete).order_by("id"):
-        yield Complete(chord.id, chord.canvas, arguments.read(chord.body), _results_of(chord))
+        yield Complete(
+            chord.id, chord.canvas, arguments.read(chord.body), large.results_to_be_given(chord), last[chord.id]
+        )
 
 
 def _add(parts: Sequence[Done]) -> list[UUID]:
@@ -175,28 +191,15 @@ def _add(parts: Sequence[Done]) -> list[UUID]:
         return [UUID(id) for id, missing in cursor.fetchall() if missing == 0]
 
 
-def _results_of(chord: Chord) -> list[Any]:
-    parts = Part.objects.filter(chord=chord.id).order_by("place", "id").values_list("task", "value").iterator(2_000)
-    values = {task: arguments.read(text) for task, text in parts}
-    if chord.shape is None:
-        return list(values.values())
-
-    def nested(shape: Any) -> Any:
-        return [nested(inner) for inner in shape] if isinstance(shape, list) else values.get(UUID(shape))
-
-    results: list[Any] = nested(json.loads(chord.shape))
-    return results
-
-
-def fail(group_id: str) -> tuple[UUID, dict[str, Any]] | None:
+def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:
     """
-    Note that a chord cannot be completed, in the current transaction; return its canvas and its body.
+    Note that chords cannot be completed, in the current transaction; return those of which that is new.
 
-    None if that is known already, or there is no such chord. If the member that failed is replayed and succeeds, the
-    chord is completed all the same.
+    They are locked in the order of their ids, as :func:`add` does. If the member that failed is replayed and succeeds,
+    a chord is completed all the same.
     """
-    chord = Chord.objects.filter(id=row_id(group_id))
-    if not chord.filter(failed_at=None).update(failed_at=Now()):
-        return None
-    canvas, body = chord.values_list("canvas", "body").get()
-    return canvas, arguments.read(body)
+    given = {row_id(group_id): group_id for group_id in group_ids}
+    new = Chord.objects.filter(id__in=given, failed_at=None).order_by("id")
+    found = list(new.select_for_update().only("id", "canvas"))
+    Chord.objects.filter(id__in=[chord.id for chord in found]).update(failed_at=Now())
+    return [(chord, given[chord.id]) for chord in found]

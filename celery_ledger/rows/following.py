@@ -16,7 +16,7 @@ from uuid import UUID
 from celery import states
 from celery.app.task import Context
 from celery.canvas import signature
-from celery.exceptions import ChordError, NotRegistered
+from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.result import ResultBase
 from celery.utils.functional import arity_greater, maybe_list
 from django.db import DatabaseError, transaction
@@ -24,7 +24,7 @@ from django.db import DatabaseError, transaction
 from celery_ledger.faults import crash_point
 from celery_ledger.ids import call_id, row_id
 from celery_ledger.models import DurableTask
-from celery_ledger.rows import arguments, canvases, chords, outbox, results, steps
+from celery_ledger.rows import arguments, canvases, chords, large, outbox, results, stamps, steps
 from celery_ledger.rows.ledger import Started
 from celery_ledger.uuid7 import uuid7
 
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 OPTIONS: Final = frozenset(("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting"))
 #: Of those, what Celery's signatures are given for.
 SIGNATURES: Final = ("link", "link_error", "chain", "chord")
+#: Why nothing follows in a canvas that was cancelled as a whole.
+REVOKED: Final = "Its canvas was cancelled."
 #: A row that has one of these has something follow from its success.
 FOLLOWED: Final = ("link", "chain", "chord")
 
@@ -113,6 +115,8 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]]) -> None:
     followed = [(row, value) for row, value in ended if _is_followed(canvases.of(row.options))]
     if not followed:
         return
+    calling = {_canvas_of(row) for row, _ in followed if _calls_others(canvases.of(row.options))}
+    revoked = stamps.revoked_canvases(calling) if calling else ()
     rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
     signatures = steps.read(rest.next for rest in rests.values() if rest)
     parts = []
@@ -120,19 +124,37 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]]) -> None:
     with canvases.following(), outbox.collecting():
         for row, value in followed:
             canvas, rest = canvases.of(row.options), rests[row.id]
-            given = (value.as_tuple() if isinstance(value, ResultBase) else value,)
-            with _after(row, canvas) as ids:
+            if canvas.get("chord") and canvas.get("group_id"):
+                id = call_id(row.id, row.options)
+                parts.append(_part(canvas, row.id, value, id, (row.options or {}).get("root_id") or id))
+            if _canvas_of(row) in revoked:
+                continue
+            with _after(row):
+                given = _given(row, canvas, value)
                 for callback in canvas.get("link", ()):
-                    signature(callback, app=app).apply_async(given, **ids)
+                    signature(callback, app=app).apply_async(given)
                 if rest:
                     step = signature(signatures[rest.next], app=app)
-                    step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}), **ids)
-            if canvas.get("chord") and canvas.get("group_id"):
-                key, place = row_id(canvas["group_id"]), canvas.get("group_index")
-                parts.append(chords.Done(key, row.id, _LAST if place is None else place, results.as_json(value)))
+                    step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}))
     crash_point("canvas.before_parts")
     if parts:
         add_parts(app, parts)
+    if revoked:
+        stopped = [row for row, _ in followed if _canvas_of(row) in revoked and _calls_others(canvases.of(row.options))]
+        ends = [(canvases.of(row.options), call_id(row.id, row.options)) for row in stopped]
+        _doom_after(app, ends, TaskRevokedError(REVOKED), state=states.REVOKED)
+
+
+def _given(row: Started, canvas: Mapping[str, Any], value: Any) -> tuple[Any, ...]:
+    """Return what the links and the next step of a row are given."""
+    value = value.as_tuple() if isinstance(value, ResultBase) else value
+    return (large.to_be_given(row.name, value),) if _calls_others(canvas) else ()
+
+
+def _part(canvas: Mapping[str, Any], row: UUID, value: Any, id: str, root: str) -> chords.Done:
+    place = canvas.get("group_index")
+    key = row_id(canvas["group_id"])
+    return chords.Done(key, row, _LAST if place is None else place, results.as_json(value), id, root)
 
 
 #: The place of a part that has none among the others.
@@ -143,16 +165,26 @@ def add_parts(app: Any, parts: Sequence[chords.Done]) -> None:
     """Add what members of chords returned, in the transaction that completes them, and call the bodies that are due."""
     complete = list(chords.add(parts))
     crash_point("canvas.before_body")
+    revoked = stamps.revoked_canvases(chord.canvas for chord in complete) if complete else ()
     for chord in complete:
+        if chord.canvas in revoked:
+            _fail_chords(app, {str(chord.id): ChordError(REVOKED)})
+            continue
         body = signature(chord.body, app=app)
         try:
-            with canvases.following(), canvases.within(chord.canvas), transaction.atomic(), outbox.collecting():
+            with (
+                canvases.following(),
+                canvases.within(chord.canvas),
+                canvases.called_by(chord.last.id, chord.last.root),
+                transaction.atomic(),
+                outbox.collecting(),
+            ):
                 body.apply_async((chord.results,))
         except DatabaseError:
             raise
         except Exception as error:
             logger.exception("The body of the chord %s cannot be called.", chord.id)
-            _fail_chord(app, str(chord.id), ChordError(f"Callback error: {error!r}"))
+            _fail_chords(app, {str(chord.id): ChordError(f"Callback error: {error!r}")})
 
 
 def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
@@ -163,12 +195,10 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
     """
     with transaction.atomic():
         if state == states.SUCCESS:
-            place = _LAST if request.group_index is None else request.group_index
-            key, id = row_id(request.group), row_id(request.id)
-            add_parts(app, [chords.Done(key, id, place, results.as_json(value))])
+            said = {"group_id": request.group, "group_index": request.group_index}
+            add_parts(app, [_part(said, row_id(request.id), value, request.id, request.root_id or request.id)])
         else:
-            with canvases.following(), outbox.collecting():
-                _fail_chord(app, request.group, ChordError(f"Dependency {request.id} raised {value!r}"))
+            _fail_chords(app, {request.group: ChordError(f"Dependency {request.id} raised {value!r}")})
 
 
 def is_followed(row: Started) -> bool:
@@ -180,12 +210,21 @@ def _is_followed(canvas: Mapping[str, Any]) -> bool:
     return any(canvas.get(name) for name in FOLLOWED)
 
 
+def _canvas_of(row: Started) -> UUID:
+    canvas = canvases.of(row.options)
+    return UUID(canvas["id"]) if "id" in canvas else row.id
+
+
+def _calls_others(canvas: Mapping[str, Any]) -> bool:
+    return bool(canvas.get("link") or canvas.get("chain"))
+
+
 @contextmanager
-def _after(row: Started, canvas: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Have calls follow from a row, and yield what they are to say of where they come from."""
+def _after(row: Started) -> Iterator[None]:
+    """Have calls follow from a row."""
     id = call_id(row.id, row.options)
-    with canvases.within(UUID(canvas["id"]) if "id" in canvas else row.id):
-        yield {"parent_id": id, "root_id": (row.options or {}).get("root_id") or id}
+    with canvases.within(_canvas_of(row)), canvases.called_by(id, (row.options or {}).get("root_id") or id):
+        yield
 
 
 # --- Failure ------------------------------------------------------------------------------
@@ -201,13 +240,13 @@ def failed(app: Any, row: Started, request: Context, error: BaseException, trace
     canvas = canvases.of(row.options)
     if not canvas:
         return
-    with canvases.following(), _after(row, canvas), outbox.collecting():
+    with canvases.following(), _after(row), outbox.collecting():
         if canvas.get("link_error") and not canvas.get("told"):
             DurableTask.objects.filter(id=row.id).update(
                 options={**(row.options or {}), canvases.KEY: {**canvas, "told": True}}
             )
             _call_errbacks(app, canvas["link_error"], request, error, traceback)
-        _doom_after(app, canvas, request.id, error, state=states.FAILURE)
+        _doom_after(app, [(canvas, request.id)], error, state=states.FAILURE)
 
 
 def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], error: BaseException) -> None:
@@ -216,25 +255,23 @@ def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], e
 
     The rest of their chains ends the same way, and their chords fail.
     """
-    for id, options in rows:
-        canvas = canvases.of(options)
-        if _is_followed(canvas):
-            with canvases.following(), canvases.within(UUID(canvas["id"])), outbox.collecting():
-                _doom_after(app, canvas, call_id(id, options), error, state=states.REVOKED)
+    ends = [(canvases.of(options), call_id(id, options)) for id, options in rows]
+    _doom_after(app, [end for end in ends if _is_followed(end[0])], error, state=states.REVOKED)
 
 
 def resumed(app: Any, ids: Sequence[UUID]) -> None:
     """Forget that what waits for these rows can no longer run: they are replayed, in the current transaction."""
     waiting: list[str] = []
-    replayed = DurableTask.objects.filter(id__in=ids, canvas__isnull=False).values_list("options", flat=True)
-    for options in replayed:
+    replayed = list(DurableTask.objects.filter(id__in=ids, canvas__isnull=False).values_list("canvas", "options"))
+    stamps.allow_canvases({canvas for canvas, _ in replayed if canvas})
+    for _, options in replayed:
         canvas = canvases.of(options)
         rest = steps.Rest.read(canvas.get("chain", ()))
         groups = [canvas["group_id"]] if canvas.get("chord") and canvas.get("group_id") else []
         _gather(rest, waiting, groups)
         for group_id in groups:  # It grows, outwards.
             if (body := chords.body_of(group_id)) is not None:
-                _gather([body, *(body.get("options", {}).get("chain") or ())], waiting, groups)
+                _gather([body, *_after_the_body(body)], waiting, groups)
     if waiting:
         results.forget_doomed(app, waiting)
 
@@ -245,38 +282,47 @@ def _gather(rest: Sequence[Any], ids: list[str], groups: list[str]) -> None:
         groups += [group for group in _chords_of(step) if group not in groups]
 
 
-def _doom_after(app: Any, canvas: Mapping[str, Any], id: str, error: BaseException, *, state: str) -> None:
-    rest = steps.Rest.read(canvas.get("chain", ()))
-    _doom(app, rest, error, state=state)
-    if canvas.get("chord") and canvas.get("group_id"):
-        _fail_chord(app, canvas["group_id"], ChordError(f"Dependency {id} raised {error!r}"))
+def _doom_after(app: Any, ends: Sequence[tuple[Mapping[str, Any], str]], error: BaseException, *, state: str) -> None:
+    """Mark what can no longer run after rows that ended, given by what they say of their canvas, and their ids."""
+    ids: list[str] = []
+    failing: dict[str, BaseException] = {}
+    for canvas, id in ends:
+        for step in steps.Rest.read(canvas.get("chain", ())):
+            ids += ids_of(step)
+            for group_id in _chords_of(step):
+                failing.setdefault(group_id, ChordError(f"Dependency raised {error!r}"))
+        if canvas.get("chord") and canvas.get("group_id"):
+            failing.setdefault(canvas["group_id"], ChordError(f"Dependency {id} raised {error!r}"))
+    results.record_doomed(app, list(dict.fromkeys(ids)), state, error)
+    _fail_chords(app, failing)
 
 
-def _doom(app: Any, rest: Sequence[Any], error: BaseException, *, state: str) -> None:
-    """Mark steps as failed that can no longer run, and the chords that wait for them."""
-    waiting: dict[str, None] = {}
-    for step in rest:
-        results.record_doomed(app, ids_of(step), state, error)
-        waiting.update(dict.fromkeys(_chords_of(step)))
-    for group_id in waiting:
-        _fail_chord(app, group_id, ChordError(f"Dependency raised {error!r}"))
+def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
+    """Have chords fail, and those that wait for them: their bodies' errbacks are called, each chord's once."""
+    errors = dict(failing)
+    bodies: dict[str, dict[str, Any]] = {}
+    while fresh := errors.keys() - bodies.keys():
+        found = chords.unfailed_bodies(fresh)
+        for group_id in fresh:
+            bodies[group_id] = body = found.get(group_id, {})
+            for waiting in (body, *_after_the_body(body)):
+                for outer in _chords_of(waiting):
+                    errors.setdefault(outer, errors[group_id])
+    # Only now, for whoever locks chords locks all of them in one order, those within and those without.
+    for chord, group_id in chords.fail(errors):
+        error, body = errors[group_id], bodies[group_id]
+        with canvases.following(), canvases.within(chord.canvas), outbox.collecting():
+            for id, errbacks in _errbacks_of(body):
+                request = Context(
+                    id=id, errbacks=errbacks, task=body.get("task"), root_id=id, delivery_info={}, args=(), kwargs={}
+                )
+                _call_errbacks(app, errbacks, request, error, None)
+        ids = [id for waiting in (body, *_after_the_body(body)) for id in ids_of(waiting)]
+        results.record_doomed(app, ids, states.FAILURE, error)
 
 
-def _fail_chord(app: Any, group_id: str, error: BaseException) -> None:
-    found = chords.fail(group_id)
-    if found is None:
-        return
-    _, body = found
-    for id, errbacks in _errbacks_of(body):
-        request = Context(
-            id=id, errbacks=errbacks, task=body.get("task"), root_id=id, delivery_info={}, args=(), kwargs={}
-        )
-        _call_errbacks(app, errbacks, request, error, None)
-    options = body.get("options", {})
-    results.record_doomed(app, ids_of(body), states.FAILURE, error)
-    _doom(app, options.get("chain") or (), error, state=states.FAILURE)
-    for outer in _chords_of(body):
-        _fail_chord(app, outer, error)
+def _after_the_body(body: Mapping[str, Any]) -> Sequence[Any]:
+    return body.get("options", {}).get("chain") or ()
 
 
 def _call_errbacks(

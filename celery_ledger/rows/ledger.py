@@ -20,7 +20,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
-from celery_ledger.rows import arguments, canvases, tally
+from celery_ledger.rows import arguments, canvases, large, tally
 from celery_ledger.rows.kinds import fingerprint
 from celery_ledger.rows.sql import WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
@@ -528,7 +528,7 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
     return Started(
         row.id,
         row.name,
-        arguments.revived(row.args),
+        large.resolved(arguments.revived(row.args)),
         arguments.revived(row.kwargs),
         attempts,
         row.attempt_limit,

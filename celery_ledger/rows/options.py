@@ -20,6 +20,7 @@ from celery.utils.nodenames import anon_nodename
 from django.utils import timezone
 
 from celery_ledger.ids import call_id
+from celery_ledger.rows import canvases
 from celery_ledger.rows.calls import Call, arguments_as_json
 
 #: About a message, of which a row has none.
@@ -108,7 +109,10 @@ def refuse(name: str, given: Mapping[str, Any]) -> None:
 def add_parent(options: dict[str, Any]) -> None:
     """Note which task makes this call, and which began all that led to it, unless the call says so itself."""
     maker = get_current_worker_task()
-    if maker is not None and maker.request.id:
+    if (caller := canvases.caller()) is not None:
+        options.setdefault("parent_id", caller[0])
+        options.setdefault("root_id", caller[1])
+    elif maker is not None and maker.request.id:
         options.setdefault("parent_id", maker.request.id)
         options.setdefault("root_id", maker.request.root_id or maker.request.id)
 

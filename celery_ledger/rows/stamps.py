@@ -1,11 +1,11 @@
 """
-Stamps that are revoked: calls that carry one of them, now or later, do not run.
+Stamps that are revoked: calls that carry one of them, now or later, do not run. A canvas is one for all of its calls.
 
 Celery's workers keep them in memory. Here they are rows, for as long as ended tasks are kept.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,9 @@ from celery_ledger.models import DurableTask, RevokedStamp
 from celery_ledger.rows import canvases
 from celery_ledger.walking import walk
 
+#: The stamp that every call of a canvas carries, without saying so.
+CANVAS = "celery_ledger.canvas"
+
 
 def revoke(stamps: Mapping[str, Any]) -> None:
     """Have calls not run that carry one of ``stamps``: of each name one value, or several."""
@@ -31,6 +34,23 @@ def are_revoked(stamps: Mapping[str, Any]) -> bool:
     """Whether a call that carries these stamps is not to run."""
     said = [Q(name=name, value__in=_as_texts(values)) for name, values in stamps.items()]
     return RevokedStamp.objects.filter(Q(*said, _connector=Q.OR)).exists() if said else False
+
+
+def revoke_canvas(id: UUID) -> None:
+    """Have nothing more follow in a canvas."""
+    revoke({CANVAS: id.hex})
+
+
+def allow_canvases(ids: Collection[UUID]) -> None:
+    """Take that back."""
+    RevokedStamp.objects.filter(name=CANVAS, value__in=_as_texts([id.hex for id in ids])).delete()
+
+
+def revoked_canvases(ids: Iterable[UUID]) -> set[UUID]:
+    """Return those canvases in which nothing more is to follow."""
+    said = {text: id for id in ids for text in _as_texts(id.hex)}
+    found = RevokedStamp.objects.filter(name=CANVAS, value__in=said).values_list("value", flat=True)
+    return {said[text] for text in found}
 
 
 def carriers(stamps: Mapping[str, Any], statuses: Collection[str]) -> list[UUID]:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from celery_ledger.models import Priority
-from celery_ledger.rows import arguments
+from celery_ledger.rows import arguments, large
 
 #: As many starts as a row counts: no limit.
 MOST_STARTS = 2_147_483_647
@@ -50,7 +50,7 @@ def started(row: Sequence[Any]) -> Started:
     return Started(
         as_uuid(id),
         name,
-        arguments.read(args),
+        large.resolved(arguments.read(args)),
         arguments.read(kwargs),
         attempts,
         attempt_limit,

@@ -7,7 +7,7 @@ from io import StringIO
 from unittest import mock
 
 import pytest
-from celery import signals
+from celery import chord, signals
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from django.core.management import CommandError, call_command
@@ -292,6 +292,22 @@ class TestOperators:
         assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
         assert api(user).post(f"/api/ops/tasks/{uuid.uuid4()}/cancel/", {"reason": "a"}).status_code == 404
         assert set(AuditEntry.objects.values_list("object_id", "who_id")) >= {(handle.id, user.pk), (begun.id, user.pk)}
+
+    def test_a_whole_canvas_is_one_command_and_one_call(self):
+        for end in (
+            lambda task: outbox("cancel", "--canvas", task, "--reason", "a test"),
+            lambda task: api(staff(CANCEL)).post(
+                f"/api/ops/canvases/{DurableTask.objects.get(id=task).canvas}/cancel/", {"reason": "a test"}
+            ),
+        ):
+            result = chord([probe.make_collection.si(f"{number}") for number in range(3)], probe.ring.si("bell"))()
+            id = result.parent[0].id
+            assert outbox("cancel", "--canvas", id, "--reason", "a test", "--dry-run") == "3 would be cancelled.\n"
+            end(id)
+            assert {member.state for member in result.parent} == {"REVOKED"}
+            assert result.state == "FAILURE"
+        with pytest.raises(CommandError, match="is not a chain, group or chord"):
+            outbox("cancel", "--canvas", probe.ring.delay("bell").id, "--reason", "a test")
 
     def test_what_is_due_later_runs_now_if_somebody_says_so(self):
         handle = probe.make_collection.apply_async(("garden",), countdown=3_600)

@@ -1,7 +1,8 @@
 """Chains, groups and chords of durable tasks: what follows is written in the transaction that completes."""
 
+import threading
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from celery import chain, chord, group
@@ -10,13 +11,15 @@ from celery.result import GroupResult
 from django.db import connection, transaction
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from celery_ledger.desk import cancelling, dead_letters, pruner
-from celery_ledger.models import Chord, DurableTask, Part, Step
+from celery_ledger.models import Chord, DurableTask, LargeResult, Part, Step
 from celery_ledger.relay import expiring
 from celery_ledger.retries import BRISK
 from celery_ledger.testing import drain, enqueued
 from celery_ledger.work import consumer
+from tests.processes import wait_until
 from worker.celery import app
 from worker.task import Task
 
@@ -234,6 +237,7 @@ class TestChords:
         first, second = rows("tests.add")
         for _ in range(3):
             deliver(first)
+            assert DurableTask.objects.get(id=first.id).status == "succeeded"
             DurableTask.objects.filter(id=first.id).update(status="published")
         assert not enqueued("tests.total")
         deliver(second)
@@ -299,6 +303,33 @@ class TestChords:
         ]
         drain()
         assert [result.get(timeout=5) for result in results] == [[6, 6], 7, 12]
+
+    def test_the_body_knows_from_which_member_it_follows(self, tasks):
+        body = chain(tasks.total.s(), tasks.add.s(1))
+        result = (tasks.add.s(0, 0) | group(tasks.add.s(n) for n in range(3)) | body).apply_async()
+        drain()
+        body = tasks.requests[-2]
+        assert body["parent_id"] in [member.id for member in result.parent.parent]
+        assert body["root_id"] == tasks.requests[0]["id"]
+
+    @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer")
+    def test_who_fails_waits_for_no_chord_while_holding_another(self, tasks):
+        tasks.failing = {(1, 1)}
+        outer = inner = None
+        while outer is None or outer.id > inner.id:
+            DurableTask.objects.all().delete()
+            result = chord([chord([tasks.add.s(1, 1)], tasks.total.s()), tasks.add.s(0, 0)], tasks.total.s())()
+            outer = Chord.objects.get(id=result.parent.id)
+            inner = Chord.objects.exclude(id=outer.id).order_by("canvas").last()
+        [member] = [row for row in rows("tests.add") if row.args == [1, 1]]
+        with transaction.atomic():
+            Chord.objects.select_for_update().get(id=outer.id)
+            thread = threading.Thread(target=lambda: (deliver(member), connection.close()))
+            thread.start()
+            wait_until("it waits for the outer one", _is_somebody_waiting)
+            Chord.objects.select_for_update(nowait=True).get(id=inner.id)
+        thread.join()
+        assert not Chord.objects.filter(id__in=[outer.id, inner.id], failed_at=None).exists()
 
     def test_an_empty_header_calls_the_body_at_once(self, tasks):
         result = chord([], tasks.total.s())()
@@ -381,6 +412,90 @@ class TestReplacing:
         assert result.get(timeout=5) == 1 + 2 + 2 + 4
 
 
+class TestOptions:
+    """What is said of a whole canvas where it is called."""
+
+    QUEUES = "inventory", "default"
+    SAID = {"queue": "inventory", "priority": 3, "headers": {"colour": "blue"}}
+
+    @pytest.mark.parametrize("kind", ["chain", "group", "chord", "chunks", "map", "starmap", "link"])
+    def test_each_kind_takes_them_as_celery_does(self, tasks, kind):
+        two = [tasks.add.s(1, 1), tasks.add.s(2, 2)]
+        canvas = {
+            "chain": lambda: chain(tasks.add.s(1, 1), tasks.add.s(1)),
+            "group": lambda: group(two),
+            "chord": lambda: chord(two, tasks.total.s()),
+            "chunks": lambda: tasks.add.chunks([(1, 1), (2, 2)], 1),
+            "map": lambda: tasks.total.map([[1]]),
+            "starmap": lambda: tasks.add.starmap([(1, 1)]),
+            "link": lambda: tasks.add.s(1, 1).on_error(tasks.note.s()),
+        }[kind]()
+        moment = timezone.now() + timedelta(hours=1)
+        canvas.clone().apply_async(**self.SAID, countdown=3000, expires=7200)
+        canvas.clone().apply_async(eta=moment, expires=moment + timedelta(hours=1))
+        first, second = (DurableTask.objects.filter(queue=queue).order_by("id").first() for queue in self.QUEUES)
+        assert (first.queue, first.priority, first.options["headers"]) == ("inventory", 3, {"colour": "blue"})
+        assert 2900 < (first.available_at - timezone.now()).total_seconds() < 3100
+        assert 7000 < (first.expires_at - timezone.now()).total_seconds() < 7300
+        assert (second.available_at, second.expires_at) == (moment, moment + timedelta(hours=1))
+
+    def test_a_caller_may_name_the_last_of_them(self, tasks):
+        ids = [str(uuid4()) for _ in range(2)]
+        in_chain = chain(tasks.add.s(1, 1), tasks.add.s(1)).apply_async(task_id=ids[0])
+        in_chord = chord([tasks.add.s(1, 1)], tasks.total.s()).apply_async(task_id=ids[1])
+        drain()
+        assert [in_chain.id, in_chord.id] == ids
+        assert [app.AsyncResult(id).get(timeout=5) for id in ids] == [3, 2]
+
+
+class TestLargeResults:
+    @pytest.fixture
+    def text(self, settings):
+        settings.LEDGER_LARGE_RESULT = 100
+        return "a long text " * 20
+
+    @pytest.fixture
+    def write(self, tasks):
+        @app.task(name="tests.write", base=Task, transactional=tasks.add.transactional, retries=None)
+        def write(text):
+            return text
+
+        yield write
+        app.tasks.pop("tests.write")
+
+    def test_what_a_chain_gives_on_is_kept_once_and_read_once(self, tasks, write, text):
+        write.apply_async((text,), link=[tasks.note.s(), tasks.note.s()])
+        consumer.consume(write, [str(row.id) for row in _published("tests.write")])
+        assert [row.args[0]["__type__"] for row in rows("tests.note")] == ["celery_ledger.large"] * 2
+        assert LargeResult.objects.get().canvas == rows("tests.note").first().canvas
+        with CaptureQueriesContext(connection) as queries:
+            deliver(rows("tests.note").first())
+        assert sum("largeresult" in query["sql"] for query in queries) == 1
+        assert tasks.told == [text]
+
+    def test_the_body_of_a_chord_is_given_its_parts(self, tasks, write, text):
+        result = chord([write.s(f"{number} {text}") for number in range(3)], write.s())()
+        drain()
+        assert min(len(str(row.args)) for row in rows("tests.write")) < 100
+        assert result.get(timeout=5) == [f"{number} {text}" for number in range(3)]
+        assert not LargeResult.objects.exists()
+
+    def test_a_small_one_is_where_it_always_was(self, tasks, write, text):
+        chain(write.s("short"), write.s(), write.s())()
+        drain()
+        assert [row.args for row in rows("tests.write")] == [["short"]] * 3
+        assert not LargeResult.objects.exists()
+
+    def test_they_are_pruned_with_their_canvas(self, tasks, write, text):
+        write.apply_async((text,), link=tasks.note.s())
+        drain()
+        canvas = LargeResult.objects.get().canvas
+        DurableTask.objects.all().delete()
+        LargeResult.objects.update(canvas=_of_years_ago(canvas))
+        pruner.prune(older_than=timedelta(days=7))
+        assert not LargeResult.objects.exists()
+
+
 class TestTheEnd:
     def test_who_cancels_a_member_ends_what_waits_for_it(self, tasks):
         body = tasks.total.s().on_error(tasks.note.s())
@@ -397,6 +512,45 @@ class TestTheEnd:
         assert cancelling.cancel(Q(canvas=canvas), reason="No more wanted.") == 3
         assert drain() == 0
         assert result.state == "FAILURE"
+
+    def test_nothing_follows_in_a_canvas_that_is_cancelled_while_one_of_it_runs(self, tasks, monkeypatch):
+        monkeypatch.setattr(cancelling, "PATIENCE_OF_A_CANVAS", 0.0)
+
+        @app.task(name="tests.stop", bind=True, base=Task, transactional=tasks.add.transactional)
+        def stop(task):
+            cancelling.cancel_canvas(task.request.id, reason="No more wanted.")
+
+        body = tasks.total.si([]).on_error(tasks.note.s())
+        try:
+            member = stop.si().set(link=tasks.add.s(0))
+            result = chord([chain(member, tasks.add.si(1, 1)), tasks.add.s(2, 2)], body).apply_async()
+            deliver(rows("tests.stop").get())
+        finally:
+            app.tasks.pop("tests.stop")
+        assert [*statuses("tests.stop"), *statuses("tests.add")] == ["succeeded", "cancelled"]
+        assert (result.parent[0].state, result.state) == ("REVOKED", "FAILURE")
+        drain()
+        assert tasks.told == [result.id]
+
+    def test_a_replay_takes_it_back_that_nothing_follows(self, tasks):
+        tasks.failing = {(1, 1)}
+        result = chain(tasks.add.s(1, 1), tasks.add.s(1))()
+        drain()
+        [dead] = rows("tests.add")
+        assert cancelling.cancel_canvas(str(dead.canvas), reason="No more wanted.") == 0
+        tasks.failing = set()
+        dead_letters.replay([dead.id])
+        drain()
+        assert result.get(timeout=5) == 3
+
+    def test_many_members_end_by_few_statements(self, tasks):
+        counts = []
+        for size in (20, 40):
+            result = chord([tasks.add.s(n, n) for n in range(size)], tasks.total.s())()
+            with CaptureQueriesContext(connection) as queries:
+                assert cancelling.cancel_canvas(result.parent[0].id, reason="No more wanted.") == size
+            counts.append(len(queries))
+        assert counts[0] == counts[1]
 
     def test_what_expires_in_the_middle_ends_what_follows(self, tasks):
         result = chain(tasks.add.s(1, 1), tasks.add.s(1).set(expires=1), tasks.add.s(1))()
@@ -432,6 +586,14 @@ class TestTheEnd:
 def _published(name):
     DurableTask.objects.filter(name=name, status="pending").update(status="published")
     return rows(name).filter(status="published")
+
+
+def _is_somebody_waiting():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        )
+        return cursor.fetchone()[0]
 
 
 def _of_years_ago(id):

@@ -107,7 +107,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         "or a part of a task's name or of an error."
     )
     ordering = ("-id",)
-    actions = ("replay", "discard", "cancel", "terminate")
+    actions = ("replay", "discard", "cancel", "terminate", "cancel_canvases")
     show_full_result_count = False
     list_per_page = 50
     readonly_fields = ("all_attempts", "result", "whole_canvas", "decide", "in_flower")
@@ -274,6 +274,22 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     @admin.action(description="Cancel tasks, also those that run", permissions=["cancel"])
     def terminate(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
         self._cancel(request, queryset, terminate=True)
+
+    @admin.action(description="Cancel whole chains, groups and chords", permissions=["cancel"])
+    def cancel_canvases(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
+        reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE
+        found = queryset.order_by("canvas").exclude(canvas=None).values_list("canvas", flat=True).distinct()
+        try:
+            for canvas in found[:MOST_CHOSEN]:
+                count += cancelling.cancel_canvas(str(canvas), reason=reason)
+                if time.monotonic() > end:
+                    self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)
+                    break
+        except ValueError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        done = f"{count} task{'' if count == 1 else 's'} cancelled."
+        self.message_user(request, done, messages.SUCCESS if found else messages.WARNING)
 
     def _cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask], *, terminate: bool = False) -> None:
         reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE

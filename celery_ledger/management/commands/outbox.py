@@ -71,6 +71,7 @@ class Command(BaseCommand):
             verb.add_argument("--per-second", type=float, metavar="N", help="this many a second, in order")
         run_now.add_argument("--reason", default="", metavar="TEXT", help="why, kept on record")
         discard.add_argument("--reason", default="discarded by an operator", help="kept with the task")
+        cancel.add_argument("--canvas", metavar="ID", help="a whole chain, group or chord, by any task's id")
         cancel.add_argument("--reason", required=True, metavar="TEXT", help="why, kept with the task and on record")
         cancel.add_argument("--terminate", action="store_true", help="also those that run: their processes are killed")
         cancel.add_argument("--signal", metavar="NAME", help="with --terminate: by which signal (default TERM)")
@@ -262,8 +263,15 @@ class Command(BaseCommand):
 
     def cancel(self, **options: Any) -> None:
         ids, given = options["ids"], _given(options)
-        if bool(ids) == bool(given):
-            raise CommandError("Say which: ids, or --task NAME, --queue QUEUE and other filters.")
+        if [bool(ids), bool(given), bool(options["canvas"])].count(True) != 1:
+            raise CommandError("Say which: ids, --canvas ID, or --task NAME, --queue QUEUE and other filters.")
+        if options["canvas"]:
+            self._cancel_canvas(options)
+        else:
+            self._cancel_tasks(options)
+
+    def _cancel_tasks(self, options: dict[str, Any]) -> None:
+        ids, given = options["ids"], _given(options)
         how = {"reason": options["reason"], "terminate": options["terminate"], "signal": options["signal"]}
         by_name = given.keys() <= {"task", "queue"}
         tasks = cancelling.waiting(task=options["task"], queue=options["queue"], begun=options["terminate"])
@@ -290,6 +298,16 @@ class Command(BaseCommand):
         self._say({"count": count}, f"{count} cancelled.", options)
         if ids and count < len(chosen):
             raise CommandError(f"{len(chosen) - count} of the ids do not wait: they run, have ended, or are not there.")
+
+    def _cancel_canvas(self, options: dict[str, Any]) -> None:
+        if options["dry_run"]:
+            canvas = cancelling.canvas_of(options["canvas"])
+            count = cancelling.waiting(begun=options["terminate"]).filter(canvas=canvas).count()
+            self._say({"count": count, "count_is": "exact"}, f"{count} would be cancelled.", options)
+            return
+        how = {"reason": options["reason"], "terminate": options["terminate"], "signal": options["signal"]}
+        count = cancelling.cancel_canvas(options["canvas"], **how)
+        self._say({"count": count}, f"{count} cancelled.", options)
 
     def _say(self, value: dict[str, Any], text: str, options: dict[str, Any]) -> None:
         if options["json"]:

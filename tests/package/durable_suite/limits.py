@@ -2,7 +2,7 @@
 
 import pytest
 
-SECONDS = 45
+SECONDS = 90
 TRIES_MORE = 1
 
 

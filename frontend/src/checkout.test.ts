@@ -105,3 +105,19 @@ it("does not go on with what somebody else began", async () => {
 
   expect(openAttempt(CART, BOB)).toBeNull();
 });
+
+it("asks again with the address that was asked for first, whatever the form says by then", async () => {
+  const address = { name: "Ada King", line1: "12 St James's Square", city: "London", country: "GB" } as const;
+  const bodies: unknown[] = [];
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (request) => {
+    bodies.push(await (request as Request).json());
+    if (bodies.length === 1) throw new TypeError("Failed to fetch");
+    return json(201, ORDER);
+  });
+  await settle(placeOrder(CART, ADA, address));
+
+  expect(bodies).toEqual([
+    { cart_id: CART, shipping_address: address },
+    { cart_id: CART, shipping_address: address },
+  ]);
+});

@@ -5,7 +5,7 @@
  * Until then its key is kept, over reloads too: whatever is pressed or lost, the same attempt is asked for again,
  * and the shop places it once.
  */
-import { api, ask, NoAnswerError, type Order, ProblemError } from "./api/client";
+import { api, ask, NoAnswerError, type Order, ProblemError, type ShippingAddress } from "./api/client";
 
 const KEPT = "shopwire.checkout";
 /** Milliseconds before each further try, where no answer was heard. */
@@ -16,6 +16,8 @@ interface Attempt {
   /** The id of the user whose press began it: nobody else goes on with it. */
   user: number;
   key: string;
+  /** Where the goods go: the same at every try, as the key is. */
+  address?: ShippingAddress | undefined;
   /** How often it was asked for. */
   sent: number;
 }
@@ -35,14 +37,14 @@ function keep(attempt: Attempt): Attempt {
 const underWay = new Map<string, Promise<Order>>();
 
 /**
- * Order `cart` for `user`, who is signed in; called again while that is under way, return the same promise.
+ * Order `cart` for `user`, who is signed in, to be sent to `address`; called again while that is under way, return the same promise.
  *
  * Throws ProblemError where the shop refuses, NoAnswerError where it was not heard after several tries.
  */
-export function placeOrder(cart: string, user: number): Promise<Order> {
+export function placeOrder(cart: string, user: number, address?: ShippingAddress): Promise<Order> {
   const same = underWay.get(cart);
   if (same) return same;
-  const attempt = openAttempt(cart, user) ?? { cart, user, key: crypto.randomUUID(), sent: 0 };
+  const attempt = openAttempt(cart, user) ?? { cart, user, key: crypto.randomUUID(), address, sent: 0 };
   const promise = send(attempt).finally(() => underWay.delete(cart));
   underWay.set(cart, promise);
   return promise;
@@ -54,7 +56,7 @@ async function send(attempt: Attempt): Promise<Order> {
     try {
       const order = await ask(
         api.POST("/api/orders/", {
-          body: { cart_id: attempt.cart },
+          body: { cart_id: attempt.cart, ...(attempt.address && { shipping_address: attempt.address }) },
           params: { header: { "Idempotency-Key": attempt.key } },
         }),
       );

@@ -1,13 +1,15 @@
-import { useCallback, useEffect, useState } from "react";
+import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { type Cart as CartOf, NoAnswerError, ProblemError } from "../api/client";
+import { api, ask, type Cart as CartOf, NoAnswerError, ProblemError, type Session } from "../api/client";
 import { useCart } from "../cart";
 import { openAttempt, placeOrder } from "../checkout";
 import { money } from "../format";
+import { useLoad } from "../load";
 import { Artwork } from "../parts/Artwork";
 import { Page } from "../parts/Page";
 import { Quantity } from "../parts/Quantity";
+import { addressOf, ShippingFields } from "../parts/ShippingAddress";
 import { Empty, Failure, Skeleton, wordsFor } from "../parts/states";
 import { useToast } from "../parts/toasts";
 import { useSession } from "../session";
@@ -19,6 +21,7 @@ export function Cart() {
   const [, go] = useLocation();
   const [placing, setPlacing] = useState(false);
   const [refusal, setRefusal] = useState<Error>();
+  const shipping = useRef<HTMLFormElement>(null);
 
   const buyer = user?.id;
   const order = useCallback(
@@ -27,7 +30,7 @@ export function Cart() {
       setPlacing(true);
       setRefusal(undefined);
       try {
-        const placed = await placeOrder(cartId, buyer);
+        const placed = await placeOrder(cartId, buyer, addressOf(shipping.current));
         forget();
         go(`/orders/${placed.id}`, { state: { justPlaced: true } });
       } catch (reason) {
@@ -77,6 +80,7 @@ export function Cart() {
               <strong>{money(cart.total_price, cart.currency)}</strong>
             </p>
             {refusal && <Refusal error={refusal} />}
+            {user && <Shipping form={shipping} buyer={user} refusal={refusal} />}
             {user ? (
               <button type="button" className="button wide" aria-disabled={placing || undefined} onClick={() => !placing && void order(cart.id)}>
                 {placing ? text.cart.placing : text.cart.placeOrder}
@@ -91,6 +95,32 @@ export function Cart() {
         </div>
       )}
     </Page>
+  );
+}
+
+interface ShippingProps {
+  form: RefObject<HTMLFormElement | null>;
+  buyer: NonNullable<Session["user"]>;
+  refusal: Error | undefined;
+}
+
+/** Where the order goes: the last order's address to begin with, or none. */
+function Shipping({ form, buyer, refusal }: ShippingProps) {
+  const last = useLoad(`last address of ${buyer.id}`, async (signal) => {
+    if (buyer.is_staff) return undefined; // Their list has everybody's orders.
+    const { results } = await ask(api.GET("/api/orders/", { params: { query: { page_size: 1 } }, signal }));
+    return results[0]?.shipping_address;
+  });
+  const of = (field: string) => (refusal instanceof ProblemError && refusal.of(`shipping_address/${field}`)) || undefined;
+  const known = last.value;
+  if (last.loading && !known) return null;
+  return (
+    <details className="shipping" open={Boolean(known) || undefined}>
+      <summary>{known ? text.shipping.title : text.shipping.add}</summary>
+      <form ref={form} onSubmit={(event) => event.preventDefault()}>
+        <ShippingFields known={known} wrong={of} />
+      </form>
+    </details>
   );
 }
 

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import { useHistoryState } from "wouter/use-browser-location";
 
@@ -9,6 +9,8 @@ import { useLoad } from "../load";
 import { Artwork } from "../parts/Artwork";
 import { Confirm } from "../parts/Confirm";
 import { Page } from "../parts/Page";
+import { Payment } from "../parts/Payment";
+import { Envelope } from "../parts/ShippingAddress";
 import { Failure, Skeleton } from "../parts/states";
 import { isSettled, Timeline } from "../parts/Timeline";
 import { useToast } from "../parts/toasts";
@@ -24,6 +26,12 @@ export function Order({ id }: { id: number }) {
   const [asking, setAsking] = useState(false);
   const say = useToast();
   const justPlaced = useHistoryState<{ justPlaced?: boolean } | null>()?.justPlaced;
+
+  const [lookAtOrder, lookAtTasks] = [order.reload, tasks.reload];
+  const lookAgain = useCallback(() => {
+    lookAtOrder();
+    lookAtTasks();
+  }, [lookAtOrder, lookAtTasks]);
 
   if (order.error instanceof ProblemError && order.error.status === 404) return <NotFound />;
   const { value } = order;
@@ -44,7 +52,7 @@ export function Order({ id }: { id: number }) {
         )
       }
       aside={
-        value?.status === "placed" && (
+        (value?.status === "placed" || value?.status === "unpaid") && (
           <button type="button" className="button quiet" onClick={() => setAsking(true)}>
             {text.order.cancel}
           </button>
@@ -55,6 +63,9 @@ export function Order({ id }: { id: number }) {
         <p className="note good" role="status">
           {text.order.thanks}
         </p>
+      )}
+      {value && (value.status === "unpaid" || value.status === "expired") && (
+        <Payment order={value} changed={lookAgain} />
       )}
       {value?.duplicate && value.status === "placed" && <p className="note">{text.order.duplicate}</p>}
       {order.error && <Failure error={order.error} retry={order.reload} />}
@@ -77,6 +88,14 @@ export function Order({ id }: { id: number }) {
         <section aria-labelledby="lines">
           <h2 id="lines">{text.order.lines}</h2>
           {value ? <Lines order={value} /> : !order.error && <Skeleton rows={2} />}
+          {value?.shipping_address && (
+            <>
+              <h2>{text.shipping.title}</h2>
+              <Envelope address={value.shipping_address} />
+            </>
+          )}
+          {value?.shipped_at && <p className="hint">{text.shipping.shipped(moment(value.shipped_at))}</p>}
+          {value?.delivered_at && <p className="hint">{text.shipping.delivered(moment(value.delivered_at))}</p>}
         </section>
       </div>
       <p className="back">

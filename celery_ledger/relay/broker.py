@@ -156,6 +156,7 @@ class Broker:
             if self._kind == "redis":
                 _refuse_cluster(channel.client)
                 _refuse_eviction(channel.client)
+                keep_client(channel)
             self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
@@ -180,6 +181,27 @@ def describe(ids: Iterable[str]) -> str:
     """Return what logs and Flower call the rows of a message."""
     ids = list(ids)
     return f"({ids[0]})" if len(ids) == 1 else f"({len(ids)} rows{f' from {ids[0]}' if ids else ''})"
+
+
+def keep_client(channel: Any) -> None:
+    """
+    Have a channel to Redis use one client, as long as its connections are the same ones.
+
+    Kombu makes one for each command, which takes longer than the command. Channels of other brokers have none.
+    """
+    make = getattr(channel, "_create_client", None)
+    if make is None or "_create_client" in vars(channel):
+        return
+    kept: list[Any] = [None, None]
+
+    def client(asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return make(asynchronous=True)
+        if kept[0] is not channel.pool:
+            kept[:] = channel.pool, make()
+        return kept[1]
+
+    channel._create_client = client
 
 
 def _refuse_cluster(client: Any) -> None:

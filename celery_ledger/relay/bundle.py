@@ -1,6 +1,6 @@
 """Which rows of the ledger travel together in one message."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,8 +97,9 @@ def bundle(
             batched[row.queue][row.name].append(row.id)
         else:
             riders[row.queue, "" if task.transactional else row.name].append(row)
+    kinds = Counter(queue for queue, _ in riders)
     for (queue, _), company in riders.items():
-        spread = max(1, min(SPREAD, (free or {}).get(queue, SPREAD)))
+        spread = max(1, min(SPREAD, (free or {}).get(queue, SPREAD)) // kinds[queue])
         yield from _in_company(app, company, sizes, spread)
     for queue, tasks in batched.items():
         if len(tasks) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT:

@@ -140,7 +140,7 @@ class Relay:
             self._rest(BROKER_PAUSES[min(self._refusals, len(BROKER_PAUSES)) - 1])
         elif published or self._is_full:
             self._was_due = False
-            self._rest(LINGER - (time.monotonic() - began))
+            self._rest((LINGER if published else 2 * LINGER) - (time.monotonic() - began))
         elif self._was_due:
             self._was_due = False
             self._rest(HELD_PAUSE)  # What was due is locked by somebody else: to look at once would be to spin.
@@ -395,8 +395,12 @@ class Relay:
         return self._was_due
 
     def _free(self) -> dict[str, int]:
-        """Return how many messages fit into each queue's window."""
-        return {queue: self._window_of(queue) - waiting for queue, waiting in self._waiting.items()}
+        """Return how many messages fit into each queue's window; one where half of it waits: no worker is idle then."""
+        windows = {queue: self._window_of(queue) for queue in self._waiting}
+        return {
+            queue: 1 if 2 * waiting >= windows[queue] else windows[queue] - waiting
+            for queue, waiting in self._waiting.items()
+        }
 
     def _window_of(self, queue: str) -> int:
         """

@@ -22,7 +22,7 @@ from django.db import connection
 
 from celery_ledger import sqlite
 from celery_ledger.install import wrapped
-from celery_ledger.relay.broker import Broker, UnsafeBrokerError
+from celery_ledger.relay.broker import Broker, UnsafeBrokerError, keep_client
 from celery_ledger.work import leaving, lines
 from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, read
 
@@ -44,6 +44,12 @@ class Consumer(celery_consumer.Consumer):
             Broker(self.app).check_policy()
         except UnsafeBrokerError as error:
             raise SystemExit(f"The worker cannot start: {error}") from None
+
+    def connect(self) -> Any:
+        """Connect to the broker as Celery does, and spare what each command to a Redis would cost besides."""
+        connection = super().connect()
+        keep_client(connection.default_channel)
+        return connection
 
     def start(self) -> None:
         """

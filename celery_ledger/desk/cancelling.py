@@ -40,6 +40,8 @@ UNENDED = (*WAITING, Status.RUNNING)
 HELD = (Status.PUBLISHED, Status.RUNNING)
 #: Tasks that are cancelled in one transaction.
 PORTION = 1_000
+#: The number of calls not made yet that are looked for at a time, at most: each is looked for everywhere.
+MOST_LATER = 100
 #: Seconds for which a row is waited for that a killed process held, and between two looks at it.
 PATIENCE = 5.0
 PATIENCE_OF_A_CANVAS = 1.0
@@ -65,6 +67,8 @@ def cancel(
     """
     Cancel tasks that wait; return how many there were. Whatever restarts, they never run.
 
+    A step of a chain or a body of a chord is cancelled by its id before its turn has come, and ends when that comes.
+
     ``which``: an id, ids, a queryset of :class:`~celery_ledger.models.DurableTask`, or a ``Q`` for one. Any number, in
     portions. In the caller's transaction, if there is one.
 
@@ -82,11 +86,29 @@ def cancel(
         return max(cancel_all(which, reason=reason, terminate=terminate, signal=signal), default=0)
     reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
     ids = [which] if isinstance(which, (UUID, str)) else which
-    chosen = list(dict.fromkeys(row_id(id) for id in ids))
-    return sum(
-        _cancel_portion(chosen[start : start + PORTION], reason=reason, signum=signum)
-        for start in range(0, len(chosen), PORTION)
+    chosen = {row_id(id): str(id) for id in ids}
+    rows = list(chosen)
+    done = sum(
+        _cancel_portion(rows[start : start + PORTION], reason=reason, signum=signum)
+        for start in range(0, len(rows), PORTION)
     )
+    return done + len(cancel_later(list(chosen.values()), reason=reason))
+
+
+def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
+    """
+    Cancel those of these calls that belong to a canvas and have not been made yet; return their ids.
+
+    For that, what is kept of canvases is read from end to end.
+    """
+    known: set[UUID] = set()
+    for start in range(0, len(ids), PORTION):
+        portion = [row_id(id) for id in ids[start : start + PORTION]]
+        known.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+    if not (unknown := [id for id in ids if row_id(id) not in known]):
+        return []
+    with transaction.atomic():
+        return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
 
 
 def cancel_all(

@@ -51,6 +51,7 @@ class Control(control.Control):
         if others:
             options = {"destination": destination, "terminate": terminate, **kwargs}
             replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
+            _apart_from_loops(lambda: _cancel_later(others))  # Of a canvas, they will be rows.
         if rows := _apart_from_loops(lambda: _known(rows)):
             told = _apart_from_loops(lambda: revoke(rows, terminate=terminate, signal=signal))
             replies.append({"ledger": {"ok": told}})
@@ -172,9 +173,17 @@ def _known(ids: Sequence[UUID]) -> list[UUID]:
     for start in range(0, len(ids), cancelling.PORTION):
         portion = ids[start : start + cancelling.PORTION]
         found.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
-    if unknown := [str(id) for id in ids if id not in found]:
+    unknown = [str(id) for id in ids if id not in found]
+    later = set(_cancel_later(unknown))
+    if unknown := [id for id in unknown if id not in later]:
         logger.warning("The ledger has no task %s: there is nothing to revoke.", ", ".join(unknown[:3]))
     return [id for id in ids if id in found]
+
+
+def _cancel_later(ids: Sequence[str]) -> list[str]:
+    from celery_ledger.desk import cancelling
+
+    return cancelling.cancel_later(ids, reason=REASON) if ids else []
 
 
 def parse_ids(task_id: Any) -> list[UUID]:

@@ -5,6 +5,7 @@ A person or a caller cancels them, or they expire; either way it is this. Each r
 that ended it, when that is committed: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,11 +21,14 @@ from django.db.models.functions import Now
 from celery_ledger import sqlite
 from celery_ledger.events import tasks_settled
 from celery_ledger.ids import call_id
-from celery_ledger.models import DurableTask
+from celery_ledger.models import Chord, DurableTask, Step
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
 from celery_ledger.rows import following, results, stamps, untold
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
 from celery_ledger.rows.results import Outcome
+
+#: When a call expired that was revoked before it was made.
+NEVER = "1970-01-02T00:00:00+00:00"
 
 
 class Revoked(NamedTuple):
@@ -72,6 +76,27 @@ def revoke(
         following.cancelled(find_app(), canvases, error)
     transaction.on_commit(partial(_tell, ended, expired=expired, signum=signum, killed=killed), robust=True)
     return ended
+
+
+def revoke_later(ids: Sequence[str], *, why: str) -> list[str]:
+    """
+    Have calls of a canvas never run that have not been made yet, in the caller's transaction; return which those are.
+
+    They are steps of chains and bodies of chords, known by the ids that their caller was given. When its turn comes
+    such a call is a row that has expired, and what follows it ends the same way. One that is being made runs.
+    """
+    error, found = TaskRevokedError(why), []
+    for id in ids:
+        for model, field in ((Step, "signature"), (Chord, "body")):
+            for kept in model._default_manager.filter(**{f"{field}__contains": f'"{id}"'}):
+                said = json.loads(getattr(kept, field))
+                if str(said.get("options", {}).get("task_id")) != id:
+                    continue  # It only names it.
+                said["options"]["expires"] = NEVER
+                model._default_manager.filter(pk=kept.pk).update(**{field: json.dumps(said)})
+                results.record_doomed(find_app(), [id], states.REVOKED, error)
+                found.append(id)
+    return found
 
 
 def revoke_stamped(id: UUID, carried: Mapping[str, Any]) -> None:

@@ -552,6 +552,28 @@ class TestTheEnd:
             counts.append(len(queries))
         assert counts[0] == counts[1]
 
+    @pytest.mark.parametrize("by", ["handle", "outbox"])
+    def test_a_step_is_revoked_before_its_turn_has_come(self, tasks, by):
+        last = chain(tasks.add.s(1, 1), tasks.add.s(1), tasks.add.s(1), tasks.add.s(1))()
+        step = last.parent
+        if by == "handle":
+            step.revoke()
+        else:
+            assert cancelling.cancel(step.id, reason="No more wanted.") == 1
+        drain()
+        expiring.cancel_expired()
+        drain()
+        states = [last.parent.parent.parent.state, step.parent.state, step.state, last.state]
+        assert states == ["SUCCESS", "SUCCESS", "REVOKED", "REVOKED"]
+        assert sorted(statuses("tests.add")) == ["cancelled", "succeeded", "succeeded"]
+
+    def test_a_body_is_revoked_before_its_turn_has_come(self, tasks):
+        result = chord([tasks.add.s(n, n) for n in range(3)], tasks.total.s())()
+        result.revoke()
+        drain()
+        expiring.cancel_expired()
+        assert (result.state, rows("tests.total").get().status) == ("REVOKED", "cancelled")
+
     def test_what_expires_in_the_middle_ends_what_follows(self, tasks):
         result = chain(tasks.add.s(1, 1), tasks.add.s(1).set(expires=1), tasks.add.s(1))()
         consumer.consume(tasks.add, [str(row.id) for row in _published("tests.add")])

@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix upgrade harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix upgrade harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-canvas bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +47,14 @@ drill-failover: ## A primary that dies, a standby that is away, a network that i
 drill-poolers: ## PgBouncer before web, workers and relays, restarted under load; needs pgbouncer and PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_poolers.py $(ARGS)
 
-canvas-fire: ## Run COUNT=200 chords, chains and nestings under a kill a second and three empty brokers; DATABASE_URL names a PostgreSQL
+canvas-fire: ## Run COUNT=200 chords, chains and nestings under a kill a second and three empty brokers, and plain Celery's; DATABASE_URL names a PostgreSQL
 	FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_KILLS=100000 FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
 	python3 run.py test -n 0 -s --timeout 7200 tests/faults/test_canvas.py -k f171
+	DEBUG=1 FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
+	.venv/bin/python -m tests.plain_canvas
+
+bench-canvas: ## What chords cost, and how long chains and chords grow; BENCH_DATABASE and BENCH_REDIS may be emptied
+	.venv/bin/python -m bench.canvases
 
 mutants: ## Take guards away and see their tests fail; needs a PostgreSQL, named by DATABASE_URL
 	.venv/bin/python -m tests.mutants $(ARGS)

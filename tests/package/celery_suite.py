@@ -38,12 +38,22 @@ HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `
 PASSED, SKIPPED = "passed", "skipped"
 _STAMPS = "stamps that are revoked stay revoked, and the test has its worker forget them"
 _SUBSCRIBED = "a handle subscribes at Redis when somebody waits for it: a call speaks to the database alone"
+_AT_ONCE = "a header is called in one transaction, all of it or nothing: its generator is read to its end first"
+_IN_REDIS = "it reads a chord's parts from the keys of Celery's own backend; here they are rows"
+_TWICE = "it calls a signature with the same id again: an id is one task, and is run once"
 #: Why a test passes plain and not durable. What is not here is a defect.
 REASONS = {
     "test_tasks.test_revoked_by_headers_simple_canvas": _STAMPS,
     "test_tasks.test_revoked_by_headers_complex_canvas": _STAMPS,
     "test_task_redis_result_backend.test_asyncresult_forget_cancels_subscription": _SUBSCRIBED,
     "test_task_redis_result_backend.test_asyncresult_get_cancels_subscription": _SUBSCRIBED,
+    **{f"test_chord.test_generator[{size}]": _AT_ONCE for size in range(3, 10)},
+    "test_chord.test_chord_on_error": _IN_REDIS,
+    **{
+        f"test_chord.test_mutable_errback_called_by_chord_from_{members}[errback_{style}_style]": _TWICE
+        for members in ("chain", "chain_tail", "group")
+        for style in ("old", "new")
+    },
 }
 #: Of tests that fail plain now and then.
 NOTES = {
@@ -55,7 +65,7 @@ INTRODUCTION = """\
 
 What `make celery-suite` found when it was last run: `t/integration/test_tasks.py` and `test_canvas.py` of Celery's
 source distribution, unmodified, with its results in Redis: as it is; with `celery_ledger:Task` as the class of all its
-tasks, a real relay and its own prefork worker; and the same with `transactional=True`. Each test has 45 seconds and one
+tasks, a real relay and its own prefork worker; and the same with `transactional=True`. Each test has 90 seconds and one
 more try, on all sides.
 """
 EXCEPTIONS_HEAD = [
@@ -162,7 +172,10 @@ def read(report: Path) -> dict[str, str]:
 def _verdict(case: ElementTree.Element) -> str:
     for end in ("failure", "error", "skipped"):
         if (said := case.find(end)) is not None:
-            return SKIPPED if end == "skipped" else (said.get("message") or end).partition("\n")[0]
+            words = (said.get("message") or end).partition("\n")[0]
+            if words.startswith("[XPASS(strict)]"):  # What fails with Celery itself.
+                return PASSED
+            return SKIPPED if end == "skipped" else words
     return PASSED
 
 

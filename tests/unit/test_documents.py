@@ -60,3 +60,14 @@ def test_every_page_can_be_reached_from_the_readme():
         for _, path, _ in links_of(page):
             ahead += sorted(path.glob("*.md")) if path.is_dir() else [path] if path.suffix == ".md" else []
     assert sorted(str(page.relative_to(ROOT)) for page in PAGES if page not in seen) == []
+
+
+def test_the_tests_that_are_named_of_celerys_habits_are_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "reference" / "celery.md").read_text())
+    assert len(named) > 20
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (ROOT / path).exists() or f"def {test}" not in (ROOT / path).read_text()
+    ]
+    assert missing == []

@@ -34,7 +34,7 @@ MEMORY = 50
 FLUSH_EVERY = 0.5  # seconds
 #: For how long a task rides no more that met conflicts even in the smallest company, in seconds.
 ALONE_FOR = 30.0
-#: By so many rows one note lets the company of a task grow; by one, if it ever met a conflict.
+#: By so many rows, or to twice as many, one note lets the company of a task grow; by one, if it ever met a conflict.
 MOST_GROWTH = 8
 
 

@@ -122,7 +122,8 @@ _PACE = """
         bodies = pace.bodies + noted.bodies,
         riders = CASE WHEN noted.conflicts > 0 THEN {greatest}(2.0, pace.riders / 2)
                       WHEN noted.rides > 0 THEN {least}(%(most)s, pace.riders
-                          + CASE WHEN pace.conflicts = 0 THEN {least}(%(growth)s, noted.rides) ELSE 1 END)
+                          + CASE WHEN pace.conflicts = 0
+                                 THEN {least}({greatest}(%(growth)s, pace.riders), noted.rides) ELSE 1 END)
                       ELSE pace.riders END,
         alone_until = CASE WHEN noted.conflicts > 0 AND pace.riders < 4 THEN {later} ELSE pace.alone_until END,
         conflicts = pace.conflicts + noted.conflicts,

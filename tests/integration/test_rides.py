@@ -430,7 +430,7 @@ class TestPaces:
             for _ in range(20):
                 paces.note_rides(["tests.heat"])
             sizes.append(self.known()["tests.heat"].riders)
-        assert sizes == [12, 20, 28, 36, 44, 50, 50, 50]
+        assert sizes == [12, 24, 44, 50, 50, 50, 50, 50]
         paces.note_conflict("tests.heat")
         assert self.known()["tests.heat"].riders == 25
         paces.note_rides(["tests.heat"])

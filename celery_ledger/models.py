@@ -132,6 +132,12 @@ class DurableTask(models.Model):
             # the few of one message.
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="ledger_leased"),
             models.Index(fields=["completed_at"], condition=Q(status="dead"), name="ledger_dead"),
+            # Counts the dead by kind and by queue, without a look at their rows.
+            models.Index(
+                fields=["fingerprint", "name", "completed_at", "queue"],
+                condition=Q(status="dead"),
+                name="ledger_dead_kinds",
+            ),
             models.Index(
                 fields=["expires_at"],
                 condition=Q(expires_at__isnull=False, status__in=["pending", "published"]),

@@ -94,24 +94,37 @@ class Selection:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+#: Groups of which an example is looked for by one statement.
+MOST_LOOKED_FOR = 100
+
+
 def groups(dead: QuerySet[DurableTask] | None = None) -> list[Group]:
     """Return the dead tasks by name and kind of error, the largest group first. The database counts them."""
     sort_by_kind()
     rows = (dead_tasks() if dead is None else dead).order_by().exclude(completed_at=None)
-    counted = rows.values_list("name", "fingerprint").annotate(
-        Min("last_error"), Count("id"), Min("completed_at"), Max("completed_at")
+    counted = list(
+        rows.values_list("name", "fingerprint").annotate(
+            count=Count("*"), first=Min("completed_at"), last=Max("completed_at")
+        )
     )
+    examples: dict[tuple[str, str], str] = {}
+    for start in range(0, len(counted), MOST_LOOKED_FOR):
+        first_of_each = Q()
+        for name, mark, _, first, _ in counted[start : start + MOST_LOOKED_FOR]:
+            first_of_each |= Q(name=name, fingerprint=mark, completed_at=first)
+        errors = rows.filter(first_of_each).order_by("-id").values_list("name", "fingerprint", "last_error")
+        examples |= {(name, mark): error for name, mark, error in errors}
     found = [
         Group(
             fingerprint=mark,
             task=name,
-            error=kind_of(example),
-            example=example,
+            error=kind_of(examples.get((name, mark), "")),
+            example=examples.get((name, mark), ""),
             count=count,
             first_at=first,
             last_at=last,
         )
-        for name, mark, example, count, first, last in counted
+        for name, mark, count, first, last in counted
     ]
     return sorted(found, key=lambda group: (-group.count, group.task, group.fingerprint))
 
@@ -133,7 +146,7 @@ def sort_by_kind() -> None:
 
     What dies in this one says it: see :func:`celery_ledger.rows.ledger.fail`.
     """
-    unsorted = DurableTask.objects.filter(status=Status.DEAD, fingerprint="").order_by("completed_at")
+    unsorted = DurableTask.objects.filter(status=Status.DEAD, fingerprint="").order_by("name", "completed_at")
     while rows := list(unsorted.values_list("id", "name", "last_error")[:PORTION]):
         kinds = defaultdict(list)
         for id, name, error in rows:

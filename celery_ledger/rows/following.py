@@ -302,7 +302,7 @@ def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
     errors = dict(failing)
     bodies: dict[str, dict[str, Any]] = {}
     while fresh := errors.keys() - bodies.keys():
-        found = chords.unfailed_bodies(fresh)
+        found = chords.bodies_of(fresh)
         for group_id in fresh:
             bodies[group_id] = body = found.get(group_id, {})
             for waiting in (body, *_after_the_body(body)):

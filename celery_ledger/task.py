@@ -36,13 +36,13 @@ from celery_ledger.retries import policy
 from celery_ledger.uuid7 import uuid7
 
 if TYPE_CHECKING:
-    from celery_ledger.work.running import Tally
+    from celery_ledger.work.running import Outcomes
 
 __all__ = ["Task"]
 
 #: Until when a call may begin that is revoked before it is made.
 NEVER = datetime(1970, 1, 2, tzinfo=UTC)
-#: How often a task without a policy is started, at the least, before it counts as what kills its workers.
+#: A task without a policy is started at least this often before it counts as the cause of its workers' crashes.
 MOST_CRASHES = 4
 
 
@@ -58,13 +58,13 @@ class Task(celery.Task):
     database happen exactly once. False (the default) is for effects outside the database: the row is claimed under a
     lease, the body runs in no transaction and must be repeatable.
 
-    ``batch_size``: above 1, every caller gives one argument and the body is given the list of them, at most so many.
+    ``batch_size``: above 1, every caller gives one argument and the body gets the list of them, at most this long.
     One transaction holds the whole batch, so the task is transactional; if it fails, each is run again alone.
 
     ``rides``: whether its rows share messages with others, a few milliseconds of work in each, and, if the task is
     transactional, one transaction: True, False, or None (the default) for what ``LEDGER_RIDES`` says. How many is
     measured; a task that takes long rides alone. Locks are held and ``on_commit`` functions wait until the transaction
-    of all of them ends, some fifty milliseconds at the most.
+    of all of them ends, at most some fifty milliseconds.
 
     ``repeatable``: True has a transactional task ride without a savepoint, which is cheaper: when a body of its company
     fails, the others run twice. For bodies without effects beside the database's.
@@ -78,7 +78,7 @@ class Task(celery.Task):
     ``label``: what it does, in a few words that customers read: "Send you the confirmation".
 
     ``retries``: the name of a policy in :mod:`celery_ledger.retries`, by which any error is retried: ``"patient"`` for
-    what speaks to others' servers, ``"brisk"`` for all else. Celery's own options win over it: ``max_retries``,
+    tasks that call other servers, ``"brisk"`` for everything else. Celery's own options win over it: ``max_retries``,
     ``retry_backoff`` (seconds, doubled each time), ``retry_backoff_max``, ``retry_jitter``, or ``default_retry_delay``
     for equal pauses; ``retry_kwargs`` may say the same. Not retried are :class:`celery_ledger.PermanentError` and the
     errors in ``dont_autoretry_for``. Without a policy (the default) retries are Celery's: what ``autoretry_for`` and
@@ -114,8 +114,8 @@ class Task(celery.Task):
         Read what a decorator says: of the way it goes, and in which words of its retries.
 
         Raises:
-            ValueError: there is no such policy, a batched or repeatable task is not transactional, or ``rides`` is no
-                word for it.
+            ValueError: there is no such policy, a batched or repeatable task is not transactional, or ``rides`` is
+                not a known word.
             TypeError: ``retry_kwargs`` of a task with a policy says something else than ``max_retries`` and
                 ``countdown``.
         """
@@ -188,7 +188,7 @@ class Task(celery.Task):
         """Keep the tracer that Celery makes for every task when a worker starts, for a task that is not durable."""
         self.__dict__["tracer"] = tracer
 
-    def take(self, ids: Sequence[str]) -> "Tally | None":
+    def take(self, ids: Sequence[str]) -> "Outcomes | None":
         """Run the rows that a message names, in a worker's process; return what became of them."""
         from celery_ledger.work import consumer
 
@@ -247,8 +247,8 @@ class Task(celery.Task):
         from 0, which is first, to 9, on every broker. A call that no worker has started when it ``expires``, at a
         moment or in seconds from now, is cancelled.
 
-        A second call with the same ``unique_key`` is not recorded while the first stands, and its handle is the first
-        one's: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
+        A second call with the same ``unique_key`` is not recorded while the first stands, and its handle is that
+        of the first: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
         while the ledger has it; with ``unique_for="pending"`` until it is published, with ``"done"`` until it has
         ended, and with a number of seconds or a timedelta for that time. With ``debounce``, in seconds, it stands
         while it is pending, is due that time after the last call, and has that call's arguments; with
@@ -259,7 +259,7 @@ class Task(celery.Task):
 
         Raises:
             TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
-                call does not have, such as ``routing_key``; or what is to follow is no signature.
+                call does not have, such as ``routing_key``; or what is to follow is not a signature.
             ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, a value is
                 out of its range, or ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together.
         """
@@ -532,7 +532,7 @@ class Task(celery.Task):
         Have the body of this task's chord wait for ``sig`` too, and call it unless ``lazy``, in one transaction.
 
         Raises:
-            ValueError: this task is no member of a chord, or the ledger does not have the chord.
+            ValueError: this task is not a member of a chord, or the ledger does not have the chord.
         """
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().add_to_chord(sig, lazy)
@@ -570,12 +570,12 @@ class Task(celery.Task):
 
     @property
     def max_attempts(self) -> int | None:
-        """How often the body may be started: once more than it may be retried. None: for ever."""
+        """How often the body may be started: once more than it may be retried. None: any number of times."""
         return None if self.max_retries is None else self.max_retries + 1
 
     @property
     def most_starts(self) -> int | None:
-        """How often it may be started, crashes of its worker included. None: for ever."""
+        """How often it may be started, crashes of its worker included. None: any number of times."""
         if self.max_attempts is None or self.retries is not None:
             return self.max_attempts
         return max(self.max_attempts, MOST_CRASHES)

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from celery_ledger.desk import dead_letters, queues, spans
 from celery_ledger.models import Decision, DurableTask
-from celery_ledger.rows.kinds import fingerprint
+from celery_ledger.rows.kinds import fingerprint_of_error
 from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
 #: Tasks that one call decides about by their ids.
@@ -85,7 +85,7 @@ class DeadTaskSerializer(serializers.ModelSerializer[DurableTask]):
         read_only_fields = fields
 
     def get_fingerprint(self, task: DurableTask) -> str:
-        return fingerprint(task.name, task.last_error)
+        return fingerprint_of_error(task.name, task.last_error)
 
 
 class GroupSerializer(serializers.Serializer[Any]):

@@ -147,8 +147,8 @@ MUTANTS = [
     Mutant(
         "counted crashes",
         "celery_ledger/work/request.py",
-        "            tally = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)\n",
-        "            tally = consumer.Tally(0)\n",
+        "outcomes = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)\n",
+        "outcomes = consumer.Outcomes(0)\n",
         "tests/faults/test_lost_processes.py::test_a_killed_child_counts_as_an_attempt_and_its_effect_happens_once",
     ),
     Mutant(

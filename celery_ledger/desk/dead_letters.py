@@ -24,7 +24,7 @@ from celery_ledger.models import DurableTask, Tally
 from celery_ledger.project import import_tasks
 from celery_ledger.rows import following, tally
 from celery_ledger.rows.calls import arguments_as_json
-from celery_ledger.rows.kinds import fingerprint, kind_of
+from celery_ledger.rows.kinds import fingerprint_of_error, kind_of
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
 from celery_ledger.rows.sql import statements
 from celery_ledger.signals import tasks_discarded, tasks_replayed
@@ -150,7 +150,7 @@ def sort_by_kind() -> None:
     while rows := list(unsorted.values_list("id", "name", "last_error")[:PORTION]):
         kinds = defaultdict(list)
         for id, name, error in rows:
-            kinds[fingerprint(name, error)].append(id)
+            kinds[fingerprint_of_error(name, error)].append(id)
         for mark, ids in kinds.items():
             DurableTask.objects.filter(id__in=ids).update(fingerprint=mark)
 

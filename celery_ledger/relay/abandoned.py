@@ -15,7 +15,7 @@ from celery_ledger.rows import attempts, ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.rows.wording import words_of
 
-#: Rows that one sweep looks at, at the most.
+#: At most this many rows are looked at in one sweep.
 PORTION = 500
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CONFIRM_TIMEOUT = 5.0
 
 
-#: RabbitMQ: there is another queue of the name, with other arguments or for somebody else alone; or there may be none.
+#: RabbitMQ: the queue exists with other arguments, or is exclusive to another connection; or it may not be created.
 QUEUE_ERRORS = (AccessRefused, NotFound, PreconditionFailed, ResourceLocked)
 
 
@@ -84,7 +84,7 @@ class Broker:
         Look whether the broker keeps what it is given: its policy may be changed while one is connected.
 
         Raises:
-            UnsafeBrokerError: as :meth:`check_policy`; the connection is of no use then.
+            UnsafeBrokerError: as :meth:`check_policy`; the connection cannot be used then.
         """
         channel = self._open().channel
         if self._kind == "redis":

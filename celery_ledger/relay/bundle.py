@@ -12,12 +12,12 @@ from celery_ledger import conf
 from celery_ledger.rows import ledger
 from celery_ledger.rows.paces import UNKNOWN, Known
 
-#: Up to so many rows of several batched tasks share one message; more go as one message a task.
+#: Up to this many rows of several batched tasks share one message; more go as one message per task.
 MIXED_LIMIT = 60
 #: The task that runs messages of several tasks; see celery_ledger/tasks.py.
 MIXED_TASK = "celery_ledger.tasks.run_mixed"
-#: What is due at once goes out in so many messages, so that workers that are free have something to take, unless these
-#: would hold less than this part of a slice.
+#: Rows that are due together go out in this many messages, so that idle workers all get one, unless a message would
+#: hold less than this part of a slice.
 SPREAD = 4
 LEAST_SHARE = 0.1
 
@@ -45,7 +45,7 @@ class Message:
 
 def size_of(app: Celery, name: str, lapses: int, paces: Paces) -> int:
     """
-    Return how many rows like this one share a message at the most.
+    Return how many rows like this one may share a message.
 
     A row that may be what kills its workers travels alone, and so does one of a task that this process
     does not know, as during a deploy.

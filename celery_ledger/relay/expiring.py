@@ -12,7 +12,7 @@ from celery_ledger.models import DurableTask
 from celery_ledger.rows import revoking
 
 Status = DurableTask.Status
-#: Rows that one call cancels at the most.
+#: At most this many rows are cancelled by one call.
 MOST = 1_000
 REASON = "It expired before it could run."
 

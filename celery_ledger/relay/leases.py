@@ -17,7 +17,7 @@ from celery_ledger.relay.bundle import Paces, size_of
 
 #: A lease is renewed when less than this part of it is left: a worker that takes the message has the rest.
 RENEWED_BELOW = 2 / 3
-#: Rows that one look renews at the most.
+#: At most this many rows are renewed at a time.
 MOST_RENEWED = 10_000
 
 

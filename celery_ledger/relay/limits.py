@@ -1,7 +1,7 @@
 """
-Limits of a queue that hold for the whole cluster: so many tasks a second, so many at once.
+Limits of a queue that hold for the whole cluster: tasks per second, and tasks at once.
 
-Kept by the relays, however many, on the way to the broker: whoever claims for a limited queue holds the
+Any number of relays keep them, on the way to the broker: a relay that claims rows of a limited queue holds the
 limit's row meanwhile. A queue without a limit costs nothing here.
 """
 

@@ -36,7 +36,7 @@ class Reach:
         return self.back(rooms) | dict.fromkeys(self._whole, WHOLE)
 
     def back(self, queues: Iterable[str]) -> dict[str, float]:
-        """Return how many seconds back what is due in each queue may be, but for what a whole look finds."""
+        """Return how many seconds ago the rows of each queue can have become due; a full look finds any older ones."""
         now = time.monotonic()
         return {queue: now - self._taken[queue] + LATE if queue in self._taken else WHOLE for queue in queues}
 

@@ -1,11 +1,11 @@
 """
 The relay: due rows of the ledger become messages at the broker.
 
-Run by ``manage.py relay``, as many as one likes. It claims rows under a lease, commits, and only then
+Run by ``manage.py relay``, in any number of processes. It claims rows under a lease, commits, and only then
 speaks to the broker, so that a broker that stalls holds no lock. It lets only a limited number of
 messages wait in each queue; the rest of a backlog waits in the ledger, where priorities hold and the
 broker's memory is not needed. Rows of a task with a ``batch_size`` share messages: as many as are due.
-At idle that is one row, at once. It also says when a schedule is late, since the beat that should may be away.
+A single row that is due goes out alone, at once. The relay also reports late schedules, since beat itself may be away.
 
 It serves the queues of the project's Celery app. Where tasks may name others, as they may by default, it looks once a
 second which ones the ledger's rows name, and serves those as well.
@@ -46,7 +46,7 @@ CLAIM_LIMIT = 1_000  # rows a turn
 LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
 HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
 SWEEP_INTERVAL = 1.0  # seconds
-#: Of messages that are slices of work so many may wait in a queue, or a fifth of its window if that is more.
+#: This many messages that are slices of work may wait in a queue, or a fifth of its window if that is more.
 LEAST_SLICES = 10
 #: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
 MISSED_AFTER = 5.0  # seconds
@@ -86,7 +86,7 @@ class Relay:
         self._was_due = False  # whether the last wait ended because work was due
         self._clock = ClockWatch()
         self.troubles = Troubles(logger)
-        self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # messages at the broker, at the most
+        self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # an upper bound of the messages at the broker
         self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
         self._sliced: set[str] = set()  # queues whose last messages were slices of work
         self._is_full = False  # whether some queue's window was, at the last turn
@@ -128,7 +128,7 @@ class Relay:
                 self._count_published()
                 heartbeats.end(Heartbeat.Kind.RELAY)
         except DatabaseError as error:
-            logger.warning("The database is away, the relay ends without a word: %s", error)
+            logger.warning("The database is away; the relay ends without saying so there: %s", error)
 
     def _go_round(self) -> None:
         began = time.monotonic()
@@ -223,7 +223,7 @@ class Relay:
 
     def sweep_if_due(self) -> None:
         """
-        Once a second: bring back rows whose lease is over or whose message is lost; heed pauses.
+        Once a second: bring back rows whose lease has expired or whose message is lost; apply pauses.
 
         Each step by itself: one that fails keeps no other from being made.
         """
@@ -280,7 +280,7 @@ class Relay:
         logger.info("The ledger has tasks for the queue %s, which is served from now on.", queue)
         self._queues.append(queue)
         self._found[queue] = time.monotonic()
-        self._waiting[queue] = self.window  # At the most, so that the broker is asked.
+        self._waiting[queue] = self.window  # The upper bound, so that the broker is asked.
         self._rows_a_message[queue] = 1.0
 
     def _bring_back(self) -> None:
@@ -314,7 +314,7 @@ class Relay:
             logger.error("%d tasks that are not to be run twice lost their worker: they are dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)
         if lapsed:
-            logger.warning("%d tasks went unheard of and are published again.", lapsed)
+            logger.warning("%d tasks were not acknowledged in time and are published again.", lapsed)
 
     def _say_if_due(self) -> None:
         """
@@ -455,7 +455,7 @@ class Relay:
         if times == 1:
             logger.warning("The broker refuses messages for %s; its tasks wait in the ledger: %s", queue, error)
         if times >= len(REFUSED_PAUSES):
-            self._close_broker()  # RabbitMQ 3.10 refuses for ever on a channel whose queue's limit was taken off.
+            self._close_broker()  # RabbitMQ 3.10 keeps refusing on a channel whose queue's limit was lifted.
 
     def _broker_accepted(self) -> None:
         if self._refusals:

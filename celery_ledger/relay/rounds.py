@@ -7,7 +7,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Round:
     """
-    Something to do ``every`` so many seconds, first after as many. ``what`` names it where it fails.
+    Something to do ``every`` few seconds, first after that time. ``what`` names it where it fails.
 
     ``make`` may return the seconds after which it wants to go on; None: until the next time.
     """
@@ -28,10 +28,10 @@ def register(what: str, *, every: float, make: Callable[[], float | None]) -> No
     A round that raises is a trouble of the relay, named ``what``, and is made again; nothing else suffers.
 
     Raises:
-        ValueError: there is another one of that name.
+        ValueError: the name is taken.
     """
     if _rounds.setdefault(what, Round(what, every, make)).make is not make:
-        raise ValueError(f"There is another round of relays called {what!r}.")
+        raise ValueError(f"A round of relays called {what!r} exists already.")
 
 
 def rounds() -> list[Round]:

@@ -26,7 +26,7 @@ Status = DurableTask.Status
 LEAST = 1.0
 #: How often processes say that they are at work, so that their last word may be as old.
 SPEAK_EVERY = timedelta(seconds=5)
-#: Rows that one transaction changes at the most.
+#: At most this many rows are changed in one transaction.
 PORTION = 5_000
 
 
@@ -38,7 +38,7 @@ class ClockWatch:
         self._at = 0.0  # By the monotonic clock.
 
     def look(self) -> None:
-        """Notice a step back since the last look, and mend what it did."""
+        """Notice a step back since the last look, and repair its effects."""
         before = time.monotonic()
         now = clock.now()
         # Looking takes time, and is counted so that it never looks like a step.
@@ -76,7 +76,7 @@ def mend(until: datetime) -> None:
 
 
 def _in_portions(rows: "QuerySet[DurableTask]", **changes: Any) -> None:
-    """Change rows, but for those that somebody holds, a few thousand at a time."""
+    """Change rows that nobody holds, a few thousand at a time."""
     while True:
         with transaction.atomic():
             free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)

@@ -1,14 +1,14 @@
 """
 How a sleeping relay learns that something was enqueued, without a price for those who enqueue.
 
-PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. Whoever enqueues
-tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the
+PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. A process that
+enqueues tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the
 INSERT sends a NOTIFY with its commit. A transaction that shared the lock holds it until its end, so a
 relay cannot fall asleep while a commit that did not wake it is still to come, and it looks once more
 after it got the lock.
 
-Behind a pooler a connection's session is anybody's: a lock or a LISTEN would stay with a stranger. The relay
-notices and looks twenty times a second instead.
+Behind a pooler a session is shared: a lock or a LISTEN would stay with another client. The relay notices and looks
+twenty times a second instead.
 
 SQLite: the database counts its commits (``PRAGMA data_version``); the relay compares every 10 ms.
 """
@@ -72,7 +72,7 @@ class PostgreSQLDoorbell:
             self._query(f"SELECT pg_advisory_unlock({ASLEEP_LOCK})")
 
     def _connect(self) -> None:
-        """Listen on the connection of now, which is another one after the database went away."""
+        """Listen on the current connection, which is a new one after the database was away."""
         connection.ensure_connection()
         if self._connected_to is not connection.connection:
             self._is_sleeper = False

@@ -32,7 +32,7 @@ DEEPEST: Final = 200
 FURTHEST_AHEAD: Final = timedelta(days=36_525)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
-#: Characters of a ``task_id`` that is no UUID: result backends have no longer ones.
+#: Characters of a ``task_id`` that is not a UUID: result backends take no longer ones.
 LONGEST_ID: Final = 255
 #: How often a row counts that it was started.
 MOST_ATTEMPTS: Final = 32_767
@@ -63,7 +63,7 @@ class Call:
     unique_key: str | None = None
     #: Until when its row holds the key: one of :class:`DurableTask.UniqueFor`; None: while the ledger has the row.
     unique_for: str | None = None
-    #: For how many seconds at the most, if it is a number of seconds.
+    #: For at most how many seconds, if it is a number of seconds.
     term: float | None = None
     #: If it replaces: for how many seconds after the first of such calls that row may be put off.
     at_most: float | None = None
@@ -100,9 +100,9 @@ _blame: ContextVar[Callable[[Exception], None] | None] = ContextVar("blame", def
 @contextmanager
 def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
     """
-    Have ``who`` told, and nobody else's calls suffer, if the database refuses calls that are made in this block.
+    If the database refuses calls made in this block, tell ``who``, and let all other calls pass.
 
-    For calls that are collected: by then, whoever made them is long gone.
+    For calls that are collected: by then, the code that made them has long returned.
     """
     token = _blame.set(who)
     try:
@@ -125,7 +125,7 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: i
     try:
         text: str = _ENCODER.encode(value)
         text.encode()
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's object raises when it is asked for its JSON
+    except Exception as error:  # noqa: BLE001 - an object of the project may raise anything when asked for its JSON
         raise TypeError(
             f"The {what} of {name} must be JSON, such as ids and strings: {error}. "
             f"Pass an object's id and load it in the task."
@@ -161,11 +161,11 @@ def checked_key(name: str, key: Any) -> str | None:
 
 def checked_unique_for(name: str, unique_for: Any) -> tuple[str | None, float | None]:
     """
-    Return until when a call's row holds its key, and for how many seconds at the most; None: while the ledger has it.
+    Return until when a call's row holds its key, and for at most how many seconds; None: while the ledger has it.
 
     Raises:
         TypeError: it is neither a word nor a number of seconds.
-        ValueError: there is no such word, or it is no number of seconds above 0.
+        ValueError: there is no such word, or it is not a number of seconds above 0.
     """
     if unique_for is None or unique_for == "kept":
         return None, None
@@ -246,7 +246,7 @@ def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
         return None
     moment = parse_datetime(eta) if isinstance(eta, str) else eta
     if moment is None:
-        raise ValueError(f"{name}: {what} of {eta!r} is no moment in ISO 8601.")
+        raise ValueError(f"{name}: {what} of {eta!r} is not a time in ISO 8601.")
     if not isinstance(moment, datetime):
         raise TypeError(f"{name}: {what} is a datetime or an ISO 8601 string, not {eta!r}.")
     if timezone.is_naive(moment):
@@ -266,7 +266,7 @@ def checked_expires(name: str, expires: Any) -> datetime | float | None:
 
     Raises:
         TypeError: it is neither.
-        ValueError: it lies too far ahead, or is no moment.
+        ValueError: it lies too far ahead, or is not a time.
     """
     if expires is None:
         return None
@@ -293,7 +293,7 @@ def checked_limit(name: str, max_retries: Any) -> int:
     Return how often a task that may be retried ``max_retries`` times may be started.
 
     Raises:
-        ValueError: it is no number of times, or more than a row counts.
+        ValueError: it is not a count, or more than a row can hold.
     """
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < MOST_ATTEMPTS:
         raise ValueError(f"{name}: max_retries is a number from 0 to {MOST_ATTEMPTS - 1}, not {max_retries!r}.")

@@ -29,7 +29,7 @@ def current() -> UUID | None:
 
 @contextmanager
 def gathering() -> Iterator[UUID]:
-    """Make a canvas of all calls in this block; within another one's block they are that one's."""
+    """Make a canvas of all calls in this block; inside another canvas's block they join that canvas."""
     with within(_current.get() or uuid7()) as canvas:
         yield canvas
 

@@ -2,7 +2,7 @@
 Chords: a body that is called when every member of a header has succeeded.
 
 A counter alone decides when. It is lowered in the transaction that completes a member, by the number of parts that are
-new in that transaction, in the order of the chords' ids and as its last statement but for the body's call: so a member
+new in that transaction, in the order of the chords' ids and as its last statement before the body's call: so a member
 that is delivered twice counts once, one that is rolled back not at all, and two transactions never wait for each other
 in a circle.
 """
@@ -159,8 +159,8 @@ def add(parts: Sequence[Done]) -> Iterator[Complete]:
     """
     Add what members returned, in the transaction that completes them; yield the chords that are complete by that.
 
-    The last statement of that transaction but for what is called then: from here to the commit, other members of these
-    chords wait.
+    The last statement of that transaction, except for the calls that follow from it: from here to the commit, other
+    members of these chords wait.
     """
     complete = _add(sorted(parts, key=lambda part: (part.chord, part.task)))
     last = {part.chord: part for part in parts}

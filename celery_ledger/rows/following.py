@@ -50,7 +50,7 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
     The rest of a chain is kept by reference, in the current transaction.
 
     Raises:
-        TypeError: what is to follow is no signature.
+        TypeError: what is to follow is not a signature.
         ValueError: a step of a chain is too large.
     """
     said: dict[str, Any] = {}
@@ -308,7 +308,7 @@ def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
             for waiting in (body, *_after_the_body(body)):
                 for outer in _chords_of(waiting):
                     errors.setdefault(outer, errors[group_id])
-    # Only now, for whoever locks chords locks all of them in one order, those within and those without.
+    # Only now: all code that locks chords locks them in one order, inner and outer ones.
     for chord, group_id in chords.fail(errors):
         error, body = errors[group_id], bodies[group_id]
         with canvases.following(), canvases.within(chord.canvas), outbox.collecting():
@@ -384,7 +384,7 @@ def _chords_of(step: Mapping[str, Any]) -> list[str]:
 
 
 def _errbacks_of(body: Mapping[str, Any]) -> list[tuple[str | None, list[Any]]]:
-    """Return the tasks of a body and their errbacks; of a group each one's, else the first one's."""
+    """Return the tasks of a body and their errbacks: all tasks of a group, else the first task."""
     if body.get("subtask_type") == "group":
         return [one for inner in body.get("kwargs", {}).get("tasks", ()) for one in _errbacks_of(inner)]
     errbacks = list(maybe_list(body.get("options", {}).get("link_error")) or ())

@@ -11,7 +11,7 @@ from django.db import DatabaseError, OperationalError, connection
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.sql import statements
 
-#: What one statement carries at the most: more would only hold more memory, here and at the database.
+#: One statement carries at most this many rows: more would only take more memory, here and at the database.
 MOST_ROWS = 2_000
 MOST_CHARACTERS = 16 * 1024 * 1024
 _SAVEPOINT = "enqueueing"
@@ -48,7 +48,7 @@ def write_behind_savepoint(calls: Sequence[Call]) -> set[UUID]:
                 cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
                 driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         except OperationalError:
-            raise  # Nothing that another try would mend: the connection, a lock, the disk.
+            raise  # Another try would not help: the connection, a lock, the disk.
         except DatabaseError:
             cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             raise

@@ -23,7 +23,7 @@ Status, UniqueFor = DurableTask.Status, DurableTask.UniqueFor
 #: Together as the index ``ledger_standing_key`` has it.
 WAITS: Final = Q(unique_for=UniqueFor.PENDING, status=Status.PENDING, published_at__isnull=True)
 IS_OPEN: Final = Q(unique_for=UniqueFor.DONE, status__in=[Status.PENDING, Status.PUBLISHED, Status.RUNNING])
-#: Keys that one query asks for at the most.
+#: At most this many keys are asked for by one query.
 MOST_KEYS: Final = 500
 # Shared, so that those who make the same call do not wait for each other; the relay skips what is locked.
 _SHARE = """
@@ -38,8 +38,8 @@ def standing(calls: Sequence[Call], *, wait: bool = False) -> dict[UUID, UUID]:
     Return, by the ids of ``calls``, the rows that stand for them; calls whose keys are free are left out.
 
     A row that waits does so until the current transaction ends, so that its body sees what the caller wrote; if the
-    call replaces, the row says what the last such call says. Such rows are left out too while somebody else has them,
-    unless this is to ``wait``: whoever waits for a relay that takes a row has it for a moment, in a worker's way.
+    call replaces, the row says what the last such call says. Such rows are left out too while another process holds
+    them, unless this is to ``wait``: a caller that waits for a relay then holds the row for a moment.
     """
     waiting = {call.unique_key for call in calls if call.unique_for == UniqueFor.PENDING and not call.replaces}
     last = {call.unique_key: call for call in calls if call.replaces and call.unique_key is not None}

@@ -18,6 +18,6 @@ def kind_of(error: str) -> str:
     return PARTICULARS.sub("…", line)
 
 
-def fingerprint(name: str, error: str) -> str:
+def fingerprint_of_error(name: str, error: str) -> str:
     """Return a short name for the kind of ``error`` of the task ``name``."""
     return hashlib.sha256(f"{name} {kind_of(error)}".encode(errors="replace")).hexdigest()[:16]

@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
 from celery_ledger.rows import arguments, canvases, large, tally
-from celery_ledger.rows.kinds import fingerprint
+from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.rows.sql import WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
 from celery_ledger.rows.taken import Wanted, as_uuid, started
@@ -39,9 +39,9 @@ SUSPECT_LAPSES = 2
 MOST_LAPSES = 1_000
 #: Longest error text kept in a row, in characters.
 MAX_ERROR_LENGTH = 500
-#: Rows that one sweep brings back at the most.
+#: At most this many rows are brought back by one sweep.
 SWEEP_LIMIT = 1_000
-#: Names of queues that one look finds at the most.
+#: At most this many names of queues are found at a time.
 MOST_UNKNOWN_QUEUES = 1_000
 
 
@@ -74,7 +74,7 @@ def claim(
     Turn due rows from pending to published under a lease, and return them for publishing.
 
     ``rooms`` says how many rows each queue may have; ``lease`` is in seconds. ``back``
-    says of queues since how many seconds at the most what is taken has been due; by default any time. SQLite, which
+    says for each queue how many seconds ago, at most, the rows to take became due; by default any time. SQLite, which
     keeps nothing that is done, takes no notice of it. In autocommit, as the relay
     calls it, the claim is committed when this returns.
     """
@@ -166,7 +166,7 @@ def any_due(queues: Collection[str], *, back: Mapping[str, float] | None = None)
 
 
 def unknown_queues(known: Collection[str]) -> list[str]:
-    """Return queues that pending rows name, due or not, but for those that are ``known``; a thousand at the most."""
+    """Return queues that pending rows name, due or not, except ``known`` ones; at most a thousand."""
     names = list(known) if connection.vendor == "postgresql" else json.dumps(list(known))
     with connection.cursor() as cursor:
         cursor.execute(statements(connection.vendor).unknown_queues, {"queues": names, "limit": MOST_UNKNOWN_QUEUES})
@@ -227,7 +227,7 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
 
 
 def hand_on(ids: Collection[UUID]) -> int:
-    """Give published rows that were not begun to whoever is free: pending again, and a relay is told."""
+    """Give published rows that were not begun to any free worker: pending again, and a relay is told."""
     with transaction.atomic():
         handed_on = release(ids)
         if handed_on and connection.vendor == "postgresql":
@@ -259,7 +259,7 @@ def start(id: UUID, *, lease: float, limit_of: LimitOf) -> Started | None:
     """
     Claim a published row for ``lease`` seconds and count the attempt; None if it is not published.
 
-    ``attempts`` of the answer is the fencing token: whoever starts the row later has a higher one.
+    ``attempts`` of the answer is the fencing token: a worker that starts the row later has a higher one.
 
     Raises:
         AttemptsUsedUpError: it has no attempt left; nothing is claimed.
@@ -359,7 +359,7 @@ class Asked:
     kwargs: dict[str, Any] | None = None
     #: How many attempts it has in all, unless a person who replayed it said so.
     attempt_limit: int | None = None
-    #: The same, whoever said otherwise.
+    #: The same, and overrides any other limit.
     more_attempts: int | None = None
     queue: str | None = None
     priority: int | None = None
@@ -405,7 +405,7 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
     changes: dict[str, Any] = {
         "status": Status.DEAD,
         "completed_at": Now(),
-        "fingerprint": fingerprint(task.name, error),
+        "fingerprint": fingerprint_of_error(task.name, error),
     }
     if not dead:
         due_at = _in_seconds(delay) if asked.at is None else Greatest(asked.at, Now())

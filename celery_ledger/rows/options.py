@@ -2,7 +2,7 @@
 What a call says of itself beside its arguments: headers, properties and limits, kept in its row for ``self.request``.
 
 Most calls say nothing, and their rows have nothing but which process made them. What Celery's messages carry for
-their own sake, such as a serializer, is of no use to a row and is left out.
+themselves, such as a serializer, means nothing to a row and is left out.
 """
 
 import json
@@ -143,7 +143,7 @@ def add_times(
 
 def otherwise(name: str, given: dict[str, Any], expires: datetime | float | None) -> dict[str, Any]:
     """
-    Return what of a row's options a retry says anew, as the row will have it.
+    Return the options of a row that a retry changes, as the row will have them.
 
     Raises what :func:`options_of` raises.
     """

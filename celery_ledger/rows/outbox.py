@@ -89,7 +89,7 @@ def collecting() -> Iterator[list[Call]]:
     """
     Hold back the calls made in this block and write them together when it ends well.
 
-    Yields the calls so far, in order. An inner block adds to the outer one's calls. If the block
+    Yields the calls so far, in order. An inner block adds to the calls of the outer block. If the block
     raises, its calls are dropped, and so are those made in a part of its transaction that is rolled back.
     """
     outer = _block.get()
@@ -108,7 +108,7 @@ def collecting() -> Iterator[list[Call]]:
 @contextmanager
 def holding() -> Iterator[list[Call]]:
     """
-    Hold back the calls made in this block for whoever writes them later, by :func:`write_held`.
+    Hold back the calls made in this block, to be written later by :func:`write_held`.
 
     The list that it yields has them when the block has ended, however it ended.
     """
@@ -142,7 +142,7 @@ def enqueue(call: Call) -> None:
 
 def refuse_known_id(name: str, id: UUID, unique_key: str | None) -> None:
     """
-    Look whether the ledger has a row of this id already, but for one of the same ``unique_key``.
+    Look whether the ledger has a row of this id already, except for one with the same ``unique_key``.
 
     Raises:
         ValueError: it has.

@@ -27,14 +27,15 @@ logger = logging.getLogger(__name__)
 
 #: Rows of a task that nobody knows yet that share a message.
 FIRST = 4
-#: So many bodies are known well enough to go by.
+#: After this many bodies, the mean is good enough to use.
 ENOUGH = 10
 #: The mean is that of about so many of the latest bodies.
 MEMORY = 50
 FLUSH_EVERY = 0.5  # seconds
 #: For how long a task rides no more that met conflicts even in the smallest company, in seconds.
 ALONE_FOR = 30.0
-#: By so many rows, or to twice as many, one note lets the company of a task grow; by one, if it ever met a conflict.
+#: One success lets a task share its message with this many more rows, or twice as many as before; with one more, if it
+#: ever met a conflict.
 MOST_GROWTH = 8
 
 
@@ -48,11 +49,11 @@ class Known:
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many bodies were measured that the mean says something."""
+        """Whether enough bodies were measured for the mean to be useful."""
         return self.bodies >= ENOUGH
 
     def rows(self, slice_seconds: float) -> int:
-        """Return how many of its rows share a message of so many seconds of work; 1: it is too long to be shared."""
+        """Return how many of its rows share a message of ``slice_seconds`` of work; 1: it takes too long to share."""
         if not self.is_enough:
             return int(min(FIRST, self.riders)) if self.seconds < slice_seconds else 1
         return max(1, int(min(self.riders, slice_seconds / max(self.seconds, 1e-6))))
@@ -189,24 +190,24 @@ class Company:
         self._seconds: dict[str, float] = {}
 
     def size(self, name: str, rows: int) -> int:
-        """Return how many of so many ``rows`` of a message of the task ``name`` may share a transaction."""
+        """Return how many of a message's ``rows`` of the task ``name`` may share a transaction."""
         size = min(rows, self._sizes.get(name, rows))
         fitting = max(2, int(conf.SLICE.value / 1000 / max(self._seconds.get(name, 0.0), 1e-6)))
         return size if size < 1.5 * fitting else fitting
 
     def note(self, name: str, rows: int, seconds: float) -> None:
-        """Note how long the bodies of so many rows took; one that took long says little of the next."""
+        """Note how long the bodies of ``rows`` rows took; one that took long says little about the next."""
         if rows:
             each = min(seconds / rows, conf.SLICE.value / 4000)
             self._seconds[name] = 0.7 * self._seconds.get(name, each) + 0.3 * each
 
     def conflict(self, name: str, rows: int) -> None:
-        """Note that one of so many rows met a conflict."""
+        """Note that one of this many rows met a conflict."""
         self._sizes[name] = max(1, rows // 2)
         self._grows_at[name] = self._clock() + self.GROW_EVERY
 
     def success(self, name: str) -> None:
-        """Let one more in, four times a second at the most."""
+        """Let one more in, at most four times a second."""
         if name in self._sizes and self._clock() >= self._grows_at[name]:
             self._grows_at[name] = self._clock() + self.GROW_EVERY
             self._sizes[name] += 1

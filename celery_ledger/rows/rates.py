@@ -21,11 +21,11 @@ from celery_ledger.models import DurableTask, TaskRate
 from celery_ledger.rows.ledger import Claimed
 
 Status = DurableTask.Status
-#: A row that is held back is due at the latest after so many seconds, and looked at again.
+#: A row that is held back is due again after at most this many seconds.
 LONGEST = 86_400.0
 #: It is due that much later than its turn, so that it comes by its turn.
 SLACK, SLACK_FACTOR = 5.0, 1.25
-#: Rows that are let go at a time.
+#: Rows that are released at a time.
 PORTION = 5_000
 
 

@@ -62,7 +62,7 @@ class Outcome:
             return _error_as_json(self.value)
         try:
             text = as_json(self.value)
-        except Exception as error:  # noqa: BLE001 - a stranger's value; and what it is the result of has happened
+        except Exception as error:  # noqa: BLE001 - any value of a project; and the effect that it reports has happened
             logger.warning("The result of %s is kept as its repr, for it is not JSON: %s", self.id, words_of(error))
             text = ""
         return text if 0 < len(text) <= MOST_KEPT else json.dumps(shown(self.value))
@@ -82,7 +82,7 @@ def _error_as_json(error: BaseException) -> str:
     known = {"exc_type": kind.__qualname__, "exc_module": kind.__module__}
     try:
         text = str(dumps({**known, "exc_message": ensure_serializable(error.args, dumps)}))
-    except Exception:  # noqa: BLE001 - a stranger's error: anything may be wrong with what it says
+    except Exception:  # noqa: BLE001 - any error of a project: its arguments may be anything
         text = ""
     if not 0 < len(text) <= MOST_KEPT:
         text = json.dumps({**known, "exc_message": [said_by(argument) for argument in error.args]})
@@ -107,7 +107,7 @@ def of_calls(ids: Iterable[str]) -> "QuerySet[TaskResult]":
 
 
 def done_by(worker: str, *, most: int) -> list[UUID]:
-    """Return the ids of the latest tasks that a worker ended, at most so many; none where results are not kept."""
+    """Return the ids of the latest tasks that a worker ended, at most ``most``; none where results are not kept."""
     if not are_kept():
         return []
     names = _all().filter(worker=worker).order_by("-id").values_list("task_id", flat=True)[:most]
@@ -130,8 +130,8 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     """
     Write or replace the results of ledger rows where they are kept, and count them, in the caller's transaction.
 
-    A backend of the project's own is told of those that were revoked, and of all unless ``is_told`` says that somebody
-    else does so: after the commit.
+    After the commit, a backend of the project's own hears about revoked tasks, and about all of them unless ``is_told``
+    says that it has heard already.
     """
     app = _app()
     sql = statements(connection.vendor)

@@ -38,9 +38,9 @@ class Statements:
     """
     One database's form of each statement.
 
-    enqueue: calls become rows, but for those whose ``unique_key`` or id is known; says which did.
+    enqueue: calls become rows, except those whose ``unique_key`` or id is known; says which did.
     due: whether any pending row of some queues is due.
-    unknown_queues: names of the queues of pending rows, but for some that are known.
+    unknown_queues: names of the queues of pending rows, except known ones.
     claim: pending rows become published under a lease.
     complete: published rows become succeeded, to be committed with their effects.
     take_back: undoes that for rows of this transaction that were not run, or failed.
@@ -173,8 +173,8 @@ _POSTGRESQL_PRUNE = """
     SELECT count(*), (SELECT id FROM ended ORDER BY id DESC LIMIT 1) FROM ended
 """
 
-# Where the names that are known leave a gap, the index is asked for the first name in it, and then for the next: so
-# many rows of known queues, and what is left of those that went, are never walked over.
+# Where the known names leave a gap, the index is asked for the first name in it, and then for the next: the rows of
+# known queues, of which there may be many, and what is left of deleted ones are never read.
 _UNKNOWN_QUEUES = """
     WITH RECURSIVE known(name) AS (
         SELECT '' UNION {known}

@@ -20,7 +20,7 @@ from celery_ledger.uuid7 import uuid7
 
 #: How JSON names what is kept here.
 MARK: Final = "celery_ledger.steps"
-#: Steps that one statement writes or reads at the most.
+#: At most this many steps are written or read by one statement.
 PORTION: Final = 2_000
 
 #: A chain and a place in it.
@@ -35,7 +35,7 @@ class Rest(Sequence[Any]):
     """
 
     def __init__(self, parts: Iterable[Place]) -> None:
-        #: Chains and how many of each one's first steps are left. The last chain is gone through first.
+        #: Chains, and how many of the first steps of each are left. The last chain is gone through first.
         self.parts = tuple((chain, left) for chain, left in parts if left)
 
     @classmethod

@@ -40,7 +40,7 @@ class Wanted:
     limit: int | None
 
     def parameters(self) -> dict[str, Any]:
-        """Return what that statement is given, but for the id."""
+        """Return the statement's parameters, except for the id."""
         return {"name": self.name, "lease": self.lease, "limit": MOST_STARTS if self.limit is None else self.limit}
 
 

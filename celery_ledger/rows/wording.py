@@ -1,4 +1,4 @@
-"""Words about errors, as a database can keep them: an error that cannot be recorded would run for ever."""
+"""Words about errors, as a database can keep them: a task whose error cannot be recorded would be run again forever."""
 
 import traceback
 from datetime import datetime
@@ -27,7 +27,7 @@ def said_by(thing: object) -> str:
     """Return ``str(thing)``, shortened; or that it has none."""
     try:
         return str(thing)[:MAX_WORDS]
-    except Exception as error:  # noqa: BLE001 - a stranger's method: anything may be wrong with it
+    except Exception as error:  # noqa: BLE001 - any method of a project: it may raise anything
         return f"<{type(thing).__name__} that cannot be told: {type(error).__name__}>"
 
 

@@ -5,9 +5,9 @@ A backend of the project's own (Redis, files, or whatever ``result_backend`` nam
 committed, as Celery stores it once a task has ended: what can be read has happened. Those of django-celery-results and
 the ledger's own are written in the transaction itself; see :mod:`celery_ledger.rows.results`.
 
-What is said while a body runs is for others to read at once, and so goes around a transaction that is open: by a
-thread, whose connection is another. SQLite has one writer at a time, and who is within a transaction is that: there
-such news is dropped.
+What a body reports while it runs must be readable at once, and so goes past the open transaction: by a thread, which
+has a connection of its own. SQLite has one writer at a time; while a transaction is open, such reports are dropped
+there.
 """
 
 import logging

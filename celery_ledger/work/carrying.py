@@ -3,7 +3,7 @@ What a message may say, and what a worker's process does with it.
 
 A message is only news of rows. Of all that Celery's messages can carry (a body's arguments, callbacks, errbacks,
 chains, time limits, a claim to be run at once) nothing is believed: only which task's rows it brings, the
-message's own id, and the rows' ids. :func:`purify` takes all else away before Celery looks at it, in the worker's
+message's own id, and the rows' ids. :func:`purify` removes everything else before Celery looks at it, in the worker's
 parent; :func:`run` is the way of a message in its processes, on which no body is within reach but through a row.
 """
 
@@ -28,7 +28,7 @@ from celery_ledger.work.runnable import Report, Runnable
 
 logger = logging.getLogger(__name__)
 
-#: Rows that one message may name; the relay's name a few hundred at the most.
+#: Rows that one message may name; the relay's messages name at most a few hundred.
 MOST_IDS = 1_000
 #: Bytes of a body that are looked at.
 LONGEST_BODY = 50 * MOST_IDS

@@ -25,7 +25,7 @@ def conclude(successes: Sequence[Success]) -> None:
     Write what rows came to that succeeded together, as a part of the transaction that completes them.
 
     What follows from a success belongs here: it exists if and only if the success does. Raises what the database
-    raises; the rows are then as if they had not run, but for effects outside.
+    raises; the rows are then as if they had not run, except for effects outside.
     """
     results.record([success.outcome for success in successes])
     for one in successes:

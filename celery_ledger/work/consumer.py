@@ -27,7 +27,7 @@ from celery_ledger.work.concluding import Success, conclude
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, limit_of, outcome_of, task_named
+from celery_ledger.work.running import Outcomes, limit_of, outcome_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 LOST_PATIENCE = 2
 
 
-def consume(task: Runnable, ids: Sequence[str]) -> Tally:
+def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
     """
     Run the rows that a message names and return what became of them.
 
@@ -45,19 +45,19 @@ def consume(task: Runnable, ids: Sequence[str]) -> Tally:
     """
     row_ids = parse_ids(ids)
     _discard_broken_connection()
-    tally = Tally(passed_over=len(row_ids))
-    with tally.telling_of_all():
+    outcomes = Outcomes(passed_over=len(row_ids))
+    with outcomes.telling_of_all():
         if task.transactional:
-            _run_inside(task, row_ids, tally)
+            _run_inside(task, row_ids, outcomes)
         else:
-            outside.run(task, row_ids, tally)
+            outside.run(task, row_ids, outcomes)
     paces.flush_if_due()
-    if subjects := tally.subjects - {None}:
+    if subjects := outcomes.subjects - {None}:
         tasks_settled.send_robust(sender=None, subjects=subjects)
-    return tally
+    return outcomes
 
 
-def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: float = 0.0) -> Tally:
+def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: float = 0.0) -> Outcomes:
     """
     Record that the process that ran this message died, and return what became of its rows.
 
@@ -72,20 +72,20 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     """
     row_ids = parse_ids(ids)
     _discard_broken_connection()
-    tally = Tally(passed_over=len(row_ids))
+    outcomes = Outcomes(passed_over=len(row_ids))
     with transaction.atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
         if len(row_ids) > 1 and task.transactional:
             ledger.suspect(row_ids, held_for=held_for)
         elif len(row_ids) > 1:
-            _count_begun(task, row_ids, WorkerDiedError(reason), tally, held_for=held_for)
+            _count_begun(task, row_ids, WorkerDiedError(reason), outcomes, held_for=held_for)
         else:
             for row in ledger.in_flight(row_ids, held_for=held_for):
-                tally.fail(task, row, WorkerDiedError(reason), counted=row.counted)
-    return tally
+                outcomes.fail(task, row, WorkerDiedError(reason), counted=row.counted)
+    return outcomes
 
 
-def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> Tally:
+def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> Outcomes:
     """
     Record that the process that ran this message was killed to end one of its rows, which is recorded already.
 
@@ -97,35 +97,35 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> T
     """
     row_ids = parse_ids(ids)
     _discard_broken_connection()
-    tally = Tally(passed_over=len(row_ids))
+    outcomes = Outcomes(passed_over=len(row_ids))
     with transaction.atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
-        _count_begun(task, row_ids, WorkerDiedError("its process was told to end"), tally, held_for=held_for)
-    return tally
+        _count_begun(task, row_ids, WorkerDiedError("its process was told to end"), outcomes, held_for=held_for)
+    return outcomes
 
 
-def _count_begun(task: Runnable, ids: Sequence[UUID], error: Exception, tally: Tally, *, held_for: float) -> None:
+def _count_begun(task: Runnable, ids: Sequence[UUID], error: Exception, outcomes: Outcomes, *, held_for: float) -> None:
     """Have the attempt fail that is counted already, for it had begun, and give the other rows back."""
     rows = ledger.in_flight(ids, held_for=held_for)
     for row in rows:
         if row.counted:
-            tally.fail(task, row, error, counted=True)
+            outcomes.fail(task, row, error, counted=True)
     ledger.release([row.id for row in rows if not row.counted])
 
 
 # --- Effects in the database ------------------------------------------------------------
 
 
-def _run_inside(task: Runnable, row_ids: Sequence[UUID], tally: Tally) -> None:
+def _run_inside(task: Runnable, row_ids: Sequence[UUID], outcomes: Outcomes) -> None:
     """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
-    for id in slices.run(task, row_ids, tally):
-        _run_alone(task, id, tally)
-    if tally.passed_over > tally.handed_on:
+    for id in slices.run(task, row_ids, outcomes):
+        _run_alone(task, id, outcomes)
+    if outcomes.passed_over > outcomes.handed_on:
         for id in ledger.suspects_among(row_ids):
-            _run_suspect(task, id, tally)
+            _run_suspect(task, id, outcomes)
 
 
-def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False) -> None:
+def _run_alone(task: Runnable, id: UUID, outcomes: Outcomes, *, suspect: bool = False) -> None:
     """Run one row in a transaction of its own; if it fails, record that."""
     started: list[ledger.Started] = []
     successes: list[Success] = []
@@ -134,7 +134,7 @@ def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False)
             started = ledger.complete([id], suspects=suspect)
             crash_point("consumer.before_effect")
             for row in started:
-                successes = _run_body(task_named(task, row.name), row, tally)
+                successes = _run_body(task_named(task, row.name), row, outcomes)
                 conclude(successes)
             crash_point("consumer.before_commit")
     except UnknownTaskError as error:
@@ -142,40 +142,40 @@ def _run_alone(task: Runnable, id: UUID, tally: Tally, *, suspect: bool = False)
     except Exception as error:
         if not started:
             raise
-        tally.fail(task.app.tasks[started[0].name], started[0], error, counted=suspect)
+        outcomes.fail(task.app.tasks[started[0].name], started[0], error, counted=suspect)
     else:
         crash_point("consumer.after_commit")
-        _succeed(successes, tally)
+        _succeed(successes, outcomes)
 
 
-def _run_suspect(task: Runnable, id: UUID, tally: Tally) -> None:
+def _run_suspect(task: Runnable, id: UUID, outcomes: Outcomes) -> None:
     """Run a row that may have killed its worker: alone, and counted before it starts."""
     try:
         row = ledger.count_attempt(id, limit_of=limit_of(task))
     except ledger.AttemptsUsedUpError as error:
-        tally.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
+        outcomes.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
         return
     except UnknownTaskError as error:
         leave([id], str(error))
         return
     if row is not None:
-        _run_alone(task, id, tally, suspect=True)
+        _run_alone(task, id, outcomes, suspect=True)
 
 
-def _run_body(task: Runnable, row: ledger.Started, tally: Tally) -> list[Success]:
+def _run_body(task: Runnable, row: ledger.Started, outcomes: Outcomes) -> list[Success]:
     """Run a task's body for one row, as a batch of one where it takes one, and return what it came to."""
     if task.batch_size > 1:
-        return slices.run_batch(task, [row], tally)
-    telling = tally.telling(task, row)
+        return slices.run_batch(task, [row], outcomes)
+    telling = outcomes.telling(task, row)
     with as_current([telling]), collecting(), limits_of(row):
         with paces.measured(row.name):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
         return [Success(task, row, outcome_of(task, row, value))]
 
 
-def _succeed(successes: Sequence[Success], tally: Tally) -> None:
+def _succeed(successes: Sequence[Success], outcomes: Outcomes) -> None:
     for success in successes:
-        tally.succeed(success.task, success.row, success.outcome.value)
+        outcomes.succeed(success.task, success.row, success.outcome.value)
 
 
 def _discard_broken_connection() -> None:

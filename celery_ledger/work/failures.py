@@ -83,7 +83,7 @@ def _asked(task: Runnable, row: ledger.Started, error: Exception) -> ledger.Aske
     """
     Return what a task's ``retry()`` call specified besides a delay. An ``eta`` follows the database's clock.
 
-    To be put back by ``Reject(requeue=True)`` is no retry, and uses none up.
+    To be put back by ``Reject(requeue=True)`` does not count as a retry.
     """
     if isinstance(error, Reject):
         limit = row.attempt_limit or task.max_attempts

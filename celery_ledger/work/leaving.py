@@ -1,8 +1,8 @@
 """
 Rows of tasks that this process does not know: left to one that does, in growing pauses, and given up after a day.
 
-As during a deploy, when the next release's tasks meet this one's workers; and for good, when a release has lost a
-task. The pauses grow from a second to minutes, and the more rows of a task wait, the longer they are, so that
+As during a deploy, when the next release's tasks meet this release's workers; and permanently, when a release has lost
+a task. The pauses grow from a second to minutes, and the more rows of a task wait, the longer they are, so that
 thousands of them are a few messages a second and hold up nobody. A worker that starts and knows a task has its rows
 published at once.
 """
@@ -29,12 +29,12 @@ RATE = 5.0
 PATIENCE = 24 * 3600.0
 #: Rows of the same task that are left together with one, before they are messages.
 SIBLINGS = 1_000
-#: Of those, so many are due at the same moment.
+#: This many of those are due at the same moment.
 TOGETHER = 10
 
 
 class UnknownTaskError(Exception):
-    """This process has no such task, being older or newer than whoever enqueued it; or the message is forged."""
+    """This process has no such task: it is older or newer than the caller's process, or the message is forged."""
 
 
 def leave(ids: Sequence[UUID], reason: str) -> None:

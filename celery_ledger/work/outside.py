@@ -28,19 +28,19 @@ from celery_ledger.work.keeper import LeaseKeeper
 from celery_ledger.work.leaving import UnknownTaskError, leave
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, limit_of, outcome_of, task_named
+from celery_ledger.work.running import Outcomes, limit_of, outcome_of, task_named
 from celery_ledger.work.slices import MOST_SLICES
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
 
 
-def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> None:
+def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> None:
     """
     Run the rows of a message one after the other.
 
-    What is not begun when a few slices' time is up, or while a body takes long, goes back to the ledger, for whoever is
-    free: such rows share a message only because their task is usually quick.
+    What is not begun when a few slices' time is up, or while a body takes long, goes back to the ledger, for any free
+    worker: such rows share a message only because their task is usually quick.
     """
     began = monotonic()
     until = began + MOST_SLICES * conf.SLICE.value / 1000
@@ -48,18 +48,18 @@ def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> None:
     row: ledger.Started | None = None
     while rest or row is not None:
         if row is None:
-            row = _start(task, rest.pop(0), tally)
+            row = _start(task, rest.pop(0), outcomes)
         if row is not None:
-            row, rest = _run_one(task, row, rest, tally, until=until)
+            row, rest = _run_one(task, row, rest, outcomes, until=until)
         if rest and row is None and monotonic() > until:
-            tally.handed_on += ledger.hand_on(rest)
+            outcomes.handed_on += ledger.hand_on(rest)
             break
     if len(ids) > 1:
         paces.note_slice(task.name, len(ids) - len(rest), monotonic() - began)
         paces.note_rides([task.name])
 
 
-def _start(task: Runnable, id: UUID, tally: Tally) -> ledger.Started | None:
+def _start(task: Runnable, id: UUID, outcomes: Outcomes) -> ledger.Started | None:
     """Claim one row under a lease; None: it is not to be run here and now."""
     lease = conf.RUNNING_LEASE.value
     if (row := ledger.start_named(id, task.name, lease=lease, limit=task.most_starts)) is not None:
@@ -67,14 +67,14 @@ def _start(task: Runnable, id: UUID, tally: Tally) -> ledger.Started | None:
     try:
         return ledger.start(id, lease=lease, limit_of=limit_of(task))
     except ledger.AttemptsUsedUpError as error:
-        tally.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
+        outcomes.fail(task.app.tasks[error.row.name], error.row, error, counted=True)
     except UnknownTaskError as error:
         leave([id], str(error))
     return None
 
 
 def _run_one(
-    message: Runnable, row: ledger.Started, behind: list[UUID], tally: Tally, *, until: float
+    message: Runnable, row: ledger.Started, behind: list[UUID], outcomes: Outcomes, *, until: float
 ) -> tuple[ledger.Started | None, list[UUID]]:
     """
     Run a claimed row's body outside any transaction and record what came of it.
@@ -85,12 +85,12 @@ def _run_one(
     keeper = LeaseKeeper(row, conf.RUNNING_LEASE.value, behind)
     try:
         crash_point("consumer.before_effect")
-        telling = tally.telling(task, row)
+        telling = outcomes.telling(task, row)
         with keeper, as_current([telling]), limits_of(row), paces.measured(row.name):
             value = bodies.run(task, telling.request, *row.args, **row.kwargs)
         crash_point("consumer.after_effect")
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger records it
-        tally.fail(task, row, error, counted=True)
+        outcomes.fail(task, row, error, counted=True)
     else:
         left = keeper.left
         then = _wanted(message, left[0] if left and monotonic() <= until else None)
@@ -99,10 +99,10 @@ def _run_one(
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - such as a value that is not JSON
-            tally.fail(task, row, _unwritable(error), counted=True)
+            outcomes.fail(task, row, _unwritable(error), counted=True)
             return None, left
         if finished.is_held:
-            tally.succeed(task, row, value)
+            outcomes.succeed(task, row, value)
         else:
             logger.warning("%s %s succeeded, but it was cancelled or taken over meanwhile.", row.name, row.id)
         if finished.started is not None:

@@ -14,7 +14,7 @@ from celery.concurrency import asynpool, prefork
 
 MAINTENANCE_INTERVAL = 0.5  # seconds
 #: Seconds that a process has to end itself at the limit of a row that asked for a longer one than its task has.
-GRACE = 2.0
+TIME_TO_END = 2.0
 #: Tenths of a second that a child which ends waits until its parent has read its results. A parent that is ending
 #: itself may read no more, and Celery's own 300 outlast the patience of most supervisors. What is lost is an
 #: acknowledgement: the row is done, and its message passed over when it comes again.
@@ -48,7 +48,7 @@ class PromptPool(asynpool.AsynPool):
         longer = self._asked(job)[0] - (result._timeout or self.timeout or 0) if result is not None else 0
         if longer > 0 and job not in self._extended:
             self._extended.add(job)
-            self._tref_for_id[job] = self._hub.call_later(longer + GRACE, self._on_hard_timeout, job)
+            self._tref_for_id[job] = self._hub.call_later(longer + TIME_TO_END, self._on_hard_timeout, job)
             return
         self._extended.discard(job)
         super()._on_hard_timeout(job)

@@ -28,7 +28,7 @@ from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, 
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a loop that ended of an error begins anew: one that always does shall not spin.
+#: Seconds until a loop that ended with an error starts again: one that always fails must not spin.
 RESTART_PAUSE = 0.2
 
 
@@ -65,7 +65,7 @@ class Consumer(celery_consumer.Consumer):
             except Exception as error:
                 if not self._was_ready or self.blueprint.state in STOP_CONDITIONS:
                     raise
-                logger.exception("The loop of this worker ended of an error and begins anew.")
+                logger.exception("The loop of this worker ended with an error and starts again.")
                 self._begin_anew(error)
 
     def on_ready(self) -> None:
@@ -81,7 +81,7 @@ class Consumer(celery_consumer.Consumer):
         except DatabaseError as error:
             logger.warning("What other workers left comes when it is due, for the database is away: %s", error)
         finally:
-            connection.close()  # None is open when the pool forks anew.
+            connection.close()  # None is open when the pool forks again.
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Leave the broker for a moment: one that answers and refuses would be asked again at once, without end."""
@@ -139,7 +139,7 @@ def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[...,
     Return what is done with a message of ``task``: it goes to the pool at once.
 
     Celery's own also keeps what a message is not asked here: times, which the ledger has, and a task's rate,
-    for which a worker would hold up all else.
+    for which a worker would hold up everything else.
     """
     eventer = consumer.event_dispatcher
     level = lines.level_of_messages(task)

@@ -1,7 +1,7 @@
 """
 What the worker's parent process does with a message that a child has: tells of its rows, counts lost children.
 
-When a child dies with a message in its hands, Celery would mark the task failed and lose it, or requeue it for ever.
+When a child dies with a message in its hands, Celery would mark the task failed and lose it, or requeue it forever.
 Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged. When it was
 killed to end one of the rows, that one is cancelled, and the others come back as they were.
 """
@@ -98,7 +98,7 @@ class LedgerRequest(request.Request):
             logger.exception("Whether rows of %s asked for a longer time limit cannot be read.", self.name)
             return 0.0, 0.0
         finally:
-            connection.close()  # None is open when the pool forks anew.
+            connection.close()  # None is open when the pool forks again.
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """
@@ -148,15 +148,15 @@ class LedgerRequest(request.Request):
         try:
             if self._when_killed is not None:
                 self._when_killed(self._killed)
-            tally = consumer.give_back(self.task, self.ids, held_for=monotonic() - self.received)
-            self._tell(tally.events())
+            outcomes = consumer.give_back(self.task, self.ids, held_for=monotonic() - self.received)
+            self._tell(outcomes.events())
         except Exception:
             logger.exception("What a killed process held comes back when its lease ends.")
 
     def _count_lost(self, reason: str) -> None:
         try:
-            tally = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)
-            self._tell(tally.events())
+            outcomes = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)
+            self._tell(outcomes.events())
         except Exception:
             # The lease brings the rows back all the same; a failure here must not stop the worker.
             logger.exception("A lost process could not be recorded; its tasks come back when their lease ends.")

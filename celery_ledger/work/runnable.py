@@ -43,11 +43,11 @@ class Runnable(Protocol):
 
     @property
     def max_attempts(self) -> int | None:
-        """How often the body may be started: once more than it may be retried. None: for ever."""
+        """How often the body may be started: once more than it may be retried. None: any number of times."""
 
     @property
     def most_starts(self) -> int | None:
-        """How often it may be started, crashes of its worker included. None: for ever."""
+        """How often it may be started, crashes of its worker included. None: any number of times."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body."""

@@ -24,7 +24,7 @@ done_logger = logging.getLogger("celery_ledger.done")
 
 
 @dataclass
-class Tally:
+class Outcomes:
     """What became of a message's rows."""
 
     passed_over: int
@@ -44,7 +44,7 @@ class Tally:
         return [telling.event for telling in self.tellings.values() if telling.event is not None]
 
     def telling(self, task: Runnable, row: ledger.Started) -> Telling:
-        """Return what is told of a row's attempt: one and the same, however often it is run."""
+        """Return the report of a row's attempt: the same one, however often the attempt is run."""
         if row.id not in self.tellings:
             self.tellings[row.id] = Telling(task, row)
         return self.tellings[row.id]

@@ -29,14 +29,14 @@ from celery_ledger.work import bodies
 from celery_ledger.work.concluding import Success, conclude
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
-from celery_ledger.work.running import Tally, outcome_of, task_named
+from celery_ledger.work.running import Outcomes, outcome_of, task_named
 from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that a body in company waits for a lock, give or take: far below a server's look for deadlocks.
 LOCK_PATIENCE: Final = 0.025
-#: A message that has taken so many slices' time is left, and what it still carries goes to whoever is free.
+#: A message that has taken the time of this many slices is left; what it still carries goes to any free worker.
 MOST_SLICES: Final = 4
 #: What PostgreSQL says of a lock that was waited for too long, of a deadlock, and of a conflict of transactions.
 CONFLICTS: Final = frozenset({"55P03", "40P01", "40001"})
@@ -73,12 +73,12 @@ class Slice:
         return [*self.left, *self.alone, *(row.id for _, row, _ in self.failed)]
 
 
-def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> list[UUID]:
+def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> list[UUID]:
     """
     Run the rows of a message in as few transactions as are short, and return those that are to be run one by one.
 
     Those that would wait for locks come last. What is not begun when a few slices' time is up goes back to the ledger,
-    for whoever is free.
+    for any free worker.
     """
     began = monotonic()
     rest, alone, waiting = list(ids), list[UUID](), list[UUID]()
@@ -89,30 +89,30 @@ def run(task: Runnable, ids: Sequence[UUID], tally: Tally) -> list[UUID]:
             alone += part
             company.success(task.name)
             continue
-        done = _run_slice(task, part, tally)
+        done = _run_slice(task, part, outcomes)
         if done is None:
             alone += part
         else:
             waiting += done.alone
             rest = [*done.left, *rest]
         if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
-            tally.handed_on += ledger.hand_on(rest)
+            outcomes.handed_on += ledger.hand_on(rest)
             paces.flush_if_due(at_once=True)
             break
     return alone + waiting
 
 
-def _run_slice(task: Runnable, ids: Sequence[UUID], tally: Tally) -> Slice | None:
+def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice | None:
     """Run rows in one transaction. None: they failed together, and are as they were."""
     began = monotonic()
     done = Slice()
     try:
         with transaction.atomic():
-            _run_rows(task, ids, tally, done)
+            _run_rows(task, ids, outcomes, done)
             crash_point("consumer.before_commit")
     except RepeatedError as failed:
         others = [id for id in ids if id != failed.id]
-        done = (_run_slice(task, others, tally) if len(others) > 1 else None) or Slice(alone=others)
+        done = (_run_slice(task, others, outcomes) if len(others) > 1 else None) or Slice(alone=others)
         done.alone.append(failed.id)
         return done
     except Exception as error:  # noqa: BLE001 - whatever it was, each row is run again and judged alone
@@ -127,13 +127,13 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], tally: Tally) -> Slice | Non
         company.success(task.name)
         paces.note_rides({row.name for row in done.started})
     for success in done.successes:
-        tally.succeed(success.task, success.row, success.outcome.value)
+        outcomes.succeed(success.task, success.row, success.outcome.value)
     for named, row, cause in done.failed:
-        tally.fail(named, row, cause, counted=False)
+        outcomes.fail(named, row, cause, counted=False)
     return done
 
 
-def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) -> None:
+def _run_rows(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes, done: Slice) -> None:
     """Do what the transaction of a slice does."""
     done.started = ledger.complete(ids)
     crash_point("consumer.before_effect")
@@ -144,14 +144,14 @@ def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) ->
         batched = [(named, row) for named, row in rows if named.batch_size > 1]
         for _, group in groupby(sorted(batched, key=lambda pair: pair[1].name), key=lambda pair: pair[1].name):
             members = list(group)
-            done.successes += run_batch(members[0][0], [row for _, row in members], tally)
+            done.successes += run_batch(members[0][0], [row for _, row in members], outcomes)
         places = {id: place for place, id in enumerate(ids)}
         riders = sorted((pair for pair in rows if pair[0].batch_size == 1), key=lambda pair: places[pair[1].id])
         if any(rider.repeatable for rider, _ in riders):
             ledger.wait_for_locks(done.patience)
             done.is_impatient = True
         began = monotonic()
-        _run_riders(task, riders, tally, done, calls)
+        _run_riders(task, riders, outcomes, done, calls)
         company.note(task.name, len(riders) - len(done.left), monotonic() - began)
     if done.is_impatient:
         ledger.wait_as_ever()
@@ -163,7 +163,7 @@ def _run_rows(task: Runnable, ids: Sequence[UUID], tally: Tally, done: Slice) ->
 def _run_riders(
     message: Runnable,
     riders: Sequence[tuple[Runnable, ledger.Started]],
-    tally: Tally,
+    outcomes: Outcomes,
     done: Slice,
     calls: list[Any],
 ) -> None:
@@ -176,7 +176,7 @@ def _run_riders(
         crash_point("slice.between_bodies")
         made = len(calls)
         try:
-            done.successes.append(_ride(task, row, tally, done))
+            done.successes.append(_ride(task, row, outcomes, done))
         except Exception as error:
             del calls[made:]
             if is_conflict(error):
@@ -192,8 +192,8 @@ def _run_riders(
                 done.failed.append((task, row, error))
 
 
-def _ride(task: Runnable, row: ledger.Started, tally: Tally, done: Slice) -> Success:
-    telling = tally.telling(task, row)
+def _ride(task: Runnable, row: ledger.Started, outcomes: Outcomes, done: Slice) -> Success:
+    telling = outcomes.telling(task, row)
     with _guard(task, done), as_current([telling]), limits_of(_with_limits_of(task, row)), paces.measured(row.name):
         value = bodies.run(task, telling.request, *row.args, **row.kwargs)
     return Success(task, row, outcome_of(task, row, value))
@@ -213,9 +213,9 @@ def _guard(task: Runnable, done: Slice) -> AbstractContextManager[None]:
     return nullcontext() if task.repeatable else _guarded(done)
 
 
-def run_batch(task: Runnable, rows: list[ledger.Started], tally: Tally) -> list[Success]:
+def run_batch(task: Runnable, rows: list[ledger.Started], outcomes: Outcomes) -> list[Success]:
     """Run the body of a task that takes a list, for all of ``rows``; raises what it does."""
-    tellings = [tally.telling(task, row) for row in rows]
+    tellings = [outcomes.telling(task, row) for row in rows]
     with as_current(tellings), collecting():
         value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
     said = value if isinstance(value, Ignore) else None

@@ -1,5 +1,5 @@
 """
-What Celery's own tooling is told of a row: as if each row were a message of its own.
+What Celery's own tooling hears about a row: as if each row were a message of its own.
 
 Signals (``task_prerun``, ``task_success`` and the others), hooks of the task (``before_start``, ``on_failure`` and
 the others), ``self.request``, and what the worker's parent makes events of, for Flower. An attempt begins once,
@@ -95,7 +95,7 @@ class Telling:
             self._ran = monotonic() - self._began
 
     def leave(self) -> None:
-        """Tell that it ended and nobody here knows how: the row is another worker's."""
+        """Report that it ended, without saying how: the row belongs to another worker."""
         if self._began is not None and self.event is None:
             self._end(states.RETRY, None, None, lambda _: None)
 

@@ -1,7 +1,7 @@
 """
 Tools that follow a task from its caller, where the project has them: sentry-sdk and OpenTelemetry's instrumentation.
 
-Both are made for a worker that runs one task after another. Rows are run together, begin together and are told of
+Both are made for a worker that runs one task after another. Rows are run together, begin together and are reported
 together, and one that fails may run again at once; so each row's place in its caller's trace is kept with it, and what
 a body raised is reported when it is known that it was the last attempt.
 """

@@ -228,7 +228,7 @@ class TestDeadLetters:
         assert row["task"] == "tests.make_collection"
         assert row["args"] == ["garden"]
         assert row["last_error"] == "PermissionError: no key to 'garden'"
-        assert row["fingerprint"] == dead_letters.fingerprint(task.name, task.last_error)
+        assert row["fingerprint"] == dead_letters.fingerprint_of_error(task.name, task.last_error)
 
     @pytest.mark.parametrize(
         ("query", "found"),
@@ -338,7 +338,7 @@ class TestManyDeadLetters:
 
     def test_a_group_is_replayed_and_the_rest_stays_dead(self):
         rows = [die("garden"), die("yard"), die("shed", KeyError("shed"))]
-        group = dead_letters.fingerprint(rows[0].name, rows[0].last_error)
+        group = dead_letters.fingerprint_of_error(rows[0].name, rows[0].last_error)
         response = api(staff(REPLAY)).post("/api/ops/dead/replay/", {"fingerprint": group})
         assert response.json() == {"count": 2}
         assert DurableTask.objects.get(status=Status.DEAD).id == rows[2].id

@@ -160,7 +160,7 @@ def test_a_message_that_an_empty_broker_does_not_have_any_more_goes_out_again(qu
     assert "unheard" not in caplog.text  # A worker may have taken it this very moment.
     relay._next_sweep = 0
     relay.sweep_if_due()
-    assert "1 tasks went unheard of and are published again." in caplog.text
+    assert "1 tasks were not acknowledged in time and are published again." in caplog.text
     relay.turn()
     assert len(queue.messages) == 1
 

@@ -111,7 +111,7 @@ def limit_of(task: Runnable) -> ledger.LimitOf:
 
 
 def say_done(row: ledger.Started) -> None:
-    """Log the row at DEBUG, on a logger of its own: the shop writes it where logs are for machines."""
+    """Log the row at DEBUG, on a logger of its own, for projects whose logs are read by machines."""
     if done_logger.isEnabledFor(logging.DEBUG):
         with working_on(request_id=row.request_id, subject=row.subject):
             data = {"task": row.name, "id": str(row.id), "attempt": row.attempts}

@@ -140,13 +140,15 @@ def test_a_client_of_tokens_is_sent_notifications_and_nothing_else(web, reader):
 
 
 @pytest.mark.parametrize("way", ["sse", "websocket"])
-def test_streams_that_are_opened_at_once_are_no_more_than_a_user_may_have(machine, reader, way):
+def test_streams_that_are_opened_at_once_are_no_more_than_a_user_may_have(machine, way):
     machine.start_web(WEB_THREADS="12")
     for _ in range(3):
+        # Another user each time: it takes a moment until the server knows that a stream is closed.
+        reader = make_user()
         opened, barrier = [], threading.Barrier(12)
         with ExitStack() as stack:
 
-            def open_one(stack=stack, opened=opened, barrier=barrier):
+            def open_one(stack=stack, opened=opened, barrier=barrier, reader=reader):
                 barrier.wait(30)
                 try:
                     if way == "sse":
@@ -164,8 +166,8 @@ def test_streams_that_are_opened_at_once_are_no_more_than_a_user_may_have(machin
                 thread.join(60)
             assert sorted(opened) == [200] * 5 + [429] * 7
 
-        def has_room_again():
-            with sse(machine, reader) as response:
-                return response.status_code == 200
+    def has_room_again():
+        with sse(machine, reader) as response:
+            return response.status_code == 200
 
-        wait_until("a closed stream makes room", has_room_again)
+    wait_until("a closed stream makes room", has_room_again)

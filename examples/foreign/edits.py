@@ -1,7 +1,8 @@
 """
 Edits that add the package to somebody's project, told without a line of that project.
 
-Each names a file and what to add there: a line at its end, or an argument to a call, which is found by its name.
+Each names a file and what to change there: a line more at its end, an argument more to a call, or another module that a
+name is imported from. The call and the import are found by their names.
 """
 
 import ast
@@ -47,6 +48,32 @@ class Argument:
         before = "".join(lines[:row]) + line[:column].decode()
         comma = "" if before.rstrip().endswith((",", "(")) else ", "
         path.write_text(before + comma + self.argument + line[column:].decode() + "".join(lines[row + 1 :]))
+
+
+@dataclass(frozen=True)
+class From:
+    """Another module to import ``name`` from, where a file imports it by one line, with other names or alone."""
+
+    file: str
+    name: str
+    module: str
+
+    def apply(self, folder: Path) -> None:
+        path = folder / self.file
+        lines = path.read_text().splitlines(keepends=True)
+        imports = [
+            node
+            for node in ast.walk(ast.parse("".join(lines)))
+            if isinstance(node, ast.ImportFrom) and self.name in [each.name for each in node.names]
+        ]
+        if len(imports) != 1 or imports[0].lineno != imports[0].end_lineno or imports[0].level:
+            raise EditError(f"{self.file} imports {self.name} by {len(imports)} lines")
+        [found] = imports
+        indent = " " * found.col_offset
+        others = ", ".join(ast.unparse(each) for each in found.names if each.name != self.name)
+        kept = f"{indent}from {found.module} import {others}\n" if others else ""
+        lines[found.lineno - 1] = f"{kept}{indent}from {self.module} import {self.name}\n"
+        path.write_text("".join(lines))
 
 
 def _name(call: ast.Call) -> str:

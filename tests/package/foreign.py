@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -83,12 +84,12 @@ def environment(project: Project, database: str) -> dict[str, str]:
     return {name: os.environ[name] for name in KEPT if name in os.environ} | its
 
 
-def run(project: Project, python: Path, folder: Path, known: dict[str, str], *options: str) -> dict[str, str]:
-    """Run the project's tests in ``folder``, and return what came of each."""
+def run(project: Project, python: Path, folder: Path, known: dict[str, str], tests: Sequence[str]) -> dict[str, str]:
+    """Run tests of the project in ``folder``, and return what came of each."""
     report = folder.with_suffix(".xml")
     report.unlink(missing_ok=True)
     fixed = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junit-xml={report}"]
-    subprocess.run([python, "-m", "pytest", *fixed, *project.tests, *options], cwd=folder, env=known, check=False)
+    subprocess.run([python, "-m", "pytest", *fixed, *project.options, *tests], cwd=folder, env=known, check=False)
     return outcomes(report)
 
 
@@ -132,8 +133,8 @@ def main() -> int:
     parser.add_argument("project", choices=sorted(PROJECTS))
     parser.add_argument("--source", type=Path, required=True, help="a clone of it")
     parser.add_argument("--python", type=Path, required=True, help="an interpreter that has what its tests need")
-    parser.add_argument("options", nargs="*", help="for pytest, such as one of its tests")
-    asked = parser.parse_args()
+    parser.add_argument("tests", nargs="*", help="tests to run instead of those that the page counts")
+    asked = parser.parse_intermixed_args()
     project = PROJECTS[asked.project]
     site = lay_the_package_beside(asked.python)
     folders = {kind: FOLDER / f"{asked.project}-{kind}" for kind in ("plain", "durable")}
@@ -144,12 +145,12 @@ def main() -> int:
     for kind, folder in folders.items():
         known = environment(project, f"foreign_{asked.project}_{kind}")
         known["PYTHONPATH"] = os.pathsep.join([str(folder), *([str(site)] if kind == "durable" else [])])
-        found[kind] = run(project, asked.python, folder, known, *asked.options)
+        found[kind] = run(project, asked.python, folder, known, asked.tests or project.tests)
     print(f"{asked.project} at {project.commit[:10]}, {datetime.now(tz=UTC):%-d %B %Y}; {lines} lines added")
     print(f"plain: {count(found['plain'])} passed; with the package: {count(found['durable'])} passed")
     different = compare(found["plain"], found["durable"])
     print(*different, sep="\n")
-    if not asked.options:
+    if not asked.tests:
         keep(asked.project, project, lines, found["plain"], found["durable"])
     return int(any("plain passed" in line for line in different))
 

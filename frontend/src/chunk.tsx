@@ -7,6 +7,16 @@ import { text } from "./text";
 /** The address of a page that was loaded anew because its script was not there. */
 const TRIED = "shopwire.loaded-anew";
 
+/** Whether the shop answers at all: without it, a document that is loaded anew is the browser's own page of errors. */
+async function answers(): Promise<boolean> {
+  try {
+    await fetch(location.href, { method: "HEAD", cache: "no-store" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Return a page whose script comes when it is first shown, or earlier by {@link soon}.
  *
@@ -27,8 +37,8 @@ export function chunk<P extends object>(load: () => Promise<ComponentType<P>>): 
           sessionStorage.removeItem(TRIED);
           show(true);
         },
-        (reason: Error) => {
-          if (navigator.onLine && sessionStorage.getItem(TRIED) !== location.href) {
+        async (reason: Error) => {
+          if (sessionStorage.getItem(TRIED) !== location.href && (await answers())) {
             sessionStorage.setItem(TRIED, location.href);
             location.reload();
           } else setError(reason);
@@ -42,7 +52,7 @@ export function chunk<P extends object>(load: () => Promise<ComponentType<P>>): 
     if (!error) return <Blank />;
     return (
       <Page title={text.shop}>
-        <Failure error={new Error(text.errors.chunk)} retry={() => location.reload()} />
+        <Failure error={new Error(text.errors.chunk)} retry={() => void answers().then((there) => there && location.reload())} />
       </Page>
     );
   }

@@ -52,10 +52,14 @@ def test_a_web_process_that_dies_and_comes_back_is_heard_again(shop, visitor, pa
     is_live(page, "websocket")
     visitor.expect_complaints("WebSocket|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_INCOMPLETE")
 
+    # Before that, the script of the page may be on its way still.
+    expect(page.get_by_role("heading", name="Notifications")).to_be_visible()
     shop.web.kill()
-    is_live(page, "connecting")
-    shop.run_command("shell", "-c", announce(name, "While nobody listened"))
-    shop.web = shop.start_web(shop.web_port)
+    try:
+        is_live(page, "connecting")
+        shop.run_command("shell", "-c", announce(name, "While nobody listened"))
+    finally:
+        shop.web = shop.start_web(shop.web_port)
 
     expect(page.locator("[data-live]")).to_have_attribute(
         "data-live", re.compile("websocket|sse|polling"), timeout=60_000
@@ -63,6 +67,20 @@ def test_a_web_process_that_dies_and_comes_back_is_heard_again(shop, visitor, pa
     expect(page.get_by_text("While nobody listened")).to_be_visible()
     shop.run_command("shell", "-c", announce(name, "Now that somebody does"))
     expect(page.get_by_text("Now that somebody does")).to_be_visible()
+
+
+def test_a_page_whose_script_does_not_come_while_the_shop_is_down_says_so(visitor, page):
+    visitor.expect_complaints("ERR_FAILED")
+    page.route(re.compile("/NotificationsTab-"), lambda route: route.abort())
+    page.route("**/notifications", lambda route: route.abort())
+    visitor.register()
+
+    page.get_by_role("link", name="Notifications").click()
+    expect(page.get_by_text("This page could not be loaded.")).to_be_visible()
+
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Notifications")).to_be_visible()
 
 
 def test_a_page_without_a_network_says_so_and_goes_on_when_it_is_back(visitor, page):

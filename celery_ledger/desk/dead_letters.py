@@ -111,7 +111,7 @@ def groups(dead: QuerySet[DurableTask] | None = None) -> list[Group]:
     for start in range(0, len(counted), MOST_LOOKED_FOR):
         first_of_each = Q()
         for name, mark, _, first, _ in counted[start : start + MOST_LOOKED_FOR]:
-            first_of_each |= Q(name=name, fingerprint=mark, completed_at=first)
+            first_of_each |= Q(name=name, fingerprint=mark, completed_at__lte=first)
         errors = rows.filter(first_of_each).order_by("-id").values_list("name", "fingerprint", "last_error")
         examples |= {(name, mark): error for name, mark, error in errors}
     found = [

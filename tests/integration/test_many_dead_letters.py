@@ -19,6 +19,7 @@ from celery_ledger.desk import dead_letters, decisions
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.models import Decision, DurableTask
 from celery_ledger.testing import drain
+from tests import probe
 from tests.integration.test_ops_api import DISCARD, REPLAY, many_dead, staff
 from tests.shop import api
 
@@ -55,6 +56,13 @@ def outbox(*arguments):
 
 def count(status):
     return DurableTask.objects.filter(name="tests.make_collection", status=status).count()
+
+
+def test_a_kind_of_error_has_an_example():
+    probe.give_up.delay("permanent")
+    drain()
+    [group] = dead_letters.groups()
+    assert (group.error, group.example) == ("PermanentError: permanent", "PermanentError: permanent")
 
 
 @pytest.mark.once

@@ -41,7 +41,16 @@ def test_f26_a_rabbitmq_killed_while_it_is_given_messages_loses_none(machine, ow
     with collecting():
         for number in range(COUNT):
             probe.make_collection.delay(f"shelf {number}")
-    wait_until("the relay is in the midst of it", lambda: own_rabbitmq.depth("default") >= 100)
+    wait_until("the relay is in the midst of it", lambda: own_rabbitmq.depth("default") >= 20)
+    # Whoever does not wait to be told goes on sending to it, and takes that for published.
+    os.killpg(own_rabbitmq.process.pid, signal.SIGSTOP)
+
+    def stands_still():
+        before = published.count()
+        time.sleep(0.5)
+        return published.count() == before
+
+    wait_until("the relay goes no further", stands_still)
     own_rabbitmq.kill()
     wait_until("the relay noticed", lambda: relay.says("The broker is away or refuses"))
     claimed, waiting = published.count(), DurableTask.objects.filter(status="pending").count()

@@ -27,7 +27,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".env", "var", "__pycache__", "node_modules", "tests")
 #: What would lead the copy to somebody else's database or broker.
-FOREIGN = {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "EMAIL_URL", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS"}
+FOREIGN = {
+    "WEBHOOKS_TO_LOCALHOST",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "EMAIL_URL",
+    "SECRET_KEY",
+    "DEBUG",
+    "ALLOWED_HOSTS",
+}
 READY = 120  # seconds
 STOP = 10  # seconds: what the contract promises
 

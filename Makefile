@@ -1,7 +1,7 @@
 # The same names as run.py has, and what a developer needs besides. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix upgrade harness foreign foreign-beat foreign-results celery-suite desk-speed bench bench-quick bench-chaos bench-canvas bench-venv
+.PHONY: help run demo test containers faults chaos mutants mutation coverage canvas-fire fuzz docs screenshots prose check format lock matrix upgrade harness foreign foreign-live foreign-beat foreign-results django-suite wagtail celery-suite desk-speed bench bench-quick bench-chaos bench-canvas bench-cliffs bench-venv
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ manifests: ## Hold the manifests for Kubernetes against its schemas; in a virtua
 drill-partitions: ## Two hosts, as network namespaces, cut off from each other for a minute; needs root and PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_partitions.py $(ARGS)
 
-drill-brokers: ## A Redis that fails over by Sentinels, and a slow mail server; needs PostgreSQL
+drill-brokers: ## A Redis that fails over by Sentinels, a RabbitMQ cluster that loses a node, a slow mail server; needs PostgreSQL
 	python3 run.py test -n 0 -s -m drill tests/drills/test_brokers.py $(ARGS)
 
 drill-failover: ## A primary that dies, a standby that is away, a network that is cut; needs haproxy and PostgreSQL's binaries
@@ -52,6 +52,9 @@ canvas-fire: ## Run COUNT=200 chords, chains and nestings under a kill a second 
 	python3 run.py test -n 0 -s --timeout 7200 tests/faults/test_canvas.py -k f171
 	DEBUG=1 FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
 	.venv/bin/python -m tests.plain_canvas
+
+bench-cliffs: ## Ordinary tasks on hot rows, among failing and slow ones, of many names, and behind a backlog; BENCH_DATABASE and BENCH_REDIS may be emptied
+	.venv/bin/python -m bench.cliffs $(ARGS)
 
 bench-canvas: ## What chords cost, and how long chains and chords grow; BENCH_DATABASE and BENCH_REDIS may be emptied
 	.venv/bin/python -m bench.canvases
@@ -85,6 +88,15 @@ harness: ## Have due-work-harness judge the package, and plain Celery; needs Pyt
 
 foreign: ## Run a public project's own tests, plain and with the package: PROJECT=bookwyrm SOURCE=a-clone PYTHON=an-interpreter; see examples/foreign
 	.venv/bin/python -m tests.package.foreign $(PROJECT) --source $(SOURCE) --python $(PYTHON) -- $(ARGS)
+
+django-suite: ## Run Django's own tests of tasks, with its backends and with the ledger's; needs Python 3.12 and 3.13
+	.venv/bin/python -m tests.package.django_suite
+
+foreign-live: ## Take two tasks of a public project through a rollback, a commit, a kill -9 and a flushed broker: as `make foreign`
+	.venv/bin/python -m tests.package.foreign_live $(PROJECT) --source $(SOURCE) --python $(PYTHON)
+
+wagtail: ## Have a Wagtail site's tasks run on the ledger; needs Python 3.12 and a PostgreSQL, named by DATABASE_URL
+	PACKAGE_WAGTAIL=1 python3 run.py test -n 0 -s tests/package/test_wagtail.py
 
 celery-suite: ## Run Celery's own tests of tasks and canvas, plain and durable; ARGS="tasks" names a file; DATABASE_URL may name a PostgreSQL
 	.venv/bin/python -m tests.package.celery_suite $(ARGS)
@@ -139,3 +151,4 @@ lock: ## Pin the requirements anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.txt requirements.in
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements.txt -o requirements-dev.txt requirements-dev.in
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements.txt -o requirements-docs.txt requirements-docs.in
+	echo uv | .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.txt -o requirements-uv.txt -

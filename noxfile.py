@@ -46,18 +46,19 @@ LEDGER = [
     ("3.13", "6.0", "5.7", "PostgreSQL", "Redis"),
 ]
 LEDGER_TESTS = [
-    "tests/integration/test_cancelling.py",
-    "tests/integration/test_carrying.py",
-    "tests/integration/test_celery_habits.py",
-    "tests/integration/test_consuming.py",
-    "tests/integration/test_enqueueing.py",
-    "tests/integration/test_relaying.py",
-    "tests/integration/test_results.py",
-    "tests/integration/test_retries.py",
-    "tests/integration/test_signals.py",
-    "tests/integration/test_telling.py",
-    "tests/integration/test_unknown_tasks.py",
-    "tests/integration/test_walking.py",
+    "tests/integration/celery_ledger/contrib/test_django_tasks.py",
+    "tests/integration/celery_ledger/desk/test_cancelling.py",
+    "tests/integration/celery_ledger/work/test_carrying.py",
+    "tests/integration/celery_ledger/test_celery_habits.py",
+    "tests/integration/celery_ledger/work/test_consuming.py",
+    "tests/integration/celery_ledger/rows/test_enqueueing.py",
+    "tests/integration/celery_ledger/relay/test_relaying.py",
+    "tests/integration/celery_ledger/rows/test_results.py",
+    "tests/integration/celery_ledger/test_retries.py",
+    "tests/integration/celery_ledger/test_signals.py",
+    "tests/integration/celery_ledger/work/test_telling.py",
+    "tests/integration/celery_ledger/work/test_unknown_tasks.py",
+    "tests/integration/celery_ledger/test_walking.py",
 ]
 #: What it does when processes and brokers are killed.
 FAULT_TESTS = ["tests/faults/test_lost_processes.py", "tests/faults/test_lost_brokers.py"]

@@ -1,4 +1,4 @@
-"""Where one is signed in, and what the shop knows of one: to look at, to take along, to end."""
+"""A user's sign-ins and personal data: list, export, end, delete."""
 
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ EXPORT: Final = {
 
 
 class AccountNotDeletable(Refusal):
-    """The account is needed still."""
+    """The account is still in use."""
 
     problem = "account-not-deletable"
     default_detail = "This account cannot be deleted."
@@ -49,7 +49,7 @@ class SignInsView(GenericAPIView[Any]):
 
     @extend_schema(tags=["users"], summary="List where you are signed in", responses=SignInSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Your sessions and tokens, newest first: those that can be used now."""
+        """Your active sessions and tokens, newest first."""
         page: Any = self.paginate_queryset(sign_ins.of_user(request.user))
         rows = SignInSerializer(page, many=True, context=self.get_serializer_context())
         return self.get_paginated_response(rows.data)
@@ -58,7 +58,7 @@ class SignInsView(GenericAPIView[Any]):
 class SignInView(APIView):
     @extend_schema(tags=["users"], summary="Sign out elsewhere", responses={204: None})
     def delete(self, request: Request, id: int) -> Response:
-        """End one of your sessions, or a token with all that came before and after it."""
+        """End one of your sessions, or revoke a token together with all tokens of the same sign-in."""
         user: Any = request.user
         row = SignIn.objects.filter(pk=id, user=user).first()
         if row is None:
@@ -80,7 +80,7 @@ class EverywhereView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
-        """End every session and every token of yours, listed or not, except for the one that asks."""
+        """End all your sessions and revoke all your tokens, except the one that makes the request."""
         password = _own_password(request)
         user: Any = request.user
         passwords.salt_anew(user, password)
@@ -98,7 +98,7 @@ class ExportView(APIView):
         examples=[OpenApiExample("part of an export", value=EXPORT, response_only=True)],
     )
     def get(self, request: Request) -> Response:
-        """Everything that the shop keeps about you, as one JSON document."""
+        """All data that the shop stores about you, as one JSON document."""
         headers = {"Content-Disposition": 'attachment; filename="my-data.json"', "Cache-Control": "no-store"}
         return Response(personal.export(request.user), headers=headers)
 
@@ -109,9 +109,9 @@ class DeletionView(APIView):
     @extend_schema(tags=["customers"], summary="Delete your account", request=PasswordSerializer, responses={204: None})
     def post(self, request: Request) -> Response:
         """
-        Delete your account and everything personal about it, for good.
+        Delete your account and its personal data permanently.
 
-        Orders that you placed stay in the books, without your name or address.
+        Your orders are kept for accounting, without your name or address.
         """
         _own_password(request)
         try:

@@ -13,10 +13,12 @@ from rest_framework.views import APIView
 
 from accounts import passwords
 from accounts.serializers import AddressSerializer, AddressWishSerializer, ConfirmedSerializer, MailedTokenSerializer
+from celery_ledger.faults import crash_point
 from email_app import addresses, tasks
 from email_app.models import AddressClaim
 from email_app.receivers import enqueue_address_checks
 from store.customers import AddressTaken, TooManyAddresses
+from store.once import once
 from web.fields import NothingSerializer
 from web.refusals import Refusal
 
@@ -69,6 +71,8 @@ class VerifyView(APIView):
                 user, verified = addresses.confirm(wish.validated_data["token"])
                 if verified:
                     tasks.release_mails.delay(user.pk)
+                crash_point("accounts.before_confirmed")
+            crash_point("accounts.after_confirmed")
         except addresses.BadLink:
             raise NoGoodLink from None
         except AddressTaken:
@@ -85,6 +89,7 @@ class ResendView(APIView):
         request=NothingSerializer,
         responses={202: AddressSerializer},
     )
+    @once()
     def post(self, request: Request) -> Response:
         """Send the links again that have not been followed. At most five times an hour."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
@@ -108,6 +113,7 @@ class ChangeView(APIView):
         request=AddressWishSerializer,
         responses={202: AddressSerializer},
     )
+    @once()
     def post(self, request: Request) -> Response:
         """
         Change your email address.

@@ -22,6 +22,7 @@ from accounts.serializers import (
     TokensSerializer,
 )
 from email_app.addresses import BadLink
+from store.once import once
 
 
 class ChangeView(APIView):
@@ -51,7 +52,7 @@ class ChangeView(APIView):
 
 
 def go_on(request: Request, user: Any) -> Response:
-    """Let who asks stay signed in, when everything else has just ended: 204 to a session, new tokens to a token."""
+    """Keep this client signed in after everything else was revoked: 204 to a session, new tokens to a token."""
     if request.auth is None:
         update_session_auth_hash(request._request, user)
         sign_ins.note_session(request._request, user)
@@ -72,6 +73,7 @@ class ForgottenView(APIView):
         request=ForgottenSerializer,
         responses={202: OpenApiResponse(description="If the account exists, a reset link is mailed to it.")},
     )
+    @once()
     def post(self, request: Request) -> Response:
         """Request a password reset link by mail. The response is the same whether or not the account exists."""
         wish = ForgottenSerializer(data=request.data)

@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError as InvalidPassword
 from django.db import transaction
 from rest_framework.request import Request
 
+from celery_ledger.faults import crash_point
 from celery_ledger.models import Priority
 from email_app import addresses, reset, tasks
 
@@ -85,4 +86,6 @@ def set_by_link(token: str, password: str) -> Any:
         AccessAttempt.objects.filter(username=user.get_username().casefold()).delete()  # What was forgotten may be.
         if addresses.take_for_shown(user):
             tasks.release_mails.delay(user.pk)
-        return user
+        crash_point("accounts.before_reset")
+    crash_point("accounts.after_reset")
+    return user

@@ -21,6 +21,7 @@ from accounts import sign_ins, tokens
 from accounts.models import LoginFailures, SignIn, User
 from audit_trail import audit
 from audit_trail.models import AuditEntry
+from celery_ledger.faults import crash_point
 from email_app.models import AddressClaim, EmailDelivery
 from messaging.models import Block, Message
 from notifications.models import Notification, NotificationPreference, PushSubscription, QuietHours
@@ -45,11 +46,14 @@ def export(user: Any) -> dict[str, Any]:
     customer = customer_of(user)
     orders = Order.objects.filter(customer=customer).order_by("-id")[:MOST]
     lines = OrderItem.objects.filter(order__in=[order.pk for order in orders]).order_by("id")
+    crash_point("accounts.half_exported")
     return {
         "user": _row(user, "id", "username", "email", "first_name", "last_name", "date_joined", "last_login"),
         "profile": _row(customer, "id", "phone", "birth_date", "country"),
         "orders": _rows(
-            orders, "id", "status", "placed_at", "shipped_at", "delivered_at", "total", "currency", "duplicate"
+            orders,
+            *("id", "status", "placed_at", "settled_at", "shipped_at", "delivered_at"),
+            *("total", "currency", "duplicate"),
         ),
         "order_items": _rows(lines[: MOST * 10], "order_id", "product_id", "quantity", "unit_price"),
         "shipping_addresses": _rows(
@@ -113,10 +117,13 @@ def delete(user: Any) -> None:
         if orders.filter(status=Order.Status.PLACED, shipping_address__isnull=False).exists():
             raise NotDeletable("An order of yours is still to be sent to you. Cancel it, or wait until it is shipped.")
         _forget(user)
+        crash_point("accounts.half_deleted")
         if orders.exists():
             _anonymise(user, customer)
         else:
             user.delete()
+        crash_point("accounts.before_deleted")
+    crash_point("accounts.after_deleted")
 
 
 def _forget(user: Any) -> None:

@@ -1,4 +1,4 @@
-"""What goes in and out where people register and sign in."""
+"""Serializers for registration, sign-in and passwords."""
 
 import unicodedata
 from typing import Any
@@ -22,7 +22,7 @@ from web.fields import StrictSerializer, TextField
 
 
 class PasswordField(TextField):
-    """A password, blanks and all."""
+    """A password; leading and trailing blanks count."""
 
     def __init__(self, **kwargs: Any) -> None:
         style = {"input_type": "password"}
@@ -58,12 +58,12 @@ class RegistrationSerializer(StrictSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Any:
         """
-        Register the user, with the customer profile that goes with it, in one transaction.
+        Register the user and create the customer profile, in one transaction.
 
-        Until the link is followed that goes there, the address is written to with requests to confirm it alone.
+        Until the user follows the mailed link, the address receives only requests to confirm it.
 
         Raises:
-            ValidationError: somebody took the name or the address a moment ago.
+            ValidationError: the name or the address was taken a moment ago.
         """
         try:
             with transaction.atomic():
@@ -81,14 +81,14 @@ class TokenObtainSerializer(StrictSerializer, TokenObtainPairSerializer):
     token_class = tokens.RefreshToken
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As SimpleJWT's, but that a password may begin or end with a blank."""
+        """Like SimpleJWT's, but a password may begin or end with a blank."""
         super().__init__(*args, **kwargs)
         password: Any = self.fields["password"]
         password.trim_whitespace = False
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         """
-        Return the tokens, and have everybody hear that somebody signed in.
+        Return the tokens, and send the signal that a user signed in.
 
         Raises:
             AuthenticationFailed: the password is not this user's, or there is no such user. After too many
@@ -171,11 +171,11 @@ class TokenRefreshSerializer(StrictSerializer, SimpleTokenRefreshSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         """
-        Return the next tokens; this one is used up.
+        Return the next pair of tokens; this one cannot be used again.
 
         Raises:
-            TokenError: it is none, or was used or signed out.
-            AuthenticationFailed: its user is gone, or has another password since.
+            TokenError: it is invalid, was used, or was revoked.
+            AuthenticationFailed: its user is gone, or has changed the password.
         """
         token = tokens.RefreshToken(attrs["refresh"])
         user = get_user_model().objects.filter(pk=token.get(api_settings.USER_ID_CLAIM), is_active=True).first()

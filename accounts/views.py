@@ -24,11 +24,12 @@ from accounts.serializers import (
     TokensSerializer,
 )
 from store.once import once
+from webhooks.sealing import seal, unseal
 
 
 @extend_schema(summary="Register", tags=["users"])
 class RegistrationView(CreateAPIView):
-    """Register. A customer profile is made with the user, and a mail goes out that asks whose the address is."""
+    """Register a user and a customer profile. A mail asks the user to confirm the address."""
 
     serializer_class = RegistrationSerializer
     permission_classes = [AllowAny]
@@ -36,7 +37,7 @@ class RegistrationView(CreateAPIView):
 
     @once()
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Register a user, whom a mail asks whether the address is theirs."""
+        """Register a user. A mail asks the user to confirm the address."""
         return self.create(request, *args, **kwargs)
 
 
@@ -46,6 +47,11 @@ class TokenView(TokenObtainPairView):
 
     throttle_scope = "login"
 
+    @once(seal=seal, unseal=unseal)
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Exchange a username and a password for an access token and a refresh token."""
+        return super().post(request, *args, **kwargs)
+
 
 @extend_schema(summary="Stay signed in", tags=["users"], responses=TokensSerializer)
 class RefreshView(TokenRefreshView):
@@ -53,13 +59,22 @@ class RefreshView(TokenRefreshView):
 
     throttle_scope = "login"
 
+    @once(seal=seal, unseal=unseal)
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """
+        Exchange a refresh token for new tokens, once; a second use revokes the tokens derived from it.
+
+        With an `Idempotency-Key` a client whose answer was lost gets the same tokens again.
+        """
+        return super().post(request, *args, **kwargs)
+
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
 class SessionView(APIView):
     """
-    Sign in and out with a cookie that scripts cannot read, as the browser pages do.
+    Sign in and out with a cookie that scripts cannot read, as the shop's pages do.
 
-    Whatever is sent with it has to carry the value of the cookie ``csrftoken`` as ``X-CSRFToken``.
+    Every write must send the value of the cookie ``csrftoken`` in the header ``X-CSRFToken``.
     """
 
     permission_classes = [AllowAny]
@@ -70,7 +85,7 @@ class SessionView(APIView):
 
     @extend_schema(tags=["users"], summary="Who is signed in", responses=SessionSerializer)
     def get(self, request: Request) -> Response:
-        """Say who is signed in, and set the cookie ``csrftoken``."""
+        """Return the user who is signed in, and set the cookie ``csrftoken``."""
         get_token(request._request)
         return self.answer(request.user)
 

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class AnalyticsAppConfig(AppConfig):
-    """Says who is connected to what."""
+    """Connects the app's receivers."""
 
     name = "analytics_app"
 

@@ -1,4 +1,4 @@
-"""The figures, over HTTP, for staff."""
+"""Sales figures over HTTP, for staff."""
 
 from datetime import date
 from functools import cached_property
@@ -15,7 +15,7 @@ from analytics_app.models import DailySales, SaleRecord
 
 
 class SalesQuery(serializers.Serializer[dict[str, Any]]):
-    """What a client may ask for: days in UTC, both included."""
+    """Query parameters: days in UTC, both inclusive."""
 
     to = serializers.DateField(required=False, help_text="The last day, in UTC.")
     group = serializers.ChoiceField(choices=["day", "product", "country"], default="day")
@@ -31,7 +31,7 @@ class SalesQuery(serializers.Serializer[dict[str, Any]]):
 
 
 class Figures(serializers.Serializer[dict[str, Any]]):
-    """What every row says. Cancelled orders do not count."""
+    """The figures of one row. Cancelled orders do not count."""
 
     orders = serializers.IntegerField()
     units = serializers.IntegerField()
@@ -54,7 +54,7 @@ class CountrySalesSerializer(Figures):
 
 
 class SalesPages(api_settings.DEFAULT_PAGINATION_CLASS):  # type: ignore[name-defined]
-    """The project's pages, longer."""
+    """Pagination with longer pages."""
 
     page_size = 100
     max_page_size = 1_000
@@ -71,9 +71,9 @@ class SalesPages(api_settings.DEFAULT_PAGINATION_CLASS):  # type: ignore[name-de
 )
 class SalesView(ListAPIView[Any]):
     """
-    Orders, units and revenue of the orders that stand, in groups, one row for each and its currency.
+    Orders, units and revenue by group: one row per group and currency. Cancelled orders do not count.
 
-    Days come in their order, products and countries by revenue, highest first.
+    Days are in chronological order; products and countries are sorted by revenue, highest first.
     """
 
     permission_classes = [IsAdminUser]
@@ -81,7 +81,7 @@ class SalesView(ListAPIView[Any]):
     filter_backends = []
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the groups that the client asked for, as dictionaries."""
+        """Return the requested groups, as dictionaries."""
         return sales_by(self.query["group"], first=self.query.get("from"), last=self.query.get("to"))
 
     def get_serializer_class(self) -> type[Figures]:
@@ -91,7 +91,7 @@ class SalesView(ListAPIView[Any]):
 
     @cached_property
     def query(self) -> dict[str, Any]:
-        """The client's wishes; a ValidationError by field if they make no sense."""
+        """The validated query parameters; raises a ValidationError by field."""
         asked = SalesQuery(data=self.request.query_params.dict())  # As a form, it would pass over what is empty.
         asked.is_valid(raise_exception=True)
         query: dict[str, Any] = asked.validated_data

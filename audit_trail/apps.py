@@ -20,7 +20,9 @@ class AuditTrailConfig(AppConfig):
         from audit_trail import audit, promises, receivers
         from celery_ledger.promises import register
         from celery_ledger.signals import (
+            process_told,
             queue_changed,
+            schedule_changed,
             tasks_cancelled,
             tasks_discarded,
             tasks_hastened,
@@ -44,6 +46,8 @@ class AuditTrailConfig(AppConfig):
         tasks_cancelled.connect(receivers.record_cancelling, dispatch_uid="core.record_cancelling")
         tasks_hastened.connect(receivers.record_hastening, dispatch_uid="core.record_hastening")
         queue_changed.connect(receivers.record_queue_change, dispatch_uid="core.record_queue_change")
+        process_told.connect(receivers.record_wish_of_process, dispatch_uid="audit_trail.record_wish_of_process")
+        schedule_changed.connect(receivers.record_schedule_change, dispatch_uid="audit_trail.record_schedule_change")
         user_logged_in.connect(receivers.record_login, dispatch_uid="audit_trail.record_login")
         post_save.connect(
             receivers.record_admin_action, sender=LogEntry, dispatch_uid="audit_trail.record_admin_action"

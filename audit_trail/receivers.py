@@ -137,6 +137,21 @@ def record_queue_change(
     audit.write_in_bulk("celery_ledger.queueswitch", [(queue, before, after)], who=who)
 
 
+def record_wish_of_process(
+    sender: object, process: str, before: str, after: str, who: int | None, **kwargs: Any
+) -> None:
+    """A worker is drained, or a process stopped: put on record by whom."""
+    changes = [(process, {"wish": before}, {"wish": after})]
+    audit.write_in_bulk("celery_ledger.heartbeat", changes, who=who)
+
+
+def record_schedule_change(
+    sender: object, name: str, before: dict[str, Any], after: dict[str, Any], who: int | None, **kwargs: Any
+) -> None:
+    """A schedule is paused, resumed or run by a person: put on record by whom."""
+    audit.write_in_bulk("django_celery_beat.periodictask", [(name, before, after)], who=who)
+
+
 def record_admin_action(sender: object, instance: LogEntry, created: bool, raw: bool, **kwargs: Any) -> None:
     """The admin logged what somebody of the staff did: put it on record."""
     if created and not raw:

@@ -22,10 +22,11 @@ class LedgerConfig(AppConfig):
         from celery_ledger.desk import pruner
         from celery_ledger.relay import rounds
         from celery_ledger.rows import results
-        from celery_ledger.watch import stuck
+        from celery_ledger.watch import figures, stuck
 
         post_migrate.connect(_note_new_reactions, sender=self, dispatch_uid="celery_ledger.note_new_reactions")
         rounds.register("pruning", every=pruner.INTERVAL, make=pruner.prune_for_a_moment)
+        rounds.register("writing figures down", every=figures.INTERVAL, make=figures.take)
         promises.register("No task is stuck: each ended, or is due later, or is on its way.", stuck.stuck_tasks)
         promises.register("Every dead letter says why.", stuck.dead_without_reason)
         if results.are_kept():

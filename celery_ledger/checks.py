@@ -103,10 +103,11 @@ def check_serializer(app: Any) -> Iterator[CheckMessage]:
     if "pickle" in str(app.conf.task_serializer):
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",
-            hint="The arguments of durable tasks are JSON in their rows, whatever the serializer: dates, Decimals, "
-            "UUIDs and bytes are taken, and other objects are refused with a TypeError where the task is called. "
-            "Pass ids, or say durable=False for a task that takes objects. Set task_serializer to 'json' when none "
-            "does.",
+            hint="The arguments of durable tasks are JSON in their rows: dates, Decimals, UUIDs and bytes are taken. "
+            "What JSON does not give back as it was is a pickle in its row if accept_content has pickle: nobody can "
+            "read or edit it, a deploy that changes a class may leave it unreadable, and who can write to the database "
+            "can run any code in the workers. Otherwise the call is refused with a TypeError. Pass ids, and set "
+            "task_serializer to 'json'.",
             id="celery_ledger.W027",
         )
 
@@ -119,8 +120,8 @@ def check_pickles(app: Any) -> Iterator[CheckMessage]:
         yield Advice(
             "Celery's accept_content has pickle.",
             hint="Who can write to the broker can run any code in the workers, by a pickle for a task with "
-            "durable=False. Messages of durable tasks are JSON, and a pickle in their place is dropped unopened. Take "
-            "it out, unless tasks of yours that are not durable need it.",
+            "durable=False, and who can write to the database by a row with one. Messages of durable tasks are JSON, "
+            "and a pickle in their place is dropped unopened. Take it out, unless calls of yours need it.",
             id="celery_ledger.W028",
         )
 

@@ -23,7 +23,11 @@ __all__ = [
     "SLICE",
     "Setting",
     "Switch",
+    "release",
 ]
+
+#: Characters of a release that are kept.
+LONGEST_RELEASE = 64
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,12 @@ LARGE_RESULT = Setting(
     "bytes of JSON; what a task returns beyond that, and others are given, is kept once and beside their rows",
     whole=True,
 )
+
+
+def release() -> str:
+    """Return which release of the project this is, by ``LEDGER_RELEASE``; nothing: it says none."""
+    return str(getattr(settings, "LEDGER_RELEASE", ""))[:LONGEST_RELEASE]
+
 
 #: Every setting there is.
 SETTINGS: tuple[Setting | Switch, ...] = (

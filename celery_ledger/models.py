@@ -13,9 +13,11 @@ __all__ = [
     "Decision",
     "DurableTask",
     "FailedAttempt",
+    "FiguresSample",
     "Forgone",
     "Heartbeat",
     "KeptGroup",
+    "Mark",
     "Pace",
     "Part",
     "Priority",
@@ -471,6 +473,7 @@ class Pace(models.Model):
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
     seconds = models.FloatField(default=0, help_text="What a body takes, on average of the latest.")
     bodies = models.BigIntegerField(default=0, help_text="How many were measured.")
+    body_seconds = models.FloatField(db_default=0.0, help_text="What those took together.")
     riders = models.FloatField(help_text="Rows that may share a transaction: halved by a conflict, then grows again.")
     alone_until = models.DateTimeField(null=True, help_text="Conflicts were too many: until then none ride.")
     conflicts = models.BigIntegerField(default=0)
@@ -503,12 +506,50 @@ class QueueSample(models.Model):
         return f"{self.queue} at {self.at}"
 
 
+class FiguresSample(models.Model):
+    """
+    What each task had come to at one moment, counted from the beginning; see :mod:`celery_ledger.watch.figures`.
+
+    One row a minute for an hour, every five minutes for twelve, and every hour for eight days.
+    """
+
+    at = models.DateTimeField(primary_key=True, help_text="A multiple of a minute.")
+    figures = models.JSONField(help_text="A list for each queue and task.")
+
+    def __str__(self) -> str:
+        return f"figures at {self.at}"
+
+
+class Mark(models.Model):
+    """Something that people did and that charts show: another release came, a queue was paused."""
+
+    class Kind(models.TextChoices):
+        RELEASE = "release"
+        QUEUE = "queue"
+
+    at = models.DateTimeField(db_default=Now(), db_index=True)
+    kind = models.CharField(max_length=7, choices=Kind)
+    text = models.CharField(max_length=200, help_text="The release, or what was done to which queue.")
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Heartbeat(models.Model):
     """A process of the machinery that says now and then that it is at work."""
 
     class Kind(models.TextChoices):
         RELAY = "relay"
         WORKER = "worker"
+        BEAT = "beat"
+
+    class Wish(models.TextChoices):
+        """What a person wants of it."""
+
+        #: A worker takes no more messages and ends those that it has; it stays.
+        DRAIN = "drain"
+        #: It ends what it has in its hands, and then itself.
+        STOP = "stop"
 
     process = models.CharField(max_length=255, primary_key=True, help_text="Such as relay 4711 at host-1.")
     kind = models.CharField(max_length=6, choices=Kind)
@@ -519,6 +560,11 @@ class Heartbeat(models.Model):
     active = models.PositiveIntegerField(default=0, help_text="Messages that a worker has in its hands.")
     received = models.BigIntegerField(default=0, help_text="Messages that a worker has taken since it started.")
     received_at = models.DateTimeField(db_default=Now(), help_text="When that was last seen to change.")
+    # What follows, processes of an older release do not say.
+    release = models.CharField(max_length=64, db_default="", help_text="The project's, by LEDGER_RELEASE.")
+    memory = models.BigIntegerField(null=True, help_text="Bytes that it and its children have; null: not known.")
+    doing = models.JSONField(null=True, help_text="A worker's messages that run, the longest first.")
+    wish = models.CharField(max_length=5, choices=Wish, db_default="", help_text="What a person wants of it.")
 
     def __str__(self) -> str:
         return f"{self.process}: {self.state}"

@@ -31,7 +31,9 @@ from celery_ledger.task import Task
 __all__ = [
     "DurableSignal",
     "durable_signals",
+    "process_told",
     "queue_changed",
+    "schedule_changed",
     "schedule_late",
     "tasks_cancelled",
     "tasks_discarded",
@@ -185,19 +187,21 @@ class GuardedReceiver:
         return blaming(blame)
 
 
-@shared_task(name="celery_ledger.tasks.redeliver", base=Task, transactional=True, retries=BRISK)
-def redeliver(*, signal: str, dispatch_uid: str, arguments: dict[str, Any] | str) -> None:
+@shared_task(name="celery_ledger.tasks.redeliver", bind=True, base=Task, transactional=True, retries=BRISK)
+def redeliver(self: Any, *, signal: str, dispatch_uid: str, arguments: dict[str, Any] | str) -> None:
     """
     Send a signal again to the one receiver that failed.
 
     Effect: the receiver's own, in this task's transaction. A second delivery of the message finds
-    the row done. Permanent errors: the receiver is no longer connected, or the object is gone.
+    the row done. A chord that waits for this waits for what the receiver calls, too. Permanent errors:
+    the receiver is no longer connected, or the object is gone.
     """
     source = _signals.get(signal)
     receiver = source and source.receiver_for(dispatch_uid)
     if not receiver:
         raise PermanentError(f"No receiver {dispatch_uid!r} is connected to a signal named {signal!r}.")
-    receiver(signal=source, sender=None, **_unpack(arguments))
+    with self.widening_its_chord():
+        receiver(signal=source, sender=None, **_unpack(arguments))
 
 
 def _subject_of(named: dict[str, Any]) -> str | None:
@@ -276,63 +280,79 @@ def _unpack(arguments: dict[str, Any] | str) -> dict[str, Any]:
 
 schedule_late = DurableSignal("worker.schedule_late")
 """
-Sent for every schedule whose due time passed longer ago than the schedule's policy allows: by the relays,
-every half a minute, while no beat runs it; and by beat when it comes back, inside the transaction that
-enqueues what is to run.
+Sent for every schedule that is later than its policy allows: by the relays, every half minute, while no beat
+runs it; and by beat when it returns, inside the transaction that enqueues the missed runs.
 
 Arguments: ``name``, the schedule's; ``due_at``, its oldest due time that did not run, in ISO 8601.
 
 Sent by each relay and beat that finds it, again and again with the same arguments, so receivers must be repeatable.
-Not sent for a schedule that is off, has not started, or whose policy says that it may be as late as it likes.
+Not sent for a schedule that is disabled, has not started, or has no limit in its policy.
 """
 
 tasks_replayed = DurableSignal("worker.tasks_replayed")
 """
-Sent for the dead tasks that a person replays together, once for each thousand, inside the transaction that makes
-them pending.
+Sent when a person replays dead tasks, once per thousand, inside the transaction that makes them pending.
 
-Arguments: ``ids``, as strings; ``who``, the user's id, or None for somebody at a terminal; ``edited``, only
+Arguments: ``ids``, as strings; ``who``, the user's id, or None for a command on a terminal; ``edited``, only
 where the arguments were changed: ``{before, after}``, each ``{args, kwargs}``.
 
-Not sent for the machine's own retries, nor where none of the tasks was dead any more.
+Not sent for automatic retries, or if none of the tasks was still dead.
 """
 
 tasks_discarded = DurableSignal("worker.tasks_discarded")
 """
-Sent for the dead tasks that a person discards together, once for each thousand, inside the transaction that does so.
+Sent when a person discards dead tasks, once per thousand, inside the transaction that does so.
 
 Arguments: ``ids``, as strings; ``reason``; ``who``, as for ``tasks_replayed``.
 
-Not sent where none of the tasks was dead any more.
+Not sent if none of the tasks was still dead.
 """
 
 tasks_cancelled = DurableSignal("worker.tasks_cancelled")
 """
-Sent for the tasks that are cancelled together, before they ran or while they did, once for each thousand, inside the
-transaction that does so.
+Sent when waiting or running tasks are cancelled, once per thousand, inside the transaction that does so.
 
-Arguments: ``tasks``, id and status before of each; ``reason``; ``who``, as for ``tasks_replayed``.
+Arguments: ``tasks``, the id and previous status of each; ``reason``; ``who``, as for ``tasks_replayed``.
 
-Not sent for a task that a worker has begun and may finish, nor for one that expires.
+Not sent for a task that a worker has started and may finish, or for one that expires.
 """
 
 tasks_hastened = DurableSignal("celery_ledger.tasks_hastened")
 """
-Sent for the tasks that wait for their time and that a person has run now, once for each thousand, inside the
-transaction that makes them due.
+Sent when a person runs waiting tasks now, once per thousand, inside the transaction that makes them due.
 
-Arguments: ``tasks``, of each the id and when it would have been due; ``reason``, which may be empty; ``who``, as for
+Arguments: ``tasks``, the id and original due time of each; ``reason``, which may be empty; ``who``, as for
 ``tasks_replayed``.
 
-Not sent for what is due already.
+Not sent for tasks that are already due.
+"""
+
+process_told = DurableSignal("celery_ledger.process_told")
+"""
+Sent when a person drains or resumes a worker, or stops a worker, relay or beat, inside the transaction that does so.
+
+Arguments: ``process``, its name; ``before`` and ``after``, the old and the new order: ``drain``, ``stop`` or
+nothing; ``who``, as for ``tasks_replayed``.
+
+Not sent if nothing changes.
+"""
+
+schedule_changed = DurableSignal("celery_ledger.schedule_changed")
+"""
+Sent when a person pauses or resumes a schedule at the desk, or has it run now, inside the transaction that does so.
+
+Arguments: ``name``, the schedule's; ``before`` and ``after``, what of it changed: ``enabled``, or ``run``, the id of
+the task that was enqueued; ``who``, as for ``tasks_replayed``.
+
+Not sent where the schedule was like that already, nor for changes in the admin.
 """
 
 queue_changed = DurableSignal("worker.queue_changed")
 """
 Sent when a person pauses, resumes or limits a queue, inside the transaction that does so.
 
-Arguments: ``queue``, its name; ``before`` and ``after``, what of it changed; ``who``, as for
+Arguments: ``queue``, its name; ``before`` and ``after``, its changed properties; ``who``, as for
 ``tasks_replayed``.
 
-Not sent where the queue was like that already.
+Not sent if nothing changes.
 """

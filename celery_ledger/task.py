@@ -9,7 +9,7 @@ before Django's apps are ready.
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -28,7 +28,7 @@ from celery.result import AsyncResult, EagerResult
 from django.db import transaction
 from kombu.utils.functional import maybe_evaluate
 
-from celery_ledger import backoff
+from celery_ledger import backoff, loops
 from celery_ledger.errors import ReplacedError, RetryOtherwise
 from celery_ledger.ids import row_id
 from celery_ledger.install import install
@@ -206,9 +206,9 @@ class Task(celery.Task):
         """
         As :meth:`apply_async`, for ``async`` code, whose transactions Django keeps none of.
 
-        The row is committed when this returns. To have it in one transaction with something else, write both in a
-        function for ``sync_to_async``. Where synchronous code in a transaction runs the loop with ``async_to_sync``,
-        the row is a part of that transaction.
+        The loop goes on meanwhile, and the row is committed when this returns. To have it in one transaction with
+        something else, write both in a function for ``sync_to_async``. Where synchronous code in a transaction runs
+        the loop with ``async_to_sync``, the row is a part of that transaction.
         """
         return await sync_to_async(self.apply_async)(*args, **kwargs)
 
@@ -285,6 +285,22 @@ class Task(celery.Task):
         args: Sequence[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult | EagerResult:
+        """
+        Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors.
+
+        Where an event loop runs, which waits meanwhile: see :mod:`celery_ledger.loops`.
+        """
+        if loops.is_running() and not self.app.conf.task_always_eager:
+            return loops.synchronously(partial(self._enqueue, args, kwargs, task_id, **options))
+        return self._enqueue(args, kwargs, task_id, **options)
+
+    def _enqueue(
+        self,
+        args: Sequence[Any] | None,
+        kwargs: dict[str, Any] | None,
+        task_id: str | None,
         *,
         countdown: float | None = None,
         eta: datetime | str | None = None,
@@ -297,8 +313,7 @@ class Task(celery.Task):
         debounce_at_most: float | timedelta | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
-        """Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors."""
-        from celery_ledger.rows import calls, canvases, following, outbox, revoking
+        from celery_ledger.rows import calls, canvases, following, outbox, revoking, serialized
         from celery_ledger.rows import options as beside
         from celery_ledger.rows import stamps as revoked
 
@@ -331,12 +346,13 @@ class Task(celery.Task):
             expires = NEVER  # It is a row all the same, which says REVOKED, and so does what waits for it.
         beside.add_parent(options)
         beside.add_times(options, countdown, eta, expires)
+        texts = serialized.as_texts(self, args, kwargs, options, serializer=others.get("serializer"))
         call = calls.Call(
             id=id,
             name=calls.checked_name(self.name),
             queue=self._check_queue(queue) if queue else self.default_queue,
-            args=calls.arguments_as_json(self.name, args),
-            kwargs=calls.arguments_as_json(self.name, kwargs),
+            args=texts[0],
+            kwargs=texts[1],
             priority=calls.checked_priority(self.name, self._priority_of_calls() if priority is None else priority),
             countdown=countdown,
             eta=eta,
@@ -443,14 +459,19 @@ class Task(celery.Task):
         """
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **others)
-        from celery_ledger.rows import calls
+        from celery_ledger.rows import calls, serialized
 
         changed = self._otherwise(**others)
         args = None if args is None else list(args)
         if args is not None or kwargs is not None:
             given = self.request.args if args is None else args, self.request.kwargs if kwargs is None else kwargs
             self.check_arguments(tuple(given[0] or ()), given[1] or {})
-            texts = [calls.arguments_as_json(self.name, arguments) for arguments in given]
+            options = {serialized.KEY: None} if getattr(self.request, serialized.KEY, None) else {}
+            serializer = others.get("serializer")
+            texts = serialized.as_texts(self, tuple(given[0] or ()), given[1] or {}, options, serializer=serializer)
+            if options:
+                args, kwargs = given
+                changed["options"] = {**changed.get("options", {}), **options}
             args = None if args is None else json.loads(texts[0])
             kwargs = None if kwargs is None else json.loads(texts[1])
         limit = None if max_retries is None else calls.checked_limit(self.name, max_retries)
@@ -538,6 +559,20 @@ class Task(celery.Task):
             return super().add_to_chord(sig, lazy)
         with transaction.atomic(), self._within_its_canvas():
             return super().add_to_chord(sig, lazy)
+
+    def widening_its_chord(self) -> AbstractContextManager[Any]:
+        """
+        Return a block whose calls the body of this task's chord waits for too; any block, where it has none.
+
+        For the body of a task with ``transactional=True``: the chord grows in the transaction that completes the task.
+        """
+        from celery_ledger.rows import headers, outbox
+
+        group = self.request.group if self.request.chord else None
+        if group is None:
+            return nullcontext()
+        canvas = getattr(self.request, "canvas", None) or self.request.id
+        return outbox.joining(headers.Header(row_id(group), row_id(canvas)))
 
     def _within_its_canvas(self) -> AbstractContextManager[Any]:
         from celery_ledger.rows import canvases

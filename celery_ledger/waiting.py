@@ -56,10 +56,9 @@ class _Listener:
                         return
 
     def leave(self) -> None:
-        """Give the session back as it was."""
-        if self._is_seen:
-            self._ask(f"SELECT pg_advisory_unlock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
-        self._ask(f"UNLISTEN {RESULTS_CHANNEL}")
+        """Give the session back as it was, in one round trip: the answer is there, and its caller waits for this."""
+        unlock = f"PERFORM pg_advisory_unlock_shared({WAITING_LOCKS}, hashtext('{self._id}'));" if self._is_seen else ""
+        self._ask(f"DO $$ BEGIN {unlock} UNLISTEN {RESULTS_CHANNEL}; END $$")
 
     def _share(self) -> None:
         """Be seen by the process that ends the task; if somebody holds the lock exclusively, it is about to end."""

@@ -79,6 +79,19 @@ FOUND: Final = {
     "canvas": None,
 }
 #: A body of each kind, by the name of its component.
+LINE_OF_FIGURES: Final = {
+    "queue": "email",
+    "task": "",
+    "succeeded": 1800,
+    "failed": 7,
+    "retried": 6,
+    "dead": 1,
+    "per_minute": 120.0,
+    "run_seconds": 0.04,
+    "lag_p50": 0.1,
+    "lag_p95": 0.5,
+    "lag_p99": 1.0,
+}
 EXAMPLES: Final[dict[str, Any]] = {
     "RegistrationRequest": {"username": "ada", "email": "ada@shop.example", "password": "correct horse battery"},
     "Registration": {"id": 42, "username": "ada", "email": "ada@shop.example"},
@@ -92,6 +105,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "amount": "49.00",
         "currency": "GBP",
         "asked_at": "2026-11-21T12:00:00.750000Z",
+        "declined_at": None,
         "expires_at": "2026-11-21T12:30:00.250000Z",
         "paid_at": "2026-11-21T12:00:01Z",
         "refunded_at": None,
@@ -210,7 +224,72 @@ EXAMPLES: Final[dict[str, Any]] = {
         "text": "email_app.tasks.send_order_confirmation has failed for 10 minutes: 31 attempts, and none has "
         "succeeded since. ConnectionRefusedError: [Errno 111] Connection refused",
     },
-    "MachineryProblem": {"part": "workers", "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC"},
+    "Process": {
+        "process": "worker 4711 at shop-1",
+        "kind": "worker",
+        "machine": "shop-1",
+        "state": "ok",
+        "problem": "",
+        "wish": "",
+        "started_at": PLACED_AT,
+        "beaten_at": "2026-11-21T12:09:58Z",
+        "silent_seconds": 2.1,
+        "queues": ["email", "inventory"],
+        "active": 1,
+        "received": 1204,
+        "release": "1.4.0",
+        "memory": 183_500_800,
+        "doing": [
+            {"task": "email_app.tasks.send_order_confirmation", "tasks": 1, "id": TASK, "seconds": 0.4},
+        ],
+    },
+    "TellRequest": {"what": "drain"},
+    "Figures": {
+        "span": "15m",
+        "since": PLACED_AT,
+        "points": [
+            {
+                "at": "2026-11-21T12:09:58Z",
+                "succeeded_per_minute": 120.0,
+                "failed_per_minute": 0.5,
+                "lag_p50": 0.1,
+                "lag_p95": 0.5,
+                "lag_p99": 1.0,
+            }
+        ],
+        "queues": [LINE_OF_FIGURES],
+        "tasks": [LINE_OF_FIGURES | {"task": "email_app.tasks.send_order_confirmation"}],
+        "marks": [{"at": PLACED_AT, "kind": "release", "text": "1.4.0"}],
+    },
+    "Schedule": {
+        "id": 3,
+        "name": "Prune the ledger",
+        "task": "celery_ledger.tasks.prune",
+        "queue": "",
+        "times": "every day at 03:00",
+        "enabled": True,
+        "catch_up": "once",
+        "last_run_at": "2026-11-21T03:00:00Z",
+        "next_due": ["2026-11-22T03:00:00Z"],
+        "late_since": None,
+        "problem": "",
+        "runs": [
+            {
+                "task_id": TASK,
+                "due_at": "2026-11-21T03:00:00Z",
+                "enqueued_at": "2026-11-21T03:00:00.010000Z",
+                "status": "succeeded",
+                "took_seconds": 2.4,
+                "error": "",
+            }
+        ],
+    },
+    "TellScheduleRequest": {"what": "run-now"},
+    "MachineryProblem": {
+        "part": "workers",
+        "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC",
+        "stalled": "worker 4711 at shop-1",
+    },
     "DeadTask": {
         "id": TASK,
         "task": "email_app.tasks.send_order_confirmation",
@@ -295,8 +374,8 @@ EXAMPLES: Final[dict[str, Any]] = {
             },
             {
                 "key": 1,
-                "task": "store.tasks.record_settled",
-                "title": "record_settled",
+                "task": "store.tasks.record_settlement",
+                "title": "record_settlement",
                 "state": "held",
                 "count": 1,
                 "counts": {"held": 1},
@@ -306,7 +385,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                 "awaits": [CALL],
                 "column": 1,
                 "row": 0,
-                "text": "record_settled: held up. It waits for 1 task.",
+                "text": "record_settlement: held up. It waits for 1 task.",
             },
         ],
         "edges": [{"before": 0, "after": 1}],
@@ -339,6 +418,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                 "published_at": "2026-11-21T12:00:00.261000Z",
                 "completed_at": "2026-11-21T12:00:00.340000Z",
                 "last_error": "",
+                "canvas": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ad0",
             }
         ]
     },
@@ -509,7 +589,7 @@ ANOTHER_AMOUNT: Final = {
     "type": "urn:shopwire:problem:another-amount",
     "title": "Another amount",
     "status": 409,
-    "detail": "This is not what the order costs. Nothing was changed.",
+    "detail": "This is not the order's total. Nothing was changed.",
 }
 ACCOUNT_NOT_DELETABLE: Final = {
     "type": "urn:shopwire:problem:account-not-deletable",

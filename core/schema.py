@@ -88,13 +88,6 @@ def add_examples(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     return result
 
 
-def name_webhooks(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Call the messages that endpoints are sent ``x-webhooks``: ``webhooks`` is a word of OpenAPI 3.1."""
-    if "webhooks" in result:
-        result["x-webhooks"] = result.pop("webhooks")
-    return result
-
-
 def _example_of(name: str) -> Any:
     if name.startswith("Paginated") and name.endswith("List"):
         item = EXAMPLES.get(name.removeprefix("Paginated").removesuffix("List"))
@@ -146,6 +139,15 @@ def allow_blanks_once(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     return result
 
 
+def name_null_as_a_type(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Say in OpenAPI 3.1's words what REST framework says of pages in those of 3.0."""
+    for component in result["components"]["schemas"].values():
+        for field in component.get("properties", {}).values():
+            if field.pop("nullable", False):
+                field["type"] = [field["type"], "null"]
+    return result
+
+
 def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Say of every text in a query that it has no NUL, which :class:`web.problems.ProblemMiddleware` refuses."""
     for path in result["paths"].values():
@@ -154,11 +156,17 @@ def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, An
                 schema = parameter.get("schema", {})
                 if (
                     parameter["in"] == "query"
-                    and schema.get("type") == "string"
+                    and _is_text(schema)
                     and not schema.keys() & {"pattern", "format", "enum"}
                 ):
                     schema["pattern"] = NO_NUL
     return result
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    """Say whether a schema is a text's, or a text's or null."""
+    kind = schema.get("type", [])
+    return "string" in ([kind] if isinstance(kind, str) else kind)
 
 
 def fill_lists_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -214,7 +222,7 @@ class StrictSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-
         if direction == "response":
             return schema
         for field in schema.get("properties", {}).values():
-            if field.get("type") == "string" and not field.keys() & {"pattern", "format", "enum"}:
+            if _is_text(field) and not field.keys() & {"pattern", "format", "enum"}:
                 field["pattern"] = NO_NUL
         needed = [*schema.get("required", []), *getattr(self.target, "needed_in_patch", ())]
         return {**schema, **({"required": sorted(set(needed))} if needed else {}), "additionalProperties": False}

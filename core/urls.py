@@ -69,6 +69,8 @@ front_end = [
         "messages",
         "account",
         "operations",
+        "operations/workers",
+        "operations/schedules",
         "operations/tasks",
         "operations/tasks/<uuid:id>",
     )

@@ -6,7 +6,7 @@ from django.db.models.signals import post_save
 
 
 class EmailAppConfig(AppConfig):
-    """Says who is connected to what."""
+    """Connects the app's receivers."""
 
     name = "email_app"
 

@@ -1,7 +1,7 @@
 """
-The virtual environment ``.venv``: made once, and filled again only when the requirements change.
+The virtual environment ``.venv``: created once, and updated only when the requirements change.
 
-What was installed is known by a stamp inside it, the hash of the requirements file.
+A stamp inside it, the hash of the requirements file, records what was installed.
 """
 
 import fcntl
@@ -13,12 +13,17 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from launcher.console import MovingLine, say
 from launcher.places import LOGS, PYTHON, ROOT, VENV
 
 PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-r")
+#: Installs as pip does, from the same file with the same hashes, in a sixth of pip's CPU time.
+UV_INSTALL = ("-m", "uv", "pip", "install", "--no-progress", "--require-hashes", "--python", ".venv", "-r")
+UV_REQUIREMENTS = "requirements-uv.txt"
 
 
 def ensure(requirements: str) -> None:
@@ -69,38 +74,48 @@ def create() -> None:
 
 
 def install(requirements: str) -> None:
-    """Run pip, and show how far it is; its own words go to ``var/log/install.log``."""
+    """
+    Install the requirements and show the progress; the installer's output goes to ``var/log/install.log``.
+
+    uv does it if it can be installed and finds the packages. It does not read pip's configuration, so where only pip
+    is configured for the index or the proxy of this machine, pip does it.
+    """
     log = LOGS / "install.log"
     started = time.monotonic()
     line = MovingLine()
-    with (
-        log.open("wb", buffering=0) as record,
-        subprocess.Popen(
-            [PYTHON, *PIP_INSTALL, ROOT / requirements], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as pip,
-    ):
-        assert pip.stdout
-        progress = Progress(requirements)
+    with log.open("wb", buffering=0) as record:
+        with_uv = run(PIP_INSTALL, UV_REQUIREMENTS, record, line) and run(UV_INSTALL, requirements, record, line)
+        installed = with_uv or run(PIP_INSTALL, requirements, record, line)
+    if not installed:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        sys.exit(f"\n{tail}\nInstalling {requirements} failed; the whole output is in {log.relative_to(ROOT)}.")
+    line.finish(f"Installed {requirements} in {time.monotonic() - started:.0f} s.")
+
+
+def run(installer: Sequence[str], requirements: str, record: BinaryIO, line: MovingLine) -> bool:
+    """Run an installer on a file of requirements, record its output, and return whether it succeeded."""
+    progress = Progress(requirements)
+    with subprocess.Popen(
+        [PYTHON, *installer, ROOT / requirements], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout
         try:
             while True:
-                if select.select([pip.stdout], [], [], 0.5)[0]:
-                    said = os.read(pip.stdout.fileno(), 65536)
+                if select.select([process.stdout], [], [], 0.5)[0]:
+                    said = os.read(process.stdout.fileno(), 65536)
                     if not said:
                         break
                     record.write(said)
                     progress.heard(said.decode(errors="replace"))
                 line.show(progress.text())
         finally:
-            if pip.poll() is None and sys.exc_info()[0]:
-                pip.terminate()
-    if pip.returncode != 0:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        sys.exit(f"\n{tail}\nInstalling {requirements} failed; all that pip said is in {log.relative_to(ROOT)}.")
-    line.finish(f"Installed {requirements} in {time.monotonic() - started:.0f} s.")
+            if process.poll() is None and sys.exc_info()[0]:
+                process.terminate()
+    return process.returncode == 0
 
 
 class Progress:
-    """How far pip is: told by its words while it fetches, and by what has arrived while it unpacks."""
+    """The progress of an installer: pip names each package while it fetches it; what is unpacked is counted."""
 
     def __init__(self, requirements: str) -> None:
         pins = (ROOT / requirements).read_text().splitlines()
@@ -115,11 +130,11 @@ class Progress:
         for name in re.findall(r"^(?:Collecting|Processing|Requirement already satisfied:) (\S+)", words, re.MULTILINE):
             self.fetched += 1
             self.package = re.split(r"[=-]", name.rpartition("/")[2])[0]
-        if "Installing collected packages" in words:
+        if re.search("^(Installing collected packages|Prepared )", words, re.MULTILINE):
             self.unpacking = True
 
     def text(self) -> str:
-        if self.unpacking:
+        if self.unpacking or self.installed() > self.present:
             return f"Installing {min(self.installed() - self.present, self.total)}/{self.total} packages ..."
         return f"Fetching {min(self.fetched, self.total)}/{self.total} {self.package} ..."
 

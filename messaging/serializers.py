@@ -1,4 +1,4 @@
-"""What goes in and out where people write to each other."""
+"""Serializers for messages and blocked users."""
 
 from typing import Any
 
@@ -20,19 +20,19 @@ class PersonField(TextField):
         Return the user.
 
         Raises:
-            ValidationError: there is no such person, or it is oneself.
+            ValidationError: there is no such user, or it is the user who asks.
         """
         name = super().to_internal_value(data)
         self.run_validators(name)
         person = get_user_model()._default_manager.filter(username=name, is_active=True).first()
         if person is None:
-            raise serializers.ValidationError("There is nobody of this name.")
+            raise serializers.ValidationError("There is no user with this name.")
         if person == self.context["request"].user:
-            raise serializers.ValidationError("This is yourself.")
+            raise serializers.ValidationError("You cannot choose yourself.")
         return person
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        """As any field's, but that the validators look at the name, not at the person."""
+        """Like any field's, but the validators check the name, not the user."""
         is_empty, data = self.validate_empty_values(data)
         if not is_empty and data == "":
             self.fail("blank")

@@ -33,7 +33,7 @@ MESSAGE = OpenApiExample(
 
 
 class Blocked(Refusal):
-    """One of the two wants no messages from the other."""
+    """One of the two users has blocked the other."""
 
     status_code = status.HTTP_403_FORBIDDEN
     problem = "blocked"
@@ -54,7 +54,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
 
     @property
     def throttle_scope(self) -> str | None:
-        """Only writing is counted."""
+        """Only writes are throttled."""
         return "messages" if self.action == "create" else None
 
     def get_queryset(self) -> QuerySet[Message]:
@@ -79,7 +79,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
     )
     @once()
     def create(self, request: Request) -> Response:
-        """Write to another person, who is notified of it. 403 where one of the two blocks the other."""
+        """Send a message to another user, who is notified. 403 if either user has blocked the other."""
         wish = NewMessageSerializer(data=request.data, context=self.get_serializer_context())
         wish.is_valid(raise_exception=True)
         try:
@@ -93,7 +93,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
     )
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
-        """Set the read receipt of a message to oneself, which its sender sees. A second time changes nothing."""
+        """Mark a received message as read; its sender can see that. Repeating the request changes nothing."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         message = self.get_object()
         message.mark_as_read()
@@ -120,7 +120,7 @@ class BlockViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.Gen
     )
     @once()
     def create(self, request: Request) -> Response:
-        """Take no more messages from somebody, nor send any. Who is blocked already stays so."""
+        """Block a user: neither of you can send messages to the other. Repeating the request changes nothing."""
         wish = NewBlockSerializer(data=request.data, context=self.get_serializer_context())
         wish.is_valid(raise_exception=True)
         user: Any = request.user

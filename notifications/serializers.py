@@ -1,4 +1,4 @@
-"""What goes in and out where people read what they were told and say how they want to be told."""
+"""Serializers for notifications and notification preferences."""
 
 from typing import Any
 from zoneinfo import available_timezones
@@ -39,7 +39,7 @@ KindsSerializer = _of_fields(
 
 
 class QuietHoursSerializer(StrictSerializer):
-    """Over midnight if the end is the earlier one."""
+    """If the end is earlier than the start, the period spans midnight."""
 
     start = serializers.TimeField(format="%H:%M", input_formats=["%H:%M"])
     end = serializers.TimeField(format="%H:%M", input_formats=["%H:%M"])
@@ -89,7 +89,7 @@ class EndpointSerializer(StrictSerializer):
 
 
 class SubscriptionSerializer(EndpointSerializer):
-    """What `PushSubscription.toJSON()` gives in a browser."""
+    """A browser's `PushSubscription.toJSON()`."""
 
     expirationTime = serializers.IntegerField(required=False, allow_null=True, write_only=True)  # noqa: N815 - the browser's word
     keys = KeysSerializer(write_only=True)

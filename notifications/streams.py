@@ -1,8 +1,8 @@
 """
-The two ways on which the feed goes out: an SSE response and a WebSocket.
+The feed's two transports: an SSE response and a WebSocket.
 
-Both begin after a cursor, and both last only as long as the user who opened them has access: every
-:data:`RECHECK` seconds the session or token is looked at again. Nobody chooses whose notifications they get.
+Both begin after a cursor, and both end when the user who opened them loses access: every
+:data:`RECHECK` seconds the session or token is checked again. A client always gets its own user's notifications.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ BROKEN_OFF: Final = 1011
 
 def parse_cursor(text: str | None) -> int | None:
     """
-    Return the id after which a stream is to begin; None: now.
+    Return the id after which a stream begins; None: now.
 
     Raises:
         ValueError: it is not an id.
@@ -56,12 +56,12 @@ def parse_cursor(text: str | None) -> int | None:
 
 
 def seat_for(user_id: int) -> Seat | None:
-    """Keep a place for another stream of a user here; None: they have enough."""
+    """Reserve a place for another stream of a user; None: the user has too many."""
     return feed.keep_seat(user_id, limit=settings.STREAMS_PER_USER)
 
 
 def user_behind(cookies: str, authorization: str) -> Any:
-    """Return the user whom these headers sign in, or None. As the API does it, and in one place for all streams."""
+    """Return the user whom these headers authenticate, or None. It follows the API's rules, for all streams."""
     http: Any = HttpRequest()
     http.method = "GET"
     http.COOKIES = parse_cookie(cookies)
@@ -82,9 +82,9 @@ async def while_allowed(
     user_id: int, after: int | None, *, seat: Seat | None = None, is_allowed: Callable[[], bool]
 ) -> AsyncIterator[Event | None]:
     """
-    Yield a user's events for as long as ``is_allowed``, which speaks to the database, says so.
+    Yield a user's events while ``is_allowed``, which queries the database, returns true.
 
-    While the database is away there is nothing to yield, and nobody to ask.
+    While the database is away, nothing is yielded and nothing is checked.
     """
     checked = time.monotonic()
     async with aclosing(feed.follow(user_id, after, seat)) as events:  # type: ignore[type-var]  # It is a generator.
@@ -98,7 +98,7 @@ async def while_allowed(
 
 
 async def as_sse(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
-    """Yield events as the lines of an event stream, after the HTML standard, section 9.2."""
+    """Yield events as lines of an event stream (HTML standard, section 9.2)."""
     yield f"retry: {RETRY}\n\n".encode()
     async with aclosing(events) as stream:  # type: ignore[type-var]  # It is a generator.
         async for event in stream:
@@ -114,16 +114,16 @@ async def as_sse(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
 
 class NotificationSocket(AsyncWebsocketConsumer):
     """
-    ``/ws/notifications/``: a frame for each event. What a client sends is passed over.
+    ``/ws/notifications/``: one frame per event. Frames from the client are ignored.
 
-    News of orders go to our own pages, and to clients that ask for them with ``?events=order-tasks``: they have no
-    id, and a client with a token need only know about notifications.
+    Events about orders go to the shop's own pages, and to clients that request them with ``?events=order-tasks``:
+    they have no id, and a client with a token may expect notifications only.
     """
 
     channel_layer_alias = ""  # The feed listens, once for all sockets of the process.
 
     async def connect(self) -> None:
-        """Open, if it comes from a page of ours and somebody is signed in; otherwise refuse before it opens."""
+        """Accept the connection if it comes from the shop's pages and a user is signed in; refuse it otherwise."""
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in self.scope["headers"]}
         token = _token_of(self.scope.get("subprotocols", []))
         cookies, authorization = ("", f"Bearer {token}") if token else (headers.get("cookie", ""), "")
@@ -152,14 +152,14 @@ class NotificationSocket(AsyncWebsocketConsumer):
         self.sending = asyncio.create_task(self._send_all(events))
 
     async def disconnect(self, code: int) -> None:
-        """The client is gone, or the server stops."""
+        """The client has disconnected, or the server is stopping."""
         if sending := getattr(self, "sending", None):
             sending.cancel()
             with suppress(asyncio.CancelledError):
                 await sending
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Nothing that a client says changes anything."""
+        """Ignore whatever a client sends."""
 
     async def _send_all(self, events: AsyncIterator[Event | None]) -> None:
         code = NOT_SIGNED_IN
@@ -179,7 +179,7 @@ class NotificationSocket(AsyncWebsocketConsumer):
 
 
 async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Refuse a WebSocket at an address where there is none."""
+    """Refuse a WebSocket at an unknown address."""
     await receive()
     await send({"type": "websocket.close"})
 

@@ -151,9 +151,9 @@ class NotificationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Notific
 
 def state_tag(notifications: NotificationQuerySet, *, user_id: int) -> str:
     """
-    Return an entity tag that changes whenever one of a user's lists does; one query, of one index.
+    Return an entity tag that changes whenever one of a user's lists changes. One query of one index.
 
-    A notification that comes has the highest id of all; one that is read or pruned makes a count smaller.
+    A new notification has the highest id; reading or pruning one lowers a count.
     """
     unread = Q(read=False)
     state = notifications.order_by().aggregate(
@@ -282,7 +282,7 @@ class SubscriptionView(APIView):
 
 @require_safe
 def service_worker(request: HttpRequest) -> HttpResponse:
-    """``/sw.js``: what shows pushes in a browser. It stands at the root, for it minds the whole site from there."""
+    """``/sw.js``: the service worker that shows push notifications. At the root, its scope is the whole site."""
     script = (Path(__file__).parent / "service_worker.js").read_text()
     return HttpResponse(script, content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
 

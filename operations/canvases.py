@@ -20,23 +20,23 @@ STATES = [str(state) for state in State]
 
 
 class CallSerializer(serializers.Serializer[Any]):
-    """One of the calls that a node stands for."""
+    """One of a node's calls."""
 
     id = serializers.UUIDField()
     task = serializers.CharField(source="name")
     state = serializers.ChoiceField(choices=STATES)
     error = serializers.CharField(help_text="The last one.")
-    has_row = serializers.BooleanField(help_text="false: it is not called yet, and there is no such task.")
+    has_row = serializers.BooleanField(help_text="false: not called yet, so there is no such task.")
 
 
 class NodeSerializer(serializers.Serializer[Any]):
-    """Calls that stand in the same place of a canvas."""
+    """Calls in the same place of a canvas."""
 
     key = serializers.IntegerField()
     task = serializers.CharField(source="name", help_text="Empty: they are of several tasks.")
     title = serializers.CharField(help_text="The last part of the task's name.")
-    state = serializers.ChoiceField(choices=STATES, help_text="Of its calls' states, the one that matters most.")
-    count = serializers.IntegerField(help_text="Calls that it stands for.")
+    state = serializers.ChoiceField(choices=STATES, help_text="The most important state among its calls.")
+    count = serializers.IntegerField(help_text="Number of calls in this node.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
     is_row = serializers.BooleanField(help_text="They come one after the other, and not side by side.")
     calls = CallSerializer(many=True, help_text="Some of them, those first that need somebody.")
@@ -44,18 +44,18 @@ class NodeSerializer(serializers.Serializer[Any]):
     awaits = CallSerializer(many=True, help_text="Some of those.")
     column = serializers.IntegerField(help_text="Where it is drawn, from the left.")
     row = serializers.IntegerField(help_text="Where it is drawn, from the top.")
-    text = serializers.CharField(source="in_words", help_text="All of it in a sentence.")
+    text = serializers.CharField(source="in_words", help_text="A summary in one sentence.")
 
 
 class EdgeSerializer(serializers.Serializer[Any]):
-    """What follows from what, by the keys of nodes."""
+    """An edge between two nodes, by their keys."""
 
     before = serializers.IntegerField()
     after = serializers.IntegerField()
 
 
 class CanvasSerializer(serializers.Serializer[Any]):
-    """A chain, a group, a chord, or what is made of them."""
+    """A chain, group or chord, or a combination of them."""
 
     id = serializers.UUIDField()
     total = serializers.IntegerField()
@@ -80,12 +80,12 @@ class CanvasView(APIView):
     )
     def get(self, request: Request, canvas_id: UUID) -> Response:
         """
-        Answer which calls it is made of, what follows from what, what waits for what, and what holds it up.
+        Return the calls of a canvas, their order, what each waits for, and what holds the canvas up.
 
-        Calls that stand in the same place are one node, with counts. A task says its canvas.
+        Calls in the same place are one node, with counts. Each task names its canvas.
 
         Raises:
-            NotFound: there is no such canvas (any more).
+            NotFound: there is no such canvas, or no longer.
         """
         graph = graphs.graph_of(canvas_id)
         if graph is None:
@@ -94,7 +94,7 @@ class CanvasView(APIView):
 
 
 class CancelCanvasView(APIView):
-    """Ends all of a canvas for good."""
+    """Cancels a whole canvas."""
 
     permission_classes = [MayOperate]
     needs = CANCEL
@@ -108,10 +108,10 @@ class CancelCanvasView(APIView):
     )
     def post(self, request: Request, canvas_id: UUID) -> Response:
         """
-        End all that waits of it, and, if so asked, what runs; what was to follow is never called.
+        Cancel all waiting tasks of a canvas and, if requested, the running ones. Later steps are never called.
 
         Raises:
-            NotFound: there is no such canvas (any more).
+            NotFound: there is no such canvas, or no longer.
         """
         wish = CancelSerializer(data=request.data)
         wish.is_valid(raise_exception=True)

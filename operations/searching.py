@@ -1,4 +1,4 @@
-"""``/api/ops/tasks/``: finding tasks, the life of one, and deciding about many, with a look at how many beforehand."""
+"""``/api/ops/tasks/``: search tasks, read one task's life, and decide about many after counting them."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,7 +26,7 @@ NEEDS = {What.REPLAY: REPLAY, What.RUN_NOW: REPLAY, What.DISCARD: DISCARD, What.
 
 
 class SearchSerializer(StrictSerializer):
-    """Which tasks: those that all of this is true of."""
+    """A search: tasks that meet every condition."""
 
     status = serializers.ChoiceField(
         choices=[str(state) for state in State], required=False, help_text="A status, or a kind of those pending."
@@ -53,10 +53,10 @@ class SearchSerializer(StrictSerializer):
 
 def search_of(given: Mapping[str, Any]) -> Search:
     """
-    Return the search that validated data of a SearchSerializer means.
+    Return the search for the validated data of a SearchSerializer.
 
     Raises:
-        ValidationError: the argument says nothing.
+        ValidationError: the argument is empty or invalid.
     """
     newer, older, slower = (given.get(name) for name in ("newer_than", "older_than", "slower_than"))
     now = clock.now()
@@ -78,20 +78,20 @@ def search_of(given: Mapping[str, Any]) -> Search:
 
 
 class PageQuery(SearchSerializer):
-    after = serializers.CharField(required=False, max_length=120, help_text="Where the page before ended.")
+    after = serializers.CharField(required=False, max_length=120, help_text="Where the previous page ended.")
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=100, default=50)
 
 
 class TaskSerializer(serializers.ModelSerializer[DurableTask]):
-    """A task as the ledger has it now."""
+    """A task's current row in the ledger."""
 
     task = serializers.CharField(source="name")
     args = serializers.JSONField()
     kwargs = serializers.JSONField()
     enqueued_at = serializers.DateTimeField(source="created_at")
-    next_at = serializers.SerializerMethodField(help_text="When it runs next; null: it does not wait.")
+    next_at = serializers.SerializerMethodField(help_text="When it runs next; null: it is not waiting.")
     state = serializers.SerializerMethodField(help_text="Its status, or retrying or scheduled.")
-    seconds = serializers.SerializerMethodField(help_text="From its last publishing to its end; null: it has none.")
+    seconds = serializers.SerializerMethodField(help_text="From its last publishing to its end; null: not applicable.")
 
     class Meta:
         model = DurableTask
@@ -131,24 +131,26 @@ class TaskSerializer(serializers.ModelSerializer[DurableTask]):
 
 
 class TaskPageSerializer(serializers.Serializer[Any]):
-    """Some of the tasks that were looked for."""
+    """One page of results."""
 
     count = serializers.IntegerField()
     count_is = serializers.ChoiceField(
         choices=["exact", "estimate", "at least"], help_text="How well the count is known."
     )
-    next = serializers.CharField(allow_null=True, help_text="Where it goes on; null: that was all.")
+    next = serializers.CharField(allow_null=True, help_text="The next page; null: this is the last one.")
     previous = serializers.CharField(allow_null=True, help_text="The first page; null: this is it.")
-    after = serializers.CharField(allow_null=True, help_text="What next says after=; null: that was all.")
+    after = serializers.CharField(
+        allow_null=True, help_text="The value of after= for the next page; null: this is the last one."
+    )
     looked_to = serializers.DateTimeField(
         allow_null=True,
-        help_text="Looked at so far; there may be more beyond. null: the page is full, or that was all.",
+        help_text="Rows examined so far, if there may be more; null: the page is full, or this is the last one.",
     )
     results = TaskSerializer(many=True)
 
 
 class EventSerializer(serializers.Serializer[Any]):
-    """Something that happened to a task, or will."""
+    """An event in a task's life, past or scheduled."""
 
     at = serializers.DateTimeField()
     kind = serializers.CharField()
@@ -161,7 +163,7 @@ class EventSerializer(serializers.Serializer[Any]):
 
 
 class RelativeSerializer(serializers.Serializer[Any]):
-    """Another task that has to do with it."""
+    """A related task."""
 
     id = serializers.UUIDField()
     task = serializers.CharField(source="name")
@@ -169,13 +171,13 @@ class RelativeSerializer(serializers.Serializer[Any]):
 
 
 class LifeSerializer(serializers.Serializer[Any]):
-    """One task and all that is known of its life."""
+    """One task and its history."""
 
     task = TaskSerializer()
-    events = EventSerializer(many=True, help_text="Oldest first; what is ahead comes last.")
-    result = serializers.CharField(allow_null=True, help_text="In JSON; null: nothing is kept.")
+    events = EventSerializer(many=True, help_text="Oldest first; scheduled events come last.")
+    result = serializers.CharField(allow_null=True, help_text="As JSON; null: no result is stored.")
     parent = RelativeSerializer(allow_null=True, help_text="The task whose body called it.")
-    called = RelativeSerializer(many=True, help_text="Tasks that its body called, the first of them.")
+    called = RelativeSerializer(many=True, help_text="The first tasks that its body called.")
 
 
 class TasksView(APIView):
@@ -251,14 +253,14 @@ class DecideSerializer(StrictSerializer):
 
     what = serializers.ChoiceField(
         choices=[str(what) for what in What],
-        help_text="run-now and cancel: tasks that wait; replay and discard: dead ones.",
+        help_text="run-now and cancel apply to waiting tasks, replay and discard to dead ones.",
     )
     ids = serializers.ListField(child=StrictUUIDField(), required=False, min_length=1, max_length=MOST_IDS)
     search = SearchSerializer(required=False)
     reason = TextField(
         required=False,
         max_length=MAX_REASON_LENGTH,
-        help_text="Kept in the audit trail; to cancel or discard there must be one.",
+        help_text="Kept in the audit trail; required to cancel or discard.",
     )
     per_second = NumberField(
         required=False,
@@ -266,14 +268,16 @@ class DecideSerializer(StrictSerializer):
         max_value=10_000,
         help_text="This many become due a second; by default all at once.",
     )
-    dry_run = serializers.BooleanField(required=False, default=False, help_text="true: only say how many it would be.")
+    dry_run = serializers.BooleanField(
+        required=False, default=False, help_text="true: print only how many tasks would be affected."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("ids" in attrs) == ("search" in attrs):
             raise serializers.ValidationError("Name either ids or a search.")
         needs_reason = attrs["what"] in {What.CANCEL, What.DISCARD} and not attrs["dry_run"]
         if needs_reason and not attrs.get("reason", "").strip():
-            raise serializers.ValidationError({"reason": ["Say why."]})
+            raise serializers.ValidationError({"reason": ["Give a reason."]})
         return attrs
 
 
@@ -308,7 +312,7 @@ class DecideView(APIView):
     )
     def post(self, request: Request) -> Response:
         """
-        Run now, cancel, replay or discard them; with dry_run only say how many that would be.
+        Run now, cancel, replay or discard the tasks. With dry_run, only count them.
 
         Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
         in portions: the answer is a 202 and names the decision.

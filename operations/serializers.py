@@ -5,9 +5,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from celery_ledger.desk import dead_letters, queues, spans
-from celery_ledger.models import Decision, DurableTask
+from celery_ledger.contrib.beat import timetable
+from celery_ledger.desk import crew, dead_letters, queues, spans
+from celery_ledger.models import Decision, DurableTask, Heartbeat, Mark
 from celery_ledger.rows.kinds import fingerprint_of_error
+from celery_ledger.watch import figures
 from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
 #: Tasks that one call decides about by their ids.
@@ -101,7 +103,7 @@ class GroupSerializer(serializers.Serializer[Any]):
 
 
 class EditSerializer(StrictSerializer):
-    """Other arguments for a replay; what is left out stays as it is."""
+    """New arguments for a replay; those left out stay unchanged."""
 
     args = serializers.ListField(required=False, help_text="Positional arguments, in JSON.")
     kwargs = serializers.DictField(required=False, help_text="Keyword arguments, in JSON.")
@@ -116,12 +118,12 @@ class ReasonSerializer(StrictSerializer):
 class CancelSerializer(StrictSerializer):
     reason = TextField(max_length=MAX_REASON_LENGTH, help_text="The reason, kept with the task and in the audit trail.")
     terminate = serializers.BooleanField(
-        required=False, help_text="true: a task that is running as well; its worker's process is killed."
+        required=False, help_text="true: also a running task; its worker's process is killed."
     )
 
 
 class SelectionSerializer(StrictSerializer):
-    """Which dead letters: exactly one of these."""
+    """A selection of dead letters: exactly one of these fields."""
 
     ids = serializers.ListField(child=StrictUUIDField(), required=False, min_length=1, max_length=MOST_IDS)
     fingerprint = TextField(required=False, max_length=64, help_text="The fingerprint of a group.")
@@ -139,7 +141,7 @@ class SelectionSerializer(StrictSerializer):
         return attrs
 
     def selection(self) -> dead_letters.Selection:
-        """Return what was named, where that is not ids."""
+        """Return the selection, unless it is a list of ids."""
         wish = self.validated_data
         return dead_letters.Selection(task=wish.get("task"), fingerprint=wish.get("fingerprint"))
 
@@ -166,14 +168,14 @@ class CountSerializer(serializers.Serializer[Any]):
 
 
 class DecidedSerializer(serializers.Serializer[Any]):
-    """Too many for one answer: a worker decides about them."""
+    """Too many for one request: a worker carries out the decision."""
 
     count = serializers.IntegerField(help_text="Number of dead letters.")
     decision = serializers.IntegerField(help_text="Progress is at /api/ops/decisions/{decision}/.")
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
-    """What somebody decided about many dead letters, and how far that is."""
+    """A bulk decision about dead letters, and its progress."""
 
     percent = serializers.IntegerField(read_only=True)
 
@@ -197,7 +199,7 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
 
 
 class PointSerializer(serializers.Serializer[Any]):
-    """A queue at one moment, and what was done since the moment before."""
+    """A queue at one moment, and its throughput since the previous point."""
 
     at = serializers.DateTimeField()
     pending = serializers.IntegerField()
@@ -232,19 +234,149 @@ class SeriesQuery(serializers.Serializer[Any]):
 
 
 class FailingSerializer(serializers.Serializer[Any]):
-    """A task that fails: none of its calls has succeeded since."""
+    """A failing task: none of its calls has succeeded since its first failure."""
 
     task = serializers.CharField()
     queue = serializers.CharField()
-    since = serializers.DateTimeField(help_text="When the first attempt failed after which none succeeded.")
+    since = serializers.DateTimeField(help_text="When the first attempt of the current series failed.")
     last_at = serializers.DateTimeField(help_text="When the last attempt failed.")
     failed = serializers.IntegerField(help_text="Attempts that failed since.")
     error = serializers.CharField(help_text="The first line of the last error.")
-    text = serializers.CharField(help_text="All of it in a sentence.")
+    text = serializers.CharField(help_text="A summary in one sentence.")
 
 
 class MachineryProblemSerializer(serializers.Serializer[Any]):
-    """Something that a person should look at."""
+    """A problem that needs attention."""
 
     part = serializers.CharField(help_text="relay, workers, queues, schedules or clock.")
     text = serializers.CharField()
+    stalled = serializers.CharField(help_text="The process that to start again would help; empty: none.")
+
+
+class DoingSerializer(serializers.Serializer[Any]):
+    """A message that a worker runs."""
+
+    task = serializers.CharField()
+    tasks = serializers.IntegerField(help_text="Tasks that share the message.")
+    id = serializers.CharField(help_text="The first of them.")
+    seconds = serializers.FloatField(help_text="How long it had run at the last heartbeat.")
+
+
+class ProcessSerializer(serializers.Serializer[Any]):
+    """A worker, relay or beat, as of its last heartbeat (every five seconds)."""
+
+    process = serializers.CharField(help_text="Such as worker 4711 at host-1.")
+    kind = serializers.ChoiceField(choices=Heartbeat.Kind.choices)
+    machine = serializers.CharField()
+    state = serializers.CharField(help_text="ok, draining, drained, silent, or what is wrong.")
+    problem = serializers.CharField(help_text="The problem in one sentence; empty: none.")
+    wish = serializers.CharField(help_text="The pending instruction: drain, stop, or empty.")
+    started_at = serializers.DateTimeField()
+    beaten_at = serializers.DateTimeField()
+    silent_seconds = serializers.FloatField(help_text="Seconds since its last heartbeat.")
+    queues = serializers.ListField(child=serializers.CharField())
+    active = serializers.IntegerField(help_text="Messages that a worker is processing.")
+    received = serializers.IntegerField(help_text="Messages that a worker has taken since it started.")
+    release = serializers.CharField(help_text="The project's release; empty: not set.")
+    memory = serializers.IntegerField(
+        allow_null=True, help_text="Bytes of memory, including its children; null: unknown."
+    )
+    doing = DoingSerializer(many=True, help_text="A worker's running messages, longest first, at most twenty.")
+
+
+class TellSerializer(StrictSerializer):
+    """An instruction to a process."""
+
+    what = serializers.ChoiceField(
+        choices=sorted(crew.WISHES),
+        help_text="drain: take no more messages. resume: take them again. stop: finish the current ones and exit.",
+    )
+
+
+class FiguresQuery(serializers.Serializer[Any]):
+    span = serializers.ChoiceField(choices=list(figures.SPANS), default="15m")
+    queue = serializers.CharField(required=False, max_length=64, help_text="Points of this queue alone.")
+    task = serializers.CharField(required=False, max_length=255, help_text="Points of this task alone.")
+
+
+class LagsSerializer(serializers.Serializer[Any]):
+    lag_p50 = serializers.FloatField(allow_null=True, help_text="Seconds from due to done; null: nothing was done.")
+    lag_p95 = serializers.FloatField(allow_null=True)
+    lag_p99 = serializers.FloatField(allow_null=True, help_text="3600: an hour or more.")
+
+
+class LineSerializer(LagsSerializer):
+    """A queue, or a task of a queue, over the span."""
+
+    queue = serializers.CharField()
+    task = serializers.CharField(help_text="Empty: the whole queue.")
+    succeeded = serializers.IntegerField()
+    failed = serializers.IntegerField(help_text="Attempts that failed: those that were retried and those that died.")
+    retried = serializers.IntegerField()
+    dead = serializers.IntegerField()
+    per_minute = serializers.FloatField()
+    run_seconds = serializers.FloatField(allow_null=True, help_text="What a task took on average; null: not known.")
+
+
+class FiguresPointSerializer(LagsSerializer):
+    """What was done from the point before to this one."""
+
+    at = serializers.DateTimeField()
+    succeeded_per_minute = serializers.FloatField()
+    failed_per_minute = serializers.FloatField()
+
+
+class MarkSerializer(serializers.Serializer[Any]):
+    """Something that people did: another release came, a queue was paused, resumed or limited."""
+
+    at = serializers.DateTimeField()
+    kind = serializers.ChoiceField(choices=Mark.Kind.choices)
+    text = serializers.CharField()
+
+
+class FiguresSerializer(serializers.Serializer[Any]):
+    span = serializers.ChoiceField(choices=list(figures.SPANS))
+    since = serializers.DateTimeField(
+        allow_null=True, help_text="When the span begins; null: no relay has written figures down yet."
+    )
+    points = FiguresPointSerializer(many=True, help_text="Oldest first.")
+    queues = LineSerializer(many=True)
+    tasks = LineSerializer(many=True, help_text="Tasks that ran or failed.")
+    marks = MarkSerializer(many=True)
+
+
+class RunSerializer(serializers.Serializer[Any]):
+    """A run of a schedule."""
+
+    task_id = serializers.CharField()
+    due_at = serializers.DateTimeField()
+    enqueued_at = serializers.DateTimeField()
+    status = serializers.CharField(help_text="Of its task; empty: the ledger has pruned it.")
+    took_seconds = serializers.FloatField(allow_null=True, help_text="From published to ended; null: not ended.")
+    error = serializers.CharField(help_text="The first line of its last error.")
+
+
+class ScheduleSerializer(serializers.Serializer[Any]):
+    """A schedule, with its latest runs and its next due times, at most five each."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    task = serializers.CharField()
+    queue = serializers.CharField(help_text="Empty: the task's own.")
+    times = serializers.CharField(help_text="In words, such as every 5 minutes.")
+    enabled = serializers.BooleanField(help_text="false: it is paused.")
+    catch_up = serializers.CharField(help_text="What becomes of missed due times: skip, once or all.")
+    last_run_at = serializers.DateTimeField(allow_null=True)
+    next_due = serializers.ListField(child=serializers.DateTimeField())
+    late_since = serializers.DateTimeField(allow_null=True, help_text="The due time that has not run; null: not late.")
+    problem = serializers.CharField(help_text="Why it can never run; empty: it can.")
+    runs = RunSerializer(many=True, help_text="Newest first.")
+
+
+class TellScheduleSerializer(StrictSerializer):
+    """What a person wants of a schedule."""
+
+    what = serializers.ChoiceField(
+        choices=sorted(timetable.DECISIONS),
+        help_text="run-now: once, beside its due times. pause: switch it off. resume: switch it on, from now.",
+    )

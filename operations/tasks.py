@@ -1,4 +1,4 @@
-"""The check of the promises as a durable task. Called by a schedule, which has its name from before it was here."""
+"""The audit as a durable task. A schedule calls it by a name that predates this module."""
 
 import logging
 import time
@@ -32,11 +32,11 @@ def verify_promises(
     promises: list[str] | None = None, broken: dict[str, int] | None = None, looks: int = 0
 ) -> dict[str, int]:
     """
-    Do what ``manage.py outbox verify`` does, and tell the managers if a promise is broken.
+    Do what ``manage.py outbox verify`` does, and notify the managers of broken promises.
 
-    A few promises at a time, by default all: what is left is the next task's, so that no process is held for long.
-    What looks broken may be work in progress, so it is looked at again before anybody is told. Returns how many lines
-    each broken promise has, of those looked at so far. Repeatable: the managers are told once a day.
+    It checks a few promises and enqueues the rest as another task, so that no process is held for long.
+    What looks broken may be work in progress, so it is checked again before anyone is notified. Returns the number
+    of lines of each broken promise so far. Repeatable: the managers are notified once a day.
     """
     known, broken, end = registered_promises(), broken or {}, time.monotonic() + TURN
     rest = [promise for promise in (known if promises is None else promises) if promise in known]

@@ -2,13 +2,18 @@
 
 from django.urls import path, re_path
 
-from operations import canvases, searching, views
+from operations import canvases, crew, schedules, searching, views
 
 urlpatterns = [
     path("queues/", views.QueuesView.as_view()),
     path("queues/<str:queue>/pause/", views.PauseView.as_view()),
     path("queues/<str:queue>/resume/", views.ResumeView.as_view()),
     path("queues/<str:queue>/limits/", views.LimitsView.as_view()),
+    path("processes/", crew.ProcessesView.as_view()),
+    path("processes/<str:process>/tell/", crew.TellView.as_view()),
+    path("schedules/", schedules.SchedulesView.as_view()),
+    re_path(r"^schedules/(?P<pk>[0-9]{1,9})/tell/$", schedules.TellScheduleView.as_view()),
+    path("figures/", views.FiguresView.as_view()),
     path("series/", views.SeriesView.as_view()),
     path("problems/", views.ProblemsView.as_view()),
     path("failing/", views.FailingView.as_view()),

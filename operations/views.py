@@ -18,7 +18,7 @@ from celery_ledger import clock
 from celery_ledger.desk import cancelling, dead_letters, decisions, queues
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY, STEER
 from celery_ledger.models import Decision, DurableTask
-from celery_ledger.watch import failing, series, watchdog
+from celery_ledger.watch import failing, figures, series, watchdog
 from operations.permissions import MayOperate
 from operations.serializers import (
     CancelSerializer,
@@ -29,6 +29,8 @@ from operations.serializers import (
     DiscardManySerializer,
     EditSerializer,
     FailingSerializer,
+    FiguresQuery,
+    FiguresSerializer,
     GroupSerializer,
     LimitsSerializer,
     MachineryProblemSerializer,
@@ -41,7 +43,7 @@ from operations.serializers import (
 
 
 class NotDead(APIException):
-    """The task is not dead, or not any more: there is nothing to decide about it."""
+    """The task is not dead, or no longer."""
 
     status_code = HTTPStatus.CONFLICT
     default_detail = "This task is not a dead letter (any more). Nothing was changed."
@@ -50,7 +52,7 @@ class NotDead(APIException):
 
 @extend_schema(tags=["operations"], summary="List queues")
 class QueuesView(ListAPIView[Any]):
-    """How much is where, as of now."""
+    """The current depth of each queue."""
 
     permission_classes = [MayOperate]
     serializer_class = QueueSerializer
@@ -61,7 +63,7 @@ class QueuesView(ListAPIView[Any]):
 
 
 class QueueActionView(APIView):
-    """Changes one queue and answers with it."""
+    """Changes one queue and returns it."""
 
     permission_classes = [MayOperate]
     needs = STEER
@@ -86,7 +88,7 @@ class QueueActionView(APIView):
 
 @extend_schema(tags=["operations"], summary="Pause a queue", request=None, responses=QueueSerializer)
 class PauseView(QueueActionView):
-    """Keep the queue's tasks in the ledger until it is resumed. What is at the broker already still runs."""
+    """Keep the queue's tasks in the ledger until it is resumed. Tasks already at the broker still run."""
 
     def change(self, request: Request, queue: str) -> None:
         queues.pause(queue)
@@ -94,7 +96,7 @@ class PauseView(QueueActionView):
 
 @extend_schema(tags=["operations"], summary="Resume a queue", request=None, responses=QueueSerializer)
 class ResumeView(QueueActionView):
-    """Let the queue's tasks go again."""
+    """Publish the queue's tasks again."""
 
     def change(self, request: Request, queue: str) -> None:
         queues.resume(queue)
@@ -107,7 +109,7 @@ class ResumeView(QueueActionView):
     responses=QueueSerializer,
 )
 class LimitsView(QueueActionView):
-    """Say how many of the queue's tasks may begin a second, and be under way at once, in the whole cluster."""
+    """Limit how many of the queue's tasks start per second, and how many run at once, in the whole cluster."""
 
     def change(self, request: Request, queue: str) -> None:
         wish = LimitsSerializer(data=request.data)
@@ -122,7 +124,7 @@ class LimitsView(QueueActionView):
     responses=SeriesSerializer,
 )
 class SeriesView(APIView):
-    """Depth, throughput and lag of every queue over the last hour, or as far back as ``minutes`` says."""
+    """Depth, throughput and lag of every queue over the last hour, or the last ``minutes``."""
 
     permission_classes = [MayOperate]
 
@@ -136,10 +138,27 @@ class SeriesView(APIView):
 
 @extend_schema(
     tags=["operations"],
+    summary="Figures of queues and tasks",
+    parameters=[FiguresQuery],
+    responses=FiguresSerializer,
+)
+class FiguresView(APIView):
+    """Throughput, failures, lag percentiles and run time over 15 minutes, 6 hours or 7 days, up to now."""
+
+    permission_classes = [MayOperate]
+
+    def get(self, request: Request) -> Response:
+        query = FiguresQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        return Response(FiguresSerializer(figures.overview(**query.validated_data)).data)
+
+
+@extend_schema(
+    tags=["operations"],
     summary="List problems",
 )
 class ProblemsView(ListAPIView[Any]):
-    """What the watchdog finds wrong with relays, workers, queues, schedules and clock; empty if all is well."""
+    """Problems with relays, workers, queues, schedules and the clock; empty if there are none."""
 
     permission_classes = [MayOperate]
     serializer_class = MachineryProblemSerializer
@@ -151,7 +170,7 @@ class ProblemsView(ListAPIView[Any]):
 
 @extend_schema(tags=["operations"], summary="List failing tasks")
 class FailingView(ListAPIView[Any]):
-    """Tasks that fail now and have not succeeded since they began to; a task is here from its first failure on."""
+    """Failing tasks: each is listed from its first failure until it succeeds again."""
 
     permission_classes = [MayOperate]
     serializer_class = FailingSerializer
@@ -163,7 +182,7 @@ class FailingView(ListAPIView[Any]):
 
 
 class DeadQuery(serializers.Serializer[Any]):
-    """Which dead letters a client wants to see."""
+    """Filters for dead letters."""
 
     task = serializers.CharField(required=False, max_length=255)
     queue = serializers.CharField(required=False, max_length=64)
@@ -174,7 +193,7 @@ class DeadQuery(serializers.Serializer[Any]):
 
 def wanted(request: Request) -> QuerySet[DurableTask]:
     """
-    Return the dead letters that the query of ``request`` names.
+    Return the dead letters that match the query of ``request``.
 
     Raises:
         ValidationError: it has an empty or overlong value.
@@ -186,7 +205,7 @@ def wanted(request: Request) -> QuerySet[DurableTask]:
 
 @extend_schema(tags=["operations"], summary="List dead letters", parameters=[DeadQuery])
 class DeadView(ListAPIView[DurableTask]):
-    """Tasks whose attempts are used up or that can never succeed, longest dead first."""
+    """Tasks that have no attempts left or can never succeed, longest dead first."""
 
     permission_classes = [MayOperate]
     serializer_class = DeadTaskSerializer
@@ -214,7 +233,7 @@ class GroupsView(ListAPIView[Any]):
 
 
 class DeadTaskActionView(APIView):
-    """Decides about one dead letter and answers with it."""
+    """Acts on one dead letter and returns it."""
 
     permission_classes = [MayOperate]
 
@@ -232,14 +251,14 @@ class DeadTaskActionView(APIView):
 
 
 class NotWaiting(NotDead):
-    """The task does not wait: a worker has it in its hands, or it has ended."""
+    """The task is not waiting: it is running or has ended."""
 
     default_detail = "This task is running or has ended. Nothing was changed."
     problem = "not-waiting"
 
 
 class CancelView(DeadTaskActionView):
-    """Ends a task for good: before it has run, or, if so asked, while it runs."""
+    """Cancels a task before it runs or, if requested, while it runs."""
 
     needs = CANCEL
 
@@ -251,10 +270,10 @@ class CancelView(DeadTaskActionView):
     )
     def post(self, request: Request, task_id: UUID) -> Response:
         """
-        End it for good: it never runs, whatever restarts. A task that has ended is a 409.
+        Cancel a waiting task: it never runs, whatever restarts. 409 for a task that has ended.
 
-        So is one that is running, unless it is to be terminated: then the process of its worker is killed, and it is
-        a 409 only if it did not end within seconds.
+        409 for a running task too, unless `terminate` is true: then its worker's process is killed, and the response is
+        409 only if the task does not end within seconds.
         """
         wish = CancelSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
@@ -265,13 +284,13 @@ class CancelView(DeadTaskActionView):
 
 
 class RunNowView(DeadTaskActionView):
-    """Has a task that is due later run now."""
+    """Makes a task that is due later run now."""
 
     needs = REPLAY
 
     @extend_schema(tags=["operations"], summary="Run a task now", request=None, responses=DeadTaskSerializer)
     def post(self, request: Request, task_id: UUID) -> Response:
-        """Make it due. A task that does not wait in the ledger is a 409."""
+        """Make a waiting task due now. 409 for a task that is not waiting in the ledger."""
         self.task(task_id)
         if not queues.make_due(task_id):
             raise NotWaiting
@@ -289,9 +308,9 @@ class ReplayView(DeadTaskActionView):
     )
     def post(self, request: Request, task_id: UUID) -> Response:
         """
-        Make it pending again under the same id, with a few more attempts; with other arguments if some are given.
+        Make a dead task pending again under the same id, with a few more attempts and, optionally, new arguments.
 
-        A task that is not dead is a 409. Other arguments take the permission to change tasks as well.
+        409 for a task that is not dead. New arguments also require the permission to change tasks.
         """
         edit = EditSerializer(data=request.data)
         edit.is_valid(raise_exception=True)
@@ -323,7 +342,7 @@ class DiscardView(DeadTaskActionView):
         responses=DeadTaskSerializer,
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """Give it up for good: it is cancelled, and keeps the reason. A task that is not dead is a 409."""
+        """Discard a dead task: it is cancelled and keeps the reason. 409 for a task that is not dead."""
         wish = ReasonSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         reason = wish.validated_data.get("reason", f"discarded by user {request.user.pk}")
@@ -331,7 +350,7 @@ class DiscardView(DeadTaskActionView):
 
 
 class DecideManyView(APIView):
-    """Decides about many dead letters, at once or, where they are too many for one answer, by a worker."""
+    """Acts on many dead letters: immediately, or by a worker if there are too many."""
 
     permission_classes = [MayOperate]
 
@@ -357,9 +376,9 @@ class ReplayManyView(DecideManyView):
     )
     def post(self, request: Request) -> Response:
         """
-        Make them pending again, all at once or at a bounded rate. Asking twice replays each once.
+        Make dead tasks pending again, all at once or at a limited rate. Repeating the request replays each task once.
 
-        Many thousands are replayed by a worker, in portions: the answer is a 202 and names the decision.
+        A worker replays many thousands, in portions: the response is 202 and names the decision.
         """
         wish = ReplayManySerializer(data=request.data)
         wish.is_valid(raise_exception=True)
@@ -381,9 +400,9 @@ class DiscardManyView(DecideManyView):
     )
     def post(self, request: Request) -> Response:
         """
-        Give them up for good: they are cancelled, and keep the reason.
+        Discard dead tasks: they are cancelled and keep the reason.
 
-        Many thousands are discarded by a worker, in portions: the answer is a 202 and names the decision.
+        A worker discards many thousands, in portions: the response is 202 and names the decision.
         """
         wish = DiscardManySerializer(data=request.data)
         wish.is_valid(raise_exception=True)
@@ -395,7 +414,7 @@ class DiscardManyView(DecideManyView):
 
 @extend_schema(tags=["operations"], summary="List bulk decisions")
 class DecisionsView(ListAPIView[Decision]):
-    """What people decided about many dead letters in the last month, newest first, and how far each is."""
+    """Bulk decisions of the last month and their progress, newest first."""
 
     permission_classes = [MayOperate]
     serializer_class = DecisionSerializer
@@ -405,7 +424,7 @@ class DecisionsView(ListAPIView[Decision]):
 
 @extend_schema(tags=["operations"], summary="Get a bulk decision")
 class DecisionView(RetrieveAPIView[Decision]):
-    """What was decided, and how far it is."""
+    """One bulk decision and its progress."""
 
     permission_classes = [MayOperate]
     serializer_class = DecisionSerializer

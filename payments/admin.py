@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from payments.models import Payment, PaymentCallback
+from payments.models import DeclinedCharge, Payment, PaymentCallback
 from web.read_only import ReadOnly
 
 
@@ -12,10 +12,16 @@ class PaymentCallbackInline(ReadOnly, admin.TabularInline):
     readonly_fields = fields
 
 
+class DeclinedChargeInline(ReadOnly, admin.TabularInline):
+    model = DeclinedCharge
+    fields = ("declined_at", "reference")
+    readonly_fields = fields
+
+
 @admin.register(Payment)
 class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "order_id", "status", "amount", "currency", "created_at", "expires_at", "paid_at", "error")
     list_filter = ("status", "created_at")
     search_fields = ("=order__id", "=reference")
     search_help_text = "An order's number, or a payment's reference."
-    inlines = (PaymentCallbackInline,)
+    inlines = (DeclinedChargeInline, PaymentCallbackInline)

@@ -1,6 +1,8 @@
 """What is owed for orders, and what the provider says of it."""
 
 import uuid
+from dataclasses import dataclass
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import Q
@@ -13,17 +15,27 @@ def new_reference() -> uuid.UUID:
     return uuid.uuid4()
 
 
+@dataclass(frozen=True)
+class Charge:
+    """What a provider is asked to take, or to give back, under a reference."""
+
+    reference: uuid.UUID
+    amount: Decimal
+    currency: str
+
+
 class Payment(models.Model):
     """
     The one payment of an order. An order that was placed without one has none.
 
-    What changes its status holds its row, and then the order's.
+    Each try has a reference of its own, and one try is under way at a time: see :class:`DeclinedCharge`. What changes
+    the status holds this row, and then the order's.
     """
 
     class Status(models.TextChoices):
         PENDING = "pending"
         PAID = "paid"
-        #: Declined, or not paid in time. The order expires.
+        #: Not paid in time, or declined too often. The order expires.
         FAILED = "failed"
         #: Paid for an order that no longer stands: the money has to go back.
         REFUND_DUE = "refund_due"
@@ -36,6 +48,9 @@ class Payment(models.Model):
     currency = models.CharField(max_length=3)
     created_at = models.DateTimeField(auto_now_add=True)
     asked_at = models.DateTimeField(null=True, blank=True, help_text="When its customer chose to pay.")
+    declined_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last try was declined, until its customer tries again."
+    )
     expires_at = models.DateTimeField(help_text="Until when the order's stock is kept for it.")
     paid_at = models.DateTimeField(null=True, blank=True)
     refunded_at = models.DateTimeField(null=True, blank=True)
@@ -47,6 +62,36 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return f"payment {self.pk}"
+
+    @property
+    def subject(self) -> str:
+        """What the task is about that waits for it: not the order, which is done when it is paid."""
+        return f"{self._meta.label_lower}:{self.pk}"
+
+    @property
+    def charge(self) -> Charge:
+        """What the provider is asked for now."""
+        return Charge(self.reference, self.amount, self.currency)
+
+
+class DeclinedCharge(models.Model):
+    """A try that was declined before another began. Nothing is wanted under its reference any more."""
+
+    # Looked up for the number of tries; a payment has few.
+    payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="declined")
+    reference = models.UUIDField(unique=True, editable=False)
+    declined_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"declined charge {self.pk} of payment {self.payment_id}"
+
+    @property
+    def charge(self) -> Charge:
+        """What the provider was asked for."""
+        return Charge(self.reference, self.payment.amount, self.payment.currency)
 
 
 class PaymentCallback(models.Model):

@@ -1,24 +1,29 @@
-"""A customer pays: the provider is asked once, by a durable task."""
+"""A customer pays: the provider is asked once for each try, by a durable task."""
+
+from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
 
 from celery_ledger.context import working_on
 from celery_ledger.faults import crash_point
-from payments import tasks
-from payments.models import Payment, hold
+from payments import refunds, tasks
+from payments.models import DeclinedCharge, Payment, hold, new_reference
 from store.models import Order
 
 Status = Payment.Status
 
 
 class NotPayable(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """The order was not paid in time, was declined or taken back: nothing is taken for it any more."""
+    """The order was not paid in time, was declined too often or taken back: nothing is taken for it any more."""
 
 
 def ask(payment_id: int) -> Payment:
     """
     Have the provider asked for the money, once, however often a customer says so; return the payment as it is now.
+
+    After a declined try this begins the next, under a reference of its own; the one before is withdrawn, so that
+    a provider which thinks better of it charges nothing.
 
     Raises:
         NotPayable: the order waits no more, and is not paid.
@@ -29,12 +34,20 @@ def ask(payment_id: int) -> Payment:
             order = Order.objects.get(pk=payment.order_id)
             if order.status != Order.Status.UNPAID or payment.expires_at <= timezone.now():
                 raise NotPayable
-            payment.asked_at = timezone.now()
-            payment.save(update_fields=["asked_at"])
             with working_on(subject=order.subject):
+                if payment.declined_at is not None:
+                    _begin_anew(payment, declined_at=payment.declined_at)
+                payment.asked_at = timezone.now()
+                payment.save(update_fields=["reference", "asked_at", "declined_at", "error"])
                 tasks.charge.delay(payment.pk)
         elif payment.status == Status.FAILED:
             raise NotPayable
         crash_point("payments.before_asked")
     crash_point("payments.after_asked")
     return payment
+
+
+def _begin_anew(payment: Payment, *, declined_at: datetime) -> None:
+    declined = DeclinedCharge.objects.create(payment=payment, reference=payment.reference, declined_at=declined_at)
+    refunds.void_declined.delay(declined.pk)
+    payment.reference, payment.declined_at, payment.error = new_reference(), None, ""

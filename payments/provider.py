@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from django.conf import settings
 
-from payments.models import Payment
+from payments.models import Charge
 
 #: Seconds for a connection, and for each step after it.
 TIMEOUT: Final = 10.0
@@ -32,7 +32,7 @@ class ProviderAwayError(Exception):
 class Provider(Protocol):
     """The company that takes the money."""
 
-    def charge(self, payment: Payment) -> Result:
+    def charge(self, charge: Charge) -> Result:
         """
         Take the money, once for each reference, or say what became of that.
 
@@ -40,7 +40,7 @@ class Provider(Protocol):
             ProviderAwayError: nobody knows.
         """
 
-    def refund(self, payment: Payment) -> None:
+    def refund(self, charge: Charge) -> None:
         """
         Give the money back, once for each reference.
 
@@ -56,24 +56,24 @@ class HttpProvider:
         self._url = url.rstrip("/")
         self._secret = secret
 
-    def charge(self, payment: Payment) -> Result:
+    def charge(self, charge: Charge) -> Result:
         """As :class:`Provider` says."""
-        told = self._post("charges", payment)
+        told = self._post("charges", charge)
         try:
             return Result(str(told.get("status")))
         except ValueError:
             raise ProviderAwayError("The provider's answer has no status that we know.") from None
 
-    def refund(self, payment: Payment) -> None:
+    def refund(self, charge: Charge) -> None:
         """As :class:`Provider` says."""
-        if self._post("refunds", payment).get("status") != "refunded":
+        if self._post("refunds", charge).get("status") != "refunded":
             raise ProviderAwayError("The provider did not say that the money went back.")
 
-    def _post(self, what: str, payment: Payment) -> dict[str, object]:
+    def _post(self, what: str, charge: Charge) -> dict[str, object]:
         import httpx  # A process that takes no payments need not load it.
 
-        reference = str(payment.reference)
-        body = {"reference": reference, "amount": str(payment.amount), "currency": payment.currency}
+        reference = str(charge.reference)
+        body = {"reference": reference, "amount": str(charge.amount), "currency": charge.currency}
         headers = {"Idempotency-Key": reference, "Authorization": f"Bearer {self._secret}"}
         try:
             with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 
+from celery_ledger.context import working_on
 from payments import refunds, tasks
 from payments.models import Payment
 from store.models import Order
@@ -20,7 +21,8 @@ def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
         },
     )
     if is_new:
-        tasks.expire.apply_async((payment.pk,), eta=payment.expires_at)
+        with working_on(subject=payment.subject):
+            tasks.expire.apply_async((payment.pk,), eta=payment.expires_at)
 
 
 def return_payment(sender: object, order: Order, **kwargs: Any) -> None:

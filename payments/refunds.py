@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
-from payments.models import Payment
+from payments.models import DeclinedCharge, Payment
 from payments.provider import provider
 from store.models import Order
 
@@ -29,7 +29,7 @@ def refund(payment_id: int) -> None:
     payment = persist(lambda: Payment.objects.filter(pk=payment_id, status=Status.REFUND_DUE).first())
     if payment is None:
         return
-    provider().refund(payment)
+    provider().refund(payment.charge)
     crash_point("payments.after_refund")
     persist(lambda: _returned(payment_id))
 
@@ -39,8 +39,21 @@ def void(payment_id: int) -> None:
     """Tell the provider that nothing is wanted under a reference: what it took goes back, and it takes nothing more."""
     payment = persist(lambda: Payment.objects.filter(pk=payment_id).first())
     if payment is not None:
-        provider().refund(payment)
+        provider().refund(payment.charge)
         crash_point("payments.after_void")
+
+
+@shared_task(
+    name="payments.tasks.void_declined",
+    label="Withdraw the payment that was declined",
+    transactional=False,
+    retries="patient",
+)
+def void_declined(charge_id: int) -> None:
+    """Tell the provider that nothing is wanted any more under the reference of a try that it declined. Repeatable."""
+    declined = persist(lambda: DeclinedCharge.objects.select_related("payment").filter(pk=charge_id).first())
+    if declined is not None:
+        provider().refund(declined.charge)
 
 
 def _returned(payment_id: int) -> None:

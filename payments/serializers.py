@@ -1,4 +1,4 @@
-"""What goes in and out about payments."""
+"""Serializers for payments."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from payments.provider import Result
 class PaymentSerializer(serializers.ModelSerializer[Payment]):
     class Meta:
         model = Payment
-        fields = ["status", "amount", "currency", "asked_at", "expires_at", "paid_at", "refunded_at"]
+        fields = ["status", "amount", "currency", "asked_at", "declined_at", "expires_at", "paid_at", "refunded_at"]
         read_only_fields = fields
 
 
 class PaymentFactsSerializer(serializers.Serializer[Any]):
-    """Which payment, and how much it was."""
+    """A payment's reference and amount."""
 
     reference = serializers.UUIDField()
     amount = serializers.DecimalField(max_digits=18, decimal_places=2)
@@ -24,7 +24,7 @@ class PaymentFactsSerializer(serializers.Serializer[Any]):
 
 
 class CallbackSerializer(serializers.Serializer[Any]):
-    """A message of the provider's. What else it says is not read."""
+    """A message from the provider. Other fields are ignored."""
 
     type = serializers.ChoiceField(choices=[f"payment.{result}" for result in (Result.PAID, Result.DECLINED)])
     data = PaymentFactsSerializer()  # type: ignore[assignment]

@@ -8,32 +8,37 @@ back, by :mod:`payments.refunds`.
 
 import logging
 from decimal import Decimal
+from typing import Final
+from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from celery_ledger.faults import crash_point
 from payments import refunds
-from payments.models import Payment, PaymentCallback, hold
+from payments.models import DeclinedCharge, Payment, PaymentCallback, hold
 from payments.provider import Result
 from store.models import Order
 from store.placing import let_go, place
 
 logger = logging.getLogger(__name__)
 Status = Payment.Status
+#: How often the payment of an order may be declined: who tries out cards has no more tries than that.
+MOST_TRIES: Final = 10
 
 
 class WrongAmount(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
     """The provider speaks of another amount than the order costs."""
 
 
-def settle(payment_id: int, result: Result) -> None:
-    """Take what the provider says has become of a payment. Repeatable, and in any order."""
+def settle(payment_id: int, reference: UUID, result: Result) -> None:
+    """Take what the provider says has become of a try to pay. Repeatable, and in any order."""
     with transaction.atomic():
-        _settle(hold(payment_id), result)
+        _settle(hold(payment_id), reference, result)
 
 
-def take_callback(message_id: str, *, reference: str, result: Result, amount: Decimal, currency: str) -> None:
+def take_callback(message_id: str, *, reference: UUID, result: Result, amount: Decimal, currency: str) -> None:
     """
     Take a genuine message of the provider's, once for each id.
 
@@ -42,14 +47,15 @@ def take_callback(message_id: str, *, reference: str, result: Result, amount: De
         WrongAmount: it is about another amount.
     """
     with transaction.atomic():
-        payment = hold(Payment.objects.values_list("pk", flat=True).get(reference=reference))
+        known = Q(reference=reference) | Q(declined__reference=reference)
+        payment = hold(Payment.objects.filter(known).values_list("pk", flat=True).distinct().get())
         if (payment.amount, payment.currency) != (amount, currency):
             raise WrongAmount
         _, is_new = PaymentCallback.objects.get_or_create(
             message_id=message_id, defaults={"payment": payment, "result": result}
         )
         if is_new:
-            _settle(payment, result)
+            _settle(payment, reference, result)
 
 
 def expire(payment_id: int) -> None:
@@ -64,23 +70,35 @@ def expire(payment_id: int) -> None:
         is_wanted = Order.objects.filter(pk=payment.order_id, status=Order.Status.UNPAID).exists()
         if payment.status == Status.PENDING and (is_late or not is_wanted):
             _fail(payment, "It was not paid in time." if is_late else "The order was taken back.")
-            if payment.asked_at:
+            if payment.asked_at or payment.declined_at:
                 refunds.void.delay(payment.pk)
             crash_point("payments.before_let_go")
     crash_point("payments.after_let_go")
 
 
-def _settle(payment: Payment, result: Result) -> None:
-    if result == Result.DECLINED and payment.status == Status.PENDING:
-        _fail(payment, "It was declined.")
+def _settle(payment: Payment, reference: UUID, result: Result) -> None:
+    if reference != payment.reference:
+        if result == Result.PAID:  # Another try began since: the order is not paid by this one.
+            refunds.void_declined.delay(DeclinedCharge.objects.values_list("pk", flat=True).get(reference=reference))
+    elif result == Result.DECLINED and payment.status == Status.PENDING:
+        _decline(payment)
     elif result == Result.PAID and payment.status in {Status.PENDING, Status.FAILED}:
         is_placed = place(payment.order_id)
         payment.status = Status.PAID if is_placed else Status.REFUND_DUE
-        payment.paid_at, payment.error = timezone.now(), ""
-        payment.save(update_fields=["status", "paid_at", "error"])
+        payment.paid_at, payment.declined_at, payment.error = timezone.now(), None, ""
+        payment.save(update_fields=["status", "paid_at", "declined_at", "error"])
         if not is_placed:
             logger.warning("Payment %d came for an order that no longer stands: it goes back.", payment.pk)
             refunds.refund.delay(payment.pk)
+
+
+def _decline(payment: Payment) -> None:
+    """Let the customer try again for as long as the stock is kept, within :data:`MOST_TRIES`."""
+    if payment.declined.count() + 1 >= MOST_TRIES:
+        _fail(payment, "It was declined too often.")
+        return
+    payment.asked_at, payment.declined_at, payment.error = None, timezone.now(), "It was declined."
+    payment.save(update_fields=["asked_at", "declined_at", "error"])
 
 
 def _fail(payment: Payment, error: str) -> None:

@@ -24,21 +24,21 @@ class StillPendingError(Exception):
 @shared_task(name="payments.tasks.charge", label="Take your payment", bind=True, transactional=False, retries="patient")
 def charge(self: Any, payment_id: int) -> None:
     """
-    Have the provider charge for an order whose customer pays, and place the order.
+    Have the provider charge for an order whose customer pays, and place the order. A try that is declined ends here.
 
     A second run asks under the same reference, and hears what became of the first. A provider that does not answer is
     asked again until the order expires; one that charged in spite of that gives the money back.
     """
     payment = persist(lambda: Payment.objects.select_related("order").filter(pk=payment_id).first())
-    if payment is None or payment.status != Status.PENDING:
+    if payment is None or payment.status != Status.PENDING or payment.asked_at is None:
         return
     if payment.expires_at <= timezone.now() or payment.order.status != payment.order.Status.UNPAID:
         persist(lambda: settling.expire(payment_id))
         return
     crash_point("payments.before_charge")
-    result = provider().charge(payment)
+    result = provider().charge(payment.charge)
     crash_point("payments.after_charge")
-    persist(lambda: settling.settle(payment_id, result))
+    persist(lambda: settling.settle(payment_id, payment.reference, result))
     crash_point("payments.after_commit")
     if result == Result.PENDING:
         raise self.retry(countdown=ASK_AGAIN, exc=StillPendingError("The provider does not know yet."))

@@ -1,4 +1,4 @@
-"""``/api/payments/``: what the provider calls; and ``/api/orders/{id}/payment/``, what a customer asks."""
+"""``/api/payments/``: the provider's callback; and ``/api/orders/{id}/payment/``, a customer's payment."""
 
 from typing import Any
 
@@ -19,27 +19,28 @@ from payments.serializers import CallbackSerializer, PaymentSerializer
 from store.contention import persist
 from store.customers import customer_of
 from store.models import Order
+from store.once import once
 from web.fields import NothingSerializer
 from web.refusals import Refusal
 from webhooks.signing import is_genuine
 
 
 class AnotherAmount(Refusal):
-    """The message is about another amount than the order costs."""
+    """The amount in the message is not the order's total."""
 
     problem = "another-amount"
-    default_detail = "This is not what the order costs. Nothing was changed."
+    default_detail = "This is not the order's total. Nothing was changed."
 
 
 class NotPayable(Refusal):
-    """The order is not kept for its payment any more."""
+    """The order is no longer waiting for its payment."""
 
     problem = "not-payable"
     default_detail = "This order is no longer waiting for a payment. Nothing was charged."
 
 
 class CallbackView(APIView):
-    """For the payment provider alone: messages are believed by their signature."""
+    """For the payment provider only: messages are authenticated by their signature."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -59,7 +60,7 @@ class CallbackView(APIView):
         ],
     )
     def post(self, request: Request) -> Response:
-        """Take a message that is signed as Standard Webhooks has it, once for each `webhook-id`. 401 for any other."""
+        """Accept a message signed according to Standard Webhooks, once per `webhook-id`. 401 for any other."""
         body, headers = request._request.body, request.headers
         if not settings.PAYMENT_SECRET or not is_genuine([settings.PAYMENT_SECRET], headers=headers, body=body):
             raise AuthenticationFailed("The signature is missing, wrong or too old.")
@@ -87,7 +88,7 @@ class CallbackView(APIView):
 class PaymentView(APIView):
     @extend_schema(tags=["payments"], summary="Get the payment of an order", responses=PaymentSerializer)
     def get(self, request: Request, order_id: int) -> Response:
-        """How far the payment of an order is, and until when its stock is kept. 404 for an order that needs none."""
+        """The status of an order's payment, and until when its stock is reserved. 404 if there is no payment."""
         return Response(PaymentSerializer(_find(Order.objects.visible_to(request.user), order_id)).data)
 
     @extend_schema(
@@ -96,11 +97,13 @@ class PaymentView(APIView):
         request=NothingSerializer,
         responses={202: PaymentSerializer},
     )
+    @once()
     def post(self, request: Request, order_id: int) -> Response:
         """
-        Have the provider asked for the money. A second request asks for nothing more.
+        Charge the customer through the provider. Repeating the request does not charge again.
 
-        The order is `placed` once it is paid. 409 if it is not kept for its payment any more.
+        The order is `placed` once it is paid. If the last payment was declined (`declined_at`), this request starts
+        another try. 409 if the order is no longer waiting for its payment.
         """
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         payment = _find(Order.objects.filter(customer=customer_of(request.user)), order_id)

@@ -5,7 +5,7 @@ from django.db.models.signals import post_save, pre_save
 
 
 class PhonesConfig(AppConfig):
-    """Says who is connected to what."""
+    """Connects the app's receivers."""
 
     name = "phones"
 

@@ -16,33 +16,34 @@ from phones.models import CODE_DIGITS
 from phones.numbers import e164
 from store.customers import customer_of
 from store.models import Customer
+from store.once import once
 from web.fields import NothingSerializer, StrictSerializer
 from web.refusals import Refusal
 
 
 class NothingToVerify(Refusal):
-    """There is not a number, or it is verified."""
+    """There is no number, or it is verified."""
 
     problem = "nothing-to-verify"
     default_detail = "No phone number to verify. Add one to your profile first."
 
 
 class NumberNotServed(Refusal):
-    """No SMS goes to such a number."""
+    """No SMS is sent to such a number."""
 
     problem = "number-not-served"
     default_detail = "We cannot send SMS to this number: its country is not supported, or it is not a personal number."
 
 
 class NoGoodCode(Refusal):
-    """No code could be right."""
+    """No code can be correct now."""
 
     problem = "no-code"
     default_detail = "No valid code: it was used, has expired, or was entered wrongly too often. Request a new one."
 
 
 class CodeSerializer(StrictSerializer):
-    """The code that came to a number."""
+    """The code sent to a number."""
 
     code = serializers.RegexField(rf"^[0-9]{{{CODE_DIGITS}}}$", help_text="The code received by SMS.")
 
@@ -67,6 +68,7 @@ class CodeView(APIView):
         request=NothingSerializer,
         responses={202: PhoneSerializer},
     )
+    @once()
     def post(self, request: Request) -> Response:
         """Send a new code to the user's number. At most five are sent in an hour, fewer under high demand."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)

@@ -1,4 +1,4 @@
-"""What goes in and out where staff ask for a report."""
+"""Serializers for sales reports."""
 
 from datetime import date
 from typing import Any
@@ -11,7 +11,7 @@ from web.fields import StrictSerializer
 
 
 class ReportRequestSerializer(StrictSerializer):
-    """The day that a report is about."""
+    """The day of a report."""
 
     day = serializers.DateField(required=False, help_text="The day, in UTC; defaults to yesterday.")
 

@@ -28,7 +28,7 @@ class ReportsView(APIView):
     )
     @once()
     def post(self, request: Request) -> Response:
-        """Have the sales report of a day, by default yesterday's, sent to oneself by mail."""
+        """Request the sales report of a day, by default yesterday's. It is sent to you by mail."""
         wish = ReportRequestSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         day = wish.validated_data.get("day")
@@ -42,7 +42,7 @@ class ReportView(APIView):
 
     @extend_schema(tags=["analytics"], summary="Get the progress of a sales report", responses=ReportSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
-        """How far a report is that one asked for oneself."""
+        """The progress of a report that you requested."""
         task = DurableTask.objects.filter(pk=task_id, name=tasks.send_report.name).first()
         if task is None or task.args[:1] != [request.user.pk]:
             raise NotFound("Report not found.")

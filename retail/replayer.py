@@ -234,7 +234,11 @@ class Replayer:
             client.join()
 
     def wait_for_payments(self) -> None:
-        """Wait until every payment that was asked for is made or refused, for as long as we are patient, and count."""
+        """
+        Wait until every payment is made or given up, for as long as we are patient, and count.
+
+        What is declined is tried again.
+        """
         shop = self._open_shop(patience=self.patience)
         deadline = time.monotonic() + self.patience
         try:
@@ -248,9 +252,12 @@ class Replayer:
         while True:
             try:
                 answer = expect(shop.call("GET", f"/api/orders/{order_id}/payment/", headers=headers), 200)
-                status = str(read_object(answer, "status")["status"])
+                told = read_object(answer, "status", "declined_at")
+                if told["declined_at"] and told["status"] == "pending":
+                    self._pay(shop, order_id, username, headers)
             except (GaveUpError, UnexpectedAnswerError, httpx.HTTPError):
                 return "unknown"
+            status = str(told["status"])
             if status not in UNDECIDED or time.monotonic() > deadline or self.stop.wait(FIRST_PAUSE):
                 return status
 
@@ -382,7 +389,7 @@ class Replayer:
         if response.status_code == 409:
             # An answer was lost and the call repeated: the first one may have cancelled it.
             order = read_object(expect(shop.call("GET", f"/api/orders/{order_id}/", headers=headers), 200))
-            if order.get("status") not in {"cancelled", "expired"}:  # Expired: it was declined, or not yet paid.
+            if order.get("status") not in {"cancelled", "expired"}:  # Expired: it was not yet paid.
                 raise UnexpectedAnswerError(response)
         else:
             expect(response, 200)

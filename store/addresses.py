@@ -1,4 +1,4 @@
-"""Where the goods of an order go, as clients say it and mails write it."""
+"""Shipping addresses, in the API and in mails."""
 
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class AddressLine(TextField):
 
 
 class ShippingAddressSerializer(StrictSerializer):
-    """Where the goods of an order go."""
+    """The shipping address of an order."""
 
     name = AddressLine(150, help_text="Who receives the goods.")
     line1 = AddressLine(200, help_text="Street and number.")
@@ -50,7 +50,7 @@ class ShippingAddressSerializer(StrictSerializer):
 
 
 class ToldAddressSerializer(serializers.ModelSerializer[ShippingAddress]):
-    """Where the goods of an order go, as it was said at checkout."""
+    """The shipping address given at checkout."""
 
     class Meta:
         model = ShippingAddress
@@ -59,7 +59,7 @@ class ToldAddressSerializer(serializers.ModelSerializer[ShippingAddress]):
 
 
 def address_of(order: Order) -> ShippingAddress | None:
-    """Return where the goods of an order go; None where nobody said so."""
+    """Return the shipping address of an order, or None."""
     try:
         return order.shipping_address
     except ShippingAddress.DoesNotExist:

@@ -229,6 +229,8 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         "placed_at",
         "shipped_at",
         "delivered_at",
+        "settled_at",
+        "settled_in",
         "duplicate",
         "cart_id",
         "tasks",

@@ -32,5 +32,6 @@ class StoreConfig(AppConfig):
         register("Of every product, as much is on hand as is reserved, or more.", promises.uncovered_stock)
         register("As much of every product is reserved as unsettled orders ask for.", promises.stray_reservations)
         register("Every placed order has its stock settled, once.", promises.unsettled_lines)
+        register("An order is settled once all of its tasks are done, and not before.", promises.wrong_settlements)
         register("Every cancelled order has its stock back, once.", promises.unreturned_lines)
         register("The total of every order is the sum of its lines.", promises.wrong_totals)

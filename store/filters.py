@@ -1,4 +1,4 @@
-"""How a client narrows and orders the catalogue. What makes no sense is refused, not ignored."""
+"""Filters and ordering of the catalogue. Invalid parameters are refused, not ignored."""
 
 from decimal import Decimal
 from typing import Any

@@ -280,6 +280,10 @@ class Order(models.Model):
     placed_at = models.DateTimeField(auto_now_add=True, db_index=True)
     shipped_at = models.DateTimeField(null=True, blank=True, editable=False)
     delivered_at = models.DateTimeField(null=True, blank=True, editable=False)
+    settled_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When all that follows from placing it was done."
+    )
+    settled_in = models.DurationField(null=True, blank=True, editable=False, help_text="How long that took.")
     duplicate = models.BooleanField(default=False)
     total = models.DecimalField(max_digits=18, decimal_places=2)
     currency = models.CharField(max_length=3, default=default_currency)

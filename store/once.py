@@ -1,8 +1,9 @@
 """
 ``@once()``: a POST that makes something makes it once for each ``Idempotency-Key``. The checkout's contract, anywhere.
 
-What the view writes and its answer under the key are one transaction. A view that refuses raises; that is rolled back,
-and the key stays free. Who is not signed in has keys of their own by the address that they come from.
+What the view writes and its answer under the key are one transaction. A view that refuses leaves the key free, and
+what it wrote for that stands, as without a key: a wrong password is counted. Who is not signed in has keys of their own
+by the address that they come from.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from django.db import transaction
 from django.utils.crypto import salted_hmac
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import APIException, ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -62,19 +63,25 @@ def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str
                 return make(view, request, *args, **kwargs)
             named = _name(request, key)
 
-            def attempt() -> Response:
+            def attempt() -> Response | APIException:
                 with transaction.atomic():
                     if known := idempotency.recall(named):
                         return _replay(known, unseal)
-                    response = make(view, request, *args, **kwargs)
+                    try:
+                        response = make(view, request, *args, **kwargs)
+                    except APIException as refusal:
+                        return refusal
                     if status.is_success(response.status_code):
-                        body = JSONRenderer().render(response.data).decode()
+                        body = JSONRenderer().render(response.data).decode() or "null"
                         idempotency.remember(named, Answer(response.status_code, seal(body)))
                     crash_point("once.before_commit")
                 crash_point("once.after_commit")
                 return response
 
-            return persist(attempt)
+            answered = persist(attempt)
+            if isinstance(answered, APIException):
+                raise answered
+            return answered
 
         return extend_schema(parameters=[IDEMPOTENCY_KEY, REPLAYED])(answer)
 

@@ -1,14 +1,37 @@
 """
-Orders that wait for their payment: placed when it has come, let go when it has not.
+Orders that are placed, at once or when their payment has come, and those that expire because it has not.
 
-Called by the app that takes payments, inside its transaction. The order's row is locked first, as a cancellation does.
+What follows from placing an order, its settlement, is a chord: the tasks that the receivers of ``order_created`` call
+are its header, and its body records that all of them are done, and how long that took.
+
+Called inside a transaction: the checkout's, or that of the app that takes payments. There the order's row is locked
+first, as a cancellation does.
 """
 
+from celery import Signature
 from django.db import transaction
+from django.utils import timezone
 
+from celery_ledger import collecting
+from celery_ledger.context import working_on
 from store import inventory
 from store.models import Order
+from store.promises import SETTLEMENT
 from store.signals import order_created
+
+
+def announce(order: Order) -> None:
+    """
+    Say to everybody that an order is placed, and have its settlement recorded when all that follows is done.
+
+    Raises:
+        TransactionManagementError: a receiver spoiled the transaction.
+    """
+    placed = {"order": order.pk, "at": timezone.now().isoformat()}
+    with working_on(subject=order.subject), collecting(Signature(SETTLEMENT, args=(placed,), immutable=True)):
+        order_created.send_robust(sender=Order, order=order)
+        if transaction.get_rollback():
+            raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
 
 
 def place(order_id: int) -> bool:
@@ -19,9 +42,7 @@ def place(order_id: int) -> bool:
             return False
         order.status = Order.Status.PLACED
         order.save(update_fields=["status"])
-        order_created.send_robust(sender=Order, order=order)
-        if transaction.get_rollback():
-            raise transaction.TransactionManagementError("A receiver of order_created spoiled the transaction.")
+        announce(order)
     return True
 
 

@@ -8,14 +8,16 @@ of the ledger has still to run, its order is reported as unsettled, with the tas
 from collections.abc import Iterator
 from decimal import Decimal
 
-from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import CharField, DecimalField, Exists, F, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models.functions import Cast, Coalesce, Concat
 
 from celery_ledger.models import DurableTask, Forgone
 from celery_ledger.walking import walk
 from store.models import Order, OrderItem, Stock, StockMovement
 
 SALE, CANCEL = StockMovement.Reason.SALE, StockMovement.Reason.CANCEL
+#: The task that records it.
+SETTLEMENT = "store.tasks.record_settlement"
 CENT = Decimal("0.01")
 #: How many open tasks are looked up at once.
 CHUNK = 500
@@ -65,6 +67,30 @@ def unsettled_lines() -> Iterator[str]:
     )
     for sale in walk(sales.filter(~Exists(line))):
         yield f"order {sale.order_id}: {-sale.quantity} of product {sale.product_id} left, its lines say otherwise"
+
+
+def wrong_settlements() -> Iterator[str]:
+    """
+    Find orders whose tasks are all done and that are not recorded as settled, and those recorded before they were.
+
+    An order is passed over while one of its tasks has still to run, or if one was given up. Orders that were placed
+    when settlements were not recorded have tasks that belong to no chord.
+    """
+    subject = Concat(Value(f"{Order._meta.label_lower}:"), Cast(OuterRef("pk"), CharField()))
+    tasks = DurableTask.objects.filter(subject=subject)
+    forgone = Forgone.objects.filter(subject=subject)
+    members = tasks.filter(canvas__isnull=False)
+    done = DurableTask.Status.SUCCEEDED
+    unrecorded = Order.objects.filter(
+        Exists(members), ~Exists(tasks.exclude(status=done)), ~Exists(forgone), settled_at=None
+    )
+    for order in walk(unrecorded.only("id")):
+        yield f"order {order.pk}: all of its tasks are done, and it is not recorded as settled"
+    late = members.filter(created_at__lte=OuterRef("settled_at")).exclude(
+        status=done, completed_at__lte=OuterRef("settled_at")
+    )
+    for order in walk(Order.objects.exclude(settled_at=None).filter(Exists(late.exclude(name=SETTLEMENT))).only("id")):
+        yield f"order {order.pk}: it is recorded as settled, and was before all of its tasks were done"
 
 
 def unreturned_lines() -> Iterator[str]:

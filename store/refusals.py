@@ -30,7 +30,9 @@ class QuantityLimited(Refusal):
     """A customer would have more of some products than one customer may within a day."""
 
     problem = "quantity-limited"
-    default_detail = "This is more of a product than one customer can order within a day. Nothing was ordered."
+    default_detail = (
+        "This exceeds the quantity of a product that one customer can order within a day. Nothing was ordered."
+    )
 
     def __init__(self, products: dict[int, int]) -> None:
         super().__init__()

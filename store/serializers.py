@@ -1,4 +1,4 @@
-"""What goes in and out of the shop's API, and the order's transaction."""
+"""Serializers of the shop's API, and the order's transaction."""
 
 import re
 from collections import defaultdict
@@ -19,7 +19,7 @@ from rest_framework import serializers, status
 from rest_framework.exceptions import NotFound, Throttled
 
 from celery_ledger.models import DurableTask
-from store import checkout, idempotency, inventory
+from store import checkout, idempotency, inventory, placing
 from store.addresses import ShippingAddressSerializer, ToldAddressSerializer, address_of, represent_address
 from store.checkout import Line
 from store.customers import AddressTaken, TooManyAddresses, customer_of
@@ -37,7 +37,7 @@ from store.models import (
 )
 from store.once import key_of
 from store.refusals import OutOfStock, QuantityLimited
-from store.signals import address_wished, order_created, order_reserved
+from store.signals import address_wished, order_reserved
 from store.story import label_of, trouble_of
 from web.fields import IdField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
@@ -63,11 +63,13 @@ def of_one_line(text: str) -> None:
 def no_address(text: str) -> None:
     """Refuse what a mail program would make a link of: a name is written to others."""
     if not re.fullmatch(NAME, text):
-        raise serializers.ValidationError("This cannot hold a web address: leave a blank after a dot, and no / or @.")
+        raise serializers.ValidationError(
+            "This must not contain a web address: put a space after a dot, and do not use / or @."
+        )
 
 
 def of_a_person_alive(day: date) -> None:
-    """Refuse days that nobody who shops here was born on."""
+    """Refuse birth dates in the future or before 1900."""
     if not date(1900, 1, 1) <= day <= timezone.now().date():
         raise serializers.ValidationError("Enter a valid date of birth.")
 
@@ -112,11 +114,11 @@ class CustomerSerializer(StrictSerializer):
 
     def update(self, instance: Customer, validated_data: dict[str, Any]) -> Customer:
         """
-        Save what was changed; a mail address that is verified only stays until another one is, too.
+        Save the changes. A verified mail address stays in use until the new one is verified.
 
         Raises:
-            ValidationError: somebody took the address a moment ago.
-            Throttled: enough mails to confirm an address were sent for now.
+            ValidationError: the address was taken a moment ago.
+            Throttled: too many confirmation mails were requested.
         """
         of_user = validated_data.pop("user", {})
         email = of_user.pop("email", None)
@@ -184,21 +186,21 @@ class CartSerializer(serializers.ModelSerializer[Cart]):
 
 
 class QuantityField(WholeNumberField):
-    """How many of one product one line asks for."""
+    """The quantity of one product in one line."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=1, max_value=MAX_LINE_QUANTITY, **kwargs)
 
 
 class AddItemSerializer(StrictSerializer):
-    """So many of a product."""
+    """A product and a quantity."""
 
     product_id = IdField()
     quantity = QuantityField()
 
 
 class ChangeItemSerializer(StrictSerializer):
-    """How many a line asks for."""
+    """The new quantity of a line."""
 
     quantity = QuantityField()
 
@@ -227,6 +229,7 @@ class OrderTaskSerializer(serializers.ModelSerializer[DurableTask]):
             "published_at",
             "completed_at",
             "last_error",
+            "canvas",
         ]
         read_only_fields = fields
 
@@ -259,9 +262,15 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
 
     customer = serializers.IntegerField(source="customer_id")
     items = OrderItemSerializer(many=True)
-    shipping_address = ToldAddressSerializer(required=False, help_text="Where the goods go, if that was said.")
-    shipped_at = serializers.DateTimeField(required=False, help_text="Only once it was shipped.")
-    delivered_at = serializers.DateTimeField(required=False, help_text="Only once it was delivered.")
+    shipping_address = ToldAddressSerializer(required=False, help_text="The shipping address, if any.")
+    shipped_at = serializers.DateTimeField(required=False, help_text="Present once the order has been shipped.")
+    delivered_at = serializers.DateTimeField(required=False, help_text="Present once the order has been delivered.")
+    settled_at = serializers.DateTimeField(
+        required=False, help_text="Present once every task that follows from placing the order has succeeded."
+    )
+    settled_in = serializers.FloatField(
+        required=False, help_text="Seconds from placing the order to `settled_at`. Present with it."
+    )
 
     class Meta:
         model = Order
@@ -277,6 +286,8 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
             "shipping_address",
             "shipped_at",
             "delivered_at",
+            "settled_at",
+            "settled_in",
         ]
         read_only_fields = fields
 
@@ -328,11 +339,13 @@ def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
 
 
 def represent(order: Order, lines: Iterable[Line], address: ShippingAddress | None) -> dict[str, Any]:
-    """Return an order as clients see it; of where and when it went, what is known."""
+    """Return an order as clients see it, with its address and dates where there are any."""
     known = {
         "shipping_address": address and represent_address(address),
         "shipped_at": order.shipped_at and _time(order.shipped_at),
         "delivered_at": order.delivered_at and _time(order.delivered_at),
+        "settled_at": order.settled_at and _time(order.settled_at),
+        "settled_in": order.settled_in and order.settled_in.total_seconds(),
     }
     return {
         "id": order.pk,
@@ -361,12 +374,12 @@ def _time(moment: datetime) -> str:
 
 
 class CreateOrderSerializer(StrictSerializer):
-    """The cart to order, and where it goes."""
+    """The cart to order, and the shipping address."""
 
     # ``context`` gives the ``request``, which may carry an ``Idempotency-Key``.
     cart_id = StrictUUIDField(help_text="The cart to order. It is deleted by the checkout.")
     shipping_address = ShippingAddressSerializer(
-        required=False, help_text="Where the goods go. It stays with the order, whatever is said later."
+        required=False, help_text="The shipping address. It stays with the order if the customer's address changes."
     )
 
     def save(self, **kwargs: Any) -> Answer:
@@ -405,10 +418,12 @@ class CreateOrderSerializer(StrictSerializer):
             raise QuantityLimited(error.products) from error
         except inventory.NotEnoughStock as error:
             raise OutOfStock(error) from error
-        happened = order_reserved if order.status == Order.Status.UNPAID else order_created
-        happened.send_robust(sender=Order, order=order)
-        if transaction.get_rollback():
-            raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
+        if order.status == Order.Status.PLACED:
+            placing.announce(order)
+        else:
+            order_reserved.send_robust(sender=Order, order=order)
+            if transaction.get_rollback():
+                raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
         return Answer(status.HTTP_201_CREATED, represent(order, lines, order.shipping_address if said else None))
 
     def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:

@@ -22,7 +22,7 @@ Sent once for every order that waits for its payment, inside the transaction tha
 
 Arguments: ``order``, a :class:`store.models.Order` whose status is ``unpaid``.
 
-Not sent in a shop that takes no payments (``PAYMENT_URL``). ``order_created`` follows when the order is paid. Receivers
+Not sent in a shop without payments (``PAYMENT_URL``). ``order_created`` follows when the order is paid. Receivers
 must be repeatable, as for ``order_created``.
 """
 

@@ -84,7 +84,7 @@ class MyProfileView(APIView):
 
 @method_decorator(conditional_page, name="dispatch")
 class CatalogueViewSet(viewsets.ReadOnlyModelViewSet[Any]):
-    """What everybody may read and keep for a moment; afterwards they ask whether it has changed."""
+    """Public pages that clients may cache briefly and then revalidate."""
 
     permission_classes = [AllowAny]
     lookup_value_regex = "[0-9]{1,18}"
@@ -101,7 +101,7 @@ class CatalogueViewSet(viewsets.ReadOnlyModelViewSet[Any]):
     retrieve=extend_schema(tags=["catalogue"], summary="Get a product"),
 )
 class ProductViewSet(CatalogueViewSet):
-    """What the shop sells."""
+    """The products of the shop."""
 
     queryset = Product.objects.with_available().order_by("id")
     serializer_class = ProductSerializer
@@ -114,7 +114,7 @@ class ProductViewSet(CatalogueViewSet):
     retrieve=extend_schema(tags=["catalogue"], summary="Get a collection"),
 )
 class CollectionViewSet(CatalogueViewSet):
-    """The shelves of the catalogue."""
+    """The collections of the catalogue."""
 
     queryset = Collection.objects.annotate(products_count=Count("products")).order_by("title")
     serializer_class = CollectionSerializer
@@ -130,7 +130,7 @@ class CartAPIView(APIView):
 
     @property
     def throttle_scope(self) -> tuple[str, ...]:
-        """Only what makes rows is counted."""
+        """Only requests that create rows are throttled."""
         if self.request.method != "POST":
             return ()
         return self.limits_of_customers if self.request.user.is_authenticated else self.limits_of_strangers
@@ -250,7 +250,7 @@ class OrderViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
 
     @property
     def throttle_scope(self) -> str | None:
-        """Only checkouts are counted."""
+        """Only checkouts are throttled."""
         return "checkout" if self.action == "create" else None
 
     def get_serializer_class(self) -> type[OrderSerializer]:
@@ -290,9 +290,9 @@ class OrderViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """
-        Cancel an order that has not been shipped, and return its stock. A second request is answered with 409.
+        Cancel an order that has not been shipped, and return its stock. A second request returns 409.
 
-        To cancel another customer's order takes the permission to change orders, as in the admin.
+        Cancelling another customer's order requires the permission to change orders, as in the admin.
         """
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         cancellable: QuerySet[Any] = Order.objects.cancellable_by(request.user)
@@ -310,7 +310,7 @@ class OrderViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         """
         Every durable task of this order, oldest first.
 
-        Tasks created at the same moment come in a fixed order. Staff see the actual errors; customers see
+        Tasks created at the same moment have a stable order. Staff see the actual errors; customers see
         what an error means for them.
         """
         order = Order.objects.visible_to(request.user).filter(pk=int(pk)).only("id").first()

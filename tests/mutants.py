@@ -35,21 +35,78 @@ MUTANTS = [
         "celery_ledger/rows/sql.py",
         "ORDER BY id FOR UPDATE SKIP LOCKED\n    ))\n    RETURNING id, name, args",
         "ORDER BY id\n    ))\n    RETURNING id, name, args",
-        "tests/integration/test_consuming.py::TestDelivery::test_a_row_held_by_another_worker_is_passed_over",
+        "tests/integration/celery_ledger/work/test_consuming.py::TestDelivery::test_a_row_held_by_another_worker_is_passed_over",
+    ),
+    Mutant(
+        "who runs the loop",
+        "celery_ledger/loops.py",
+        "    if above is not None:\n",
+        "    if False:\n",
+        "tests/integration/celery_ledger/test_callers.py::test_async_code_that_runs_inside_a_transaction_is_a_part_of_it",
+    ),
+    Mutant(
+        "busy thread above a loop",
+        "celery_ledger/loops.py",
+        "        return future.result(PATIENCE)\n",
+        "        return future.result()\n",
+        "tests/integration/celery_ledger/test_callers.py::test_a_loop_that_is_waited_for_by_who_may_wait_for_it_is_told_to_await",
+    ),
+    Mutant(
+        "purged rows",
+        "celery_ledger/desk/control.py",
+        "        cancelled = synchronously(lambda: _purge(self.app))\n",
+        "        cancelled = 3\n",
+        "tests/integration/celery_ledger/desk/test_cancelling.py::TestPurge::test_what_waits_in_the_app_s_queues_never_runs",
+    ),
+    Mutant(
+        "pickles that are not taken",
+        "celery_ledger/rows/serialized.py",
+        "accept=_accepted(find_app())",
+        "accept={content_type}",
+        "tests/integration/celery_ledger/test_call_options.py::TestPickles::test_what_cannot_be_read_is_a_dead_letter_until_somebody_gives_it_others",
+    ),
+    Mutant(
+        "delays",
+        "celery_ledger/work/reception.py",
+        "        thread.join(DELAYS_PATIENCE)\n",
+        "        thread.join()\n",
+        "tests/faults/test_lost_rabbitmq.py::test_f190_a_node_that_is_away_keeps_no_worker_from_its_messages",
     ),
     Mutant(
         "receipt",
         "celery_ledger/rows/sql.py",
-        "WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses",
+        "WHERE id = ANY(%(ids)s) AND {_AT_THE_BROKER} AND lapses",
         "WHERE id = ANY(%(ids)s) AND lapses",
         "tests/faults/test_lost_brokers.py::test_f42_f43_messages_doubled_and_shuffled_have_no_further_effect",
+    ),
+    Mutant(
+        "message first",
+        "celery_ledger/rows/sql.py",
+        "               OR status = 'pending' AND published_at IS NULL",
+        "               OR status = 'pending' AND false AND published_at IS NULL",
+        "tests/integration/celery_ledger/relay/test_news.py::TestAMessageThatIsThereFirst::test_f196_its_row_is_taken_and_its_end_is_recorded",
+    ),
+    Mutant(
+        "never published",
+        "celery_ledger/rows/sql.py",
+        "               OR status = 'pending' AND published_at IS NULL",
+        "               OR status = 'pending'",
+        "tests/integration/celery_ledger/relay/test_news.py::TestAMessageThatIsThereFirst::test_one_that_waits_to_be_tried_again_is_none",
+    ),
+    Mutant(
+        "second look",
+        "celery_ledger/work/consumer.py",
+        "        for id in left.others:\n            _run_alone(task, id, outcomes)\n",
+        "",
+        "tests/integration/celery_ledger/relay/test_news.py::TestAMessageThatIsThereFirst::"
+        "test_f196_a_row_that_a_relay_holds_to_claim_it_is_taken_the_moment_after",
     ),
     Mutant(
         "counted bodies",
         "web/handler.py",
         "        if self._room < 0:\n",
         "        if False:\n",
-        "tests/integration/test_request_bodies.py::test_f106_a_body_of_no_declared_length_is_read_to_its_bound_and_no_further",
+        "tests/integration/web/test_request_bodies.py::test_f106_a_body_of_no_declared_length_is_read_to_its_bound_and_no_further",
     ),
     Mutant(
         "liveness",
@@ -70,42 +127,42 @@ MUTANTS = [
         "notifications/feed.py",
         "            orders = orders_of(hint)\n",
         '            orders = set(hint.get("orders", ()))\n',
-        "tests/integration/test_streams_unharmed.py::test_f109_hints_that_are_none_end_no_stream",
+        "tests/integration/notifications/test_streams_unharmed.py::test_f109_hints_that_are_none_end_no_stream",
     ),
     Mutant(
         "savepoint",
         "celery_ledger/guard.py",
         "                self._savepoint = self._open()\n",
         "                pass\n",
-        "tests/integration/test_checkout.py::test_a_failing_receiver_loses_neither_the_order_nor_its_own_reaction",
+        "tests/integration/store/test_checkout.py::test_a_failing_receiver_loses_neither_the_order_nor_its_own_reaction",
     ),
     Mutant(
         "spoiled receiver",
         "celery_ledger/guard.py",
         "        self._connection.needs_rollback = False\n",
         "",
-        "tests/integration/test_receivers.py::test_f69_what_a_row_cannot_hold_is_the_mistake_of_the_receiver_that_called",
+        "tests/integration/celery_ledger/test_receivers.py::test_f69_what_a_row_cannot_hold_is_the_mistake_of_the_receiver_that_called",
     ),
     Mutant(
         "whole call",
         "celery_ledger/rows/calls.py",
         '    if "\\\\u0000" in text and _NUL.search(text):\n',
         "    if False:\n",
-        "tests/integration/test_enqueueing.py::test_a_call_that_cannot_be_kept_is_refused_at_once",
+        "tests/integration/celery_ledger/rows/test_enqueueing.py::test_a_call_that_cannot_be_kept_is_refused_at_once",
     ),
     Mutant(
         "expiry",
         "celery_ledger/rows/sql.py",
         "lapses <= %(most_lapses)s\n          AND (expires_at IS NULL OR expires_at > statement_timestamp())\n",
         "lapses <= %(most_lapses)s\n",
-        "tests/integration/test_celery_habits.py::TestExpiry::test_f72_a_call_that_expired_is_not_run_and_says_so",
+        "tests/integration/celery_ledger/test_celery_habits.py::TestExpiry::test_f72_a_call_that_expired_is_not_run_and_says_so",
     ),
     Mutant(
         "rolled back part",
         "celery_ledger/rows/outbox.py",
         "            call = replace(call, mark=mark)\n",
         "",
-        "tests/integration/test_enqueueing.py"
+        "tests/integration/celery_ledger/rows/test_enqueueing.py"
         "::test_f70_a_collected_call_is_gone_with_the_part_of_the_transaction_it_was_made_in",
     ),
     Mutant(
@@ -113,7 +170,7 @@ MUTANTS = [
         "celery_ledger/rows/inserts.py",
         '            cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")\n',
         "",
-        "tests/integration/test_receivers.py"
+        "tests/integration/celery_ledger/test_receivers.py"
         "::test_f74_calls_that_the_database_refuses_are_the_matter_of_their_receiver_alone",
     ),
     Mutant(
@@ -135,7 +192,7 @@ MUTANTS = [
         "celery_ledger/rows/ledger.py",
         "(_same_call(task.options), id=task.id, status__in=unended, attempts=task.attempts)\n",
         "(_same_call(task.options), id=task.id, status__in=unended)\n",
-        "tests/integration/test_consuming.py::TestEffectsOutside::test_a_worker_that_lost_its_claim_can_record_nothing",
+        "tests/integration/celery_ledger/work/test_consuming.py::TestEffectsOutside::test_a_worker_that_lost_its_claim_can_record_nothing",
     ),
     Mutant(
         "confirm",
@@ -163,7 +220,7 @@ MUTANTS = [
         "celery_ledger/work/consumer.py",
         "        ledger.wait_for_locks(LOST_PATIENCE)\n        if len(row_ids) > 1 and",
         "        if len(row_ids) > 1 and",
-        "tests/integration/test_failing.py::TestLostWorkers::"
+        "tests/integration/celery_ledger/work/test_failing.py::TestLostWorkers::"
         "test_rows_that_their_dead_process_still_holds_are_waited_for_a_moment_and_no_longer",
     ),
     Mutant(
@@ -186,14 +243,14 @@ MUTANTS = [
         "        return partial(carrying.run, self)\n",
         "        from celery.app.trace import build_tracer\n\n"
         "        return build_tracer(self.name, self, app=self.app)\n",
-        "tests/integration/test_carrying.py::test_what_a_message_says_of_itself_runs_no_body",
+        "tests/integration/celery_ledger/work/test_carrying.py::test_what_a_message_says_of_itself_runs_no_body",
     ),
     Mutant(
         "patient record",
         "celery_ledger/work/outside.py",
         "finished = persist(lambda: _finish(task, row, value, then))\n",
         "finished = _finish(task, row, value, then)\n",
-        "tests/integration/test_consuming.py::TestEffectsOutside::"
+        "tests/integration/celery_ledger/work/test_consuming.py::TestEffectsOutside::"
         "test_a_success_is_recorded_over_a_connection_that_broke_while_the_body_ran",
     ),
     Mutant(
@@ -215,14 +272,14 @@ MUTANTS = [
         "celery_ledger/contrib/beat/schedule.py",
         "            with transaction.atomic():\n                self._run(row.pk, now)\n",
         "            PeriodicTask.objects.update(last_run_at=now)\n            self._run(row.pk, now)\n",
-        "tests/integration/test_schedules.py::test_f85_whatever_statement_the_database_goes_at_each_due_time_runs_once",
+        "tests/integration/celery_ledger/contrib/test_schedules.py::test_f85_whatever_statement_the_database_goes_at_each_due_time_runs_once",
     ),
     Mutant(
         "poisoned schedule",
         "celery_ledger/contrib/beat/due_times.py",
         "        if problem := problem_with(row):\n            broken",
         "        if problem := None:\n            broken",
-        "tests/integration/test_schedules.py::"
+        "tests/integration/celery_ledger/contrib/test_schedules.py::"
         "test_f86_a_schedule_that_never_can_run_is_one_named_problem_and_all_else_goes_on",
     ),
     Mutant(
@@ -230,14 +287,14 @@ MUTANTS = [
         "celery_ledger/supervision.py",
         "            if isinstance(error, DatabaseError) and database_is_away():\n",
         "            if True:\n",
-        "tests/integration/test_supervision.py::test_a_step_of_the_relay_that_always_fails_is_named_and_tasks_go_out",
+        "tests/integration/celery_ledger/test_supervision.py::test_a_step_of_the_relay_that_always_fails_is_named_and_tasks_go_out",
     ),
     Mutant(
         "refused queue",
         "celery_ledger/relay/relay.py",
         "            except RefusedError as error:\n                self._queue_refused(message.queue, error)\n",
         "            except ZeroDivisionError as error:\n                self._queue_refused(message.queue, error)\n",
-        "tests/integration/test_supervision.py::test_f87_a_queue_that_the_broker_refuses_rests_and_the_others_go_on",
+        "tests/integration/celery_ledger/test_supervision.py::test_f87_a_queue_that_the_broker_refuses_rests_and_the_others_go_on",
     ),
     Mutant(
         "waiting messages",
@@ -245,28 +302,28 @@ MUTANTS = [
         "                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, "
         "paces=self._paces)\n",
         "                    pass\n",
-        "tests/integration/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
+        "tests/integration/celery_ledger/relay/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
     Mutant(
         "pooler",
         "celery_ledger/relay/wakeup.py",
         "            self._is_pooled = is_pooled()\n",
         "            self._is_pooled = False\n",
-        "tests/integration/test_relaying.py::test_f89_a_doorbell_behind_a_pooler_neither_locks_nor_listens_and_hears_of_work",
+        "tests/integration/celery_ledger/relay/test_relaying.py::test_f89_a_doorbell_behind_a_pooler_neither_locks_nor_listens_and_hears_of_work",
     ),
     Mutant(
         "canaries anew",
         "celery_ledger/watch/canaries.py",
         "    Canary.objects.exclude(CAME_BACK).update(sent_at=Now(), repeated_at=Now() - REPEAT_AFTER)\n",
         "    pass\n",
-        "tests/integration/test_watchdog.py::test_a_queue_that_is_no_more_is_not_missed",
+        "tests/integration/celery_ledger/watch/test_watchdog.py::test_a_queue_that_is_no_more_is_not_missed",
     ),
     Mutant(
         "clock set back",
         "celery_ledger/relay/set_back.py",
         "        if step > LEAST:\n",
         "        if step > 1e9:\n",
-        "tests/integration/test_set_back.py::test_f92_what_was_due_before_the_clock_was_set_back_goes_out_at_once",
+        "tests/integration/celery_ledger/relay/test_set_back.py::test_f92_what_was_due_before_the_clock_was_set_back_goes_out_at_once",
     ),
     Mutant(
         "silence watch",
@@ -288,56 +345,56 @@ MUTANTS = [
         "phones/budget.py",
         '            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [GRANT_LOCK])\n',
         "            pass\n",
-        "tests/integration/test_sms_budgets.py::test_twelve_accounts_at_once_have_one_code_sent_to_one_number",
+        "tests/integration/phones/test_sms_budgets.py::test_twelve_accounts_at_once_have_one_code_sent_to_one_number",
     ),
     Mutant(
         "unverified",
         "email_app/delivery.py",
         "claim = None if to_anybody else AddressClaim.objects.filter(email=recipient, user__email=recipient).first()",
         "claim = None",
-        "tests/integration/test_mail_addresses.py::test_a_stranger_whose_address_was_given_reads_no_word_of_the_one_who_gave_it",
+        "tests/integration/email_app/test_mail_addresses.py::test_a_stranger_whose_address_was_given_reads_no_word_of_the_one_who_gave_it",
     ),
     Mutant(
         "spent token",
         "accounts/tokens.py",
         '            _write(name, datetime_from_epoch(token["exp"]))\n',
         "            pass\n",
-        "tests/integration/test_passwords.py::test_a_refresh_token_is_good_once",
+        "tests/integration/accounts/test_passwords.py::test_a_refresh_token_is_good_once",
     ),
     Mutant(
         "one client",
         "web/clients.py",
         "            return ip_network((int(address), 64), strict=False)\n",
         "            return ip_network((int(address), 128), strict=False)\n",
-        "tests/integration/test_strangers.py::test_every_address_of_a_64_is_one_client_of_the_throttles",
+        "tests/integration/web/test_strangers.py::test_every_address_of_a_64_is_one_client_of_the_throttles",
     ),
     Mutant(
         "what is forgone",
         "celery_ledger/rows/sql.py",
         "        FROM ended WHERE status = 'cancelled' AND subject IS NOT NULL\n",
         "        FROM ended WHERE false\n",
-        "tests/integration/test_pruning.py::TestWhatIsForgone::test_what_was_discarded_and_pruned_is_no_broken_promise",
+        "tests/integration/celery_ledger/desk/test_pruning.py::TestWhatIsForgone::test_what_was_discarded_and_pruned_is_no_broken_promise",
     ),
     Mutant(
         "held for its callers",
         "celery_ledger/rows/keys.py",
         'connection.vendor == "postgresql" and connection.in_atomic_block',
         "False",
-        "tests/concurrency/test_unique_keys.py::test_f132_the_row_that_stands_sees_what_each_of_its_callers_wrote",
+        "tests/concurrency/celery_ledger/test_unique_keys.py::test_f132_the_row_that_stands_sees_what_each_of_its_callers_wrote",
     ),
     Mutant(
         "revoke in the ledger",
         "celery_ledger/install.py",
         '    app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")\n',
         "",
-        "tests/integration/test_cancelling.py::TestRevoke::test_a_revoked_task_never_runs_and_its_result_says_so",
+        "tests/integration/celery_ledger/desk/test_cancelling.py::TestRevoke::test_a_revoked_task_never_runs_and_its_result_says_so",
     ),
     Mutant(
         "late success",
         "celery_ledger/rows/ledger.py",
         "    unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]\n",
         "    unended = list(Status)\n",
-        "tests/integration/test_cancelling.py::TestTerminate::test_a_success_that_comes_late_is_not_recorded",
+        "tests/integration/celery_ledger/desk/test_cancelling.py::TestTerminate::test_a_success_that_comes_late_is_not_recorded",
     ),
     Mutant(
         "company of the killed",
@@ -351,28 +408,28 @@ MUTANTS = [
         "celery_ledger/work/slices.py",
         "nullcontext() if task.repeatable else _guarded(done)",
         "nullcontext()",
-        "tests/integration/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
+        "tests/integration/celery_ledger/work/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
     ),
     Mutant(
         "rider taken back",
         "celery_ledger/work/slices.py",
         "    if undone := done.undone():\n",
         "    if undone := []:\n",
-        "tests/integration/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
+        "tests/integration/celery_ledger/work/test_rides.py::TestFailing::test_a_body_that_fails_takes_only_itself_away",
     ),
     Mutant(
         "rider's calls",
         "celery_ledger/work/slices.py",
         "            del calls[made:]\n",
         "",
-        "tests/integration/test_rides.py::TestTogether::test_what_riders_call_and_leave_for_after_the_commit_is_theirs",
+        "tests/integration/celery_ledger/work/test_rides.py::TestTogether::test_what_riders_call_and_leave_for_after_the_commit_is_theirs",
     ),
     Mutant(
         "end of a slice",
         "celery_ledger/work/slices.py",
         "        if number and monotonic() >= ends_at:\n",
         "        if False:\n",
-        "tests/integration/test_rides.py::TestTime"
+        "tests/integration/celery_ledger/work/test_rides.py::TestTime"
         "::test_a_slice_is_cut_by_its_time_and_what_was_not_begun_goes_to_whoever_is_free",
     ),
     Mutant(
@@ -380,42 +437,42 @@ MUTANTS = [
         "celery_ledger/work/slices.py",
         "LOCK_PATIENCE: Final = 0.025\n",
         "LOCK_PATIENCE: Final = 900\n",
-        "tests/integration/test_rides.py::TestConflicts::test_one_that_waits_for_a_lock_ends_the_slice_and_runs_alone",
+        "tests/integration/celery_ledger/work/test_rides.py::TestConflicts::test_one_that_waits_for_a_lock_ends_the_slice_and_runs_alone",
     ),
     Mutant(
         "behind a long body",
         "celery_ledger/work/keeper.py",
         "                    ledger.hand_on(behind)\n",
         "                    pass\n",
-        "tests/integration/test_rides.py::TestOutside::test_a_body_that_takes_long_gives_back_what_is_behind_it",
+        "tests/integration/celery_ledger/work/test_rides.py::TestOutside::test_a_body_that_takes_long_gives_back_what_is_behind_it",
     ),
     Mutant(
         "turns",
         "celery_ledger/desk/turns.py",
         "        if time.monotonic() > end:\n",
         "        if False:\n",
-        "tests/integration/test_pruning.py::TestMany::test_a_run_ends_before_its_time_limit_and_is_carried_on",
+        "tests/integration/celery_ledger/desk/test_pruning.py::TestMany::test_a_run_ends_before_its_time_limit_and_is_carried_on",
     ),
     Mutant(
         "parts that are new",
         "celery_ledger/rows/sql.py",
         "            SELECT chord, count(*) AS parts FROM part GROUP BY chord\n",
         "            SELECT chord, count(*) AS parts FROM unnest(%(chords)s::uuid[]) AS chord GROUP BY chord\n",
-        "tests/integration/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
     ),
     Mutant(
         "parts once",
         "celery_ledger/rows/sql.py",
-        "            ON CONFLICT (chord, task) DO NOTHING\n            RETURNING",
-        "            RETURNING",
-        "tests/integration/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
+        "            ON CONFLICT (chord, task) DO NOTHING\n            RETURNING chord\n        ), fresh AS (",
+        "            RETURNING chord\n        ), fresh AS (",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
     ),
     Mutant(
         "nothing follows",
         "celery_ledger/rows/following.py",
         "    revoked = stamps.revoked_canvases(calling) if calling else ()\n",
         "    revoked = ()\n",
-        "tests/integration/test_canvas.py::TestTheEnd::"
+        "tests/integration/celery_ledger/test_canvas.py::TestTheEnd::"
         "test_nothing_follows_in_a_canvas_that_is_cancelled_while_one_of_it_runs",
     ),
     Mutant(
@@ -423,44 +480,137 @@ MUTANTS = [
         "celery_ledger/rows/following.py",
         "    for chord, group_id in chords.fail(errors):\n",
         "    for chord, group_id in [one for group_id in errors for one in chords.fail([group_id])]:\n",
-        "tests/integration/test_canvas.py::TestChords::test_who_fails_waits_for_no_chord_while_holding_another",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_who_fails_waits_for_no_chord_while_holding_another",
     ),
     Mutant(
         "counter within",
         "celery_ledger/rows/chords.py",
-        "    with connection.cursor() as cursor:\n        if connection",
+        "    with connection.cursor() as cursor, connection.cursor() as looking:\n",
         "    from django.db import connections\n\n    other = connections.create_connection(connection.alias)\n"
-        "    with other.cursor() as cursor:\n        if connection",
-        "tests/integration/test_canvas.py::TestChords::test_a_member_whose_transaction_is_rolled_back_does_not_count",
+        "    with other.cursor() as cursor, connection.cursor() as looking:\n",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_a_member_whose_transaction_is_rolled_back_does_not_count",
+    ),
+    Mutant(
+        "who completes calls",
+        "celery_ledger/rows/sql.py",
+        "chord.missing > 1 FOR UPDATE OF chord",
+        "chord.missing > 0 FOR UPDATE OF chord",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
+    ),
+    Mutant(
+        "parts that never come",
+        "celery_ledger/rows/outbox.py",
+        "        _leave_out(missed)\n",
+        "",
+        "tests/integration/celery_ledger/test_canvas.py::TestCollected::test_a_call_for_which_another_row_stands_is_not_waited_for",
+    ),
+    Mutant(
+        "a failed receiver is waited for",
+        "celery_ledger/signals.py",
+        "    with self.widening_its_chord():\n        receiver(",
+        "    if True:\n        receiver(",
+        "tests/integration/store/test_settling.py::TestSettlement::"
+        "test_a_receiver_that_failed_is_waited_for_and_so_is_what_it_calls_when_it_is_sent_the_signal_again",
     ),
     Mutant(
         "results in order",
         "celery_ledger/rows/large.py",
         '.order_by("place", "id")',
         '.order_by("id")',
-        "tests/integration/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
     ),
     Mutant(
         "errbacks once",
         "celery_ledger/rows/following.py",
         'if canvas.get("link_error") and not canvas.get("told"):',
         'if canvas.get("link_error"):',
-        "tests/integration/test_canvas.py::TestFailure::test_a_replay_resumes_the_chain_and_calls_no_errback_again",
+        "tests/integration/celery_ledger/test_canvas.py::TestFailure::test_a_replay_resumes_the_chain_and_calls_no_errback_again",
     ),
     Mutant(
         "body's errbacks once",
         "celery_ledger/rows/chords.py",
         "    new = Chord.objects.filter(id__in=given, failed_at=None)",
         "    new = Chord.objects.filter(id__in=given)",
-        "tests/integration/test_canvas.py::TestChords::"
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::"
         "test_a_failure_for_good_calls_the_errbacks_of_member_and_body_once_and_a_replay_resumes",
+    ),
+    Mutant(
+        "shipped with its mail",
+        "store/shipping.py",
+        "                happened.send_robust(sender=Order, order=order)\n"
+        "        if transaction.get_rollback():\n"
+        "            raise transaction.TransactionManagementError("
+        'f"A receiver spoiled the transaction of {happened.name}.")\n'
+        '        crash_point("shipping.before_commit")\n'
+        '    crash_point("shipping.after_commit")\n',
+        "                pass\n"
+        '        crash_point("shipping.before_commit")\n'
+        '    crash_point("shipping.after_commit")\n'
+        "    for order in orders:\n"
+        "        happened.send_robust(sender=Order, order=order)\n",
+        "tests/faults/test_steps_of_an_order.py::"
+        "test_f173_who_ships_is_killed_and_the_customer_is_told_once_of_each_step",
+    ),
+    Mutant(
+        "address with its order",
+        "store/checkout.py",
+        "    with transaction.atomic():\n        yield\n",
+        "    if True:\n        yield\n",
+        "tests/faults/test_steps_of_an_order.py::test_f172_an_order_and_where_it_goes_are_there_together_or_not_at_all",
+    ),
+    Mutant(
+        "answer under its key",
+        "store/once.py",
+        "                    if status.is_success(response.status_code):\n",
+        "                    if False:\n",
+        "tests/faults/test_steps_of_an_order.py::test_f174_what_a_killed_web_process_made_under_a_key_is_made_once",
+    ),
+    Mutant(
+        "refusal counted",
+        "store/once.py",
+        "                        return refusal\n",
+        "                        raise refusal\n",
+        "tests/integration/store/test_once.py::test_a_refusal_under_a_key_is_counted_as_without_one",
+    ),
+    Mutant(
+        "asked once",
+        "payments/paying.py",
+        "payment.status == Status.PENDING and payment.asked_at is None:",
+        "payment.status == Status.PENDING:",
+        "tests/faults/test_steps_of_an_order.py::"
+        "test_f175_a_web_process_that_is_killed_as_somebody_pays_has_the_provider_asked_once",
+    ),
+    Mutant(
+        "withdrawn try",
+        "payments/settling.py",
+        "    if reference != payment.reference:\n",
+        "    if False:\n",
+        "tests/integration/payments/test_payments.py::"
+        "test_who_is_declined_tries_again_and_pays_once_whatever_becomes_of_the_first_try",
+    ),
+    Mutant(
+        "one reference a try",
+        "payments/tasks.py",
+        "    result = provider().charge(payment.charge)\n",
+        "    from payments.models import Charge, new_reference\n\n"
+        "    result = provider().charge(Charge(new_reference(), payment.amount, payment.currency))\n",
+        "tests/faults/test_payments.py::"
+        "test_f134_an_order_is_paid_once_by_a_provider_that_misbehaves_to_workers_that_are_killed",
+    ),
+    Mutant(
+        "forgotten whole",
+        "accounts/personal.py",
+        '    with transaction.atomic():\n        user = User.objects.select_for_update(of=("self",), no_key=True).get(',
+        "    if True:\n        user = User.objects.get(",
+        "tests/faults/test_steps_of_an_account.py::"
+        "test_f205_who_deletes_an_account_while_the_web_process_is_killed_is_forgotten_whole_or_not_at_all",
     ),
     Mutant(
         "awaited",
         "celery_ledger/rows/sql.py",
         "ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END",
         "ELSE false END",
-        "tests/integration/test_own_results.py::test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connection_was_cut",
+        "tests/integration/celery_ledger/test_own_results.py::test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connection_was_cut",
     ),
 ]
 

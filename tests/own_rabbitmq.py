@@ -25,15 +25,16 @@ class OwnRabbitMQ:
     def __init__(self, folder: Path, script: Path) -> None:
         self.script = script
         self.port = free_port()
-        self.folder = folder / "rabbitmq"
+        self.folder = folder / f"rabbitmq-{self.port}"
         self.folder.mkdir()
-        self.log = folder / "rabbitmq.log"
+        self.log = folder / f"rabbitmq-{self.port}.log"
         (self.folder / "plugins").write_text("[].")
         (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        self.name = f"shop{self.port}@localhost"
         self.environment = {
             **os.environ,
-            "HOME": str(self.folder),
-            "RABBITMQ_NODENAME": f"shop{self.port}@localhost",
+            "HOME": str(folder),  # Its cookie is there, which nodes of one folder share: so they may be a cluster.
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(self.folder),
@@ -59,10 +60,17 @@ class OwnRabbitMQ:
             self.kill()
             raise
 
+    def join(self, other: "OwnRabbitMQ") -> None:
+        """Become a member of the cluster that ``other`` is in."""
+        self._control("stop_app")
+        self._control("join_cluster", other.name)
+        self._control("start_app")
+
     def kill(self) -> None:
         """End the node and all that it started, at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue, 0 if it is not there yet."""
@@ -72,6 +80,11 @@ class OwnRabbitMQ:
             except NotFound:
                 return 0
 
+    def connections(self) -> int:
+        """Return how many connections this node itself serves."""
+        listing = self._control("--quiet", "list_connections", "pid")
+        return sum(line.startswith(f"<{self.name}.") for line in listing.splitlines())
+
     def limit(self, queue: str, messages: int) -> None:
         """Have a queue refuse what is beyond so many messages."""
         definition = f'{{"max-length": {messages}, "overflow": "reject-publish"}}'
@@ -80,13 +93,15 @@ class OwnRabbitMQ:
     def take_limits_off(self) -> None:
         self._control("clear_policy", "full")
 
-    def _control(self, *command: str) -> None:
-        subprocess.run(
-            [str(self.script.parent / "rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], *command],
+    def _control(self, *command: str) -> str:
+        done = subprocess.run(
+            [str(self.script.parent / "rabbitmqctl"), "-n", self.name, *command],
             env=self.environment,
             capture_output=True,
             check=True,
+            text=True,
         )
+        return done.stdout
 
     def _answers(self) -> bool:
         try:

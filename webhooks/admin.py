@@ -4,9 +4,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.views.decorators.http import require_POST
 
 from web.read_only import ReadOnly
 from webhooks import changes
@@ -37,8 +40,40 @@ class EndpointForm(forms.ModelForm):
         return url
 
 
+class ActionsOnPage(admin.ModelAdmin):
+    """Has each of its own actions as a button on the page of an object, besides on the list."""
+
+    change_form_template = "webhooks/with_actions.html"
+
+    def get_urls(self) -> list[Any]:
+        act = self.admin_site.admin_view(require_POST(self.act))
+        name = f"{self.opts.app_label}_{self.opts.model_name}_act"
+        return [path("<int:pk>/act/", act, name=name), *super().get_urls()]
+
+    def act(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Do what a button says with one object, and show its page again."""
+        action = self._acts(request).get(request.POST.get("action", ""))
+        if action is None:
+            raise PermissionDenied
+        action[0](self, request, self.get_queryset(request).filter(pk=pk))
+        return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", pk)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra_context = {
+            "acts": [(name, words) for name, (_, _, words) in self._acts(request).items()],
+            "act_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_act", args=[object_id]),
+            **(extra_context or {}),
+        }
+        return super().change_view(request, object_id, form_url, extra_context)
+
+    def _acts(self, request: HttpRequest) -> dict[str, Any]:
+        return {name: act for name, act in self.get_actions(request).items() if name in (self.actions or ())}
+
+
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(admin.ModelAdmin):
+class WebhookEndpointAdmin(ActionsOnPage):
     form = EndpointForm
     list_display = ("id", "url", "description", "active", "failing_since", "disabled_at")
     list_filter = ("active",)
@@ -82,7 +117,7 @@ class WebhookAttemptInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):
+class WebhookDeliveryAdmin(ReadOnly, ActionsOnPage):
     list_display = ("id", "endpoint_id", "event", "subject", "status", "tries", "error", "created_at", "settled_at")
     list_filter = ("status", "event", "endpoint")
     search_fields = ("=message_id", "=subject")

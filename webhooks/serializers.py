@@ -1,4 +1,4 @@
-"""What goes in and out where webhooks are managed. A secret goes out once, when it is made."""
+"""Serializers for webhook endpoints and deliveries. A secret is shown once, when it is created."""
 
 import re
 from typing import Any, Final
@@ -28,7 +28,7 @@ URL: Final = rf"^https://[A-Za-z0-9][A-Za-z0-9.-]{{0,252}}(:{_PORT})?([/?][!-\"$
     }
 )
 class UrlField(TextField):
-    """An address that webhooks may be sent to, as far as its text tells."""
+    """A URL that may receive webhooks, judged by its text alone."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_URL_LENGTH, **kwargs)
@@ -38,7 +38,7 @@ class UrlField(TextField):
         Return the URL.
 
         Raises:
-            ValidationError: no webhook may be sent there.
+            ValidationError: webhooks must not be sent there.
         """
         url = super().to_internal_value(data)
         try:
@@ -63,7 +63,7 @@ class EventsField(serializers.ListField):
         Return the names.
 
         Raises:
-            ValidationError: one is none, or there are more than events.
+            ValidationError: a name is unknown, or there are too many.
         """
         names = super().to_internal_value(data)
         self.run_validators(names)
@@ -71,7 +71,7 @@ class EventsField(serializers.ListField):
 
 
 class EndpointWishSerializer(StrictSerializer):
-    """An endpoint as staff wish it to be."""
+    """The settings of an endpoint."""
 
     url = UrlField()
     description = TextField(max_length=200, required=False, allow_blank=True)
@@ -104,7 +104,7 @@ class WebhookEndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
 
 class NewSecretSerializer(WebhookEndpointSerializer):
-    """An endpoint whose secret was just made."""
+    """An endpoint with its new secret."""
 
     class Meta(WebhookEndpointSerializer.Meta):
         fields = [*WebhookEndpointSerializer.Meta.fields, "secret"]
@@ -137,7 +137,7 @@ class WebhookDeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
 
 
 class WebhookDeliveryDetailSerializer(WebhookDeliverySerializer):
-    """A delivery with what was sent and each answer."""
+    """A delivery with its body and the response to each attempt."""
 
     attempts = WebhookAttemptSerializer(many=True, read_only=True)
 
@@ -147,7 +147,7 @@ class WebhookDeliveryDetailSerializer(WebhookDeliverySerializer):
 
 
 class DeliveriesQuery(serializers.Serializer[dict[str, Any]]):
-    """Which deliveries."""
+    """Filters for deliveries."""
 
     endpoint = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1, help_text="An endpoint's id.")
     status = serializers.ChoiceField(required=False, choices=WebhookDelivery.Status.choices)

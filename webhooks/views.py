@@ -29,7 +29,7 @@ from webhooks.serializers import (
 
 
 class MayManage(IsAdminUser):
-    """Staff may look; to change anything they need the permission to change endpoints."""
+    """Staff may read; writes require the permission to change endpoints."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not super().has_permission(request, view):
@@ -39,14 +39,14 @@ class MayManage(IsAdminUser):
 
 
 class SwitchedOff(Refusal):
-    """The endpoint is switched off, so that nothing is sent to it."""
+    """The endpoint is disabled, so nothing is sent to it."""
 
     problem = "endpoint-switched-off"
     default_detail = "This endpoint is switched off. Switch it on first."
 
 
 class StillPending(Refusal):
-    """The delivery is under way."""
+    """The delivery is still pending."""
 
     problem = "delivery-pending"
     default_detail = "This delivery is still pending: it will be tried again by itself."
@@ -63,7 +63,7 @@ class EndpointViewSet(
     mixins.DestroyModelMixin,
     viewsets.GenericViewSet[WebhookEndpoint],
 ):
-    """Who is sent what happens in the shop. Secrets are told once: when they are made."""
+    """Endpoints that receive the shop's events. A secret is shown once, when it is created."""
 
     permission_classes = [MayManage]
     serializer_class = WebhookEndpointSerializer
@@ -78,7 +78,7 @@ class EndpointViewSet(
     )
     @once(seal=seal, unseal=unseal)
     def create(self, request: Request) -> Response:
-        """Subscribe a URL to events, which it is sent from a few seconds later on. The answer has its secret."""
+        """Subscribe a URL to events; deliveries start within seconds. The response contains its secret."""
         wish = EndpointWishSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         owner: Any = request.user
@@ -92,7 +92,7 @@ class EndpointViewSet(
         responses=WebhookEndpointSerializer,
     )
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Change what is named. One that was disabled is switched on again by ``active``."""
+        """Change the given fields. Set ``active`` to re-enable a disabled endpoint."""
         endpoint = self.get_object()
         wish = EndpointWishSerializer(data=request.data, partial=True)
         wish.is_valid(raise_exception=True)
@@ -107,7 +107,7 @@ class EndpointViewSet(
     @once(seal=seal, unseal=unseal)
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str) -> Response:
-        """Make a new secret, which the answer has. Until ``previous_until`` every delivery is signed with both."""
+        """Create a new secret and return it. Until ``previous_until`` every delivery is signed with both secrets."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         return Response(NewSecretSerializer(changes.rotate(self.get_object().pk)).data)
 
@@ -120,7 +120,7 @@ class EndpointViewSet(
     @once()
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
-        """Have the endpoint sent a ``webhook.test``. 409 where it is switched off."""
+        """Send a ``webhook.test`` event to the endpoint. 409 if it is disabled."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         try:
             delivery = changes.test(self.get_object())
@@ -136,7 +136,7 @@ class EndpointViewSet(
     ),
 )
 class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[WebhookDelivery]):
-    """What endpoints were sent, newest first, and what they answered."""
+    """Deliveries to endpoints and their responses, newest first."""
 
     permission_classes = [MayManage]
     serializer_class = WebhookDeliverySerializer
@@ -160,9 +160,10 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
         request=NothingSerializer,
         responses={202: WebhookDeliverySerializer},
     )
+    @once()
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, pk: str) -> Response:
-        """Send a settled delivery again, with the same body and ``webhook-id``. 409 where it is pending."""
+        """Send a settled delivery again, with the same body and ``webhook-id``. 409 if it is still pending."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         delivery = self.get_object()
         try:

@@ -33,6 +33,7 @@ OUTSIDE: Final = frozenset(
         *("urllib.request", "urllib3", "websockets", "django.core.cache", "django.core.files", "django.core.mail"),
     )
 )
+THE_PACKAGE: Final = Path(__file__).parent.parent
 #: Methods that are followed wherever a name could mean them: more would be any.
 MOST_MEANT: Final = 4
 #: How far calls of the project's own functions are followed.
@@ -126,8 +127,8 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         (
             "serializer",
             lambda task: task.serializer not in {"json", None} and task.serializer != task.app.conf.task_serializer,
-            "a row's arguments are JSON, whatever the serializer",
-            "Pass ids, and load the objects in the task.",
+            "arguments that JSON does not take are kept as the serializer writes them, if accept_content takes that",
+            "Pass ids, and load the objects in the task: nobody can read or edit the others.",
         ),
         (
             "acks_late=False",
@@ -144,8 +145,9 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         yield Remark(
             "options",
             f"task_serializer = {serializer!r}",
-            "a row's arguments are JSON: dates, Decimals, UUIDs and bytes are taken, other objects are refused",
-            "Run your tests with the package, and look for a TypeError that names a task's arguments.",
+            "arguments that JSON does not take are kept as the serializer writes them if accept_content takes that, "
+            "and refused otherwise",
+            "Run your tests with the package, and look for a TypeError that names a task's arguments. Pass ids.",
         )
 
 
@@ -209,7 +211,9 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
 def _queues_taken(app: Any) -> set[str] | None:
     """Return the queues that workers take which answer now; None: none answers."""
     try:
-        answers = app.control.inspect(timeout=1.0).active_queues() or {}
+        # On a connection of its own: Celery takes two from the pool for it, and waits without end where that has one.
+        with app.connection_for_write() as connection:
+            answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except Exception:  # noqa: BLE001 - whatever a broker that is away raises
         return None
     return {queue["name"] for queues in answers.values() for queue in queues} if answers else None
@@ -335,9 +339,8 @@ def _is_own(module: str) -> bool:
 
 
 def _is_own_path(path: Path) -> bool:
-    return not any(
-        part in {"site-packages", "dist-packages"} or part.startswith("python3") for part in path.parts
-    ) and ("celery_ledger" not in path.parts)
+    is_librarys = any(part in {"site-packages", "dist-packages"} or part.startswith("python3") for part in path.parts)
+    return not is_librarys and THE_PACKAGE not in path.parents
 
 
 def _own_files() -> Iterator[Path]:

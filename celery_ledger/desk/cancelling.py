@@ -20,6 +20,7 @@ from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from celery_ledger.context import current_actor
 from celery_ledger.desk import processes
@@ -55,6 +56,13 @@ def waiting(*, task: str | None = None, queue: str | None = None, begun: bool = 
     if task is not None:
         tasks = tasks.filter(name=task)
     return tasks if queue is None else tasks.filter(queue=queue)
+
+
+def due(*, queues: Collection[str]) -> QuerySet[DurableTask]:
+    """Return the tasks of ``queues`` that could begin now: at the broker, due, or held back by their rate."""
+    is_due = Q(status=Status.PUBLISHED) | Q(status=Status.PENDING, available_at__lte=Now())
+    is_held = Q(status=Status.PENDING, held_since__isnull=False)
+    return DurableTask.objects.filter(is_due | is_held, queue__in=queues)
 
 
 def cancel(

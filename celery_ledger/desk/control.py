@@ -8,23 +8,21 @@ Imported by every program of Celery's, of which some, such as ``celery status``,
 imported when somebody revokes.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from celery.app import control
 from kombu.utils.functional import maybe_list
 
 from celery_ledger.ids import row_id
+from celery_ledger.loops import synchronously
 from celery_ledger.project import import_tasks
 
 logger = logging.getLogger(__name__)
 
 REASON = "revoked"
-Answer = TypeVar("Answer")
 
 
 class CannotRevokeError(RuntimeError):
@@ -46,14 +44,14 @@ class Control(control.Control):
         Raises:
             CannotRevokeError: of one that was to be terminated and did not end in time.
         """
-        rows, others = _apart_from_loops(lambda: divide(self.app, task_id))
+        rows, others = synchronously(lambda: divide(self.app, task_id))
         replies: list[Any] = []
         if others:
             options = {"destination": destination, "terminate": terminate, **kwargs}
             replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
-            _apart_from_loops(lambda: _cancel_later(others))  # Of a canvas, they will be rows.
-        if rows := _apart_from_loops(lambda: _known(rows)):
-            told = _apart_from_loops(lambda: revoke(rows, terminate=terminate, signal=signal))
+            synchronously(lambda: _cancel_later(others))  # Of a canvas, they will be rows.
+        if rows := synchronously(lambda: _known(rows)):
+            told = synchronously(lambda: revoke(rows, terminate=terminate, signal=signal))
             replies.append({"ledger": {"ok": told}})
         return replies if kwargs.get("reply") else None
 
@@ -68,8 +66,22 @@ class Control(control.Control):
         """
         if not is_durable(self.app, task_name):
             return super().rate_limit(task_name, rate_limit, destination=destination, **kwargs)
-        told = _apart_from_loops(lambda: _set_rate(self.app, task_name, rate_limit))
+        told = synchronously(lambda: _set_rate(self.app, task_name, rate_limit))
         return [{name: {"ok": told}} for name in destination or ("ledger",)] if kwargs.get("reply") else None
+
+    def purge(self, connection: Any = None) -> int:
+        """
+        Cancel the tasks that wait in the app's queues, and return how many: their messages alone would come back.
+
+        Those that are due later stay, as those do that Celery's workers keep until then. Messages of tasks that are
+        not durable are erased, and then all messages are counted beside the tasks.
+        """
+        erased: int = super().purge(connection)
+        # After the messages, or what is published meanwhile would have lost its own.
+        cancelled = synchronously(lambda: _purge(self.app))
+        return cancelled if are_all_durable(self.app) else erased + cancelled
+
+    discard_all = purge
 
     def revoke_by_stamped_headers(
         self, headers: Any, destination: Any = None, terminate: bool = False, signal: Any = None, **kwargs: Any
@@ -86,7 +98,7 @@ class Control(control.Control):
             options = {"destination": destination, "terminate": terminate, **kwargs}
             told = super().revoke_by_stamped_headers(headers, **options, **({"signal": signal} if signal else {}))
             replies += told or []
-        said = _apart_from_loops(lambda: revoke_stamps(headers, terminate=terminate, signal=signal))
+        said = synchronously(lambda: revoke_stamps(headers, terminate=terminate, signal=signal))
         return [*replies, {"ledger": {"ok": said}}] if kwargs.get("reply") else None
 
 
@@ -158,6 +170,13 @@ def is_durable(app: Any, name: str) -> bool:
     return bool(getattr(app.tasks.get(name, app.Task), "durable", False))
 
 
+def _purge(app: Any) -> int:
+    from celery_ledger.desk import cancelling
+
+    due = cancelling.due(queues=list(app.amqp.queues.consume_from))
+    return max(cancelling.cancel_all(due, reason="purged"), default=0)
+
+
 def _set_rate(app: Any, name: str, rate: Any) -> str:
     from celery_ledger.desk import rates
 
@@ -210,22 +229,3 @@ def unended(ids: Sequence[UUID]) -> list[str]:
             f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."
         )
     return [str(id) for id in ids if statuses[id] in cancelling.UNENDED]
-
-
-def _apart_from_loops(function: Callable[[], Answer]) -> Answer:
-    """Call ``function``, in a thread of its own where this one runs an event loop, as Flower's does."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return function()
-
-    from django.db import connection
-
-    def call_and_part() -> Answer:
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(call_and_part).result()

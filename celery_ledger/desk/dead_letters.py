@@ -22,7 +22,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from celery_ledger.context import current_actor
 from celery_ledger.models import DurableTask, Tally
 from celery_ledger.project import import_tasks
-from celery_ledger.rows import following, tally
+from celery_ledger.rows import following, serialized, tally
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.kinds import fingerprint_of_error, kind_of
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
@@ -226,7 +226,9 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
         except ValueError as error:
             raise TypeError(str(error)) from None
         before = {"args": task.args, "kwargs": task.kwargs}
-        DurableTask.objects.filter(id=id).update(args=args, kwargs=kwargs)
+        # These are what it is given, in place of any that are not JSON.
+        options = {name: value for name, value in (task.options or {}).items() if name != serialized.KEY}
+        DurableTask.objects.filter(id=id).update(args=args, kwargs=kwargs, options=options or None)
         _make_pending([id], pause=0)
         tasks_replayed.send_robust(
             sender=DurableTask,

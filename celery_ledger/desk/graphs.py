@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -20,7 +21,7 @@ from celery_ledger.desk import folding
 from celery_ledger.desk.folding import Call, Edge, Node, State
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord, DurableTask, Part, Step
-from celery_ledger.rows import canvases, steps
+from celery_ledger.rows import canvases, stamps, steps
 from celery_ledger.rows.steps import Place
 
 Status = DurableTask.Status
@@ -138,6 +139,11 @@ class _Drawing:
             if parent in self.calls and id in self.calls and id not in called:
                 self.following[parent].add(id)
         self._say_what_waits()
+
+    @cached_property
+    def is_revoked(self) -> bool:
+        """Whether it was cancelled as a whole: nothing more is called unless a dead letter of it is replayed."""
+        return bool(stamps.revoked_canvases([self.canvas]))
 
     def counts(self) -> dict[str, int]:
         """How many calls are in which state."""
@@ -298,6 +304,8 @@ class _Drawing:
                     call.state = State.SUCCEEDED
                 else:
                     call.state = _state_after(before[id])
+                if call.state == State.WAITING and self.is_revoked:
+                    call.state = State.NEVER
             for each in self.following.get(id, ()):
                 before[each].append(call)
 

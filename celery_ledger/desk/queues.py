@@ -12,7 +12,7 @@ from celery_ledger.desk import hastening
 from celery_ledger.models import DurableTask, Pace, QueueLimit, QueueSwitch, Tally
 from celery_ledger.rows import paces, tally
 from celery_ledger.signals import queue_changed
-from celery_ledger.watch import samples
+from celery_ledger.watch import marks, samples
 from celery_ledger.watch.samples import queue_names
 
 MOST_PER_SECOND, MOST_AT_ONCE = 1e6, 1_000_000
@@ -134,7 +134,16 @@ def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> N
 
 
 def _announce(queue: str, *, before: dict[str, object], after: dict[str, object]) -> None:
+    marks.queue(_in_words(queue, after))
     queue_changed.send_robust(sender=QueueSwitch, queue=queue, before=before, after=after, who=current_actor())
+
+
+def _in_words(queue: str, after: dict[str, object]) -> str:
+    if "paused" in after:
+        return f"{queue} {'paused' if after['paused'] else 'resumed'}"
+    said = [f"{after['per_second']:g} a second"] if after["per_second"] is not None else []
+    said += [f"{after['concurrency']} at once"] if after["concurrency"] is not None else []
+    return f"{queue} limited to {', '.join(said)}" if said else f"{queue} no longer limited"
 
 
 def _check(queue: str) -> None:

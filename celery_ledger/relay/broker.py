@@ -7,7 +7,7 @@ refused, lost or delivered twice is made good by leases and by the consumer.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 from amqp.exceptions import AccessRefused, MessageNacked, NotFound, PreconditionFailed, ResourceLocked
 from celery import Celery
 from kombu import Connection, Producer
+from kombu.transport import virtual
 
 from celery_ledger.uuid7 import uuid7
 
@@ -202,6 +203,63 @@ def keep_client(channel: Any) -> None:
         return kept[1]
 
     channel._create_client = client
+
+
+def keep_no_copies(channel: Any, is_durable: Callable[[object], bool]) -> None:
+    """
+    Have a channel to Redis keep no copy of messages for durable tasks, as ``is_durable`` says of names.
+
+    Kombu writes each message down again when it is taken, and deletes that at the end: two transactions a message, so
+    that what dies with a worker comes back an hour later. The ledger brings it back in seconds. What a worker has not
+    begun goes back when it ends, as ever. Channels of other brokers stay as they are.
+    """
+    if not getattr(channel, "ack_emulation", False):
+        return
+    theirs = channel.qos
+    theirs._on_collect.cancel()
+    channel.QoS = type("QoS", (_WithoutCopies, type(theirs)), {"is_durable": staticmethod(is_durable)})
+    channel._qos = channel.QoS(channel, theirs.prefetch_count)
+
+
+class _WithoutCopies:
+    """What a channel knows of messages that were taken and not acknowledged; before kombu's own, for Redis."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._without: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    def append(self: Any, message: Any, delivery_tag: str) -> None:
+        headers = message.headers
+        if isinstance(headers, dict) and self.is_durable(headers.get("task")):
+            self._without.add(delivery_tag)
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)  # type: ignore[misc]
+
+    def ack(self: Any, delivery_tag: str) -> None:
+        if self._is_without(delivery_tag):
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)  # type: ignore[misc]
+
+    def reject(self: Any, delivery_tag: str, requeue: bool = False) -> None:
+        if not self._is_without(delivery_tag):
+            super().reject(delivery_tag, requeue)  # type: ignore[misc]
+            return
+        if requeue:
+            virtual.Channel._restore(self.channel, self._delivered[delivery_tag])
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_unacked(self: Any, client: Any = None) -> Any:
+        for tag in self._without & self._delivered.keys():
+            virtual.Channel._restore(self.channel, self._delivered.pop(tag))
+        self._without.clear()
+        return super().restore_unacked(client)  # type: ignore[misc]
+
+    def _is_without(self, delivery_tag: str) -> bool:
+        is_without = delivery_tag in self._without
+        self._without.discard(delivery_tag)
+        return is_without
 
 
 def _refuse_cluster(client: Any) -> None:

@@ -16,10 +16,11 @@ from celery_ledger.rows.paces import UNKNOWN, Known
 MIXED_LIMIT = 60
 #: The task that runs messages of several tasks; see celery_ledger/tasks.py.
 MIXED_TASK = "celery_ledger.tasks.run_mixed"
-#: Rows that are due together go out in this many messages, so that idle workers all get one, unless a message would
-#: hold less than this part of a slice.
+#: Rows that are due together go out in this many messages, so that idle workers all get one, unless the bodies of one
+#: would take less than this part of a slice: a message costs as much by itself.
 SPREAD = 4
 LEAST_SHARE = 0.1
+ROUNDING = 1e-9
 
 #: What is known of how long tasks take.
 Paces = Mapping[str, Known]
@@ -100,7 +101,7 @@ def bundle(
     kinds = Counter(queue for queue, _ in riders)
     for (queue, _), company in riders.items():
         spread = max(1, min(SPREAD, (free or {}).get(queue, SPREAD)) // kinds[queue])
-        yield from _in_company(app, company, sizes, spread)
+        yield from _in_company(app, company, sizes, paces, spread)
     for queue, tasks in batched.items():
         if len(tasks) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT:
             together = tuple(id for ids in tasks.values() for id in ids)
@@ -112,24 +113,33 @@ def bundle(
 
 
 def _in_company(
-    app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int], spread: int
+    app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int], paces: Paces, spread: int
 ) -> Iterator[Message]:
     """
     Divide rows of one queue into messages, each of about one slice of work, or of less, so that several can begin.
 
-    A row takes the share of a message that its task's ``sizes`` leave it: one of ten that may be in one, a tenth.
+    A row takes the share of a message that its task's ``sizes`` leave it: one of ten that may be in one, a tenth. What
+    it takes of a worker's time is less, where its task is quick and not yet known in large company.
     """
-    shares = [1 / sizes[row.name] for row in rows]
-    full = min(1.0, max(LEAST_SHARE, sum(shares) / spread))
+    shares = {name: 1 / size for name, size in sizes.items()}
+    times = {name: _time_of(paces.get(name, UNKNOWN), share) for name, share in shares.items()}
+    longest = max(LEAST_SHARE, sum(times[row.name] for row in rows) / spread)
     part: list[ledger.Claimed] = []
-    filled = 0.0
-    for row, share in zip(rows, shares, strict=True):
-        if part and filled + share > full + 1e-9:
+    filled = took = 0.0
+    for row in rows:
+        share, time = shares[row.name], times[row.name]
+        if part and (filled + share > 1 + ROUNDING or took + time > longest + ROUNDING):
             yield _of_riders(app, part, sizes)
-            part, filled = [], 0.0
+            part, filled, took = [], 0.0, 0.0
         part.append(row)
         filled += share
+        took += time
     yield _of_riders(app, part, sizes)
+
+
+def _time_of(known: Known, share: float) -> float:
+    """Return which part of a slice a body takes, so far as is known."""
+    return known.seconds / (conf.SLICE.value / 1000) if known.is_enough else share
 
 
 def _of_riders(app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int]) -> Message:

@@ -7,7 +7,7 @@ Who claims rows of a task that has a rate holds the rate's row meanwhile. Tasks 
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import monotonic
 
 from celery import Celery
@@ -58,6 +58,10 @@ class Rates:
             with transaction.atomic():
                 rates.let_go(lifted)
         self._held = {name: self._held.get(name, 0.0) for name in held if name in self._rates}
+
+    def are_kept_for(self, names: Iterable[str]) -> bool:
+        """Whether a task of one of these names has a rate."""
+        return any(name in self._rates for name in names)
 
     def pause(self) -> float:
         """Return the seconds until a row that waits may go."""

@@ -16,6 +16,7 @@ named by its heartbeat and tried again.
 """
 
 import logging
+import os
 import random
 import time
 from collections import Counter
@@ -44,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 CLAIM_LIMIT = 1_000  # rows a turn
 LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
+#: Fewer rows in that time are no load: each commit's go out at once.
+LOAD = 10
+LOAD_LASTS = 0.1  # seconds for which it gathers after that, or it would go to sleep at each short gap
 HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
 SWEEP_INTERVAL = 1.0  # seconds
 #: This many messages that are slices of work may wait in a queue, or a fifth of its window if that is more.
@@ -84,6 +88,9 @@ class Relay:
         self._refused = Refusals()  # queues of which the broker takes nothing
         self._was_cut_off = False  # from the database or the broker, since canaries were sent
         self._was_due = False  # whether the last wait ended because work was due
+        self._has_much_news = False  # whether it ended because there were many commits
+        self._loaded_until = 0.0
+        self._news = (0.0, 0)  # since when rows of which it was told are counted, and how many there were
         self._clock = ClockWatch()
         self.troubles = Troubles(logger)
         self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # an upper bound of the messages at the broker
@@ -138,18 +145,27 @@ class Relay:
         if self._refusals:
             self._say_if_due()
             self._rest(BROKER_PAUSES[min(self._refusals, len(BROKER_PAUSES)) - 1])
-        elif published or self._is_full:
+        elif self._is_full or self._is_loaded(published):
             self._was_due = False
             self._rest((LINGER if published else 2 * LINGER) - (time.monotonic() - began))
-        elif self._was_due:
+        elif self._was_due and not published:
             self._was_due = False
             self._rest(HELD_PAUSE)  # What was due is locked by somebody else: to look at once would be to spin.
-        else:
+        elif not self._stopping:
             self._hold_back()
             pause = max(0.0, self._next_sweep - time.monotonic())
             pause = min(pause, self.rates.pause())
             pause = min([pause, *(self._refused[queue].until - began for queue in self._refused.resting())])
-            self.doorbell.wait(min(pause, HELD_PAUSE) if self._held else pause, self._work_is_due)
+            self.doorbell.wait(min(pause, HELD_PAUSE) if self._held else pause, self._work_is_due, self._publish_news)
+
+    def _is_loaded(self, published: int) -> bool:
+        """Whether so much is enqueued that gathering pays, after a turn that published that many rows."""
+        now = time.monotonic()
+        if published >= LOAD or self._has_much_news:
+            self._loaded_until = now + LOAD_LASTS
+        is_loaded = (published > 0 or self._has_much_news) and now < self._loaded_until
+        self._has_much_news = False
+        return is_loaded
 
     def turn(self) -> int:
         """Claim what is due and fits into the window, publish it, return how many rows went out."""
@@ -181,6 +197,67 @@ class Relay:
         if refused:
             ledger.release([id for ids in refused.values() for id in ids])
         self._broker_accepted()
+        self._note_published(published, names)
+        return sum(len(message.ids) for message in published)
+
+    def _publish_news(self, rows: list[ledger.Claimed]) -> bool:
+        """
+        Publish rows that were committed just now, while they are claimed. False: there is something left for a turn.
+
+        A worker that has a message before its rows are claimed takes them all the same.
+        """
+        needed = Counter(row.queue for row in rows)
+        kept = self._paused | self._limited | self._refused.keys()
+        if self._refusals or self.rates.are_kept_for(row.name for row in rows) or kept & needed.keys():
+            return False
+        if not all(self._has_room(queue, n) for queue, n in needed.items()):
+            return False
+        names = {row.id: row.name for row in rows}
+        messages = list(bundle(self.app, rows, self._paces, self._free()))
+        published: list[Message] = []
+        failed: Exception | None = None
+        with ledger.being_claimed(list(names), lease=self.lease):
+            crash_point("relay.after_claim")
+            try:
+                for message in messages:
+                    self.broker.publish(message.queue, message.name, message.ids)
+                    published.append(message)
+                    crash_point("relay.after_publish")
+            except Exception as error:  # noqa: BLE001 - a turn looks at what it is
+                failed = error
+        self._note_published(published, names)
+        if failed is None:
+            return self._note_news(len(rows))
+        unpublished = messages[len(published) :]
+        if isinstance(failed, self.broker_errors):
+            self._broker_refused(failed, unpublished)
+        else:
+            ledger.release([id for message in unpublished for id in message.ids])
+        return False
+
+    def _has_room(self, queue: str, messages: int) -> bool:
+        """Whether that number of messages fits into a queue's window; the broker is asked where it may not."""
+        if queue not in self._waiting:
+            return False
+        window = self._window_of(queue)
+        if self._waiting[queue] + messages > window:
+            errors: tuple[type[BaseException], ...] = (*self.broker_errors, RefusedError)
+            try:
+                self._waiting[queue] = self.broker.depth(queue)
+            except errors:
+                return False  # A turn asks again, and says so.
+        return self._waiting[queue] + messages <= window
+
+    def _note_news(self, rows: int) -> bool:
+        """Count rows of which this relay was told, and return whether they are few enough to sleep on."""
+        since, before = self._news
+        now = time.monotonic()
+        self._news = (now, rows) if now - since > LINGER else (since, before + rows)
+        self._has_much_news = self._news[1] >= LOAD
+        return not self._has_much_news
+
+    def _note_published(self, published: list[Message], names: dict[UUID, str]) -> None:
+        """Note what the broker has now: an upper bound of what waits there, what a message carries, and counts."""
         for message in published:
             self._waiting[message.queue] += 1
             self._messages[message.queue, message.name] += 1
@@ -193,7 +270,6 @@ class Relay:
             (self._sliced.add if slices else self._sliced.discard)(queue)
             in_queue = [min(2 * len(message.ids), message.most) for message in published if message.queue == queue]
             self._rows_a_message[queue] = sum(in_queue) / len(in_queue)
-        return sum(len(message.ids) for message in published)
 
     def _publish(self, message: Message) -> list[Message]:
         """
@@ -327,7 +403,11 @@ class Relay:
         if state == self._said and time.monotonic() < self._next_word:
             return
         with self.troubles.caught("saying that it is at work"):
-            heartbeats.beat(Heartbeat.Kind.RELAY, state, queues=self._queues)
+            if not self._said:
+                heartbeats.begin(Heartbeat.Kind.RELAY)
+            memory = heartbeats.memory_of([os.getpid()])
+            if heartbeats.beat(Heartbeat.Kind.RELAY, state, queues=self._queues, memory=memory) == Heartbeat.Wish.STOP:
+                self.stop()
             self._said, self._next_word = state, time.monotonic() + samples.INTERVAL / 2
 
     def _state(self) -> str:

@@ -3,9 +3,9 @@ How a sleeping relay learns that something was enqueued, without a price for tho
 
 PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. A process that
 enqueues tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the
-INSERT sends a NOTIFY with its commit. A transaction that shared the lock holds it until its end, so a
-relay cannot fall asleep while a commit that did not wake it is still to come, and it looks once more
-after it got the lock.
+INSERT sends a NOTIFY with its commit, which says which rows are due: the relay publishes them while it claims them, and
+sleeps on. A transaction that shared the lock holds it until its end, so a relay cannot fall asleep while a commit that
+did not wake it is still to come, and it looks once more after it got the lock.
 
 Behind a pooler a session is shared: a lock or a LISTEN would stay with another client. The relay notices and looks
 twenty times a second instead.
@@ -13,13 +13,16 @@ twenty times a second instead.
 SQLite: the database counts its commits (``PRAGMA data_version``); the relay compares every 10 ms.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
 from django.db import connection
 
+from celery_ledger.rows import ledger
 from celery_ledger.rows.sql import ASLEEP_LOCK, WAKE_CHANNEL
 
 logger = logging.getLogger(__name__)
@@ -28,13 +31,19 @@ logger = logging.getLogger(__name__)
 SLEEPER_LOCK = 4_915_003
 POLL_INTERVAL = 0.010  # seconds, SQLite
 POOLED_INTERVAL = 0.050  # seconds, behind a pooler
+#: Commits of which a relay is told at the same time, and sleeps on.
+MOST_NEWS = 3
+
+
+#: Called with the rows that a notification names; says whether all of them are dealt with, and the relay can sleep on.
+Told = Callable[[list[ledger.Claimed]], bool]
 
 
 class Doorbell(Protocol):
     """What wakes a relay."""
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
-        """Return when something may have been enqueued, at the latest after ``seconds``."""
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> None:
+        """Return when something may have been enqueued that was not ``told``, at the latest after ``seconds``."""
 
 
 class PostgreSQLDoorbell:
@@ -45,7 +54,7 @@ class PostgreSQLDoorbell:
         self._is_pooled = False
         self._is_sleeper = False
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> None:
         self._connect()
         if self._is_pooled:
             deadline = time.monotonic() + seconds
@@ -55,7 +64,7 @@ class PostgreSQLDoorbell:
         if not self._is_sleeper:
             self._is_sleeper = self._query(f"SELECT pg_try_advisory_lock({SLEEPER_LOCK})")
         if not self._is_sleeper:
-            self._sleep(seconds)
+            self._sleep(seconds, lambda _: True)  # The sleeper has been told the same.
             return
         pause = 0.001
         deadline = time.monotonic() + seconds
@@ -67,7 +76,7 @@ class PostgreSQLDoorbell:
                 return
         try:
             if not work_is_due():
-                self._sleep(seconds)
+                self._sleep(seconds, told)
         finally:
             self._query(f"SELECT pg_advisory_unlock({ASLEEP_LOCK})")
 
@@ -84,15 +93,25 @@ class PostgreSQLDoorbell:
                     cursor.execute(f"LISTEN {WAKE_CHANNEL}")
             self._connected_to = connection.connection
 
-    def _sleep(self, seconds: float) -> None:
-        with connection.wrap_database_errors:  # Psycopg's own errors would be nobody's to catch.
-            for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
-                pass
+    def _sleep(self, seconds: float, told: Told) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with connection.wrap_database_errors:  # Psycopg's own errors would be nobody's to catch.
+                news = [notify.payload for notify in connection.connection.notifies(timeout=left, stop_after=1)]
+            if not news:
+                return
+            # Several at a time are a load, for which there is a better way.
+            if len(news) > MOST_NEWS or not all(news) or not told([row for words in news for row in _read(words)]):
+                return
 
     def _query(self, sql: str) -> bool:
         with connection.cursor() as cursor:
             cursor.execute(sql)
             return bool(cursor.fetchone()[0])
+
+
+def _read(words: str) -> list[ledger.Claimed]:
+    return [ledger.Claimed(UUID(id), name, queue, 0, priority) for id, name, queue, priority in json.loads(words)]
 
 
 def is_pooled() -> bool:
@@ -108,7 +127,7 @@ class SQLiteDoorbell:
     def __init__(self) -> None:
         self._seen: int | None = None
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool]) -> None:
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told | None = None) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with connection.cursor() as cursor:

@@ -41,7 +41,7 @@ _ENCODER: Final = JSONEncoder(allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)  # Nobody changes one; to forbid it would double what it costs to make one.
 class Call:
     """
     One call, as a row will hold it.
@@ -80,6 +80,8 @@ class Call:
     blame: Callable[[Exception], None] | None = field(default_factory=lambda: _blame.get())
     #: Says whether the part of a transaction in which it was made still stands; None: no part, but the whole.
     mark: Any = None
+    #: The calls that a chord's body waits for, this one among them; see :mod:`celery_ledger.rows.headers`.
+    header: Any = None
     subject: str | None = field(default_factory=lambda: _shortened(current_subject(), "subject"))
     request_id: str = field(default_factory=lambda: _shortened(current_request_id(), "request_id") or "")
 

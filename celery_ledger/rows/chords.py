@@ -8,7 +8,7 @@ in a circle.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +25,7 @@ from celery_ledger.models import Chord
 from celery_ledger.rows import arguments, canvases, large
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.sql import statements
+from celery_ledger.rows.taken import as_uuid
 
 #: How JSON names what is kept here.
 MARK: Final = "celery_ledger.chord"
@@ -82,6 +83,9 @@ class Done:
     #: As Celery names them: its call's id, and that of the call with which it all began.
     id: str
     root: str
+    #: What it was about.
+    subject: str | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,10 @@ class Complete:
     id: UUID
     canvas: UUID
     body: dict[str, Any]
-    #: The members' results in their order, or a reference to them.
+    #: The members' results in their order, or a reference to them; None: the body is not given them.
     results: Any
+    #: Whether it was cancelled as a whole.
+    is_revoked: bool
     #: The member that completed it.
     last: Done
 
@@ -155,40 +161,56 @@ def extend(group_id: str, by: int = 1) -> bool:
     return chord.update(size=F("size") + by, missing=F("missing") + by) == 1
 
 
-def add(parts: Sequence[Done]) -> Iterator[Complete]:
+def add(parts: Sequence[Done], first: Callable[[], None]) -> Iterator[Complete]:
     """
     Add what members returned, in the transaction that completes them; yield the chords that are complete by that.
 
     The last statement of that transaction, except for the calls that follow from it: from here to the commit, other
-    members of these chords wait.
+    members of these chords wait. What ``first`` writes, it writes before that; on PostgreSQL in the same round trip.
     """
-    complete = _add(sorted(parts, key=lambda part: (part.chord, part.task)))
+    ordered = sorted(parts, key=lambda part: (part.chord, part.task))
     last = {part.chord: part for part in parts}
-    for chord in Chord.objects.filter(id__in=complete).order_by("id"):
-        yield Complete(
-            chord.id, chord.canvas, arguments.read(chord.body), large.results_to_be_given(chord), last[chord.id]
-        )
+    for chord, is_revoked in _add(ordered, first):
+        body = arguments.read(chord.body)
+        results = None if _wants_none(body) else large.results_to_be_given(chord)
+        yield Complete(chord.id, chord.canvas, body, results, is_revoked, last[chord.id])
 
 
-def _add(parts: Sequence[Done]) -> list[UUID]:
+def _wants_none(body: Mapping[str, Any]) -> bool:
+    """Whether a body is one task that has all of its arguments."""
+    return bool(body.get("immutable")) and not body.get("subtask_type")
+
+
+def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, bool]]:
+    """Do what :func:`add` does; return the chords that are complete by that, and whether each is revoked."""
     sql = statements(connection.vendor)
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, connection.cursor() as looking:
         if connection.vendor == "postgresql":
-            cursor.execute(
-                sql.parts[0],
-                {
-                    "chords": [part.chord for part in parts],
-                    "tasks": [part.task for part in parts],
-                    "places": [part.place for part in parts],
-                    "values": [part.value for part in parts],
-                },
-            )
-            return [id for id, missing in cursor.fetchall() if missing == 0]
-        given = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
-        cursor.execute(sql.parts[0], {"parts": json.dumps(given)})
-        new = json.dumps([chord for (chord,) in cursor.fetchall()])
-        cursor.execute(sql.parts[1], {"new": new})
-        return [UUID(id) for id, missing in cursor.fetchall() if missing == 0]
+            parameters: dict[str, Any] = {
+                "chords": [part.chord for part in parts],
+                "tasks": [part.task for part in parts],
+                "places": [part.place for part in parts],
+                "values": [part.value for part in parts],
+            }
+            with connection.wrap_database_errors, connection.connection.pipeline():
+                first()
+                cursor.execute(sql.parts[0], parameters)
+                looking.execute(sql.whole, {"chords": list({part.chord for part in parts})})
+            complete = {id for id, missing in cursor.fetchall() if missing == 0}
+            found = looking.fetchall()
+        else:
+            first()
+            given = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
+            cursor.execute(sql.parts[0], {"parts": json.dumps(given)})
+            cursor.execute(sql.parts[1], {"new": json.dumps([chord for (chord,) in cursor.fetchall()])})
+            complete = {UUID(id) for id, missing in cursor.fetchall() if missing == 0}
+            looking.execute(sql.whole, {"chords": json.dumps([id.hex for id in complete])})
+            found = looking.fetchall()
+    chords = [
+        (Chord(id=as_uuid(id), canvas=as_uuid(canvas), body=body, shape=shape), bool(revoked))
+        for id, canvas, body, shape, revoked in found
+    ]
+    return [(chord, is_revoked) for chord, is_revoked in chords if chord.id in complete]
 
 
 def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:

@@ -7,8 +7,9 @@ ids that the caller was given; where one is there already, nothing is written.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from celery.result import ResultBase
 from celery.utils.functional import arity_greater, maybe_list
 from django.db import DatabaseError, transaction
 
+from celery_ledger.context import working_on
 from celery_ledger.faults import crash_point
 from celery_ledger.ids import call_id, row_id
 from celery_ledger.models import DurableTask
@@ -36,8 +38,6 @@ OPTIONS: Final = frozenset(("link", "link_error", "chain", "chord", "group_id", 
 SIGNATURES: Final = ("link", "link_error", "chain", "chord")
 #: Why nothing follows in a canvas that was cancelled as a whole.
 REVOKED: Final = "Its canvas was cancelled."
-#: A row that has one of these has something follow from its success.
-FOLLOWED: Final = ("link", "chain", "chord")
 
 
 # --- The call -----------------------------------------------------------------------------
@@ -103,31 +103,34 @@ def for_the_request(row: Started) -> dict[str, Any]:
 # --- Success ------------------------------------------------------------------------------
 
 
-def succeeded(app: Any, ended: Sequence[tuple[Started, Any]]) -> None:
+def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[], None]) -> None:
     """
     Write what follows from the success of rows, each with what it returned, in the transaction that completes them.
 
-    To be called last in it. For rows that nothing follows from, which are most, it does nothing.
+    To be called last in it. For rows that nothing follows from, which are most, it does nothing. What ``first`` writes
+    comes before that.
 
     Raises:
         TypeError, ValueError: what a row returned cannot be given on, for it is not JSON or too large.
     """
     followed = [(row, value) for row, value in ended if _is_followed(canvases.of(row.options))]
     if not followed:
+        first()
         return
     calling = {_canvas_of(row) for row, _ in followed if _calls_others(canvases.of(row.options))}
     revoked = stamps.revoked_canvases(calling) if calling else ()
     rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
     signatures = steps.read(rest.next for rest in rests.values() if rest)
     parts = []
+    if calling:
+        first()
     crash_point("canvas.before_next")
     with canvases.following(), outbox.collecting():
         for row, value in followed:
             canvas, rest = canvases.of(row.options), rests[row.id]
-            if canvas.get("chord") and canvas.get("group_id"):
-                id = call_id(row.id, row.options)
-                parts.append(_part(canvas, row.id, value, id, (row.options or {}).get("root_id") or id))
-            if _canvas_of(row) in revoked:
+            if _is_member(canvas):
+                parts.append(_part_of(row, value))
+            if _canvas_of(row) in revoked or not _calls_others(canvas):
                 continue
             with _after(row):
                 given = _given(row, canvas, value)
@@ -138,7 +141,7 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]]) -> None:
                     step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}))
     crash_point("canvas.before_parts")
     if parts:
-        add_parts(app, parts)
+        add_parts(app, parts, first=nothing if calling else first)
     if revoked:
         stopped = [row for row, _ in followed if _canvas_of(row) in revoked and _calls_others(canvases.of(row.options))]
         ends = [(canvases.of(row.options), call_id(row.id, row.options)) for row in stopped]
@@ -151,40 +154,61 @@ def _given(row: Started, canvas: Mapping[str, Any], value: Any) -> tuple[Any, ..
     return (large.to_be_given(row.name, value),) if _calls_others(canvas) else ()
 
 
-def _part(canvas: Mapping[str, Any], row: UUID, value: Any, id: str, root: str) -> chords.Done:
-    place = canvas.get("group_index")
-    key = row_id(canvas["group_id"])
-    return chords.Done(key, row, _LAST if place is None else place, results.as_json(value), id, root)
+def _part_of(row: Started, value: Any) -> chords.Done:
+    canvas, id = canvases.of(row.options), call_id(row.id, row.options)
+    part = _part(canvas["group_id"], canvas.get("group_index"), row.id, value, id, (row.options or {}).get("root_id"))
+    return replace(part, subject=row.subject, request_id=row.request_id)
+
+
+def _part(group_id: str, place: int | None, row: UUID, value: Any, id: str, root: str | None) -> chords.Done:
+    return chords.Done(row_id(group_id), row, _LAST if place is None else place, results.as_json(value), id, root or id)
 
 
 #: The place of a part that has none among the others.
 _LAST: Final = 2**31 - 1
 
 
-def add_parts(app: Any, parts: Sequence[chords.Done]) -> None:
-    """Add what members of chords returned, in the transaction that completes them, and call the bodies that are due."""
-    complete = list(chords.add(parts))
+def nothing() -> None:
+    """Write nothing."""
+
+
+def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], None] = nothing) -> None:
+    """
+    Add what members of chords returned, in the transaction that completes them, and call the bodies that are due.
+
+    What ``first`` writes comes before that.
+    """
+    complete = list(chords.add(parts, first))
     crash_point("canvas.before_body")
-    revoked = stamps.revoked_canvases(chord.canvas for chord in complete) if complete else ()
-    for chord in complete:
-        if chord.canvas in revoked:
-            _fail_chords(app, {str(chord.id): ChordError(REVOKED)})
-            continue
-        body = signature(chord.body, app=app)
-        try:
-            with (
-                canvases.following(),
-                canvases.within(chord.canvas),
-                canvases.called_by(chord.last.id, chord.last.root),
-                transaction.atomic(),
-                outbox.collecting(),
-            ):
-                body.apply_async((chord.results,))
-        except DatabaseError:
-            raise
-        except Exception as error:
-            logger.exception("The body of the chord %s cannot be called.", chord.id)
-            _fail_chords(app, {str(chord.id): ChordError(f"Callback error: {error!r}")})
+    uncalled: dict[str, BaseException] = {}
+    with canvases.following(), outbox.collecting() as calls:
+        for chord in complete:
+            made = len(calls)
+            try:
+                if chord.is_revoked:
+                    raise ChordError(REVOKED)
+                _call_body(app, chord)
+            except DatabaseError:
+                raise
+            except ChordError as error:
+                uncalled[str(chord.id)] = error
+            except Exception as error:
+                logger.exception("The body of the chord %s cannot be called.", chord.id)
+                del calls[made:]
+                uncalled[str(chord.id)] = ChordError(f"Callback error: {error!r}")
+    if uncalled:
+        _fail_chords(app, uncalled)
+
+
+def _call_body(app: Any, chord: chords.Complete) -> None:
+    """Call the body of a complete chord, behind a savepoint unless it is one task, whose call writes nothing yet."""
+    with (
+        canvases.within(chord.canvas),
+        canvases.called_by(chord.last.id, chord.last.root),
+        working_on(request_id=chord.last.request_id, subject=chord.last.subject),
+        transaction.atomic() if chord.body.get("subtask_type") else nullcontext(),
+    ):
+        signature(chord.body, app=app).apply_async(() if chord.results is None else (chord.results,))
 
 
 def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
@@ -195,8 +219,8 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
     """
     with transaction.atomic():
         if state == states.SUCCESS:
-            said = {"group_id": request.group, "group_index": request.group_index}
-            add_parts(app, [_part(said, row_id(request.id), value, request.id, request.root_id or request.id)])
+            row = row_id(request.id)
+            add_parts(app, [_part(request.group, request.group_index, row, value, request.id, request.root_id)])
         else:
             _fail_chords(app, {request.group: ChordError(f"Dependency {request.id} raised {value!r}")})
 
@@ -206,8 +230,29 @@ def is_followed(row: Started) -> bool:
     return _is_followed(canvases.of(row.options))
 
 
+def calls_others(row: Started) -> bool:
+    """Whether a call follows from the success of a row, and not only a part of a chord."""
+    return _calls_others(canvases.of(row.options))
+
+
+def part_of(row: Started, value: Any) -> dict[str, Any] | None:
+    """
+    Return what a row is a part of, as the statement has it that finishes it; None: of nothing.
+
+    Raises what kombu raises of a value that is not JSON.
+    """
+    if not _is_member(canvases.of(row.options)):
+        return None
+    part = _part_of(row, value)
+    return {"chord": part.chord, "place": part.place, "value": part.value}
+
+
+def _is_member(canvas: Mapping[str, Any]) -> bool:
+    return bool(canvas.get("chord") and canvas.get("group_id"))
+
+
 def _is_followed(canvas: Mapping[str, Any]) -> bool:
-    return any(canvas.get(name) for name in FOLLOWED)
+    return _calls_others(canvas) or _is_member(canvas)
 
 
 def _canvas_of(row: Started) -> UUID:
@@ -223,7 +268,11 @@ def _calls_others(canvas: Mapping[str, Any]) -> bool:
 def _after(row: Started) -> Iterator[None]:
     """Have calls follow from a row."""
     id = call_id(row.id, row.options)
-    with canvases.within(_canvas_of(row)), canvases.called_by(id, (row.options or {}).get("root_id") or id):
+    with (
+        canvases.within(_canvas_of(row)),
+        canvases.called_by(id, (row.options or {}).get("root_id") or id),
+        working_on(request_id=row.request_id, subject=row.subject),
+    ):
         yield
 
 

@@ -1,13 +1,15 @@
 """How calls become rows: by one INSERT, or one for every few thousand, in the current transaction."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, connection
 
+from celery_ledger.rows import headers
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.sql import statements
 
@@ -32,19 +34,21 @@ def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
         yield portion
 
 
-def write_behind_savepoint(calls: Sequence[Call]) -> set[UUID]:
+def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header, int]) -> set[UUID]:
     """
     Do as :func:`write`, so that the transaction can go on if the database refuses a row.
 
     On PostgreSQL that takes a savepoint, which travels with the statement: no further round trip.
     """
     if connection.vendor != "postgresql":
-        return write(calls)  # SQLite undoes the statement and nothing else.
+        return write(calls, chords)  # SQLite undoes the statement and nothing else.
     driver = connection.connection
     with connection.cursor() as cursor:
         try:
             with connection.wrap_database_errors, driver.pipeline():
                 driver.execute(f"SAVEPOINT {_SAVEPOINT}")
+                if chords:
+                    headers.write(chords)
                 cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
                 driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         except OperationalError:
@@ -55,12 +59,23 @@ def write_behind_savepoint(calls: Sequence[Call]) -> set[UUID]:
         return set(cursor.fetchone()[1])
 
 
-def write(calls: Sequence[Call]) -> set[UUID]:
-    """Write calls by one statement, and return the ids of those that were."""
+def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = None) -> set[UUID]:
+    """
+    Write calls by one statement, and return the ids of those that were.
+
+    ``chords`` are written before them: each waits for a number of the calls. On PostgreSQL they share
+    its round trip.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
         if connection.vendor == "postgresql":
+            with connection.wrap_database_errors, connection.connection.pipeline() if chords else nullcontext():
+                if chords:
+                    headers.write(chords)
+                cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
             return set(cursor.fetchone()[1])
+        if chords:
+            headers.write(chords)
+        cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
         return {UUID(id) for (id,) in cursor.fetchall()}
 
 

@@ -8,10 +8,11 @@ locked by somebody else are skipped, so that any number of relays and workers ca
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -20,7 +21,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
-from celery_ledger.rows import arguments, canvases, large, tally
+from celery_ledger.rows import arguments, canvases, large, serialized, tally
 from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.rows.sql import WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
@@ -31,6 +32,10 @@ Status = DurableTask.Status
 #: Says how many attempts a task of this name may have; None: any number.
 LimitOf = Callable[[str], int | None]
 
+#: Rows of which a worker may have the message: a relay that slept publishes what is due while it claims it.
+AT_THE_BROKER: Final = Q(status=Status.PUBLISHED) | Q(
+    status=Status.PENDING, published_at__isnull=True, available_at__lte=Now()
+)
 #: Further back than anything was ever due, in seconds.
 WHOLE = 1e9
 #: A message that vanished this often may be what kills its workers: its rows run alone from then on.
@@ -43,6 +48,8 @@ MAX_ERROR_LENGTH = 500
 SWEEP_LIMIT = 1_000
 #: At most this many names of queues are found at a time.
 MOST_UNKNOWN_QUEUES = 1_000
+#: As libpq has it: a statement that went well and answers no rows.
+COMMAND_OK: Final = 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,32 @@ def claim(
                 cursor.execute(sql, {"queue": queue, "room": room, "lease": lease})
                 rows += cursor.fetchall()
     return sorted((Claimed(as_uuid(row[0]), *row[1:]) for row in rows), key=lambda row: (row.priority, row.id))
+
+
+@contextmanager
+def being_claimed(ids: Collection[UUID], *, lease: float) -> Iterator[None]:
+    """
+    Turn known rows from pending to published while this block runs, which must not use the database: PostgreSQL alone.
+
+    The claim is on its way when the block begins and committed when it has ended. Those that others have stay theirs.
+    By libpq's own functions: the driver's pipeline takes longer than the statement.
+    """
+    database: Any = connection
+    database.ensure_connection()
+    pipe = database.connection.pgconn
+    with database.wrap_database_errors:
+        given = [f"{{{','.join(map(str, ids))}}}".encode(), str(lease).encode()]
+        pipe.send_query_params((statements(connection.vendor).claim_known or "").encode(), given)
+        pipe.flush()
+        try:
+            yield
+        finally:
+            answers = []
+            while (answer := pipe.get_result()) is not None:
+                answers.append(answer)
+        for answer in answers:
+            if answer.status != COMMAND_OK:
+                raise database.Database.errors.error_from_result(answer)
 
 
 def release(ids: Collection[UUID]) -> int:
@@ -202,7 +235,7 @@ def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
     """
     Mark published rows succeeded, in the transaction that will hold their effects.
 
-    Rows that are done, discarded, or held by another worker are left out; so are suspects, unless
+    Rows that are done, discarded, or held by another worker or by a relay are left out; so are suspects, unless
     asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it.
     """
     parameters: dict[str, Any] = {
@@ -236,10 +269,21 @@ def hand_on(ids: Collection[UUID]) -> int:
     return handed_on
 
 
-def suspects_among(ids: Sequence[UUID]) -> list[UUID]:
-    """Return those of ``ids`` that are published and whose messages vanished too often."""
-    suspects = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED, lapses__gte=SUSPECT_LAPSES)
-    return list(suspects.order_by("id").values_list("id", flat=True))
+@dataclass(frozen=True)
+class PassedOver:
+    """Rows of a message that nobody has ended or taken back: a worker may hold them, or a relay for a moment."""
+
+    #: Their messages vanished too often.
+    suspects: list[UUID]
+    others: list[UUID]
+
+
+def passed_over(ids: Sequence[UUID]) -> PassedOver:
+    """Return those of ``ids`` that the worker with their message is still to run."""
+    rows = list(DurableTask.objects.filter(AT_THE_BROKER, id__in=ids).order_by("id").values_list("id", "lapses"))
+    return PassedOver(
+        [id for id, lapses in rows if lapses >= SUSPECT_LAPSES], [id for id, lapses in rows if lapses < SUSPECT_LAPSES]
+    )
 
 
 def count_attempt(id: UUID, *, limit_of: LimitOf) -> Started | None:
@@ -334,7 +378,7 @@ def _same_call(options: Mapping[str, Any] | None) -> Q:
 
 def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
     with transaction.atomic():
-        rows = DurableTask.objects.filter(id=id, status=Status.PUBLISHED).exclude(expires_at__lt=Now())
+        rows = DurableTask.objects.filter(AT_THE_BROKER, id=id).exclude(expires_at__lt=Now())
         row = rows.select_for_update(skip_locked=_can_skip_locked()).first()
         if row is None:
             return None
@@ -342,6 +386,7 @@ def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
         limit = row.attempt_limit or limit_of(row.name)
         if limit is not None and row.attempts >= limit:
             raise AttemptsUsedUpError(_as_started(row, attempts=row.attempts))
+        changes["published_at"] = Coalesce("published_at", Now())
         DurableTask.objects.filter(id=id).update(attempts=F("attempts") + 1, **changes)
     return started
 
@@ -396,9 +441,9 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
     meanwhile and nothing was recorded.
     """
     held = DurableTask.objects.filter(
+        AT_THE_BROKER | Q(status=Status.RUNNING),
         _same_call(task.options),
         id=task.id,
-        status__in=[Status.PUBLISHED, Status.RUNNING],
         attempts=task.attempts if counted else task.attempts - 1,
     )
     error = error[:MAX_ERROR_LENGTH]
@@ -525,11 +570,13 @@ def _is_counted(row: DurableTask) -> bool:
 
 
 def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Started:
+    args, kwargs = large.resolved(arguments.revived(row.args)), arguments.revived(row.kwargs)
+    args, kwargs, unreadable = serialized.given(args, kwargs, row.options)
     return Started(
         row.id,
         row.name,
-        large.resolved(arguments.revived(row.args)),
-        arguments.revived(row.kwargs),
+        args,
+        kwargs,
         attempts,
         row.attempt_limit,
         row.subject,
@@ -537,6 +584,7 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
         row.options,
         row.priority,
         counted,
+        unreadable,
     )
 
 

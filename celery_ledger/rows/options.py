@@ -39,7 +39,7 @@ _REFUSED = dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async
 #: What ``self.request`` has of the same name.
 _OF_THE_REQUEST = frozenset(("shadow", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr"))
 #: What it has besides, said by no option of a call.
-_OF_THE_CALL = ("timelimit", "eta", "expires", "origin")
+_OF_THE_CALL = ("timelimit", "eta", "expires", "origin", "serialized")
 #: What ``self.request`` has in any case, and no header may say otherwise.
 _OF_THE_ROW = frozenset(
     (
@@ -56,6 +56,7 @@ _OF_THE_ROW = frozenset(
             "is_eager",
             "hostname",
             "origin",
+            "serialized",
         ),
         *("delivery_info", "headers", "properties", "correlation_id", "utc", "timelimit", "callbacks", "errbacks"),
         *("chain", "chord", "group", "group_index", "reply_to", "errbacks", "_protected", "_children"),

@@ -8,17 +8,18 @@ one statement, or by one for every few thousand.
 
 import logging
 import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
+from typing import Any
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
 
-from celery_ledger.models import DurableTask
-from celery_ledger.rows import keys
+from celery_ledger.models import Chord, DurableTask
+from celery_ledger.rows import canvases, headers, keys
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
 
@@ -72,6 +73,10 @@ class Block:
             call = replace(call, mark=mark)
         self.calls.append(call)
 
+    def stands(self, call: Call) -> bool:
+        """Whether the transaction of a call has not been rolled back so far."""
+        return call.mark is None or call.mark.is_committed or call.mark.is_noted()
+
     def standing(self) -> list[Call]:
         """Return the calls whose transactions have not been rolled back, and forget the marks."""
         if not self.marks:
@@ -85,24 +90,64 @@ _block: ContextVar[Block | None] = ContextVar("block", default=None)
 
 
 @contextmanager
-def collecting() -> Iterator[list[Call]]:
+def collecting(body: Any = None) -> Iterator[list[Call]]:
     """
     Hold back the calls made in this block and write them together when it ends well.
 
     Yields the calls so far, in order. An inner block adds to the calls of the outer block. If the block
     raises, its calls are dropped, and so are those made in a part of its transaction that is rolled back.
+
+    With ``body``, a signature, the tasks that are called in the block are the header of a chord: the body is called
+    when all of them have succeeded, at once if there are none. Each stays a ``.delay()`` of its own; a receiver of a
+    durable signal that fails is waited for too, and so is what it calls when it is sent the signal again. Not waited
+    for are chains, groups and chords that are called in the block, tasks that are not durable, and calls for which
+    another row stands by their ``unique_key``.
+
+    Raises:
+        TypeError, ValueError: ``body`` is not a signature, or no JSON, or too large.
     """
+    header = None if body is None else headers.of(body)
     outer = _block.get()
     if outer is not None:
-        yield outer.calls
+        with _within(outer, header):
+            yield outer.calls
         return
     block = Block()
     token = _block.set(block)
     try:
-        yield block.calls
+        with _within(block, header):
+            yield block.calls
     finally:
         _block.reset(token)
     _insert(block.standing())
+
+
+@contextmanager
+def joining(header: headers.Header) -> Iterator[None]:
+    """Have the body of a chord that the ledger has wait for the calls made in this block, too."""
+    with collecting():
+        block = _block.get()
+        assert block is not None
+        with _within(block, header):
+            yield
+
+
+@contextmanager
+def _within(block: Block, header: headers.Header | None) -> Iterator[None]:
+    first = len(block.calls)
+    yield
+    if header is None:
+        return
+    headers.add(header, block.calls, first)
+    if header.body is not None and not any(
+        call.header is header and block.stands(call) for call in block.calls[first:]
+    ):
+        _call_body(header)
+
+
+def _call_body(header: headers.Header) -> None:
+    with canvases.within(header.canvas):
+        header.body.apply_async(([],))
 
 
 @contextmanager
@@ -160,27 +205,31 @@ def refuse_known_id(name: str, id: UUID, unique_key: str | None) -> None:
 
 def _insert(calls: Sequence[Call]) -> None:
     divided = list(portions(calls))
-    if len(divided) > 1 and not connection.in_atomic_block:
+    chords = headers.sizes(calls)
+    if (len(divided) > 1 or chords) and not connection.in_atomic_block:
         with transaction.atomic():
             _insert(calls)
         return
     for portion in divided:
         if any(call.blame for call in portion) and connection.in_atomic_block:
-            _insert_with_care(portion)
+            _insert_with_care(portion, chords)
         else:
-            _settle(portion, write(portion))
+            _settle(portion, write(portion, chords))
+        chords = {}
 
 
-def _insert_with_care(calls: Sequence[Call]) -> None:
+def _insert_with_care(calls: Sequence[Call], chords: Mapping[headers.Header, int]) -> None:
     """Write calls of several makers together, and if the database refuses that, each maker's by themselves."""
     try:
-        _settle(calls, write_behind_savepoint(calls))
+        _settle(calls, write_behind_savepoint(calls, chords))
     except OperationalError:
         raise
     except DatabaseError as error:
         logger.warning("%d calls could not be written together: %s", len(calls), error)
     else:
         return
+    if chords:
+        headers.write(chords)
     for blame, group in groupby(calls, key=lambda call: call.blame):
         own = list(group)
         try:
@@ -192,7 +241,30 @@ def _insert_with_care(calls: Sequence[Call]) -> None:
             if blame is None:
                 raise
             logger.exception("The calls of a receiver were refused, and it is sent its signal again.")
-            blame(error)
+            with _in_their_place(own):
+                blame(error)
+
+
+@contextmanager
+def _in_their_place(calls: Sequence[Call]) -> Iterator[None]:
+    """Have the chord that waits for calls that were refused wait for what is called in this block instead."""
+    refused = headers.sizes(calls)
+    with ExitStack() as stack:
+        for header in refused:
+            stack.enter_context(joining(headers.Header(header.id, header.canvas)))
+        yield
+    _leave_out(calls)
+
+
+def _leave_out(calls: Iterable[Call]) -> None:
+    """Have chords not wait for calls that did not become rows."""
+    counts = headers.sizes(calls)
+    if not counts:
+        return
+    headers.write({header: -count for header, count in counts.items()})
+    for header in counts:
+        if header.body is not None and Chord.objects.filter(id=header.id, missing=0).exists():
+            _call_body(header)
 
 
 def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
@@ -214,12 +286,15 @@ def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
             call.on_known(ids[call.id])
     left = [call for call in missed if call.id not in ids]
     if not left:
+        _leave_out(missed)
         return []
     known = set(DurableTask.objects.filter(pk__in=[call.id for call in left]).values_list("pk", flat=True))
     for call in left:
         if call.unique_key is None or call.id in known:
             logger.warning("%s %s was enqueued by somebody else at the same moment.", call.name, call.id)
     free = [call for call in left if call.unique_key is not None and call.id not in known]
+    left_out = {call.id for call in missed} - {call.id for call in free}
+    _leave_out(call for call in missed if call.id in left_out)
     written = write(free) if free else set()
     return [call for call in free if call.id not in written]
 

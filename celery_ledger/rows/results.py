@@ -8,7 +8,7 @@ how its attempts ended is counted all the same.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,7 +27,7 @@ from celery_ledger.ids import row_id
 from celery_ledger.models import DurableTask, Result
 from celery_ledger.project import AppNotFoundError, find_app
 from celery_ledger.rows import tally, untold
-from celery_ledger.rows.sql import MOST_LOOKED_AFTER, statements
+from celery_ledger.rows.sql import MOST_LOOKED_AFTER, of_member, statements
 from celery_ledger.rows.taken import Started, Wanted, started
 from celery_ledger.rows.wording import said_by, shown, words_of
 
@@ -162,12 +162,12 @@ class Finished:
     started: Started | None = None
 
 
-def finish(outcome: Outcome, attempts: int, then: Wanted) -> Finished | None:
+def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any] | None = None) -> Finished | None:
     """
     Record by one statement that a row whose body ran outside any transaction succeeded, at its attempt ``attempts``.
 
-    The same statement starts the row that is wanted next, if any. None: this database takes more than one statement;
-    nothing is recorded.
+    The same statement starts the row that is wanted next, if any, and adds the row's ``part`` of a chord. None: it
+    takes more than one statement, on this database or because that part may complete its chord; nothing is recorded.
     """
     app = _app()
     sql = statements(connection.vendor)
@@ -178,10 +178,14 @@ def finish(outcome: Outcome, attempts: int, then: Wanted) -> Finished | None:
         statement, of = sql.finish_kept, Outcome.as_json
     if statement is None:
         return None
-    parameters = {**_parameters([outcome], app, of), "id": outcome.id, "attempts": attempts}
+    parameters = {**_parameters([outcome], app, of), "id": outcome.id, "attempts": attempts, **(part or {})}
+    if part:
+        statement = of_member(statement)
     with connection.cursor() as cursor:
         cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
         held, *row = cursor.fetchone()
+    if part and not held:
+        return None
     return Finished(bool(held), started(row[:10]) if row[0] is not None else None)
 
 

@@ -6,6 +6,7 @@ one to complete it, one INSERT .. SELECT for its results and its counts. All tim
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from celery_ledger.redeliveries import REDELIVERIES
 
@@ -23,6 +24,8 @@ RESULTS_CHANNEL = "celery_ledger_results"
 MOST_LOOKED_AFTER = 32
 #: Ids in one notification: PostgreSQL takes 8,000 bytes.
 IDS_A_NOTIFICATION = 200
+#: Bytes of a notification that names new rows to a sleeping relay.
+LONGEST_NEWS = 7_900
 
 #: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
 LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -42,6 +45,7 @@ class Statements:
     due: whether any pending row of some queues is due.
     unknown_queues: names of the queues of pending rows, except known ones.
     claim: pending rows become published under a lease.
+    claim_known: pending rows of which a relay was told become so, as libpq takes it. None: none is told.
     complete: published rows become succeeded, to be committed with their effects.
     take_back: undoes that for rows of this transaction that were not run, or failed.
     start: one published row becomes running under a lease, if its task is the one named and it has an attempt left.
@@ -58,8 +62,10 @@ class Statements:
     replay: dead rows become pending, due one after the other, without the key that may be another's by now; says
         which were dead.
     discard: dead rows become cancelled, and keep why; says which were dead.
+    chords: chords that wait for a number of parts; those that are there wait for that many more.
     parts: what members of chords returned is added and the chords' counters lowered by what of it is new, in the order
         of their ids; says what they are then.
+    whole: of these chords those that miss no part, with whether nothing more is to follow in their canvases.
     prune: deletes ended rows with what depends on them, and keeps what is forgone; says how many and the last.
     prune_results: the same, and their rows of django-celery-results.
     """
@@ -68,6 +74,7 @@ class Statements:
     due: str
     unknown_queues: str
     claim: str
+    claim_known: str | None
     complete: str
     take_back: str
     start: str
@@ -82,7 +89,9 @@ class Statements:
     pace: str
     replay: str
     discard: str
+    chords: str
     parts: tuple[str, ...]
+    whole: str
     prune: str | None
     prune_results: str | None
 
@@ -120,6 +129,7 @@ _PACE = """
                            * noted.bodies / ({least}(pace.bodies, %(memory)s) + noted.bodies)
                        ELSE pace.seconds END,
         bodies = pace.bodies + noted.bodies,
+        body_seconds = pace.body_seconds + noted.seconds,
         riders = CASE WHEN noted.conflicts > 0 THEN {greatest}(2.0, pace.riders / 2)
                       WHEN noted.rides > 0 THEN {least}(%(most)s, pace.riders
                           + CASE WHEN pace.conflicts = 0
@@ -144,6 +154,21 @@ _SAY = """
     SELECT task.id, %(state)s, %(value)s, NULL FROM celery_ledger_durabletask AS task
     WHERE task.id = %(id)s AND task.status IN ('pending', 'published', 'running'){patience}
     {replace} WHERE celery_ledger_result.state <> 'SUCCESS'
+"""
+
+_CHORDS = """
+    INSERT INTO celery_ledger_chord AS chord (id, body, size, missing, canvas)
+    {given} WHERE true ORDER BY 1
+    ON CONFLICT (id) DO UPDATE SET size = chord.size + excluded.size, missing = chord.missing + excluded.missing
+"""
+
+_WHOLE = """
+    SELECT chord.id, chord.canvas, chord.body, chord.shape, EXISTS (
+        SELECT 1 FROM celery_ledger_revokedstamp AS stamp
+        WHERE stamp.name = 'celery_ledger.canvas' AND stamp.value = '"' || {canvas} || '"'
+    )
+    FROM celery_ledger_chord AS chord
+    WHERE chord.missing = 0 AND chord.id {among} ORDER BY chord.id
 """
 
 # One round trip, so that its locks are held for as long as the server takes and not for as long as a process
@@ -200,13 +225,17 @@ _IN_GAPS = {
     "next_in_gap": _FIRST_BETWEEN.format("unknown.name", "unknown.below"),
 }
 
-_POSTGRESQL_COMPLETE = """
+# A relay that slept publishes a row that is due while it claims it, and the message may be here first.
+_AT_THE_BROKER = """(status = 'published'
+               OR status = 'pending' AND published_at IS NULL AND available_at <= statement_timestamp())"""
+
+_POSTGRESQL_COMPLETE = f"""
     UPDATE celery_ledger_durabletask
     SET status = 'succeeded', attempts = attempts + %(counted)s, completed_at = clock_timestamp(),
-        lease_until = NULL
+        lease_until = NULL, published_at = coalesce(published_at, statement_timestamp())
     WHERE id = ANY(ARRAY(
         SELECT id FROM celery_ledger_durabletask
-        WHERE id = ANY(%(ids)s) AND status = 'published' AND lapses <= %(most_lapses)s
+        WHERE id = ANY(%(ids)s) AND {_AT_THE_BROKER} AND lapses <= %(most_lapses)s
           AND (expires_at IS NULL OR expires_at > statement_timestamp())
         ORDER BY id FOR UPDATE SKIP LOCKED
     ))
@@ -223,11 +252,11 @@ _POSTGRESQL_TAKE_BACK = """
 # The row is locked and looked at before it is changed: who has it meanwhile keeps it.
 _POSTGRESQL_START = """
     UPDATE celery_ledger_durabletask
-    SET status = 'running', attempts = attempts + 1,
+    SET status = 'running', attempts = attempts + 1, published_at = coalesce(published_at, statement_timestamp()),
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
     WHERE id = (
         SELECT id FROM celery_ledger_durabletask
-        WHERE id = %({id})s AND status = 'published' AND name = %(name)s
+        WHERE id = %({id})s AND {at_the_broker} AND name = %(name)s
           AND attempts < coalesce(attempt_limit, %(limit)s)
           AND (expires_at IS NULL OR expires_at > statement_timestamp())
         FOR UPDATE SKIP LOCKED
@@ -235,7 +264,7 @@ _POSTGRESQL_START = """
     RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
 """
 #: Starts the next row in the statement that ends one: a commit and a round trip for both.
-_NEXT = f"next AS ({_POSTGRESQL_START.format(id='next')})"
+_NEXT = f"next AS ({_POSTGRESQL_START.format(id='next', at_the_broker=_AT_THE_BROKER)})"
 
 #: Ends a row's attempt, if nobody else has taken the row over.
 _HELD = """held AS (
@@ -244,6 +273,29 @@ _HELD = """held AS (
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             RETURNING id
         )"""
+#: The same of a member of a chord, with its part, if the chord misses others too; else nothing is ended or started: who
+#: completes it calls the body, in a transaction. The row is locked before the chord, as everywhere.
+_HELD_MEMBER = """mine AS MATERIALIZED (
+            SELECT id FROM celery_ledger_durabletask
+            WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
+            FOR UPDATE
+        ), waiting AS MATERIALIZED (
+            SELECT chord.id FROM celery_ledger_chord AS chord, mine
+            WHERE chord.id = %(chord)s AND chord.missing > 1 FOR UPDATE OF chord
+        ), part AS (
+            INSERT INTO celery_ledger_part (chord, task, place, value)
+            SELECT id, %(id)s::uuid, %(place)s::int, %(value)s::text FROM waiting
+            ON CONFLICT (chord, task) DO NOTHING
+            RETURNING chord
+        ), lowered AS (
+            UPDATE celery_ledger_chord AS chord SET missing = missing - 1 FROM part WHERE chord.id = part.chord
+        ), held AS (
+            UPDATE celery_ledger_durabletask
+            SET status = 'succeeded', lease_until = NULL, completed_at = statement_timestamp()
+            WHERE id = (SELECT id FROM mine) AND EXISTS (SELECT FROM waiting)
+            RETURNING id
+        )"""
+_NEXT_AFTER_MEMBER = _NEXT.replace("FOR UPDATE", "AND EXISTS (SELECT FROM waiting) FOR UPDATE")
 _FINISHED = "SELECT ended.rows, next.* FROM (SELECT count(*) AS rows FROM held) AS ended LEFT JOIN next ON true"
 
 
@@ -302,6 +354,15 @@ def _own_results(held: str = "", join: str = "", told: str = "") -> str:
         """
 
 
+# Which rows are due, in the order in which they go out; nothing if there are too many to be named.
+_NEWS = f"""
+    SELECT CASE WHEN octet_length(due.rows) <= {LONGEST_NEWS} THEN due.rows ELSE '' END
+    FROM (
+        SELECT json_agg(json_build_array(id, name, queue, priority) ORDER BY priority, id)::text AS rows FROM enqueued
+        WHERE available_at <= statement_timestamp()
+    ) AS due
+"""
+
 POSTGRESQL = Statements(
     # The sleeping relay holds the lock exclusively: who cannot share it wakes the relay at commit.
     # One text for any number of calls, so that it is planned once. In the order of the keys: two blocks that
@@ -325,9 +386,10 @@ POSTGRESQL = Statements(
                                          canvas, place)
             ORDER BY unique_key, standing_key, place
             ON CONFLICT DO NOTHING
-            RETURNING id
+            RETURNING id, name, queue, priority, available_at
         )
-        SELECT CASE WHEN NOT pg_try_advisory_xact_lock_shared({ASLEEP_LOCK}) THEN pg_notify('{WAKE_CHANNEL}', '') END,
+        SELECT CASE WHEN NOT pg_try_advisory_xact_lock_shared({ASLEEP_LOCK}) THEN pg_notify('{WAKE_CHANNEL}', ({_NEWS}))
+               END,
                ARRAY(SELECT id FROM enqueued)
     """,
     # A probe for each queue and priority, so that rows of a later time are never walked over. Ordered, or
@@ -376,8 +438,18 @@ POSTGRESQL = Statements(
           AND id = ANY(ARRAY(SELECT id FROM due WHERE place <= room ORDER BY place LIMIT %(limit)s))
         RETURNING id, name, queue, lapses, priority
     """,
+    claim_known="""
+        UPDATE celery_ledger_durabletask
+        SET status = 'published', published_at = statement_timestamp(),
+            lease_until = statement_timestamp() + $2::float8 * interval '1 second'
+        WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+          AND id = ANY(ARRAY(
+              SELECT id FROM celery_ledger_durabletask WHERE id = ANY($1::uuid[]) AND status = 'pending'
+              ORDER BY id FOR UPDATE SKIP LOCKED
+          ))
+    """,
     complete=_POSTGRESQL_COMPLETE,
-    start=_POSTGRESQL_START.format(id="id"),
+    start=_POSTGRESQL_START.format(id="id", at_the_broker=_AT_THE_BROKER),
     finish=f"""
         WITH {_HELD}, {_NEXT}, done AS MATERIALIZED (
             SELECT task.queue, task.name, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
@@ -460,6 +532,11 @@ POSTGRESQL = Statements(
         ))
         RETURNING id, queue, name
     """,
+    chords=_CHORDS.format(
+        given="""SELECT id, body, size, size, canvas
+        FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(sizes)s::int[], %(canvases)s::uuid[])
+             AS given(id, body, size, canvas)"""
+    ),
     parts=(
         """
         WITH part AS (
@@ -481,6 +558,7 @@ POSTGRESQL = Statements(
         RETURNING chord.id, chord.missing
         """,
     ),
+    whole=_WHOLE.format(canvas="replace(chord.canvas::text, '-', '')", among="= ANY(%(chords)s::uuid[])"),
     prune=_POSTGRESQL_PRUNE.format(lock=PRUNER_LOCK, redeliveries=REDELIVERIES, results=""),
     prune_results=_POSTGRESQL_PRUNE.format(
         lock=PRUNER_LOCK,
@@ -575,6 +653,7 @@ SQLITE = Statements(
         )
         RETURNING id, name, queue, lapses, priority
     """,
+    claim_known=None,
     complete=_SQLITE_COMPLETE,
     take_back=f"""
         UPDATE celery_ledger_durabletask
@@ -626,6 +705,9 @@ SQLITE = Statements(
         WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'dead'
         RETURNING id, queue, name
     """,
+    chords=_CHORDS.format(
+        given="SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 2, value ->> 3 FROM json_each(%(chords)s)"
+    ),
     parts=(
         """
         INSERT INTO celery_ledger_part (chord, task, place, value)
@@ -641,9 +723,16 @@ SQLITE = Statements(
         RETURNING id, missing
         """,
     ),
+    whole=_WHOLE.format(canvas="chord.canvas", among="IN (SELECT value FROM json_each(%(chords)s))"),
     prune=None,
     prune_results=None,
 )
+
+
+@cache
+def of_member(finish: str) -> str:
+    """Return the form of a ``finish`` for the member of a chord, to which it is a part that does not complete it."""
+    return finish.replace(_HELD, _HELD_MEMBER).replace(_NEXT, _NEXT_AFTER_MEMBER)
 
 
 def statements(vendor: str) -> Statements:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from celery_ledger.errors import PermanentError
 from celery_ledger.models import Priority
-from celery_ledger.rows import arguments, large
+from celery_ledger.rows import arguments, large, serialized
 
 #: As many starts as a row counts: no limit.
 MOST_STARTS = 2_147_483_647
@@ -28,6 +29,8 @@ class Started:
     options: dict[str, Any] | None = None
     priority: int = Priority.NORMAL
     counted: bool = True
+    #: Why its arguments cannot be given to a body.
+    unreadable: PermanentError | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,20 @@ class Wanted:
 def started(row: Sequence[Any]) -> Started:
     """Return a row as the statements that take one answer it."""
     id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority = row
+    said = json.loads(options) if options else None
+    given, named, unreadable = serialized.given(large.resolved(arguments.read(args)), arguments.read(kwargs), said)
     return Started(
         as_uuid(id),
         name,
-        large.resolved(arguments.read(args)),
-        arguments.read(kwargs),
+        given,
+        named,
         attempts,
         attempt_limit,
         subject,
         request_id,
-        json.loads(options) if options else None,
+        said,
         priority,
+        unreadable=unreadable,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from celery_ledger import clock
+from celery_ledger import clock, conf
 from celery_ledger.models import Heartbeat
+from celery_ledger.watch import marks
 
 OK = "ok"
 BROKER_AWAY = "broker away"
+#: A worker that takes no more messages, because a person wants it so, and still has some; and one that has none.
+DRAINING, DRAINED = "draining", "drained"
 #: Characters that a process may say of itself.
 LONGEST_STATE = 64
 #: A process that has been silent for this long is not at work.
@@ -28,21 +32,42 @@ def own_name(kind: Heartbeat.Kind) -> str:
     return f"{kind} {os.getpid()} at {socket.gethostname()}"
 
 
-def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> None:
-    """
-    Say that this process is at work, and how; forget those that are gone.
+def begin(kind: Heartbeat.Kind) -> None:
+    """Forget what a process of the same name said, or was told: in a container, ids come again."""
+    end(kind)
 
-    ``figures`` are ``queues``, those that it serves, and a worker's ``active`` and ``received``.
+
+def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> str:
+    """
+    Say that this process is at work, and how; forget those that are gone. Return what a person wants of it.
+
+    ``figures`` are ``queues``, those that it serves; ``memory``; and a worker's ``active``, ``received`` and ``doing``.
     """
     mine = Heartbeat.objects.filter(process=own_name(kind))
     if "received" in figures:
         mine.exclude(received=figures["received"]).update(received_at=Now())
     if not mine.update(state=state, beaten_at=Now(), **figures):
-        new = Heartbeat(process=own_name(kind), kind=kind, state=state, **figures)
+        release = conf.release()
+        new = Heartbeat(process=own_name(kind), kind=kind, state=state, release=release, wish="", **figures)
         Heartbeat.objects.bulk_create([new], ignore_conflicts=True)
+        marks.release(release)
         Heartbeat.objects.filter(beaten_at__lt=Now() - FORGOTTEN_AFTER).delete()
         killed = [row.process for row in of_this_machine(kind) if not _runs(row)]
         Heartbeat.objects.filter(process__in=killed).delete()
+        return ""
+    return mine.values_list("wish", flat=True).first() or ""
+
+
+def memory_of(pids: Collection[int]) -> int | None:
+    """Return the bytes of memory that processes of this machine have; what they share is counted once."""
+    total = 0
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:  # It has ended, or the system does not say: it is not Linux.
+            continue
+        total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total or None
 
 
 def _runs(row: Heartbeat) -> bool:

@@ -79,9 +79,17 @@ def of_workers() -> list[Problem]:
             stalled=worker.process,
         )
         for worker in workers
-        if not worker.active and worker.received_at < since and waiting & set(worker.queues)
+        if not worker.active
+        and worker.wish != Heartbeat.Wish.DRAIN
+        and worker.received_at < since
+        and waiting & set(worker.queues)
     ]
     return found
+
+
+def of_beats() -> list[Problem]:
+    """Return which beats are silent. No part of :func:`problems`, where a schedule that is late says what matters."""
+    return _of_silent("beat", Heartbeat.Kind.BEAT)
 
 
 def of_queues() -> list[Problem]:

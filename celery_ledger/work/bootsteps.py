@@ -6,13 +6,16 @@ many it has in its hands, lets :mod:`celery_ledger.watch.watchdog` tell a worker
 """
 
 import logging
+import os
 import threading
 import time
+from operator import itemgetter
+from signal import SIGKILL
 from typing import Any
 
 import click
 from celery import bootsteps, signals
-from celery.concurrency import get_implementation, prefork
+from celery.concurrency import get_implementation, prefork, solo
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import state
 from click.core import ParameterSource
@@ -32,6 +35,10 @@ LOOP_INTERVAL = 1.0  # seconds
 INTERVAL = 5.0  # seconds
 #: The loop counts as hung if it has not gone round for this many seconds.
 LOOP_HANGS_AFTER = 10.0
+#: Messages that a worker says it runs, at most.
+MOST_SAID = 20
+EX_OK = 0
+Wish = Heartbeat.Wish
 
 
 class ClassesStep(bootsteps.Step):
@@ -109,6 +116,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         worker.has_broker = False  # Until the consumer's step, below, says otherwise.
         worker.loop_went_round = time.monotonic()
+        worker.wish = ""
         self._stopping = threading.Event()
         self._troubles = Troubles(logger)
         self._thread: threading.Thread | None = None
@@ -133,9 +141,11 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self.stop(worker)
 
     def _beat(self, worker: Any, queues: list[str]) -> None:
+        self._say(lambda: heartbeats.begin(Heartbeat.Kind.WORKER))
         while not self._stopping.is_set():
+            before = worker.wish
             self._say(lambda: self._beat_once(worker, queues))
-            self._stopping.wait(INTERVAL)
+            self._stopping.wait(INTERVAL if worker.wish == before else LOOP_INTERVAL)
         self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
 
     def _live(self, worker: Any) -> None:
@@ -146,15 +156,24 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def _beat_once(self, worker: Any, queues: list[str]) -> None:
         if _goes_round(worker):
-            heartbeats.beat(
+            worker.wish = heartbeats.beat(
                 Heartbeat.Kind.WORKER,
-                heartbeats.OK if worker.has_broker else heartbeats.BROKER_AWAY,
+                _state_of(worker),
                 queues=queues,
                 active=len(state.reserved_requests),
                 # A copy, made at once: the event loop counts meanwhile.
                 received=sum(state.total_count.copy().values()),
+                doing=_doing(),
+                memory=heartbeats.memory_of(_pids_of(worker)),
             )
-
+            if worker.wish == Wish.STOP:
+                state.should_stop = EX_OK
+        elif (
+            not isinstance(worker.pool, solo.TaskPool)
+            and Heartbeat.objects.filter(process=heartbeats.own_name(Heartbeat.Kind.WORKER), wish=Wish.STOP).exists()
+        ):
+            logger.error("The loop of this worker hangs and somebody wants it to stop: it is killed.")
+            os.kill(os.getpid(), SIGKILL)
         if life.is_wanted():
             own = heartbeats.own_name(Heartbeat.Kind.WORKER)
             self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}
@@ -170,6 +189,37 @@ class HeartbeatStep(bootsteps.StartStopStep):
             connection.close()
 
 
+def _state_of(worker: Any) -> str:
+    """Return what there is to say of a worker: ``ok``, or why it takes nothing."""
+    if not worker.has_broker:
+        return heartbeats.BROKER_AWAY
+    if worker.wish != Wish.DRAIN:
+        return heartbeats.OK
+    return heartbeats.DRAINING if state.reserved_requests else heartbeats.DRAINED
+
+
+def _doing() -> list[dict[str, Any]]:
+    """Return the messages that run: of each its task, how many rows it names, the first of them, and since when."""
+    now = time.monotonic()
+    running = [
+        {
+            "task": request.name,
+            "tasks": len(ids) or 1,
+            "id": str(ids[0]) if ids else request.id,
+            "seconds": round(max(0.0, now - (request.time_start or now)), 1),
+        }
+        for request in list(state.active_requests)
+        for ids in [getattr(request, "ids", [])]
+    ]
+    return sorted(running, key=itemgetter("seconds"), reverse=True)[:MOST_SAID]
+
+
+def _pids_of(worker: Any) -> list[int]:
+    """Return the worker's process and the children of its pool, if it has any."""
+    pool = getattr(getattr(worker, "pool", None), "_pool", None)
+    return [os.getpid(), *(child.pid for child in list(getattr(pool, "_pool", None) or ()) if hasattr(child, "pid"))]
+
+
 def _goes_round(worker: Any) -> bool:
     """Whether the event loop does; a worker that looks for its broker has none, and a new one would not either."""
     return not worker.has_broker or time.monotonic() - worker.loop_went_round < LOOP_HANGS_AFTER
@@ -180,17 +230,38 @@ class LoopStep(bootsteps.StartStopStep):
 
     requires = {"celery.worker.consumer.connection:Connection"}
 
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._left: list[str] = []  # The queues that are not taken from, because the worker is drained.
+
     def start(self, consumer: Any) -> None:
-        """Note from now on that the event loop goes round."""
+        """Note from now on that the event loop goes round, and do there what a person wants of the worker."""
         worker = consumer.controller
 
         def go_round() -> None:
             worker.loop_went_round = time.monotonic()
+            if worker.wish == Wish.DRAIN and not self._left:
+                self._leave_queues(consumer)
+            elif not worker.wish and self._left:
+                self._take_queues(consumer)
 
-        go_round()
+        worker.loop_went_round = time.monotonic()
         consumer.timer.call_repeatedly(LOOP_INTERVAL, go_round)
         worker.has_broker = True
 
     def stop(self, consumer: Any) -> None:
         """Note that the broker was lost, or that the worker ends."""
         consumer.controller.has_broker = False
+
+    def _leave_queues(self, consumer: Any) -> None:
+        self._left = list(consumer.app.amqp.queues.consume_from)
+        for queue in self._left:
+            consumer.cancel_task_queue(queue)
+        logger.info("This worker is drained: it takes no more messages.")
+
+    def _take_queues(self, consumer: Any) -> None:
+        left, self._left = self._left, []
+        consumer.app.amqp.queues.select(left)
+        for queue in left:
+            consumer.add_task_queue(queue)
+        logger.info("This worker takes messages again.")

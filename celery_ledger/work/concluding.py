@@ -1,7 +1,8 @@
 """What is written of rows that succeeded, in the transaction that completes them: the one place that knows them all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from celery.exceptions import Ignore
 
@@ -27,10 +28,14 @@ def conclude(successes: Sequence[Success]) -> None:
     What follows from a success belongs here: it exists if and only if the success does. Raises what the database
     raises; the rows are then as if they had not run, except for effects outside.
     """
-    results.record([success.outcome for success in successes])
-    for one in successes:
-        if isinstance(one.outcome.value, ReplacedError):
+    if not successes:
+        return
+    first: Callable[[], None] = partial(results.record, [success.outcome for success in successes])
+    if replaced := [one for one in successes if isinstance(one.outcome.value, ReplacedError)]:
+        first()
+        first = following.nothing
+        for one in replaced:
             ledger.step_aside(one.row)
             outbox.write_held(one.outcome.value.calls)
-    if followed := [one for one in successes if one.row.options and not isinstance(one.outcome.value, Ignore)]:
-        following.succeeded(followed[0].task.app, [(one.row, one.outcome.value) for one in followed])
+    ended = [(one.row, one.outcome.value) for one in successes if not isinstance(one.outcome.value, Ignore)]
+    following.succeeded(successes[0].task.app, ended, first)

@@ -12,6 +12,7 @@ and its record, in which a crash causes a second run.
 
 import logging
 from collections.abc import Sequence
+from time import sleep
 from uuid import UUID
 
 from django.db import close_old_connections, connection, transaction
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 #: The database may still be busy with a statement of the process that died: wait this many seconds for it.
 LOST_PATIENCE = 2
+#: A row may be held for a moment by the relay that marks it as published. Who has its message looks this often, with a
+#: pause in seconds: a different worker runs a row that is held for longer.
+LOOKS = 5
+LOOK_AGAIN = 0.002
 
 
 def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
@@ -120,9 +125,18 @@ def _run_inside(task: Runnable, row_ids: Sequence[UUID], outcomes: Outcomes) -> 
     """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
     for id in slices.run(task, row_ids, outcomes):
         _run_alone(task, id, outcomes)
-    if outcomes.passed_over > outcomes.handed_on:
-        for id in ledger.suspects_among(row_ids):
+    for look in range(LOOKS):
+        if outcomes.passed_over <= outcomes.handed_on:
+            return
+        left = ledger.passed_over(row_ids)
+        for id in left.suspects:
             _run_suspect(task, id, outcomes)
+        if not left.others:
+            return
+        if look:
+            sleep(LOOK_AGAIN)
+        for id in left.others:
+            _run_alone(task, id, outcomes)
 
 
 def _run_alone(task: Runnable, id: UUID, outcomes: Outcomes, *, suspect: bool = False) -> None:

@@ -124,9 +124,10 @@ def _unwritable(error: Exception) -> PermanentError:
 def _finish(task: Runnable, row: ledger.Started, value: Any, then: Wanted) -> Finished:
     """Record a success with its result; without it, where that cannot be kept: the effect has happened."""
     try:
-        if not isinstance(value, Ignore) and not following.is_followed(row):
+        if not isinstance(value, Ignore) and not following.calls_others(row):
             # Nothing else follows from it: see celery_ledger/work/concluding.py.
-            finished = results.finish(outcome_of(task, row, value), row.attempts, then)
+            part = following.part_of(row, value)
+            finished = results.finish(outcome_of(task, row, value), row.attempts, then, part)
             if finished is not None:
                 return finished
         with transaction.atomic():

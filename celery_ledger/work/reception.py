@@ -7,6 +7,7 @@ failed; here its rows wait in the ledger for a worker that knows them.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from time import sleep
 from typing import Any
@@ -15,6 +16,7 @@ from celery import signals
 from celery.app import trace
 from celery.worker import consumer as celery_consumer
 from celery.worker.consumer.consumer import STOP_CONDITIONS
+from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from celery.worker.request import create_request_cls
 from celery.worker.state import task_reserved
 from django.db import Error as DatabaseError
@@ -22,7 +24,7 @@ from django.db import connection
 
 from celery_ledger import sqlite
 from celery_ledger.install import wrapped
-from celery_ledger.relay.broker import Broker, UnsafeBrokerError, keep_client
+from celery_ledger.relay.broker import Broker, UnsafeBrokerError, keep_client, keep_no_copies
 from celery_ledger.work import leaving, lines
 from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, read
 
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until a loop that ended with an error starts again: one that always fails must not spin.
 RESTART_PAUSE = 0.2
+#: Seconds that a worker waits for the queues of Celery's own delays to be bound on every node of a RabbitMQ cluster.
+DELAYS_PATIENCE = 1.0
 
 
 class Consumer(celery_consumer.Consumer):
@@ -39,6 +43,9 @@ class Consumer(celery_consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for step in self.steps:
+            if isinstance(step, DelayedDelivery):
+                step.start = _with_patience(step.start)
         sqlite.write_in_line()
         try:
             Broker(self.app).check_policy()
@@ -49,7 +56,12 @@ class Consumer(celery_consumer.Consumer):
         """Connect to the broker as Celery does, and spare what each command to a Redis would cost besides."""
         connection = super().connect()
         keep_client(connection.default_channel)
+        keep_no_copies(connection.default_channel, self._is_durable)
         return connection
+
+    def _is_durable(self, name: object) -> bool:
+        task = self.app.tasks.get(name) if isinstance(name, str) else None
+        return bool(getattr(task, "durable", False))
 
     def start(self) -> None:
         """
@@ -132,6 +144,22 @@ class Consumer(celery_consumer.Consumer):
             leaving.leave(parse_ids(read(message).ids), f"no task {exc} is known here")
         except DatabaseError:
             logger.exception("A message names the unknown task %s; its rows come back when their lease ends.", exc)
+
+
+def _with_patience(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    """
+    Return what ends after :data:`DELAYS_PATIENCE` at the latest, while ``start`` goes on in a thread.
+
+    For each node that is away Celery tries four times, 17 seconds, before the worker takes messages again: delays that
+    only tasks that are not durable have.
+    """
+
+    def start_with_patience(consumer: Any) -> None:
+        thread = threading.Thread(target=start, args=(consumer,), name="delays", daemon=True)
+        thread.start()
+        thread.join(DELAYS_PATIENCE)
+
+    return start_with_patience
 
 
 def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[..., None]:

@@ -60,6 +60,8 @@ class Telling:
                 lines.received(self.task, self.row, self.request)
                 signals.task_prerun.send(sender=self.task, task_id=self.id, task=self.task, **self._arguments())
                 self.place = tracing.here()
+            if self.row.unreadable is not None:
+                raise self.row.unreadable
             if not self._has_started:
                 if self.task.track_started:
                     began = {"pid": os.getpid(), "hostname": self.request.hostname}

@@ -7,8 +7,21 @@ documentation says; ``{database}`` is a database's name and ``{redis}`` a URL.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edits import Argument, From, Line
+
+
+@dataclass(frozen=True)
+class Live:
+    """What `make foreign-live` calls: two tasks by their paths, with arguments that do no harm in an empty database."""
+
+    #: The module with the Celery app that its workers run.
+    app: str
+    tasks: Sequence[tuple[str, Sequence[Any]]]
+    #: The queues that a worker takes; none: the default one.
+    queues: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,10 @@ class Project:
     options: Sequence[str] = ()
     tests: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    #: The folder that has ``manage.py``, and what is done there first.
+    folder: str = "."
+    before: Sequence[str] = ()
+    live: Live | None = None
 
 
 PROJECTS = {
@@ -43,6 +60,28 @@ PROJECTS = {
             "REDIS_ACTIVITY_URL": "{redis}",
             "REDIS_BROKER_URL": "{redis}",
         },
+        live=Live(
+            "celerywyrm",
+            [("bookwyrm.models.antispam.automod_task", []), ("bookwyrm.activitystreams.remove_status_task", [[0]])],
+            "misc,streams",
+            {
+                "DJANGO_SETTINGS_MODULE": "celerywyrm.settings",
+                "SECRET_KEY": "of a test",
+                "DOMAIN": "localhost",
+                "ALLOWED_HOSTS": "localhost",
+                "EMAIL_HOST": "localhost",
+                "EMAIL_HOST_USER": "nobody",
+                "EMAIL_HOST_PASSWORD": "of a test",
+                "EMAIL_PORT": "587",
+                "EMAIL_USE_TLS": "true",
+                "PORT": "4242",
+                "MEDIA_ROOT": "images/",
+                "ENABLE_PREVIEW_IMAGES": "false",
+                "LANGUAGE_CODE": "en-US",
+                "FLOWER_PORT": "8888",
+                "DEBUG": "true",
+            },
+        ),
     ),
     "defectdojo": Project(
         "https://github.com/DefectDojo/django-DefectDojo",
@@ -73,6 +112,80 @@ PROJECTS = {
             "DD_SECRET_KEY": "of a test",
             "DD_CREDENTIAL_AES_256_KEY": "of a test",
         },
+        live=Live(
+            "dojo",
+            [("dojo.tasks.clear_sessions", []), ("dojo.notifications.tasks.cleanup_alerts", [])],
+            environment={"DJANGO_SETTINGS_MODULE": "dojo.settings.settings"},
+        ),
+    ),
+    "pontoon": Project(
+        "https://github.com/mozilla/pontoon",
+        "eb868358ac2c585a0d22dfec9ae0776e86de2e20",
+        [
+            Line("pontoon/settings/base.py", 'INSTALLED_APPS += ("celery_ledger",)'),
+            Line("pontoon/settings/base.py", 'CELERY_ACCEPT_CONTENT += ["json"]'),
+            Argument("pontoon/base/celeryapp.py", "Celery", 'task_cls="celery_ledger:Task"'),
+            From("pontoon/base/tasks.py", "Task", "celery_ledger"),
+        ],
+        tests=[f"pontoon/{app}" for app in ("administration", "checks", "insights", "pretranslation", "sync")],
+        environment={
+            "DATABASE_URL": "postgres://{user}:{password}@{host}:{port}/{database}",
+            "DATABASE_SSLMODE": "False",
+            "RABBITMQ_URL": "{redis}",
+            "SECRET_KEY": "of a test",
+            "SITE_URL": "http://localhost:8000",
+            "ALLOWED_HOSTS": "localhost",
+            "DJANGO_DEV": "True",
+            "DJANGO_DEBUG": "True",
+            "ENABLE_INSIGHTS": "True",
+            "SESSION_COOKIE_SECURE": "False",
+            "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+            # What packs scripts and styles is Node's; no test looks at them.
+            "TERSER_BINARY": "/usr/bin/true",
+            "YUGLIFY_BINARY": "/usr/bin/true",
+        },
+        before=["mkdir -p translate/dist translate/public", "python manage.py collectstatic --noinput"],
+        live=Live(
+            "pontoon.base.celeryapp",
+            [
+                ("pontoon.checks.tasks.check_translations", [[]]),
+                ("pontoon.administration.tasks.calculate_stats_task", []),
+            ],
+            environment={"DJANGO_SETTINGS_MODULE": "pontoon.settings", "CELERY_ALWAYS_EAGER": "False"},
+        ),
+    ),
+    "paperless": Project(
+        "https://github.com/paperless-ngx/paperless-ngx",
+        "b0e0e8a35373a5d9d588a507cb63c79e50a23403",
+        [
+            Line("src/paperless/settings/__init__.py", 'INSTALLED_APPS += ["celery_ledger"]'),
+            Argument("src/paperless/celery.py", "Celery", 'task_cls="celery_ledger:Task"'),
+        ],
+        ["-c", "/dev/null", "--rootdir=.", "--ds=paperless.settings", "-o", "python_files=test_*.py"],
+        [
+            *(
+                f"documents/tests/test_{name}.py"
+                for name in ("task_signals", "api_tasks", "workflows", "bulk_edit", "double_sided", "delayedquery")
+            ),
+            "paperless_mail/tests/test_mail.py",
+        ],
+        {
+            "PAPERLESS_DBENGINE": "postgresql",
+            "PAPERLESS_DBHOST": "{host}",
+            "PAPERLESS_DBPORT": "{port}",
+            "PAPERLESS_DBNAME": "{database}",
+            "PAPERLESS_DBUSER": "{user}",
+            "PAPERLESS_DBPASS": "{password}",
+            "PAPERLESS_REDIS": "{redis}",
+            "PAPERLESS_SECRET_KEY": "of a test",
+        },
+        folder="src",
+        before=["mkdir -p ../data ../media ../consume"],
+        live=Live(
+            "paperless",
+            [("documents.tasks.index_document", [0]), ("documents.tasks.check_scheduled_workflows", [])],
+            environment={"DJANGO_SETTINGS_MODULE": "paperless.settings"},
+        ),
     ),
     "saleor": Project(
         "https://github.com/saleor/saleor",

@@ -24,6 +24,8 @@ const Account = chunk(() => import("./pages/Account").then((page) => page.Accoun
 const Operations = chunk(() => import("./pages/Operations").then((page) => page.Operations));
 
 const Tasks = chunk(() => import("./pages/Tasks").then((page) => page.Tasks));
+const Workers = chunk(() => import("./pages/Workers").then((page) => page.Workers));
+const Schedules = chunk(() => import("./pages/Schedules").then((page) => page.Schedules));
 const Task = chunk(() => import("./pages/Task").then((page) => page.Task));
 
 /** Have the pages of a buyer at hand, also for when the network is gone. The operators' come to operators. */
@@ -99,6 +101,16 @@ export function Pages() {
             <Task key={id} id={id} />
           </SignedIn>
         )}
+      </Route>
+      <Route path="/operations/schedules">
+        <SignedIn staff>
+          <Schedules />
+        </SignedIn>
+      </Route>
+      <Route path="/operations/workers">
+        <SignedIn staff>
+          <Workers />
+        </SignedIn>
       </Route>
       <Route path="/operations/tasks">
         <SignedIn staff>

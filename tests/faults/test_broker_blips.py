@@ -14,10 +14,10 @@ from email_app.models import EmailDelivery
 from email_app.tasks import send_order_confirmation
 from store.models import Collection
 from tests import probe
-from tests.factories import OrderFactory
 from tests.faults.invariants import doubled
 from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.processes import wait_until
+from tests.shop import make_order
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
@@ -61,7 +61,7 @@ def open_tasks():
 @pytest.mark.fault("F75")
 @pytest.mark.timeout(400)
 def test_f75_a_broker_that_blinks_under_running_tasks_costs_nothing(machine, mail_server, cut_broker):
-    orders = [OrderFactory() for _ in range(CUTS)]
+    orders = [make_order() for _ in range(CUTS)]
     DurableTask.objects.all().delete()  # The welcomes are not what this is about.
     machine.start_relay()
     workers = [machine.start_worker(concurrency=2, **cut_broker.worker_environment) for _ in range(2)]
@@ -143,7 +143,7 @@ def drain() -> float:
 def test_f117_broker_and_database_away_together_cost_nothing_and_leave_nothing_slower(
     machine, mail_server, cut_broker, database_proxy, tmp_path
 ):
-    orders = iter([OrderFactory() for _ in range(80)])
+    orders = iter([make_order() for _ in range(80)])
     DurableTask.objects.all().delete()  # The welcomes are not what this is about.
     machine.environment |= {**cut_broker.worker_environment, "DATABASE_URL": database_proxy.url}
     relay, beat = machine.start_relay(), machine.start_beat()

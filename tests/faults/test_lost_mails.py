@@ -13,10 +13,10 @@ from email_app.promises import orders_without_confirmation
 from email_app.tasks import send_order_confirmation
 from store.models import Order
 from store.signals import order_created
-from tests.factories import OrderFactory
 from tests.faults.buyers import Buyers
 from tests.faults.invariants import broken, doubled, settle
 from tests.processes import wait_until
+from tests.shop import make_order
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.once]
     [("consumer.before_effect", 1), ("mail.before_record", 2), ("consumer.after_effect", 1)],
 )
 def test_a_worker_that_dies_at_any_moment_of_a_mail(machine, place, copies):
-    order = OrderFactory()
+    order = make_order()
     DurableTask.objects.all().delete()  # The welcome is not what this is about.
     machine.start_relay()
     worker = machine.start_worker(concurrency=1, FAULT=place)
@@ -102,7 +102,7 @@ def test_f28_f54_a_mail_that_is_out_while_the_database_is_away_is_recorded_and_n
     machine.start_relay()
     machine.start_worker(concurrency=1)
     DurableTask.objects.all().delete()
-    order = OrderFactory()
+    order = make_order()
     wait_until("the welcome is sent", lambda: len(mail_server.received) == 1)
     settle()
     back = threading.Timer(2, own_postgresql.start)
@@ -128,7 +128,7 @@ def test_f88_mails_that_wait_for_longer_than_a_lease_are_published_once_each(mac
     """As a server that takes 2 s for a mail and a lease of a minute, ten times as fast."""
     mail_server.delay = 0.4
     machine.environment |= {"TASK_TIME_LIMIT": "6", "LEDGER_PUBLISHED_LEASE": "6"}
-    orders = [OrderFactory() for _ in range(50)]
+    orders = [make_order() for _ in range(50)]
     DurableTask.objects.all().delete()  # The welcomes are not what this is about.
     machine.start_relay()
     machine.start_worker(concurrency=1)

@@ -13,7 +13,7 @@ from store.models import Collection
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded
 from tests.own_rabbitmq import OwnRabbitMQ, find_server
-from tests.processes import wait_until
+from tests.processes import free_port, wait_until
 
 pytestmark = pytest.mark.processes
 COUNT = 3_000
@@ -110,3 +110,17 @@ def test_f87_a_queue_that_is_full_costs_no_relay_and_no_other_queue_anything(mac
     assert "Traceback" not in relay.log.read_text()
     assert Collection.objects.count() == 26
     assert not DurableTask.objects.filter(lapses__gt=0).exists()
+
+
+@pytest.mark.fault("F190")
+@pytest.mark.slow_fault
+def test_f190_a_node_that_is_away_keeps_no_worker_from_its_messages(machine, own_rabbitmq):
+    machine.environment["CELERY_BROKER_URL"] = f"{own_rabbitmq.url};amqp://guest:guest@127.0.0.1:{free_port()}//"
+    machine.start_relay()
+    worker = machine.start_worker(concurrency=1)
+    probe.make_collection.delay("while a node is away")
+    wait_until("it is done", all_succeeded)
+    gave_up = "Failed to setup delayed delivery"
+    assert not worker.says(gave_up), "the worker waited for the node"
+    wait_until("Celery found the node away", lambda: worker.says(gave_up), seconds=40)
+    assert worker.is_alive

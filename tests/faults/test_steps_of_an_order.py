@@ -4,23 +4,29 @@ import httpx
 import pytest
 from rest_framework_simplejwt.tokens import AccessToken
 
+from accounts.models import SignIn
 from celery_ledger.models import DurableTask
 from core.examples import SHIPPING_ADDRESS
 from email_app.models import EmailDelivery
 from messaging.models import Message
-from payments.models import Payment
+from payments.models import DeclinedCharge, Payment
+from payments.provider import Result
+from payments.settling import settle
 from store.models import Order, ShippingAddress, Stock
 from tests.processes import wait_until
 from tests.shop import api, check_out, make_cart, make_customer, make_product
+from webhooks.models import WebhookDelivery, WebhookEndpoint
+from webhooks.recording import record_test
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow_fault, pytest.mark.timeout(300)]
 
+KEY = {"Idempotency-Key": "key"}
 PROVIDER = {"PAYMENT_URL": "http://127.0.0.1:9", "PAYMENT_SECRET": "whsec_c2hvcHdpcmUtZGV2ZWxvcG1lbnQ="}
 
 
-def post(machine, customer, path, body, key="key"):
+def post(machine, customer, path, body, **headers):
     """Return the answer, or None where the web process died of the request."""
-    headers = {"Authorization": f"Bearer {AccessToken.for_user(customer.user)}", "Idempotency-Key": key}
+    headers["Authorization"] = f"Bearer {AccessToken.for_user(customer.user)}"
     try:
         return httpx.post(f"{machine.web_url}{path}", json=body, headers=headers, timeout=30, trust_env=False)
     except httpx.TransportError:
@@ -49,7 +55,7 @@ def test_f172_an_order_and_where_it_goes_are_there_together_or_not_at_all(machin
         assert Order.objects.count() == ShippingAddress.objects.count()
         return Order.objects.count()
 
-    answer = twice(machine, step, lambda: post(machine, customer, "/api/orders/", wish), made)
+    answer = twice(machine, step, lambda: post(machine, customer, "/api/orders/", wish, **KEY), made)
     assert (answer.status_code, answer.json()["shipping_address"]) == (201, SHIPPING_ADDRESS)
 
 
@@ -78,26 +84,51 @@ def test_f173_who_ships_is_killed_and_the_customer_is_told_once_of_each_step(mac
 
 
 @pytest.mark.fault("F174")
+@pytest.mark.parametrize("what", ["message", "tokens", "redelivery"])
 @pytest.mark.parametrize("step", ["once.before_commit", "once.after_commit"])
-def test_f174_what_a_killed_web_process_made_under_a_key_is_made_once(machine, step):
-    customer, other = make_customer(), make_customer()
-    wish = {"receiver": other.user.username, "content": "Is it there?"}
-    answer = twice(machine, step, lambda: post(machine, customer, "/api/messages/", wish), Message.objects.count)
-    assert answer.status_code == 201
-    assert answer.json()["id"] == Message.objects.get().pk
+def test_f174_what_a_killed_web_process_made_under_a_key_is_made_once(machine, step, what):
+    customer = make_customer(is_staff=True, is_superuser=True, password="correct horse battery")
+    path, wish, made = {
+        "message": lambda: (
+            "/api/messages/",
+            {"receiver": make_customer().user.username, "content": "Is it there?"},
+            Message.objects.count,
+        ),
+        "tokens": lambda: (
+            "/api/token/",
+            {"username": customer.user.username, "password": "correct horse battery"},
+            SignIn.objects.count,
+        ),
+        "redelivery": lambda: (
+            f"/api/webhooks/deliveries/{make_delivery().pk}/redeliver/",
+            {},
+            WebhookDelivery.objects.filter(status="pending").count,
+        ),
+    }[what]()
+    answer = twice(machine, step, lambda: post(machine, customer, path, wish, **KEY), made)
+    assert answer.is_success, answer.text
     assert answer.headers.get("Idempotent-Replayed") == (None if ".before_" in step else "true")
+    assert DurableTask.objects.filter(name="webhooks.tasks.deliver").count() == (what == "redelivery")
 
 
 @pytest.mark.fault("F175")
+@pytest.mark.parametrize("is_second", [False, True])
 @pytest.mark.parametrize("step", ["payments.before_asked", "payments.after_asked"])
-def test_f175_a_web_process_that_is_killed_as_somebody_pays_has_the_provider_asked_once(machine, settings, step):
+def test_f175_a_web_process_that_is_killed_as_somebody_pays_has_the_provider_asked_once(
+    machine, settings, step, is_second
+):
     customer = make_customer()
     order = unpaid_order(customer, settings)
+    first = Payment.objects.get()
+    if is_second:
+        settle(first.pk, first.reference, Result.DECLINED)
     charges = DurableTask.objects.filter(name="payments.tasks.charge")
     path = f"/api/orders/{order.pk}/payment/"
     answer = twice(machine, step, lambda: post(machine, customer, path, {}), charges.count, **PROVIDER)
     assert answer.status_code == 202
     assert charges.get().subject == order.subject
+    assert [each.reference for each in DeclinedCharge.objects.all()] == [first.reference] * is_second
+    assert DurableTask.objects.filter(name="payments.tasks.void_declined").count() == is_second
 
 
 @pytest.mark.fault("F176")
@@ -117,6 +148,13 @@ def test_f176_a_worker_that_is_killed_as_it_lets_an_order_go_gives_its_stock_bac
     stock = Stock.objects.get()
     order.refresh_from_db()
     assert (order.status, stock.on_hand, stock.reserved) == ("expired", 100, 0)
+
+
+def make_delivery():
+    """Return a delivery that was made."""
+    delivery = record_test(WebhookEndpoint.objects.create(url="https://hooks.example/"))
+    WebhookDelivery.objects.update(status="delivered")
+    return delivery
 
 
 def unpaid_order(customer, settings):

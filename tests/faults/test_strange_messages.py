@@ -13,9 +13,9 @@ from celery_ledger.models import DurableTask
 from email_app.models import EmailDelivery
 from store.models import Collection
 from tests import probe
-from tests.factories import OrderFactory
 from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.processes import wait_until
+from tests.shop import make_order
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 Status = DurableTask.Status
@@ -155,7 +155,7 @@ def test_f77_no_message_that_redis_can_hold_runs_a_body_or_ends_a_worker(machine
     client = redis.Redis(port=machine.redis_port)
     seed = random.randrange(10_000)
     print(f"F77: seed {seed}")
-    OrderFactory()
+    make_order()
     DurableTask.objects.all().delete()
     ids = rows_that_may_not_run()
     before = entries(), EmailDelivery.objects.count()
@@ -181,7 +181,7 @@ def test_f77_no_message_that_rabbitmq_can_hold_runs_a_body_or_ends_a_worker(mach
         pytest.skip("there is no rabbitmq-server")
     seed = random.randrange(10_000)
     print(f"F77: seed {seed}")
-    OrderFactory()
+    make_order()
     DurableTask.objects.all().delete()
     ids = rows_that_may_not_run()
     before = entries(), EmailDelivery.objects.count()

@@ -10,9 +10,8 @@ from notifications.models import Channel, Kind
 from notifications.preferences import save_preferences
 from store.models import Order, Stock
 from store.signals import order_created
-from tests.factories import CustomerFactory, OrderFactory
 from tests.faults.invariants import settle
-from tests.shop import api
+from tests.shop import api, make_customer, make_order
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 ORDERS = 100
@@ -29,10 +28,10 @@ EXPECTED = {
 
 @pytest.mark.fault("F80")
 def test_f80_of_a_hundred_orders_at_once_each_has_all_its_tasks_in_its_timeline(machine):
-    customer = CustomerFactory()
+    customer = make_customer()
     wishes = {Kind.ORDER_PLACED: {Channel.EMAIL: True, Channel.SMS: True}}
     save_preferences(customer.user_id, wishes)
-    orders = [OrderFactory(customer=customer) for _ in range(ORDERS)]
+    orders = [make_order(customer=customer) for _ in range(ORDERS)]
     Stock.objects.update(reserved=1)  # of each product one, as the checkout leaves it
     DurableTask.objects.all().delete()
     for order in orders:

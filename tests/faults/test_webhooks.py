@@ -5,20 +5,16 @@ import threading
 import pytest
 
 from celery_ledger.models import DurableTask
-from store.models import Order
 from tests.processes import wait_until
-from tests.shop import api, check_out, make_cart, make_customer, make_product
+from tests.shop import place_order
 from tests.webhook_receiver import is_genuine, receiver
 from webhooks.models import WebhookDelivery, WebhookEndpoint
 
 pytestmark = [pytest.mark.processes, pytest.mark.postgresql]
 
 
-def place_order():
-    customer = make_customer()
-    answer = check_out(api(customer), make_cart({make_product(): 1}, customer))
-    order = Order.objects.get(pk=answer.json()["id"])
-    return WebhookDelivery.objects.get(subject=order.subject)
+def order_placed():
+    return WebhookDelivery.objects.get(subject=place_order().subject)
 
 
 @pytest.mark.fault("F127")
@@ -35,14 +31,14 @@ def test_f127_a_webhook_outlives_a_receiver_that_fails_and_a_worker_that_is_kill
         worker = machine.start_worker("-Q", "webhooks", concurrency=2, **patience)
 
         server.answers = [500, 200]
-        first = place_order()
+        first = order_placed()
         wait_until("the first is delivered", lambda: is_settled(first))
         assert server.ids == [first.message_id] * 2
 
         server.answers = [hold]
-        second = place_order()
+        second = order_placed()
         wait_until("the receiver holds the second", lambda: len(server.taken) == 3)
-        third = place_order()
+        third = order_placed()
         wait_until("the third waits", lambda: WebhookDelivery.objects.get(pk=third.pk).waiting)
         worker.kill()
         machine.start_worker("-Q", "notifications", concurrency=2, **patience)
@@ -70,7 +66,7 @@ def test_f133_a_worker_killed_between_any_two_steps_of_a_delivery_leaves_it_to_a
         deliveries = {}
         for queue in steps:  # Each has an endpoint and a queue of its own, so that each meets its own fault.
             endpoint = WebhookEndpoint.objects.create(url=server.url, events=["order.created"])
-            deliveries[queue] = place_order()
+            deliveries[queue] = order_placed()
             endpoint.events = []
             endpoint.save()
             # Written before any relay runs.

@@ -4,10 +4,10 @@ Celery's own integration tests of tasks and canvas, plain and with every task du
 They come with the source distribution of the Celery that is installed here, and run unmodified in an environment and
 a folder of their own, under ``var/``, on a Valkey of their own; nothing of them is kept. Durable means: every Celery
 app of the tests has our class of tasks (``tests/package/durable_suite``), with a relay beside, on the PostgreSQL that
-``DATABASE_URL`` names or on SQLite: once with the default options, once with ``transactional=True``. What came of it,
-test by test, is kept in ``docs/reference/celery-suite.md``. Files and ways may be named: ``ARGS="tasks"`` leaves canvas
-as it was found last. What else is given on the command line goes to pytest, and then nothing is written:
-``ARGS="tasks durable -k retry"``.
+``DATABASE_URL`` names or on SQLite: once with the default options, once with ``transactional=True``. What came
+of it, test by test, is kept in ``docs/reference/celery-suite.md``. Files and ways may be named: ``ARGS="tasks"`` leaves
+canvas as it was found last. The tests of tasks run in another pool only where it is named, ``ARGS="threads"``. What
+else is given on the command line goes to pytest, and then nothing is written: ``ARGS="tasks durable -k retry"``.
 """
 
 import json
@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,10 @@ CELERY = f"celery=={version('celery')}"
 PINNED = [f"{name}=={version(name)}" for name in ("django", "kombu", "redis", "psycopg")]
 #: What its own ``requirements/test.txt`` asks for, as far as these tests take it.
 TOOLS = ["psycopg-binary", "pydantic", "pytest<9", "pytest-rerunfailures", "pytest-subtests", "pytest-timeout"]
-TESTS = {"tasks": "t/integration/test_tasks.py", "canvas": "t/integration/test_canvas.py"}
+TASKS = "t/integration/test_tasks.py"
+#: What is run, a file or a file in a pool, by the word that names it on the command line.
+TESTS = {"tasks": TASKS, "canvas": "t/integration/test_canvas.py", "solo": TASKS, "threads": TASKS}
+POOLS = ("solo", "threads")
 #: Each way of running them: its heading, and what its environment says besides.
 WAYS = {"plain": None, "durable": {}, "transactional": {"SUITE_TRANSACTIONAL": "1"}}
 HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `transactional=True`"}
@@ -41,16 +44,10 @@ _SUBSCRIBED = "a handle subscribes at Redis when somebody waits for it: a call s
 _AT_ONCE = "a header is called in one transaction, all of it or nothing: its generator is read to its end first"
 _IN_REDIS = "it reads a chord's parts from the keys of Celery's own backend; here they are rows"
 _TWICE = "it calls a signature with the same id again: an id is one task, and is run once"
-_LATE = (
-    "it passes alone, and here in two runs of four: it gives a result five seconds, right after tests that revoke, and "
-    "the relay then published rows again whose messages were gone; the cause is not known, and the load was 10 on two "
-    "cores"
-)
 #: Why a test passes plain and not durable. What is not here is a defect.
 REASONS = {
     "test_tasks.test_revoked_by_headers_simple_canvas": _STAMPS,
     "test_tasks.test_revoked_by_headers_complex_canvas": _STAMPS,
-    "test_tasks.test_wrong_arguments": _LATE,
     "test_task_redis_result_backend.test_asyncresult_forget_cancels_subscription": _SUBSCRIBED,
     "test_task_redis_result_backend.test_asyncresult_get_cancels_subscription": _SUBSCRIBED,
     **{f"test_chord.test_generator[{size}]": _AT_ONCE for size in range(3, 10)},
@@ -74,12 +71,6 @@ source distribution, unmodified, with its results in Redis: as it is; with `cele
 tasks, a real relay and its own prefork worker; and the same with `transactional=True`. Each test has 90 seconds and one
 more try, on all sides.
 """
-EXCEPTIONS_HEAD = [
-    "What passes plain and not durable, and why:",
-    "",
-    "| test | durable | `transactional=True` | why not |",
-    "| --- | --- | --- | --- |",
-]
 
 
 def prepare() -> tuple[Path, Path]:
@@ -105,7 +96,7 @@ def prepare() -> tuple[Path, Path]:
 class Place:
     """A broker, and for durable tasks a database with a relay."""
 
-    def __init__(self, python: Path, source: Path, *, extra: Mapping[str, str] | None) -> None:
+    def __init__(self, python: Path, source: Path, *, pool: str, extra: Mapping[str, str] | None) -> None:
         self.python, self.source = python, source
         self.database: PostgreSQL | SQLite | None = None
         self.relay: Process | None = None
@@ -116,6 +107,7 @@ class Place:
             "REDIS_PORT": self.broker.url.rpartition(":")[2].partition("/")[0],
             "TEST_BROKER": self.broker.url,
             "TEST_BACKEND": self.broker.url,
+            "SUITE_POOL": pool,
             "WORKER_LOGLEVEL": "INFO",  # Two tests read what the worker logs at that level.
         }
         if extra is not None:
@@ -148,7 +140,7 @@ def verdicts(python: Path, source: Path, tests: str, way: str, *options: str) ->
     """Run a file's tests one way; return what became of each: passed, skipped, or the first line of what it raised."""
     report = FOLDER / f"{tests}-{way}.xml"
     report.unlink(missing_ok=True)
-    place = Place(python, source, extra=WAYS[way])
+    place = Place(python, source, pool=tests if tests in POOLS else "prefork", extra=WAYS[way])
     plugins = ["celery.contrib.pytest", "durable_suite.limits"] + ["durable_suite.plugin"] * (WAYS[way] is not None)
     try:
         run(
@@ -222,15 +214,21 @@ def section(tests: str, found: Mapping[str, Mapping[str, str]]) -> str:
             *counts,
             "",
             *(f"Plain, `{name}` failed.{NOTES.get(name, '')}\n" for name in failed_plain),
-            *(EXCEPTIONS_HEAD if exceptions else ["Every test that passes plain passes durable."]),
+            *(_exceptions_head(ways[1:]) if exceptions else ["Every test that passes plain passes durable."]),
             *exceptions,
             "",
         ]
     )
 
 
+def _exceptions_head(ways: Sequence[str]) -> list[str]:
+    columns = ["test", *(HEADINGS[way].removeprefix("durable, ") for way in ways), "why not"]
+    lines = ["", f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    return ["What passes plain and not durable, and why:", *lines]
+
+
 def heading(tests: str) -> str:
-    return f"## `{Path(TESTS[tests]).name}`"
+    return f"## `{Path(TESTS[tests]).name}`" + (f" in the pool `{tests}`" if tests in POOLS else "")
 
 
 def sections() -> dict[str, str]:
@@ -243,12 +241,14 @@ def sections() -> dict[str, str]:
 def main() -> int:
     """Run the tests every way, or those files and ways that are named; say whether any differs for no known reason."""
     ways = [argument for argument in sys.argv[1:] if argument in WAYS] or list(WAYS)
-    files = [argument for argument in sys.argv[1:] if argument in TESTS] or list(TESTS)
+    files = [argument for argument in sys.argv[1:] if argument in TESTS]
+    files = files or [name for name in TESTS if name not in POOLS]
     options = [argument for argument in sys.argv[1:] if argument not in WAYS and argument not in TESTS]
     python, source = prepare()
     is_well = True
     for tests in files:
-        found = {way: verdicts(python, source, tests, way, *options) for way in ways}
+        own = [way for way in ways if way != "transactional" or tests not in POOLS]
+        found = {way: verdicts(python, source, tests, way, *options) for way in own}
         for name in dict.fromkeys(name for of_way in found.values() for name in of_way):
             print(name, *(f"  {way}: {of_way.get(name, 'not run')}" for way, of_way in found.items()), sep="\n")
         if ways == list(WAYS):

@@ -21,8 +21,8 @@ from tests.own_rabbitmq import OwnRabbitMQ, find_server
 from tests.package.project import Project
 from tests.processes import ROOT, Process, free_port, wait_until
 
-#: What `make harness` runs, in an environment that has the harness.
-collect_ignore = ["due_work"]
+#: What `make harness` and `make django-suite` run, in environments of their own.
+collect_ignore = ["django_judged", "due_work"]
 #: Where a run is given a PostgreSQL, the project is made for it; SQLite has a run of its own.
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 VARIANTS = ["PostgreSQL-Redis", "PostgreSQL-RabbitMQ"] if DATABASE_URL.startswith("postgres") else ["SQLite-Redis"]

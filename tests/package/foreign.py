@@ -63,9 +63,9 @@ def add_the_package(project: Project, folder: Path) -> int:
     return changed
 
 
-def lay_the_package_beside(python: Path) -> Path:
-    """Return a folder that has the package, and nothing that it depends on."""
-    place = FOLDER / "site"
+def lay_the_package_beside(python: Path, name: str) -> Path:
+    """Return a folder of a project's that has the package, and nothing that it depends on."""
+    place = FOLDER / f"{name}-site"
     shutil.rmtree(place, ignore_errors=True)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", place, ROOT]
     subprocess.run(list(map(str, install)), check=True)
@@ -75,13 +75,20 @@ def lay_the_package_beside(python: Path) -> Path:
     return place
 
 
-def environment(project: Project, database: str) -> dict[str, str]:
-    """Return what the project's tests find in their environment, and nothing of this run's."""
+def environment(project: Project, database: str, broker: str) -> dict[str, str]:
+    """Return what the project finds in its environment, and nothing of this run's."""
     known = conninfo_to_dict(os.environ["DATABASE_URL"].partition("?")[0])
     said = {key: str(known.get(key) or "") for key in ("host", "port", "user", "password")}
-    said |= {"database": database, "redis": os.environ["REDIS_URL"]}
+    said |= {"database": database, "redis": broker}
     its = {name: value.format(**said) for name, value in project.environment.items()}
     return {name: os.environ[name] for name in KEPT if name in os.environ} | its
+
+
+def prepare(project: Project, python: Path, folder: Path, known: dict[str, str]) -> None:
+    """Do what the project's documentation says to do before anything runs."""
+    for command in project.before:
+        words = [str(python) if word == "python" else word for word in command.split()]
+        subprocess.run(words, cwd=folder / project.folder, env=known, check=True, stdout=subprocess.DEVNULL)
 
 
 def run(project: Project, python: Path, folder: Path, known: dict[str, str], tests: Sequence[str]) -> dict[str, str]:
@@ -89,7 +96,12 @@ def run(project: Project, python: Path, folder: Path, known: dict[str, str], tes
     report = folder.with_suffix(".xml")
     report.unlink(missing_ok=True)
     fixed = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junit-xml={report}"]
-    subprocess.run([python, "-m", "pytest", *fixed, *project.options, *tests], cwd=folder, env=known, check=False)
+    subprocess.run(
+        [python, "-m", "pytest", *fixed, *project.options, *tests],
+        cwd=folder / project.folder,
+        env=known,
+        check=False,
+    )
     return outcomes(report)
 
 
@@ -136,15 +148,17 @@ def main() -> int:
     parser.add_argument("tests", nargs="*", help="tests to run instead of those that the page counts")
     asked = parser.parse_intermixed_args()
     project = PROJECTS[asked.project]
-    site = lay_the_package_beside(asked.python)
+    site = lay_the_package_beside(asked.python, asked.project)
     folders = {kind: FOLDER / f"{asked.project}-{kind}" for kind in ("plain", "durable")}
     for folder in folders.values():
         unpack(asked.source, project, folder)
     lines = add_the_package(project, folders["durable"])
     found = {}
     for kind, folder in folders.items():
-        known = environment(project, f"foreign_{asked.project}_{kind}")
-        known["PYTHONPATH"] = os.pathsep.join([str(folder), *([str(site)] if kind == "durable" else [])])
+        known = environment(project, f"foreign_{asked.project}_{kind}", os.environ["REDIS_URL"])
+        path = [folder / project.folder, *([site] if kind == "durable" else [])]
+        known["PYTHONPATH"] = os.pathsep.join(map(str, path))
+        prepare(project, asked.python, folder, known)
         found[kind] = run(project, asked.python, folder, known, asked.tests or project.tests)
     print(f"{asked.project} at {project.commit[:10]}, {datetime.now(tz=UTC):%-d %B %Y}; {lines} lines added")
     print(f"plain: {count(found['plain'])} passed; with the package: {count(found['durable'])} passed")

@@ -27,7 +27,8 @@ HEADING = """# Upgrades that were tried
 What `make upgrade BEFORE=COMMIT` found, for each commit and database that it was last run with. A project made from
 nothing runs on the wheel of that commit. This version migrates its tables while the old relay and worker are at work;
 the old code goes on calling tasks beside the new; and the old worker is killed in the middle of one, with whatever else
-it had in hands. A quarter of the calls are due 20 seconds later.
+it had in hands. A quarter of the calls are due 20 seconds later. The first commit that the package can be built of is
+9ad20a3.
 
 | From | Database | Run on | Calls | Lost | Attempted again |
 | --- | --- | --- | --- | --- | --- |

@@ -11,10 +11,10 @@ from accounts.models import User
 
 
 class Command(BaseCommand):
-    help = "Give a member of staff a new second factor for the admin, in place of the old one, and print its address."
+    help = "Create a new second factor for a member of staff, replacing any old one, and print its otpauth URL."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("username", help="who signs in with it")
+        parser.add_argument("username", help="the member of staff")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["username"], is_staff=True).first()

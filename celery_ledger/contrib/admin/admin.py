@@ -7,9 +7,11 @@ announced by :mod:`celery_ledger.signals`.
 
 from django.contrib import admin
 
+from celery_ledger.contrib.admin.crew import CrewAdmin
 from celery_ledger.contrib.admin.queues import QueuesAdmin
 from celery_ledger.contrib.admin.tasks import DurableTaskAdmin
-from celery_ledger.models import DurableTask, QueueSwitch
+from celery_ledger.models import DurableTask, Heartbeat, QueueSwitch
 
 admin.site.register(DurableTask, DurableTaskAdmin)
+admin.site.register(Heartbeat, CrewAdmin)
 admin.site.register(QueueSwitch, QueuesAdmin)

@@ -1,4 +1,4 @@
-"""What becomes of due times that passed while no beat ran: a policy for each schedule."""
+"""What becomes of due times that passed while no beat ran, a policy for each schedule; and the latest runs of each."""
 
 from datetime import datetime, timedelta
 
@@ -42,3 +42,15 @@ class SchedulePolicy(models.Model):
             return due
         missed = timezone.now() - due[-1] > timedelta(seconds=missed_after)
         return [] if missed and self.catch_up == self.CatchUp.SKIP else due[-1:]
+
+
+class Run(models.Model):
+    """One run of a schedule: which task was enqueued for which due time. The latest of each schedule are kept."""
+
+    schedule = models.ForeignKey("django_celery_beat.PeriodicTask", on_delete=models.CASCADE, related_name="runs")
+    due_at = models.DateTimeField(help_text="For a run that a person wanted: when that was.")
+    task = models.UUIDField(help_text="The task's id in the ledger.")
+    enqueued_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"run {self.task} for {self.due_at}"

@@ -9,10 +9,10 @@ Beat remembers nothing: it reads the schedules at every turn, and what a schedul
 ran are one transaction. So whatever moment the database goes, a due time is done or still due.
 """
 
-import inspect
-import json
 import logging
-from datetime import datetime, timedelta
+import os
+import time
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -22,9 +22,11 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from celery_ledger.contrib.beat import due_times
+from celery_ledger.contrib.beat import due_times, runs
 from celery_ledger.contrib.beat.models import SchedulePolicy
+from celery_ledger.models import Heartbeat
 from celery_ledger.signals import schedule_late
+from celery_ledger.watch import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 MISSED_AFTER: Final = 60
 #: Seconds from a turn that the database failed to the next.
 DATABASE_PAUSE: Final = 1.0
+#: Seconds from one heartbeat to the next.
+HEARTBEAT_EVERY: Final = 5.0
 
 
 class LedgerScheduler(DatabaseScheduler):
@@ -42,6 +46,7 @@ class LedgerScheduler(DatabaseScheduler):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._named: dict[str, str] = {}  # The problems that the log has, by schedule.
         self._database_is_away = False
+        self._next_word: float | None = None
         super().__init__(*arguments, **options)
 
     def setup_schedule(self) -> None:
@@ -60,9 +65,10 @@ class LedgerScheduler(DatabaseScheduler):
             if self._lacks_defaults:
                 self.install_default_entries({})
                 self._lacks_defaults = False
+            self._say_if_due()
             sound, broken = due_times.served_schedules()
             problems = {name: f"never runs: {problem}" for name, problem in broken.items()}
-            pause = float(self.max_interval)
+            pause = min(float(self.max_interval), HEARTBEAT_EVERY)
             for row in sound:
                 try:
                     pause = min(pause, self._serve(row))
@@ -88,6 +94,31 @@ class LedgerScheduler(DatabaseScheduler):
 
     def sync(self) -> None:
         """Write nothing: what happened is written when it happens."""
+
+    def close(self) -> None:
+        """Say that this beat stops as intended."""
+        try:
+            heartbeats.end(Heartbeat.Kind.BEAT)
+        except DatabaseError as error:
+            logger.warning("The database is away; beat ends without saying so there: %s", error)
+
+    def _say_if_due(self) -> None:
+        """
+        Say that this beat is at work.
+
+        Raises:
+            SystemExit: a person wants it to stop.
+        """
+        now = time.monotonic()
+        if self._next_word is None:
+            heartbeats.begin(Heartbeat.Kind.BEAT)
+        elif now < self._next_word:
+            return
+        self._next_word = now + HEARTBEAT_EVERY
+        memory = heartbeats.memory_of([os.getpid()])
+        if heartbeats.beat(Heartbeat.Kind.BEAT, memory=memory) == Heartbeat.Wish.STOP:
+            logger.info("Somebody wants this beat to stop.")
+            raise SystemExit(0)
 
     def _name(self, problems: dict[str, str]) -> None:
         """Say each problem once, for as long as it lasts."""
@@ -125,7 +156,7 @@ class LedgerScheduler(DatabaseScheduler):
         if due := due_times.passed(row, now):
             policy = SchedulePolicy.of(row)
             for time in policy.to_run(due, missed_after=MISSED_AFTER):
-                self._enqueue(row, time)
+                runs.enqueue(self.app, row, time)
             oldest = due_times.next_due(row)  # However long ago that is.
             late = (now - oldest).total_seconds() if oldest else 0
             if oldest and policy.alert_after and late > policy.alert_after:
@@ -138,19 +169,3 @@ class LedgerScheduler(DatabaseScheduler):
             changes = {"enabled": False, "last_run_at": None, "total_run_count": 0}
         if changes:
             PeriodicTask.objects.filter(pk=pk).update(**changes)
-
-    def _enqueue(self, row: PeriodicTask, due_at: datetime) -> Any:
-        """Enqueue one run. A task that takes ``due_at`` is told which due time it runs for."""
-        task = self.app.tasks[row.task]
-        kwargs = json.loads(row.kwargs or "{}")
-        if "due_at" in inspect.signature(task.run).parameters:
-            kwargs.setdefault("due_at", due_at.isoformat())
-        return task.apply_async(
-            json.loads(row.args or "[]"),
-            kwargs,
-            queue=row.queue,
-            priority=row.priority,
-            expires=due_at + timedelta(seconds=row.expire_seconds) if row.expire_seconds else None,
-            unique_key=f"beat:{row.name}:{due_at.isoformat()}",
-            unique_for="kept",  # Whatever the task says of its other calls.
-        )

@@ -22,7 +22,7 @@ from celery_ledger.models import DurableTask, FailedAttempt, Result
 from celery_ledger.rows import arguments
 from celery_ledger.rows.wording import traceback_of
 
-__all__ = ["failed", "headers_of", "is_kept", "kept", "of_row", "succeeded", "under_way"]
+__all__ = ["failed", "headers_of", "is_kept", "kept", "made_at", "of_row", "succeeded", "under_way"]
 
 #: The header of a row that says how its task was called, where that is not as it was declared.
 HEADER: Final = "django-tasks"
@@ -108,7 +108,7 @@ def of_row(row: DurableTask, declared: Any) -> Any:
         _STATUSES[DurableTask.Status(row.status)],
         arguments.revived(row.args),
         arguments.revived(row.kwargs),
-        enqueued_at=row.created_at,
+        enqueued_at=made_at(row.id) or row.created_at,
         started_at=began[0] if began else None,
         last_attempted_at=began[-1] if began else None,
         finished_at=row.completed_at,
@@ -142,7 +142,7 @@ def _of_request(
         status,
         args,
         kwargs,
-        enqueued_at=_made_at(request.id),
+        enqueued_at=made_at(request.id),
         started_at=began,
         last_attempted_at=began,
         worker_ids=[*earlier, str(request.hostname or "")],
@@ -192,7 +192,7 @@ def _began(request: Any) -> datetime:
     return began
 
 
-def _made_at(id: Any) -> datetime | None:
+def made_at(id: Any) -> datetime | None:
     """Return when a row's id was made, which it says itself; None: it does not."""
     known = UUID(str(id))
     return datetime.fromtimestamp((known.int >> 80) / 1000, tz=UTC) if known.version == 7 else None

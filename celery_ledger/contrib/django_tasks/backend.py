@@ -65,6 +65,7 @@ class LedgerBackend(Base):
             headers=answers.headers_of(task, body.known(task.module_path)) or None,
         )
         object.__setattr__(result, "id", str(handle.id))
+        object.__setattr__(result, "enqueued_at", answers.made_at(handle.id) or result.enqueued_at)
         if isinstance(handle, EagerResult):
             _see_end(result, handle)
         signals().task_enqueued.send_robust(sender=type(self), task_result=result)

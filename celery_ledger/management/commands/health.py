@@ -9,10 +9,16 @@ from django.db import Error as DatabaseError
 from celery_ledger.models import Heartbeat
 from celery_ledger.watch import heartbeats, watchdog
 
+LOOKS = {
+    Heartbeat.Kind.RELAY: watchdog.of_relays,
+    Heartbeat.Kind.WORKER: watchdog.of_workers,
+    Heartbeat.Kind.BEAT: watchdog.of_beats,
+}
+
 
 class Command(BaseCommand):
     help = (
-        "Exit 1 if this machine's worker or relay is stalled and should be restarted. An unavailable database or "
+        "Exit 1 if this machine's worker, relay or beat is stalled and should be restarted. An unavailable database or "
         "broker does not count: a new process would not help."
     )
     requires_system_checks = []
@@ -24,12 +30,12 @@ class Command(BaseCommand):
         kind = Heartbeat.Kind(options["kind"])
         try:
             own = {row.process for row in heartbeats.of_this_machine(kind)}
-            found = watchdog.of_relays() if kind == Heartbeat.Kind.RELAY else watchdog.of_workers()
+            found = LOOKS[kind]()
         except DatabaseError as error:
-            self.stdout.write(f"The database is away, so nobody can say: {error}")
+            self.stdout.write(f"The database is unavailable: {error}")
             return
         if not own:
-            raise CommandError(f"No {kind} of this machine has been heard of.")
+            raise CommandError(f"No {kind} on this machine has sent a heartbeat.")
         wrong = [problem.text for problem in found if problem.stalled in own]
         if wrong:
             raise CommandError("; ".join(wrong))

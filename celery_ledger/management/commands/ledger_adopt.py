@@ -24,11 +24,11 @@ TITLES = {
 
 
 class Command(BaseCommand):
-    help = "Read this project and say what it will find when its tasks become durable. Nothing is called or changed."
+    help = "Read this project and report what changes when its tasks become durable. Nothing is called or changed."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="answer in JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -50,4 +50,4 @@ class Command(BaseCommand):
             if advice:
                 self.stdout.write(f"    -> {advice}")
             self.stdout.write("")
-        self.stdout.write("What to do with it: docs/guide/adding-it-to-your-project.md")
+        self.stdout.write("See docs/guide/adding-it-to-your-project.md for what to do.")

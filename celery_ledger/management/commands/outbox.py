@@ -7,17 +7,19 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from celery_ledger import clock, promises
-from celery_ledger.desk import cancelling, dead_letters, decisions, lives, pruner, queues, searching, spans
+from celery_ledger.desk import cancelling, crew, dead_letters, decisions, lives, pruner, queues, searching, spans
 from celery_ledger.management.database import told_in_one_line
 from celery_ledger.management.pipes import unheard_from_here_on
-from celery_ledger.models import Decision, DurableTask
-from celery_ledger.watch import failing
+from celery_ledger.models import Decision, DurableTask, Heartbeat
+from celery_ledger.watch import failing, figures
 
 DEAD = "all dead letters"
 DONE = {
@@ -39,49 +41,74 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         stats = verbs.add_parser("stats", help="figures per queue")
-        failing = verbs.add_parser("failing", help="which tasks fail now, since when and with what")
-        failing.add_argument("--json", action="store_true", help="answer in JSON")
+        failing = verbs.add_parser("failing", help="list failing tasks: since when, and with which error")
+        failing.add_argument("--json", action="store_true", help="print JSON")
         dead = verbs.add_parser("dead", help="list the dead letters")
-        verify = verbs.add_parser("verify", help="audit every promise; exit 1 and name what is broken")
-        stats.add_argument("--tasks", action="store_true", help="per task instead: how long bodies take, how many ride")
+        verify = verbs.add_parser("verify", help="audit every promise; exit with 1 and list what is broken")
+        stats.add_argument("--tasks", action="store_true", help="per task: duration of its body, and tasks per message")
         for verb in (stats, dead, verify):
-            verb.add_argument("--json", action="store_true", help="answer in JSON")
-        tasks = verbs.add_parser("tasks", help="find tasks, newest first; those that wait by when they run next")
+            verb.add_argument("--json", action="store_true", help="print JSON")
+        tasks = verbs.add_parser("tasks", help="find tasks, newest first; waiting ones by their next run")
         _add_filters(tasks)
         tasks.add_argument(
             "--limit", type=int, default=50, metavar="N", help="list at most this many (default 50; 0: all)"
         )
-        tasks.add_argument("--count", action="store_true", help="only say how many there are")
-        task = verbs.add_parser("task", help="the life of one task, attempt by attempt")
+        tasks.add_argument("--count", action="store_true", help="print only their number")
+        task = verbs.add_parser("task", help="show one task, attempt by attempt")
         task.add_argument("id", metavar="ID")
         for verb in (tasks, task):
-            verb.add_argument("--json", action="store_true", help="answer in JSON, of tasks one object a line")
-        run_now = verbs.add_parser("run-now", help="have tasks that wait for their time run now")
+            verb.add_argument(
+                "--json", action="store_true", help="print JSON; for a list of tasks, one object per line"
+            )
+        run_now = verbs.add_parser("run-now", help="run waiting tasks now")
         replay = verbs.add_parser("replay", help="make dead letters pending again, under the same id")
-        discard = verbs.add_parser("discard", help="give up dead letters for good")
-        cancel = verbs.add_parser("cancel", help="end tasks for good: those that wait, and if so told those that run")
+        discard = verbs.add_parser("discard", help="discard dead letters permanently")
+        cancel = verbs.add_parser("cancel", help="cancel waiting tasks and, with --terminate, running ones")
         for verb in (run_now, replay, discard, cancel):
             verb.add_argument("ids", nargs="*", metavar="ID")
             _add_filters(verb)
-            verb.add_argument("--dry-run", action="store_true", help="only say how many it would be")
-            verb.add_argument("--json", action="store_true", help="answer in JSON")
+            verb.add_argument("--dry-run", action="store_true", help="print only how many tasks would be affected")
+            verb.add_argument("--json", action="store_true", help="print JSON")
         for verb, which in ((run_now, "all that wait for their time"), (replay, DEAD), (discard, DEAD)):
             verb.add_argument("--all", action="store_true", help=which)
         for verb in (run_now, replay):
-            verb.add_argument("--per-second", type=float, metavar="N", help="this many a second, in order")
-        run_now.add_argument("--reason", default="", metavar="TEXT", help="why, kept on record")
+            verb.add_argument("--per-second", type=float, metavar="N", help="at most this many per second, in order")
+        run_now.add_argument("--reason", default="", metavar="TEXT", help="the reason, recorded in the audit trail")
         discard.add_argument("--reason", default="discarded by an operator", help="kept with the task")
         cancel.add_argument("--canvas", metavar="ID", help="a whole chain, group or chord, by any task's id")
-        cancel.add_argument("--reason", required=True, metavar="TEXT", help="why, kept with the task and on record")
-        cancel.add_argument("--terminate", action="store_true", help="also those that run: their processes are killed")
-        cancel.add_argument("--signal", metavar="NAME", help="with --terminate: by which signal (default TERM)")
+        cancel.add_argument(
+            "--reason", required=True, metavar="TEXT", help="the reason, recorded with the task and in the audit trail"
+        )
+        cancel.add_argument(
+            "--terminate", action="store_true", help="also cancel running tasks: their processes are killed"
+        )
+        cancel.add_argument("--signal", metavar="NAME", help="with --terminate: the signal to send (default TERM)")
         for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "let them go again")):
             verbs.add_parser(name, help=text).add_argument("queue")
-        limit = verbs.add_parser("limit", help="limit a queue in the whole cluster; without options, no longer")
+        limit = verbs.add_parser("limit", help="limit a queue in the whole cluster; without options, remove the limit")
         limit.add_argument("queue")
-        limit.add_argument("--per-second", type=float, metavar="N", help="tasks that may begin a second")
-        limit.add_argument("--concurrency", type=int, metavar="N", help="tasks under way at once")
-        prune = verbs.add_parser("prune", help="delete tasks that ended well long ago")
+        limit.add_argument("--per-second", type=float, metavar="N", help="tasks that may start per second")
+        limit.add_argument("--concurrency", type=int, metavar="N", help="tasks that may run at once")
+        schedules = verbs.add_parser("schedules", help="list schedules: last run, its outcome, and next due time")
+        schedule = verbs.add_parser("schedule", help="run a schedule now, pause it or resume it")
+        schedule.add_argument("name", metavar="NAME", help="as listed by `outbox schedules`")
+        schedule.add_argument("what", choices=["run-now", "pause", "resume"])
+        for verb in (schedules, schedule):
+            verb.add_argument("--json", action="store_true", help="print JSON")
+        spans_of = verbs.add_parser("figures", help="show throughput, failures, lag and run time over time")
+        spans_of.add_argument("--span", choices=list(figures.SPANS), default="15m", help="how far back (default 15m)")
+        spans_of.add_argument("--tasks", action="store_true", help="per task instead of per queue")
+        spans_of.add_argument("--json", action="store_true", help="print JSON, with every point and marker")
+        workers = verbs.add_parser("workers", help="list workers, relays and beats, and what each is running")
+        workers.add_argument("--kind", choices=Heartbeat.Kind.values, help="only these")
+        tell = verbs.add_parser("tell", help="drain or resume a worker; stop a worker, relay or beat")
+        tell.add_argument(
+            "process", metavar="PROCESS", help="as `outbox workers` names it, such as 'worker 4711 at host'"
+        )
+        tell.add_argument("what", choices=sorted(crew.WISHES))
+        for verb in (workers, tell):
+            verb.add_argument("--json", action="store_true", help="print JSON")
+        prune = verbs.add_parser("prune", help="delete old tasks that succeeded")
         prune.add_argument("--older-than", default="7d", metavar="AGE", help="such as 7d, 12h, 30m (default 7d)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -135,7 +162,7 @@ class Command(BaseCommand):
         for each in found:
             self.stdout.write(each.in_words(now))
         if not found:
-            self.stdout.write("No task fails.")
+            self.stdout.write("No task is failing.")
 
     def dead(self, **options: Any) -> None:
         if options["json"]:
@@ -177,7 +204,7 @@ class Command(BaseCommand):
                 else:
                     self.stdout.write(_as_line(task, state))
         if not shown and not options["json"]:
-            self.stdout.write("No tasks were found.")
+            self.stdout.write("No tasks found.")
 
     def _pages(self, search: searching.Search, limit: int) -> Iterator[searching.Page]:
         """Yield pages until there are enough; where much is looked through, say how far that is."""
@@ -196,7 +223,7 @@ class Command(BaseCommand):
         [id] = self._parse_ids([options["id"]])
         life = lives.life_of(id)
         if life is None:
-            raise CommandError("There is no such task.")
+            raise CommandError("Task not found.")
         if options["json"]:
             said = _as_json(life.task, searching.state_of(life.task, now=clock.now()))
             events = [dataclasses.asdict(event) for event in life.events]
@@ -235,7 +262,7 @@ class Command(BaseCommand):
         """Decide about what the options name, in portions, and say how far that is while it lasts."""
         ids, done = options["ids"], DONE[what]
         if [bool(ids), options["all"], bool(_given(options))].count(True) != 1:
-            raise CommandError("Say which: ids, --all, or --task NAME and other filters.")
+            raise CommandError("Choose tasks: ids, --all, or --task NAME and other filters.")
         if options["dry_run"]:
             self._preview(what, options)
             return
@@ -264,7 +291,7 @@ class Command(BaseCommand):
     def cancel(self, **options: Any) -> None:
         ids, given = options["ids"], _given(options)
         if [bool(ids), bool(given), bool(options["canvas"])].count(True) != 1:
-            raise CommandError("Say which: ids, --canvas ID, or --task NAME, --queue QUEUE and other filters.")
+            raise CommandError("Choose tasks: ids, --canvas ID, or --task NAME, --queue QUEUE and other filters.")
         if options["canvas"]:
             self._cancel_canvas(options)
         else:
@@ -284,7 +311,7 @@ class Command(BaseCommand):
             self._preview(Decision.What.CANCEL, options)
             return
         if not ids and not by_name and options["terminate"]:
-            raise CommandError("What runs is terminated by ids, --task or --queue.")
+            raise CommandError("--terminate accepts ids, --task or --queue only.")
         count = 0
         if ids:
             count = cancelling.cancel(chosen, **how)
@@ -297,7 +324,9 @@ class Command(BaseCommand):
             count = self._carry_out(decisions.write_down(what, _search(options), reason=options["reason"]))
         self._say({"count": count}, f"{count} cancelled.", options)
         if ids and count < len(chosen):
-            raise CommandError(f"{len(chosen) - count} of the ids do not wait: they run, have ended, or are not there.")
+            raise CommandError(
+                f"{len(chosen) - count} of the ids are not waiting: they are running, have ended, or do not exist."
+            )
 
     def _cancel_canvas(self, options: dict[str, Any]) -> None:
         if options["dry_run"]:
@@ -321,14 +350,92 @@ class Command(BaseCommand):
 
     def resume(self, **options: Any) -> None:
         queues.resume(options["queue"])
-        self.stdout.write(f"{options['queue']} goes on.")
+        self.stdout.write(f"{options['queue']} is resumed.")
 
     def limit(self, **options: Any) -> None:
         rate, at_once = options["per_second"], options["concurrency"]
         queues.limit(options["queue"], per_second=rate, concurrency=at_once)
         said = [] if rate is None else [f"{rate:g} tasks a second"]
         said += [] if at_once is None else [f"{at_once} at once"]
-        self.stdout.write(f"{options['queue']} is limited to {', '.join(said)}." if said else "There is no limit now.")
+        self.stdout.write(f"{options['queue']} is limited to {', '.join(said)}." if said else "The limit is removed.")
+
+    def schedules(self, **options: Any) -> None:
+        found = _timetable().schedules()
+        if options["json"]:
+            self._print_json([dataclasses.asdict(each) for each in found])
+            return
+        for each in found:
+            said = each.problem or (f"late since {each.late_since:%F %T} UTC" if each.late_since else "")
+            said = said or ("" if each.enabled else "paused")
+            self.stdout.write(f"{each.name}  {each.task}  {each.times}{'  ' if said else ''}{said}")
+            for run in each.runs[:1]:
+                took = "" if run.took_seconds is None else f" in {run.took_seconds:.1f} s"
+                self.stdout.write(f"    ran {run.enqueued_at:%F %T} UTC: {run.status or 'pruned'}{took}  {run.error}")
+            if each.next_due:
+                self.stdout.write(f"    due {', '.join(f'{time:%F %T}' for time in each.next_due)} UTC")
+        if not found:
+            self.stdout.write("There are no schedules.")
+
+    def schedule(self, **options: Any) -> None:
+        timetable = _timetable()
+        ids = [each.id for each in timetable.schedules() if each.name == options["name"]]
+        if not ids:
+            raise CommandError(f"There is no schedule {options['name']!r}; `outbox schedules` lists them.")
+        timetable.DECISIONS[options["what"]](ids[0])
+        [told] = [each for each in timetable.schedules() if each.id == ids[0]]
+        done = {"run-now": "is enqueued once", "pause": "is paused", "resume": "goes on"}[options["what"]]
+        self._say(dataclasses.asdict(told), f"{told.name} {done}.", options)
+
+    def figures(self, **options: Any) -> None:
+        found = figures.overview(options["span"])
+        if options["json"]:
+            marked = [{"at": mark.at, "kind": mark.kind, "text": mark.text} for mark in found.marks]
+            self._print_json(dataclasses.asdict(dataclasses.replace(found, marks=[])) | {"marks": marked})
+            return
+        if found.since is None:
+            self.stdout.write("No figures yet: a relay writes them down every minute.")
+            return
+        self.stdout.write(f"since {found.since:%F %T} UTC")
+        self.stdout.write(
+            f"{'task' if options['tasks'] else 'queue':44}{'done/min':>10}{'failed':>8}{'dead':>7}"
+            f"{'lag p50':>10}{'p95':>10}{'p99':>10}{'run':>10}"
+        )
+        for line in found.tasks if options["tasks"] else found.queues:
+            seconds = (line.lag_p50, line.lag_p95, line.lag_p99, line.run_seconds)
+            self.stdout.write(
+                f"{line.task or line.queue:44}{line.per_minute:>10.1f}{line.failed:>8}{line.dead:>7}"
+                + "".join(f"{'-' if each is None else f'{each:.3f} s':>10}" for each in seconds)
+            )
+        for mark in found.marks:
+            self.stdout.write(f"{mark.at:%F %T} UTC  {mark.kind} {mark.text}")
+
+    def workers(self, **options: Any) -> None:
+        found = [each for each in crew.processes() if options["kind"] in {None, each.kind}]
+        if options["json"]:
+            self._print_json([dataclasses.asdict(each) for each in found])
+            return
+        for each in found:
+            memory = "" if each.memory is None else f"  {each.memory / 2**20:.0f} MB"
+            wish = f"  told to {each.wish}" if each.wish else ""
+            release = f"  release {each.release}" if each.release else ""
+            self.stdout.write(f"{each.process}  {each.state}{wish}{release}{memory}  since {each.started_at:%F %T} UTC")
+            if each.problem:
+                self.stdout.write(f"    {each.problem}")
+            if each.queues:
+                self.stdout.write(f"    queues {', '.join(each.queues)}")
+            for doing in each.doing:
+                rows = f" and {doing['tasks'] - 1} more" if doing["tasks"] > 1 else ""
+                self.stdout.write(f"    {doing['task']} {doing['id']}{rows} for {doing['seconds']:.1f} s")
+        if not found:
+            self.stdout.write("No process is running.")
+
+    def tell(self, **options: Any) -> None:
+        try:
+            told = crew.tell(options["process"], options["what"])
+        except (LookupError, crew.NotToldError) as error:
+            raise CommandError(str(error)) from None
+        text = f"{told.process} is told to {options['what']}, and does so within seconds."
+        self._say(dataclasses.asdict(told), text, options)
 
     def prune(self, **options: Any) -> None:
         count = pruner.prune(older_than=_duration(options["older_than"]))
@@ -360,22 +467,34 @@ class Command(BaseCommand):
         return list(known)
 
 
+def _timetable() -> Any:
+    """
+    Return the module that knows the schedules.
+
+    Raises:
+        CommandError: this project has none.
+    """
+    if not apps.is_installed("celery_ledger.contrib.beat"):
+        raise CommandError("There are no schedules: celery_ledger.contrib.beat is not in INSTALLED_APPS.")
+    return import_module("celery_ledger.contrib.beat.timetable")
+
+
 def _add_filters(verb: ArgumentParser) -> None:
     states = ", ".join(searching.State)
     verb.add_argument(
         "--status", choices=[str(state) for state in searching.State], metavar="STATUS", help=f"one of {states}"
     )
-    verb.add_argument("--task", metavar="NAME", help="of this name")
-    verb.add_argument("--queue", metavar="QUEUE", help="of this queue")
-    verb.add_argument("--subject", metavar="SUBJECT", help="about this, such as app.model:42")
+    verb.add_argument("--task", metavar="NAME", help="with this name")
+    verb.add_argument("--queue", metavar="QUEUE", help="in this queue")
+    verb.add_argument("--subject", metavar="SUBJECT", help="with this subject, such as app.model:42")
     verb.add_argument("--request-id", metavar="ID", help="enqueued by this request")
     verb.add_argument(
         "--argument", metavar="WISH", help="called with this value, name=value, or JSON of names and values"
     )
-    verb.add_argument("--error", metavar="TEXT", help="whose last error has this in it")
-    verb.add_argument("--newer-than", metavar="SPAN", help="enqueued within this time, such as 15m, 6h, 7d")
-    verb.add_argument("--older-than", metavar="SPAN", help="enqueued before this time ago, such as 1h")
-    verb.add_argument("--slower-than", metavar="SPAN", help="that took at least this time, such as 10s")
+    verb.add_argument("--error", metavar="TEXT", help="whose last error contains this text")
+    verb.add_argument("--newer-than", metavar="SPAN", help="enqueued at most this long ago, such as 15m, 6h, 7d")
+    verb.add_argument("--older-than", metavar="SPAN", help="enqueued at least this long ago, such as 1h")
+    verb.add_argument("--slower-than", metavar="SPAN", help="that took at least this long, such as 10s")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

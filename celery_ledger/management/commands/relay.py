@@ -18,7 +18,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Command(BaseCommand):
-    help = "Hand due tasks of the ledger to the broker until stopped. Run one or more; they share the work."
+    help = "Publish due tasks of the ledger to the broker until stopped. Run one or more; they share the work."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not logger.hasHandlers():  # A project that says nothing about logging shall see what its relay says.

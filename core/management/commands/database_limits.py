@@ -18,10 +18,12 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--set", action="store_true", help="store the limits with the role; new sessions have them")
-        parser.add_argument("--role", help="the role; by default the one that connects here")
         parser.add_argument(
-            "--web", action="store_true", help="the limits of web processes too: for a role that only they use"
+            "--set", action="store_true", help="store the limits in the role; they apply to new sessions"
+        )
+        parser.add_argument("--role", help="the role (default: the one used by this command)")
+        parser.add_argument(
+            "--web", action="store_true", help="include the limits of web processes, for a role that only they use"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,10 +37,12 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name} = {value}  (wanted: {settings.DATABASE_LIMITS[name]})")
             lacking = database_limits.lacking()
         if lacking:
-            raise CommandError(f"These do not hold: {', '.join(lacking)}. Set them: database_limits --set.")
+            raise CommandError(
+                f"These limits are not in effect: {', '.join(lacking)}. Set them: database_limits --set."
+            )
 
     def _set(self, role: str, *, web: bool) -> None:
         limits = settings.DATABASE_LIMITS | (settings.WEB_DATABASE_LIMITS if web else {})
         database_limits.tell(role, limits)
-        self.stdout.write(f"{role} has {', '.join(sorted(limits))} in every session that begins from now on.")
-        self.stdout.write("A pooler keeps sessions that began before: have it open new ones (PgBouncer: RECONNECT).")
+        self.stdout.write(f"{role} has {', '.join(sorted(limits))} in every new session.")
+        self.stdout.write("A pooler keeps its open sessions: make it reconnect (PgBouncer: RECONNECT).")

@@ -15,7 +15,7 @@ README = Path("celery_ledger") / "README.md"
 
 
 class Command(BaseCommand):
-    help = "Write the pages of docs/reference/ that the code knows best: settings, commands, metrics, HTTP, signals."
+    help = "Generate the pages of docs/reference/ that come from the code: settings, commands, metrics, HTTP, signals."
 
     def handle(self, *args: Any, **options: Any) -> None:
         import_tasks()

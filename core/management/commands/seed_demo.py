@@ -103,12 +103,12 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--migrate", action="store_true", help="migrate first, where that is needed")
+        parser.add_argument("--migrate", action="store_true", help="run migrations first if necessary")
         parser.add_argument(
             "--catcher",
             nargs=2,
             metavar=("URL", "FILE"),
-            help="have all events sent to this receiver of run.py's, and write its secret into FILE",
+            help="send all events to run.py's webhook receiver, and write its secret to FILE",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -117,7 +117,7 @@ class Command(BaseCommand):
         if options["migrate"]:
             self.migrate()
         if not settings.DEBUG:
-            self.stdout.write("DEBUG is off: no sample catalogue, and no accounts with public passwords.")
+            self.stdout.write("DEBUG is off: no sample catalogue and no demo accounts are created.")
             return
         with transaction.atomic():
             self.stdout.write(f"{fill_catalogue()} products and {create_accounts()} accounts are new.")

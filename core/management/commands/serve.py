@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Serve the API, the admin and the front end. Run any number. It needs the database, and no broker."
+    help = "Serve the API, the admin and the front end. Run any number. It needs the database but no broker."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""``manage.py signals``: who is connected to what."""
+"""``manage.py signals``: signals and their receivers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from core import wiring
 
 
 class Command(BaseCommand):
-    help = "Every signal with the receivers that are connected to it, and the task and queue of each."
+    help = "List every signal with its receivers, and the task and queue of each."
 
     def handle(self, *args: Any, **options: Any) -> None:
         import_tasks()

@@ -36,6 +36,11 @@ export type TaskEvent = Schemas["Event"];
 export type Canvas = Schemas["Canvas"];
 export type CanvasNode = Schemas["Node"];
 export type CanvasCall = Schemas["Call"];
+export type FiguresLine = Schemas["Line"];
+export type Schedule = Schemas["Schedule"];
+export type TellSchedule = Schemas["TellScheduleRequest"];
+export type Process = Schemas["Process"];
+export type Tell = Schemas["TellRequest"];
 export type Session = Schemas["Session"];
 
 /** An answer that is no success, as RFC 9457 has it. */

@@ -15,7 +15,7 @@ export interface paths {
         put?: never;
         /**
          * Request a sales report
-         * @description Have the sales report of a day, by default yesterday's, sent to oneself by mail.
+         * @description Request the sales report of a day, by default yesterday's. It is sent to you by mail.
          */
         post: operations["analytics_reports_create"];
         delete?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Get the progress of a sales report
-         * @description How far a report is that one asked for oneself.
+         * @description The progress of a report that you requested.
          */
         get: operations["analytics_reports_retrieve"];
         put?: never;
@@ -53,9 +53,9 @@ export interface paths {
         };
         /**
          * Sales by day, product or country
-         * @description Orders, units and revenue of the orders that stand, in groups, one row for each and its currency.
+         * @description Orders, units and revenue by group: one row per group and currency. Cancelled orders do not count.
          *
-         *     Days come in their order, products and countries by revenue, highest first.
+         *     Days are in chronological order; products and countries are sorted by revenue, highest first.
          */
         get: operations["analytics_sales_list"];
         put?: never;
@@ -239,7 +239,7 @@ export interface paths {
         };
         /**
          * List where you are signed in
-         * @description Your sessions and tokens, newest first: those that can be used now.
+         * @description Your active sessions and tokens, newest first.
          */
         get: operations["auth_sign_ins_list"];
         put?: never;
@@ -262,7 +262,7 @@ export interface paths {
         post?: never;
         /**
          * Sign out elsewhere
-         * @description End one of your sessions, or a token with all that came before and after it.
+         * @description End one of your sessions, or revoke a token together with all tokens of the same sign-in.
          */
         delete: operations["auth_sign_ins_destroy"];
         options?: never;
@@ -281,7 +281,7 @@ export interface paths {
         put?: never;
         /**
          * Sign out everywhere else
-         * @description End every session and every token of yours, listed or not, except for the one that asks.
+         * @description End all your sessions and revoke all your tokens, except the one that makes the request.
          */
         post: operations["auth_sign_out_everywhere_create"];
         delete?: never;
@@ -407,7 +407,7 @@ export interface paths {
         };
         /**
          * List collections
-         * @description The shelves of the catalogue.
+         * @description The collections of the catalogue.
          */
         get: operations["collections_list"];
         put?: never;
@@ -427,7 +427,7 @@ export interface paths {
         };
         /**
          * Get a collection
-         * @description The shelves of the catalogue.
+         * @description The collections of the catalogue.
          */
         get: operations["collections_retrieve"];
         put?: never;
@@ -473,9 +473,9 @@ export interface paths {
         put?: never;
         /**
          * Delete your account
-         * @description Delete your account and everything personal about it, for good.
+         * @description Delete your account and its personal data permanently.
          *
-         *     Orders that you placed stay in the books, without your name or address.
+         *     Your orders are kept for accounting, without your name or address.
          */
         post: operations["customers_me_deletion_create"];
         delete?: never;
@@ -493,7 +493,7 @@ export interface paths {
         };
         /**
          * Export your data
-         * @description Everything that the shop keeps about you, as one JSON document.
+         * @description All data that the shop stores about you, as one JSON document.
          */
         get: operations["customers_me_export_retrieve"];
         put?: never;
@@ -579,7 +579,7 @@ export interface paths {
         put?: never;
         /**
          * Send a message
-         * @description Write to another person, who is notified of it. 403 where one of the two blocks the other.
+         * @description Send a message to another user, who is notified. 403 if either user has blocked the other.
          */
         post: operations["messages_create"];
         delete?: never;
@@ -599,7 +599,7 @@ export interface paths {
         put?: never;
         /**
          * Mark a message as read
-         * @description Set the read receipt of a message to oneself, which its sender sees. A second time changes nothing.
+         * @description Mark a received message as read; its sender can see that. Repeating the request changes nothing.
          */
         post: operations["messages_read_create"];
         delete?: never;
@@ -623,7 +623,7 @@ export interface paths {
         put?: never;
         /**
          * Block a user
-         * @description Take no more messages from somebody, nor send any. Who is blocked already stays so.
+         * @description Block a user: neither of you can send messages to the other. Repeating the request changes nothing.
          */
         post: operations["messages_blocks_create"];
         delete?: never;
@@ -772,12 +772,12 @@ export interface paths {
         };
         /**
          * Get a canvas
-         * @description Answer which calls it is made of, what follows from what, what waits for what, and what holds it up.
+         * @description Return the calls of a canvas, their order, what each waits for, and what holds the canvas up.
          *
-         *     Calls that stand in the same place are one node, with counts. A task says its canvas.
+         *     Calls in the same place are one node, with counts. Each task names its canvas.
          *
          *     Raises:
-         *         NotFound: there is no such canvas (any more).
+         *         NotFound: there is no such canvas, or no longer.
          */
         get: operations["ops_canvases_retrieve"];
         put?: never;
@@ -799,10 +799,10 @@ export interface paths {
         put?: never;
         /**
          * Cancel a canvas
-         * @description End all that waits of it, and, if so asked, what runs; what was to follow is never called.
+         * @description Cancel all waiting tasks of a canvas and, if requested, the running ones. Later steps are never called.
          *
          *     Raises:
-         *         NotFound: there is no such canvas (any more).
+         *         NotFound: there is no such canvas, or no longer.
          */
         post: operations["ops_canvases_cancel"];
         delete?: never;
@@ -820,7 +820,7 @@ export interface paths {
         };
         /**
          * List dead letters
-         * @description Tasks whose attempts are used up or that can never succeed, longest dead first.
+         * @description Tasks that have no attempts left or can never succeed, longest dead first.
          */
         get: operations["ops_dead_list"];
         put?: never;
@@ -842,7 +842,7 @@ export interface paths {
         put?: never;
         /**
          * Discard a dead letter
-         * @description Give it up for good: it is cancelled, and keeps the reason. A task that is not dead is a 409.
+         * @description Discard a dead task: it is cancelled and keeps the reason. 409 for a task that is not dead.
          */
         post: operations["ops_dead_discard_create"];
         delete?: never;
@@ -862,9 +862,9 @@ export interface paths {
         put?: never;
         /**
          * Replay a dead letter
-         * @description Make it pending again under the same id, with a few more attempts; with other arguments if some are given.
+         * @description Make a dead task pending again under the same id, with a few more attempts and, optionally, new arguments.
          *
-         *     A task that is not dead is a 409. Other arguments take the permission to change tasks as well.
+         *     409 for a task that is not dead. New arguments also require the permission to change tasks.
          */
         post: operations["ops_dead_replay_create"];
         delete?: never;
@@ -884,9 +884,9 @@ export interface paths {
         put?: never;
         /**
          * Discard many dead letters
-         * @description Give them up for good: they are cancelled, and keep the reason.
+         * @description Discard dead tasks: they are cancelled and keep the reason.
          *
-         *     Many thousands are discarded by a worker, in portions: the answer is a 202 and names the decision.
+         *     A worker discards many thousands, in portions: the response is 202 and names the decision.
          */
         post: operations["ops_dead_discard_many"];
         delete?: never;
@@ -926,9 +926,9 @@ export interface paths {
         put?: never;
         /**
          * Replay many dead letters
-         * @description Make them pending again, all at once or at a bounded rate. Asking twice replays each once.
+         * @description Make dead tasks pending again, all at once or at a limited rate. Repeating the request replays each task once.
          *
-         *     Many thousands are replayed by a worker, in portions: the answer is a 202 and names the decision.
+         *     A worker replays many thousands, in portions: the response is 202 and names the decision.
          */
         post: operations["ops_dead_replay_many"];
         delete?: never;
@@ -946,7 +946,7 @@ export interface paths {
         };
         /**
          * List bulk decisions
-         * @description What people decided about many dead letters in the last month, newest first, and how far each is.
+         * @description Bulk decisions of the last month and their progress, newest first.
          */
         get: operations["ops_decisions_list"];
         put?: never;
@@ -966,7 +966,7 @@ export interface paths {
         };
         /**
          * Get a bulk decision
-         * @description What was decided, and how far it is.
+         * @description One bulk decision and its progress.
          */
         get: operations["ops_decisions_retrieve"];
         put?: never;
@@ -986,9 +986,29 @@ export interface paths {
         };
         /**
          * List failing tasks
-         * @description Tasks that fail now and have not succeeded since they began to; a task is here from its first failure on.
+         * @description Failing tasks: each is listed from its first failure until it succeeds again.
          */
         get: operations["ops_failing_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/figures/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of queues and tasks
+         * @description Throughput, failures, lag percentiles and run time over 15 minutes, 6 hours or 7 days, up to now.
+         */
+        get: operations["ops_figures_retrieve"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1006,11 +1026,53 @@ export interface paths {
         };
         /**
          * List problems
-         * @description What the watchdog finds wrong with relays, workers, queues, schedules and clock; empty if all is well.
+         * @description Problems with relays, workers, queues, schedules and the clock; empty if there are none.
          */
         get: operations["ops_problems_list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/processes/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List workers, relays and beats
+         * @description Running processes, their machines and what they run. Silent ones are listed for ten minutes.
+         */
+        get: operations["ops_processes_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/processes/{process}/tell/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain, resume or stop a process
+         * @description Instruct a process. It obeys within seconds, with its next heartbeat.
+         *
+         *     409 for a silent process, and for draining a relay or beat.
+         */
+        post: operations["ops_process_tell"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1026,7 +1088,7 @@ export interface paths {
         };
         /**
          * List queues
-         * @description How much is where, as of now.
+         * @description The current depth of each queue.
          */
         get: operations["ops_queues_list"];
         put?: never;
@@ -1106,6 +1168,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/schedules/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List schedules
+         * @description When each ran, how that ended and how long it took, and when it is due next; late and broken ones first.
+         */
+        get: operations["ops_schedules_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/schedules/{id}/tell/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run, pause or resume a schedule
+         * @description Tell a schedule what is wanted of it. One whose task cannot be enqueued is a 409 when it is to run now.
+         */
+        post: operations["ops_schedule_tell"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/series/": {
         parameters: {
             query?: never;
@@ -1115,7 +1217,7 @@ export interface paths {
         };
         /**
          * Queue history
-         * @description Depth, throughput and lag of every queue over the last hour, or as far back as ``minutes`` says.
+         * @description Depth, throughput and lag of every queue over the last hour, or the last ``minutes``.
          */
         get: operations["ops_series_retrieve"];
         put?: never;
@@ -1183,10 +1285,10 @@ export interface paths {
         put?: never;
         /**
          * Cancel a task
-         * @description End it for good: it never runs, whatever restarts. A task that has ended is a 409.
+         * @description Cancel a waiting task: it never runs, whatever restarts. 409 for a task that has ended.
          *
-         *     So is one that is running, unless it is to be terminated: then the process of its worker is killed, and it is
-         *     a 409 only if it did not end within seconds.
+         *     409 for a running task too, unless `terminate` is true: then its worker's process is killed, and the response is
+         *     409 only if the task does not end within seconds.
          */
         post: operations["ops_tasks_cancel_create"];
         delete?: never;
@@ -1206,7 +1308,7 @@ export interface paths {
         put?: never;
         /**
          * Run a task now
-         * @description Make it due. A task that does not wait in the ledger is a 409.
+         * @description Make a waiting task due now. 409 for a task that is not waiting in the ledger.
          */
         post: operations["ops_tasks_run_now_create"];
         delete?: never;
@@ -1226,7 +1328,7 @@ export interface paths {
         put?: never;
         /**
          * Decide about many tasks
-         * @description Run now, cancel, replay or discard them; with dry_run only say how many that would be.
+         * @description Run now, cancel, replay or discard the tasks. With dry_run, only count them.
          *
          *     Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
          *     in portions: the answer is a 202 and names the decision.
@@ -1271,15 +1373,16 @@ export interface paths {
         };
         /**
          * Get the payment of an order
-         * @description How far the payment of an order is, and until when its stock is kept. 404 for an order that needs none.
+         * @description The status of an order's payment, and until when its stock is reserved. 404 if there is no payment.
          */
         get: operations["orders_payment_retrieve"];
         put?: never;
         /**
          * Pay for an order
-         * @description Have the provider asked for the money. A second request asks for nothing more.
+         * @description Charge the customer through the provider. Repeating the request does not charge again.
          *
-         *     The order is `placed` once it is paid. 409 if it is not kept for its payment any more.
+         *     The order is `placed` once it is paid. If the last payment was declined (`declined_at`), this request starts
+         *     another try. 409 if the order is no longer waiting for its payment.
          */
         post: operations["orders_payment_create"];
         delete?: never;
@@ -1319,9 +1422,9 @@ export interface paths {
         put?: never;
         /**
          * Cancel an order
-         * @description Cancel an order that has not been shipped, and return its stock. A second request is answered with 409.
+         * @description Cancel an order that has not been shipped, and return its stock. A second request returns 409.
          *
-         *     To cancel another customer's order takes the permission to change orders, as in the admin.
+         *     Cancelling another customer's order requires the permission to change orders, as in the admin.
          */
         post: operations["orders_cancel_create"];
         delete?: never;
@@ -1341,7 +1444,7 @@ export interface paths {
          * List the tasks of an order
          * @description Every durable task of this order, oldest first.
          *
-         *     Tasks created at the same moment come in a fixed order. Staff see the actual errors; customers see
+         *     Tasks created at the same moment have a stable order. Staff see the actual errors; customers see
          *     what an error means for them.
          */
         get: operations["orders_tasks_retrieve"];
@@ -1364,7 +1467,7 @@ export interface paths {
         put?: never;
         /**
          * Hear from the payment provider
-         * @description Take a message that is signed as Standard Webhooks has it, once for each `webhook-id`. 401 for any other.
+         * @description Accept a message signed according to Standard Webhooks, once per `webhook-id`. 401 for any other.
          */
         post: operations["payments_callback_create"];
         delete?: never;
@@ -1382,7 +1485,7 @@ export interface paths {
         };
         /**
          * List products
-         * @description What the shop sells.
+         * @description The products of the shop.
          */
         get: operations["products_list"];
         put?: never;
@@ -1402,7 +1505,7 @@ export interface paths {
         };
         /**
          * Get a product
-         * @description What the shop sells.
+         * @description The products of the shop.
          */
         get: operations["products_retrieve"];
         put?: never;
@@ -1466,7 +1569,7 @@ export interface paths {
         };
         /**
          * Who is signed in
-         * @description Say who is signed in, and set the cookie ``csrftoken``.
+         * @description Return the user who is signed in, and set the cookie ``csrftoken``.
          */
         get: operations["session_retrieve"];
         put?: never;
@@ -1517,6 +1620,8 @@ export interface paths {
         /**
          * Stay signed in
          * @description Exchange a refresh token for new tokens, once; a second use revokes the tokens derived from it.
+         *
+         *     With an `Idempotency-Key` a client whose answer was lost gets the same tokens again.
          */
         post: operations["token_refresh_create"];
         delete?: never;
@@ -1536,7 +1641,7 @@ export interface paths {
         put?: never;
         /**
          * Register
-         * @description Register a user, whom a mail asks whether the address is theirs.
+         * @description Register a user. A mail asks the user to confirm the address.
          */
         post: operations["users_create"];
         delete?: never;
@@ -1554,13 +1659,13 @@ export interface paths {
         };
         /**
          * List webhook endpoints
-         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         * @description Endpoints that receive the shop's events. A secret is shown once, when it is created.
          */
         get: operations["webhooks_list"];
         put?: never;
         /**
          * Create a webhook endpoint
-         * @description Subscribe a URL to events, which it is sent from a few seconds later on. The answer has its secret.
+         * @description Subscribe a URL to events; deliveries start within seconds. The response contains its secret.
          */
         post: operations["webhooks_create"];
         delete?: never;
@@ -1578,21 +1683,21 @@ export interface paths {
         };
         /**
          * Get a webhook endpoint
-         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         * @description Endpoints that receive the shop's events. A secret is shown once, when it is created.
          */
         get: operations["webhooks_retrieve"];
         put?: never;
         post?: never;
         /**
          * Delete a webhook endpoint and the log of its deliveries
-         * @description Who is sent what happens in the shop. Secrets are told once: when they are made.
+         * @description Endpoints that receive the shop's events. A secret is shown once, when it is created.
          */
         delete: operations["webhooks_destroy"];
         options?: never;
         head?: never;
         /**
          * Change a webhook endpoint
-         * @description Change what is named. One that was disabled is switched on again by ``active``.
+         * @description Change the given fields. Set ``active`` to re-enable a disabled endpoint.
          */
         patch: operations["webhooks_partial_update"];
         trace?: never;
@@ -1608,7 +1713,7 @@ export interface paths {
         put?: never;
         /**
          * Rotate the secret
-         * @description Make a new secret, which the answer has. Until ``previous_until`` every delivery is signed with both.
+         * @description Create a new secret and return it. Until ``previous_until`` every delivery is signed with both secrets.
          */
         post: operations["webhooks_rotate_create"];
         delete?: never;
@@ -1628,7 +1733,7 @@ export interface paths {
         put?: never;
         /**
          * Send a test
-         * @description Have the endpoint sent a ``webhook.test``. 409 where it is switched off.
+         * @description Send a ``webhook.test`` event to the endpoint. 409 if it is disabled.
          */
         post: operations["webhooks_test_create"];
         delete?: never;
@@ -1646,7 +1751,7 @@ export interface paths {
         };
         /**
          * List webhook deliveries
-         * @description What endpoints were sent, newest first, and what they answered.
+         * @description Deliveries to endpoints and their responses, newest first.
          */
         get: operations["webhooks_deliveries_list"];
         put?: never;
@@ -1666,7 +1771,7 @@ export interface paths {
         };
         /**
          * Get a webhook delivery
-         * @description What endpoints were sent, newest first, and what they answered.
+         * @description Deliveries to endpoints and their responses, newest first.
          */
         get: operations["webhooks_deliveries_retrieve"];
         put?: never;
@@ -1688,7 +1793,7 @@ export interface paths {
         put?: never;
         /**
          * Redeliver
-         * @description Send a settled delivery again, with the same body and ``webhook-id``. 409 where it is pending.
+         * @description Send a settled delivery again, with the same body and ``webhook-id``. 409 if it is still pending.
          */
         post: operations["webhooks_deliveries_redeliver_create"];
         delete?: never;
@@ -1698,10 +1803,239 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    "order.created": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An order was placed */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OrderMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "order.cancelled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An order was cancelled */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OrderMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "order.settled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An order's goods have left */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OrderMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "stock.low": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** There is little left of a product */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["StockMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "product.price_changed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A product has another price */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PriceMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Staff sent a test */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TestMessage"];
+                };
+            };
+            responses: {
+                /** @description No response body */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
-        /** @description So many of a product. */
+        /** @description A product and a quantity. */
         AddItemRequest: {
             /** Format: int64 */
             product_id: number;
@@ -1727,7 +2061,7 @@ export interface components {
             /** Format: date-time */
             readonly created_at: string;
         };
-        /** @description One of the calls that a node stands for. */
+        /** @description One of a node's calls. */
         Call: {
             /** Format: uuid */
             id: string;
@@ -1735,10 +2069,10 @@ export interface components {
             state: components["schemas"]["StateEnum"];
             /** @description The last one. */
             error: string;
-            /** @description false: it is not called yet, and there is no such task. */
+            /** @description false: not called yet, so there is no such task. */
             has_row: boolean;
         };
-        /** @description A message of the provider's. What else it says is not read. */
+        /** @description A message from the provider. Other fields are ignored. */
         CallbackRequest: {
             type: components["schemas"]["TypeEnum"];
             data: components["schemas"]["PaymentFactsRequest"];
@@ -1747,10 +2081,10 @@ export interface components {
         CancelRequest: {
             /** @description The reason, kept with the task and in the audit trail. */
             reason: string;
-            /** @description true: a task that is running as well; its worker's process is killed. */
+            /** @description true: also a running task; its worker's process is killed. */
             terminate?: boolean;
         };
-        /** @description A chain, a group, a chord, or what is made of them. */
+        /** @description A chain, group or chord, or a combination of them. */
         Canvas: {
             /** Format: uuid */
             id: string;
@@ -1803,7 +2137,7 @@ export interface components {
             push?: boolean;
             sms?: boolean;
         };
-        /** @description The code that came to a number. */
+        /** @description The code sent to a number. */
         CodeRequest: {
             /** @description The code received by SMS. */
             code: string;
@@ -2081,7 +2415,7 @@ export interface components {
          * @enum {string}
          */
         CountryEnum: "AD" | "AE" | "AF" | "AG" | "AI" | "AL" | "AM" | "AO" | "AQ" | "AR" | "AS" | "AT" | "AU" | "AW" | "AX" | "AZ" | "BA" | "BB" | "BD" | "BE" | "BF" | "BG" | "BH" | "BI" | "BJ" | "BL" | "BM" | "BN" | "BO" | "BQ" | "BR" | "BS" | "BT" | "BV" | "BW" | "BY" | "BZ" | "CA" | "CC" | "CD" | "CF" | "CG" | "CH" | "CI" | "CK" | "CL" | "CM" | "CN" | "CO" | "CR" | "CU" | "CV" | "CW" | "CX" | "CY" | "CZ" | "DE" | "DJ" | "DK" | "DM" | "DO" | "DZ" | "EC" | "EE" | "EG" | "EH" | "ER" | "ES" | "ET" | "FI" | "FJ" | "FK" | "FM" | "FO" | "FR" | "GA" | "GB" | "GD" | "GE" | "GF" | "GG" | "GH" | "GI" | "GL" | "GM" | "GN" | "GP" | "GQ" | "GR" | "GS" | "GT" | "GU" | "GW" | "GY" | "HK" | "HM" | "HN" | "HR" | "HT" | "HU" | "ID" | "IE" | "IL" | "IM" | "IN" | "IO" | "IQ" | "IR" | "IS" | "IT" | "JE" | "JM" | "JO" | "JP" | "KE" | "KG" | "KH" | "KI" | "KM" | "KN" | "KP" | "KR" | "KW" | "KY" | "KZ" | "LA" | "LB" | "LC" | "LI" | "LK" | "LR" | "LS" | "LT" | "LU" | "LV" | "LY" | "MA" | "MC" | "MD" | "ME" | "MF" | "MG" | "MH" | "MK" | "ML" | "MM" | "MN" | "MO" | "MP" | "MQ" | "MR" | "MS" | "MT" | "MU" | "MV" | "MW" | "MX" | "MY" | "MZ" | "NA" | "NC" | "NE" | "NF" | "NG" | "NI" | "NL" | "NO" | "NP" | "NR" | "NU" | "NZ" | "OM" | "PA" | "PE" | "PF" | "PG" | "PH" | "PK" | "PL" | "PM" | "PN" | "PR" | "PS" | "PT" | "PW" | "PY" | "QA" | "RE" | "RO" | "RS" | "RU" | "RW" | "SA" | "SB" | "SC" | "SD" | "SE" | "SG" | "SH" | "SI" | "SJ" | "SK" | "SL" | "SM" | "SN" | "SO" | "SR" | "SS" | "ST" | "SV" | "SX" | "SY" | "SZ" | "TC" | "TD" | "TF" | "TG" | "TH" | "TJ" | "TK" | "TL" | "TM" | "TN" | "TO" | "TR" | "TT" | "TV" | "TW" | "TZ" | "UA" | "UG" | "UM" | "US" | "UY" | "UZ" | "VA" | "VC" | "VE" | "VG" | "VI" | "VN" | "VU" | "WF" | "WS" | "YE" | "YT" | "ZA" | "ZM" | "ZW";
-        /** @description What every row says. Cancelled orders do not count. */
+        /** @description The figures of one row. Cancelled orders do not count. */
         CountrySales: {
             orders: number;
             units: number;
@@ -2091,14 +2425,14 @@ export interface components {
             /** @description Empty for customers who named none. */
             country: string;
         };
-        /** @description The cart to order, and where it goes. */
+        /** @description The cart to order, and the shipping address. */
         CreateOrderRequest: {
             /**
              * Format: uuid
              * @description The cart to order. It is deleted by the checkout.
              */
             cart_id: string;
-            /** @description Where the goods go. It stays with the order, whatever is said later. */
+            /** @description The shipping address. It stays with the order if the customer's address changes. */
             shipping_address?: components["schemas"]["ShippingAddressRequest"];
         };
         /** @description The user's own profile. */
@@ -2117,7 +2451,7 @@ export interface components {
             /** Format: date */
             birth_date: string | null;
         };
-        /** @description What every row says. Cancelled orders do not count. */
+        /** @description The figures of one row. Cancelled orders do not count. */
         DaySales: {
             orders: number;
             units: number;
@@ -2156,7 +2490,7 @@ export interface components {
         /** @description What is decided about which tasks: those of ids, or those that a search means. */
         DecideRequest: {
             /**
-             * @description run-now and cancel: tasks that wait; replay and discard: dead ones.
+             * @description run-now and cancel apply to waiting tasks, replay and discard to dead ones.
              *
              *     * `replay` - replay
              *     * `discard` - discard
@@ -2166,7 +2500,7 @@ export interface components {
             what: components["schemas"]["DecideWhatEnum"];
             ids?: string[];
             search?: components["schemas"]["SearchRequest"];
-            /** @description Kept in the audit trail; to cancel or discard there must be one. */
+            /** @description Kept in the audit trail; required to cancel or discard. */
             reason?: string;
             /**
              * Format: double
@@ -2174,7 +2508,7 @@ export interface components {
              */
             per_second?: number;
             /**
-             * @description true: only say how many it would be.
+             * @description true: print only how many tasks would be affected.
              * @default false
              */
             dry_run: boolean;
@@ -2187,14 +2521,14 @@ export interface components {
          * @enum {string}
          */
         DecideWhatEnum: "replay" | "discard" | "cancel" | "run-now";
-        /** @description Too many for one answer: a worker decides about them. */
+        /** @description Too many for one request: a worker carries out the decision. */
         Decided: {
             /** @description Number of dead letters. */
             count: number;
             /** @description Progress is at /api/ops/decisions/{decision}/. */
             decision: number;
         };
-        /** @description What somebody decided about many dead letters, and how far that is. */
+        /** @description A bulk decision about dead letters, and its progress. */
         Decision: {
             readonly id: number;
             readonly what: components["schemas"]["DecisionWhatEnum"];
@@ -2231,7 +2565,7 @@ export interface components {
          * @enum {string}
          */
         DecisionWhatEnum: "replay" | "discard" | "cancel" | "run-now";
-        /** @description Which dead letters: exactly one of these. */
+        /** @description A selection of dead letters: exactly one of these fields. */
         DiscardManyRequest: {
             ids?: string[];
             /** @description The fingerprint of a group. */
@@ -2243,12 +2577,25 @@ export interface components {
             /** @description The reason, kept with the tasks and in the audit trail. */
             reason: string;
         };
-        /** @description What follows from what, by the keys of nodes. */
+        /** @description A message that a worker runs. */
+        Doing: {
+            task: string;
+            /** @description Tasks that share the message. */
+            tasks: number;
+            /** @description The first of them. */
+            id: string;
+            /**
+             * Format: double
+             * @description How long it had run at the last heartbeat.
+             */
+            seconds: number;
+        };
+        /** @description An edge between two nodes, by their keys. */
         Edge: {
             before: number;
             after: number;
         };
-        /** @description Other arguments for a replay; what is left out stays as it is. */
+        /** @description New arguments for a replay; those left out stay unchanged. */
         EditRequest: {
             /** @description Positional arguments, in JSON. */
             args?: unknown[];
@@ -2262,7 +2609,7 @@ export interface components {
             /** @description As the browser's Push API gave it. */
             endpoint: string;
         };
-        /** @description An endpoint as staff wish it to be. */
+        /** @description The settings of an endpoint. */
         EndpointWishRequest: {
             /** @description https, at port 443 or one from 1024 on. */
             url: string;
@@ -2279,7 +2626,7 @@ export interface components {
             version?: components["schemas"]["VersionEnum"];
             active?: boolean;
         };
-        /** @description Something that happened to a task, or will. */
+        /** @description An event in a task's life, past or scheduled. */
         Event: {
             /** Format: date-time */
             at: string;
@@ -2296,13 +2643,13 @@ export interface components {
             /** @description It has not happened yet. */
             is_ahead: boolean;
         };
-        /** @description A task that fails: none of its calls has succeeded since. */
+        /** @description A failing task: none of its calls has succeeded since its first failure. */
         Failing: {
             task: string;
             queue: string;
             /**
              * Format: date-time
-             * @description When the first attempt failed after which none succeeded.
+             * @description When the first attempt of the current series failed.
              */
             since: string;
             /**
@@ -2314,8 +2661,43 @@ export interface components {
             failed: number;
             /** @description The first line of the last error. */
             error: string;
-            /** @description All of it in a sentence. */
+            /** @description A summary in one sentence. */
             text: string;
+        };
+        Figures: {
+            span: components["schemas"]["SpanEnum"];
+            /**
+             * Format: date-time
+             * @description When the span begins; null: no relay has written figures down yet.
+             */
+            since: string | null;
+            /** @description Oldest first. */
+            points: components["schemas"]["FiguresPoint"][];
+            queues: components["schemas"]["Line"][];
+            /** @description Tasks that ran or failed. */
+            tasks: components["schemas"]["Line"][];
+            marks: components["schemas"]["Mark"][];
+        };
+        /** @description What was done from the point before to this one. */
+        FiguresPoint: {
+            /**
+             * Format: double
+             * @description Seconds from due to done; null: nothing was done.
+             */
+            lag_p50: number | null;
+            /** Format: double */
+            lag_p95: number | null;
+            /**
+             * Format: double
+             * @description 3600: an hour or more.
+             */
+            lag_p99: number | null;
+            /** Format: date-time */
+            at: string;
+            /** Format: double */
+            succeeded_per_minute: number;
+            /** Format: double */
+            failed_per_minute: number;
         };
         /** @description The email address of an account. */
         ForgottenRequest: {
@@ -2372,16 +2754,16 @@ export interface components {
             message?: components["schemas"]["ChannelsRequest"];
             announcement?: components["schemas"]["ChannelsRequest"];
         };
-        /** @description One task and all that is known of its life. */
+        /** @description One task and its history. */
         Life: {
             task: components["schemas"]["Task"];
-            /** @description Oldest first; what is ahead comes last. */
+            /** @description Oldest first; scheduled events come last. */
             events: components["schemas"]["Event"][];
-            /** @description In JSON; null: nothing is kept. */
+            /** @description As JSON; null: no result is stored. */
             result: string | null;
             /** @description The task whose body called it. */
             parent: components["schemas"]["Relative"] | null;
-            /** @description Tasks that its body called, the first of them. */
+            /** @description The first tasks that its body called. */
             called: components["schemas"]["Relative"][];
         };
         /** @description The limits of a queue, in the whole cluster; null or left out: none. */
@@ -2389,6 +2771,36 @@ export interface components {
             /** Format: double */
             per_second?: number | null;
             concurrency?: number | null;
+        };
+        /** @description A queue, or a task of a queue, over the span. */
+        Line: {
+            /**
+             * Format: double
+             * @description Seconds from due to done; null: nothing was done.
+             */
+            lag_p50: number | null;
+            /** Format: double */
+            lag_p95: number | null;
+            /**
+             * Format: double
+             * @description 3600: an hour or more.
+             */
+            lag_p99: number | null;
+            queue: string;
+            /** @description Empty: the whole queue. */
+            task: string;
+            succeeded: number;
+            /** @description Attempts that failed: those that were retried and those that died. */
+            failed: number;
+            retried: number;
+            dead: number;
+            /** Format: double */
+            per_minute: number;
+            /**
+             * Format: double
+             * @description What a task took on average; null: not known.
+             */
+            run_seconds: number | null;
         };
         /** @description A username and a password. */
         LoginRequest: {
@@ -2399,11 +2811,13 @@ export interface components {
         LogoutRequest: {
             refresh: string;
         };
-        /** @description Something that a person should look at. */
+        /** @description A problem that needs attention. */
         MachineryProblem: {
             /** @description relay, workers, queues, schedules or clock. */
             part: string;
             text: string;
+            /** @description The process that to start again would help; empty: none. */
+            stalled: string;
         };
         /** @description The token of a mailed link. */
         MailedTokenRequest: {
@@ -2417,6 +2831,19 @@ export interface components {
             /** @description A worker does it, in portions: progress is at /api/ops/decisions/{decision}/. */
             decision: number | null;
         };
+        /** @description Something that people did: another release came, a queue was paused, resumed or limited. */
+        Mark: {
+            /** Format: date-time */
+            at: string;
+            kind: components["schemas"]["MarkKindEnum"];
+            text: string;
+        };
+        /**
+         * @description * `release` - Release
+         *     * `queue` - Queue
+         * @enum {string}
+         */
+        MarkKindEnum: "release" | "queue";
         Message: {
             readonly id: number;
             /** @description A username. */
@@ -2443,7 +2870,7 @@ export interface components {
             receiver: string;
             content: string;
         };
-        /** @description An endpoint whose secret was just made. */
+        /** @description An endpoint with its new secret. */
         NewSecret: {
             readonly id: number;
             readonly url: string;
@@ -2477,7 +2904,7 @@ export interface components {
             readonly previous_until: string | null;
             readonly secret: string;
         };
-        /** @description Calls that stand in the same place of a canvas. */
+        /** @description Calls in the same place of a canvas. */
         Node: {
             key: number;
             /** @description Empty: they are of several tasks. */
@@ -2485,7 +2912,7 @@ export interface components {
             /** @description The last part of the task's name. */
             title: string;
             /**
-             * @description Of its calls' states, the one that matters most.
+             * @description The most important state among its calls.
              *
              *     * `dead` - dead
              *     * `running` - running
@@ -2499,7 +2926,7 @@ export interface components {
              *     * `succeeded` - succeeded
              */
             state: components["schemas"]["StateEnum"];
-            /** @description Calls that it stands for. */
+            /** @description Number of calls in this node. */
             count: number;
             /** @description How many are in which state. */
             counts: {
@@ -2517,7 +2944,7 @@ export interface components {
             column: number;
             /** @description Where it is drawn, from the top. */
             row: number;
-            /** @description All of it in a sentence. */
+            /** @description A summary in one sentence. */
             text: string;
         };
         /** @description A request that has nothing to say beyond its address. */
@@ -2558,18 +2985,28 @@ export interface components {
             /** Format: date-time */
             readonly placed_at: string;
             readonly duplicate: boolean;
-            /** @description Where the goods go, if that was said. */
+            /** @description The shipping address, if any. */
             shipping_address?: components["schemas"]["ToldAddress"];
             /**
              * Format: date-time
-             * @description Only once it was shipped.
+             * @description Present once the order has been shipped.
              */
             shipped_at?: string;
             /**
              * Format: date-time
-             * @description Only once it was delivered.
+             * @description Present once the order has been delivered.
              */
             delivered_at?: string;
+            /**
+             * Format: date-time
+             * @description Present once every task that follows from placing the order has succeeded.
+             */
+            settled_at?: string;
+            /**
+             * Format: double
+             * @description Seconds from placing the order to `settled_at`. Present with it.
+             */
+            settled_in?: number;
         };
         OrderFacts: {
             id: number;
@@ -2596,18 +3033,28 @@ export interface components {
             /** Format: date-time */
             readonly placed_at: string;
             readonly duplicate: boolean;
-            /** @description Where the goods go, if that was said. */
+            /** @description The shipping address, if any. */
             shipping_address?: components["schemas"]["ToldAddress"];
             /**
              * Format: date-time
-             * @description Only once it was shipped.
+             * @description Present once the order has been shipped.
              */
             shipped_at?: string;
             /**
              * Format: date-time
-             * @description Only once it was delivered.
+             * @description Present once the order has been delivered.
              */
             delivered_at?: string;
+            /**
+             * Format: date-time
+             * @description Present once every task that follows from placing the order has succeeded.
+             */
+            settled_at?: string;
+            /**
+             * Format: double
+             * @description Seconds from placing the order to `settled_at`. Present with it.
+             */
+            settled_in?: number;
             /** @description Number of lines. */
             items_count: number;
             /** @description Number of units in all lines. */
@@ -2678,6 +3125,11 @@ export interface components {
             /** Format: date-time */
             readonly completed_at: string | null;
             readonly last_error: string;
+            /**
+             * Format: uuid
+             * @description What it was called with: a chain, a group, a chord.
+             */
+            readonly canvas: string | null;
         };
         OrderTasks: {
             results: components["schemas"]["OrderTask"][];
@@ -2832,6 +3284,21 @@ export interface components {
             previous?: string | null;
             results: components["schemas"]["OrderInList"][];
         };
+        PaginatedProcessList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["Process"][];
+        };
         PaginatedProductList: {
             /** @example 123 */
             count: number;
@@ -2876,6 +3343,21 @@ export interface components {
              */
             previous?: string | null;
             results: components["schemas"]["Sales"][];
+        };
+        PaginatedScheduleList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["Schedule"][];
         };
         PaginatedSignInList: {
             /** @example 123 */
@@ -2937,7 +3419,7 @@ export interface components {
             token: string;
             new_password: string;
         };
-        /** @description How many a line asks for. */
+        /** @description The new quantity of a line. */
         PatchedChangeItemRequest: {
             quantity: number;
         };
@@ -2955,7 +3437,7 @@ export interface components {
             /** Format: date */
             birth_date?: string | null;
         };
-        /** @description An endpoint as staff wish it to be. */
+        /** @description The settings of an endpoint. */
         PatchedEndpointWishRequest: {
             /** @description https, at port 443 or one from 1024 on. */
             url?: string;
@@ -2984,6 +3466,11 @@ export interface components {
             readonly asked_at: string | null;
             /**
              * Format: date-time
+             * @description When the last try was declined, until its customer tries again.
+             */
+            readonly declined_at: string | null;
+            /**
+             * Format: date-time
              * @description Until when the order's stock is kept for it.
              */
             readonly expires_at: string;
@@ -2992,7 +3479,7 @@ export interface components {
             /** Format: date-time */
             readonly refunded_at: string | null;
         };
-        /** @description Which payment, and how much it was. */
+        /** @description A payment's reference and amount. */
         PaymentFactsRequest: {
             /** Format: uuid */
             reference: string;
@@ -3016,7 +3503,7 @@ export interface components {
             /** @description Whether SMS can be sent to this number. */
             served: boolean;
         };
-        /** @description A queue at one moment, and what was done since the moment before. */
+        /** @description A queue at one moment, and its throughput since the previous point. */
         Point: {
             /** Format: date-time */
             at: string;
@@ -3082,6 +3569,46 @@ export interface components {
             timestamp: string;
             data: components["schemas"]["PriceFacts"];
         };
+        /** @description A worker, relay or beat, as of its last heartbeat (every five seconds). */
+        Process: {
+            /** @description Such as worker 4711 at host-1. */
+            process: string;
+            kind: components["schemas"]["ProcessKindEnum"];
+            machine: string;
+            /** @description ok, draining, drained, silent, or what is wrong. */
+            state: string;
+            /** @description The problem in one sentence; empty: none. */
+            problem: string;
+            /** @description The pending instruction: drain, stop, or empty. */
+            wish: string;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: date-time */
+            beaten_at: string;
+            /**
+             * Format: double
+             * @description Seconds since its last heartbeat.
+             */
+            silent_seconds: number;
+            queues: string[];
+            /** @description Messages that a worker is processing. */
+            active: number;
+            /** @description Messages that a worker has taken since it started. */
+            received: number;
+            /** @description The project's release; empty: not set. */
+            release: string;
+            /** @description Bytes of memory, including its children; null: unknown. */
+            memory: number | null;
+            /** @description A worker's running messages, longest first, at most twenty. */
+            doing: components["schemas"]["Doing"][];
+        };
+        /**
+         * @description * `relay` - Relay
+         *     * `worker` - Worker
+         *     * `beat` - Beat
+         * @enum {string}
+         */
+        ProcessKindEnum: "relay" | "worker" | "beat";
         Product: {
             readonly id: number;
             readonly sku: string;
@@ -3095,7 +3622,7 @@ export interface components {
             /** @description How many can be ordered now. */
             available: number;
         };
-        /** @description What every row says. Cancelled orders do not count. */
+        /** @description The figures of one row. Cancelled orders do not count. */
         ProductSales: {
             orders: number;
             units: number;
@@ -3147,7 +3674,7 @@ export interface components {
             /** @description Oldest first. A gap: no relay ran. */
             points: components["schemas"]["Point"][];
         };
-        /** @description Over midnight if the end is the earlier one. */
+        /** @description If the end is earlier than the start, the period spans midnight. */
         QuietHours: {
             /** Format: time */
             start: string;
@@ -3159,7 +3686,7 @@ export interface components {
              */
             time_zone: string;
         };
-        /** @description Over midnight if the end is the earlier one. */
+        /** @description If the end is earlier than the start, the period spans midnight. */
         QuietHoursRequest: {
             /** Format: time */
             start: string;
@@ -3194,14 +3721,14 @@ export interface components {
             email: string;
             password: string;
         };
-        /** @description Another task that has to do with it. */
+        /** @description A related task. */
         Relative: {
             /** Format: uuid */
             id: string;
             task: string;
             status: string;
         };
-        /** @description Which dead letters: exactly one of these. */
+        /** @description A selection of dead letters: exactly one of these fields. */
         ReplayManyRequest: {
             ids?: string[];
             /** @description The fingerprint of a group. */
@@ -3224,7 +3751,7 @@ export interface components {
             /** @description How many steps are done, while it is running. */
             progress: components["schemas"]["Progress"] | null;
         };
-        /** @description The day that a report is about. */
+        /** @description The day of a report. */
         ReportRequestRequest: {
             /**
              * Format: date
@@ -3232,8 +3759,51 @@ export interface components {
              */
             day?: string;
         };
+        /** @description A run of a schedule. */
+        Run: {
+            task_id: string;
+            /** Format: date-time */
+            due_at: string;
+            /** Format: date-time */
+            enqueued_at: string;
+            /** @description Of its task; empty: the ledger has pruned it. */
+            status: string;
+            /**
+             * Format: double
+             * @description From published to ended; null: not ended.
+             */
+            took_seconds: number | null;
+            /** @description The first line of its last error. */
+            error: string;
+        };
         Sales: components["schemas"]["DaySales"] | components["schemas"]["ProductSales"] | components["schemas"]["CountrySales"];
-        /** @description Which tasks: those that all of this is true of. */
+        /** @description A schedule, with its latest runs and its next due times, at most five each. */
+        Schedule: {
+            id: number;
+            name: string;
+            task: string;
+            /** @description Empty: the task's own. */
+            queue: string;
+            /** @description In words, such as every 5 minutes. */
+            times: string;
+            /** @description false: it is paused. */
+            enabled: boolean;
+            /** @description What becomes of missed due times: skip, once or all. */
+            catch_up: string;
+            /** Format: date-time */
+            last_run_at: string | null;
+            next_due: string[];
+            /**
+             * Format: date-time
+             * @description The due time that has not run; null: not late.
+             */
+            late_since: string | null;
+            /** @description Why it can never run; empty: it can. */
+            problem: string;
+            /** @description Newest first. */
+            runs: components["schemas"]["Run"][];
+        };
+        /** @description A search: tasks that meet every condition. */
         SearchRequest: {
             /**
              * @description A status, or a kind of those pending.
@@ -3297,7 +3867,7 @@ export interface components {
              */
             flower_url: string | null;
         };
-        /** @description Where the goods of an order go. */
+        /** @description The shipping address of an order. */
         ShippingAddressRequest: {
             /** @description Who receives the goods. */
             name: string;
@@ -3596,6 +4166,13 @@ export interface components {
             is_staff: boolean;
         };
         /**
+         * @description * `15m` - 15m
+         *     * `6h` - 6h
+         *     * `7d` - 7d
+         * @enum {string}
+         */
+        SpanEnum: "15m" | "6h" | "7d";
+        /**
          * @description * `dead` - dead
          *     * `running` - running
          *     * `published` - published
@@ -3628,14 +4205,14 @@ export interface components {
             timestamp: string;
             data: components["schemas"]["StockFacts"];
         };
-        /** @description What `PushSubscription.toJSON()` gives in a browser. */
+        /** @description A browser's `PushSubscription.toJSON()`. */
         SubscriptionRequest: {
             /** @description As the browser's Push API gave it. */
             endpoint: string;
             expirationTime?: number | null;
             keys: components["schemas"]["KeysRequest"];
         };
-        /** @description A task as the ledger has it now. */
+        /** @description A task's current row in the ledger. */
         Task: {
             /**
              * Format: uuid
@@ -3658,7 +4235,7 @@ export interface components {
             kwargs: unknown;
             /** Format: date-time */
             enqueued_at: string;
-            /** @description When it runs next; null: it does not wait. */
+            /** @description When it runs next; null: it is not waiting. */
             readonly next_at: string | null;
             /** Format: date-time */
             readonly published_at: string | null;
@@ -3671,7 +4248,7 @@ export interface components {
             readonly expires_at: string | null;
             /**
              * Format: double
-             * @description From its last publishing to its end; null: it has none.
+             * @description From its last publishing to its end; null: not applicable.
              */
             readonly seconds: number | null;
             readonly last_error: string;
@@ -3681,7 +4258,7 @@ export interface components {
              */
             readonly canvas: string | null;
         };
-        /** @description Some of the tasks that were looked for. */
+        /** @description One page of results. */
         TaskPage: {
             count: number;
             /**
@@ -3692,15 +4269,15 @@ export interface components {
              *     * `at least` - at least
              */
             count_is: components["schemas"]["CountIsEnum"];
-            /** @description Where it goes on; null: that was all. */
+            /** @description The next page; null: this is the last one. */
             next: string | null;
             /** @description The first page; null: this is it. */
             previous: string | null;
-            /** @description What next says after=; null: that was all. */
+            /** @description The value of after= for the next page; null: this is the last one. */
             after: string | null;
             /**
              * Format: date-time
-             * @description Looked at so far; there may be more beyond. null: the page is full, or that was all.
+             * @description Rows examined so far, if there may be more; null: the page is full, or this is the last one.
              */
             looked_to: string | null;
             results: components["schemas"]["Task"][];
@@ -3715,6 +4292,42 @@ export interface components {
          * @enum {string}
          */
         TaskStatus: "pending" | "published" | "running" | "succeeded" | "dead" | "cancelled";
+        /** @description An instruction to a process. */
+        TellRequest: {
+            /**
+             * @description drain: take no more messages. resume: take them again. stop: finish the current ones and exit.
+             *
+             *     * `drain` - drain
+             *     * `resume` - resume
+             *     * `stop` - stop
+             */
+            what: components["schemas"]["TellWhatEnum"];
+        };
+        /** @description What a person wants of a schedule. */
+        TellScheduleRequest: {
+            /**
+             * @description run-now: once, beside its due times. pause: switch it off. resume: switch it on, from now.
+             *
+             *     * `pause` - pause
+             *     * `resume` - resume
+             *     * `run-now` - run-now
+             */
+            what: components["schemas"]["TellScheduleWhatEnum"];
+        };
+        /**
+         * @description * `pause` - pause
+         *     * `resume` - resume
+         *     * `run-now` - run-now
+         * @enum {string}
+         */
+        TellScheduleWhatEnum: "pause" | "resume" | "run-now";
+        /**
+         * @description * `drain` - drain
+         *     * `resume` - resume
+         *     * `stop` - stop
+         * @enum {string}
+         */
+        TellWhatEnum: "drain" | "resume" | "stop";
         TestFacts: {
             /** @description The endpoint's id. */
             webhook: number;
@@ -3747,7 +4360,7 @@ export interface components {
             /** @description Exchange it once, within a week, for a new pair. */
             refresh: string;
         };
-        /** @description Where the goods of an order go, as it was said at checkout. */
+        /** @description The shipping address given at checkout. */
         ToldAddress: {
             readonly name: string;
             readonly line1: string;
@@ -3797,7 +4410,7 @@ export interface components {
             /** Format: date-time */
             readonly settled_at: string | null;
         };
-        /** @description A delivery with what was sent and each answer. */
+        /** @description A delivery with its body and the response to each attempt. */
         WebhookDeliveryDetail: {
             readonly id: number;
             readonly endpoint: number;
@@ -4202,7 +4815,10 @@ export interface operations {
     auth_email_change_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4220,6 +4836,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -4244,6 +4862,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4274,7 +4910,10 @@ export interface operations {
     auth_email_resend_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4287,6 +4926,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -4311,6 +4952,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4543,7 +5202,10 @@ export interface operations {
     auth_password_reset_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4561,12 +5223,32 @@ export interface operations {
             /** @description If the account exists, a reset link is mailed to it. */
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5709,7 +6391,10 @@ export interface operations {
     customers_me_phone_code_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5722,6 +6407,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -5755,6 +6442,15 @@ export interface operations {
             };
             /** @description There is not a number, or it is verified. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7505,6 +8201,116 @@ export interface operations {
             };
         };
     };
+    ops_figures_retrieve: {
+        parameters: {
+            query?: {
+                /** @description Points of this queue alone. */
+                queue?: string;
+                /**
+                 * @description * `15m` - 15m
+                 *     * `6h` - 6h
+                 *     * `7d` - 7d
+                 */
+                span?: "15m" | "6h" | "7d";
+                /** @description Points of this task alone. */
+                task?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "span": "15m",
+                     *       "since": "2026-11-21T12:00:00.250000Z",
+                     *       "points": [
+                     *         {
+                     *           "at": "2026-11-21T12:09:58Z",
+                     *           "succeeded_per_minute": 120,
+                     *           "failed_per_minute": 0.5,
+                     *           "lag_p50": 0.1,
+                     *           "lag_p95": 0.5,
+                     *           "lag_p99": 1
+                     *         }
+                     *       ],
+                     *       "queues": [
+                     *         {
+                     *           "queue": "email",
+                     *           "task": "",
+                     *           "succeeded": 1800,
+                     *           "failed": 7,
+                     *           "retried": 6,
+                     *           "dead": 1,
+                     *           "per_minute": 120,
+                     *           "run_seconds": 0.04,
+                     *           "lag_p50": 0.1,
+                     *           "lag_p95": 0.5,
+                     *           "lag_p99": 1
+                     *         }
+                     *       ],
+                     *       "tasks": [
+                     *         {
+                     *           "queue": "email",
+                     *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "succeeded": 1800,
+                     *           "failed": 7,
+                     *           "retried": 6,
+                     *           "dead": 1,
+                     *           "per_minute": 120,
+                     *           "run_seconds": 0.04,
+                     *           "lag_p50": 0.1,
+                     *           "lag_p95": 0.5,
+                     *           "lag_p99": 1
+                     *         }
+                     *       ],
+                     *       "marks": [
+                     *         {
+                     *           "at": "2026-11-21T12:00:00.250000Z",
+                     *           "kind": "release",
+                     *           "text": "1.4.0"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Figures"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ops_problems_list: {
         parameters: {
             query?: {
@@ -7532,7 +8338,8 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "part": "workers",
-                     *           "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC"
+                     *           "text": "worker 4711 at shop-1 has been silent since 08:00:12 UTC",
+                     *           "stalled": "worker 4711 at shop-1"
                      *         }
                      *       ]
                      *     }
@@ -7551,6 +8358,188 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_processes_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "process": "worker 4711 at shop-1",
+                     *           "kind": "worker",
+                     *           "machine": "shop-1",
+                     *           "state": "ok",
+                     *           "problem": "",
+                     *           "wish": "",
+                     *           "started_at": "2026-11-21T12:00:00.250000Z",
+                     *           "beaten_at": "2026-11-21T12:09:58Z",
+                     *           "silent_seconds": 2.1,
+                     *           "queues": [
+                     *             "email",
+                     *             "inventory"
+                     *           ],
+                     *           "active": 1,
+                     *           "received": 1204,
+                     *           "release": "1.4.0",
+                     *           "memory": 183500800,
+                     *           "doing": [
+                     *             {
+                     *               "task": "email_app.tasks.send_order_confirmation",
+                     *               "tasks": 1,
+                     *               "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *               "seconds": 0.4
+                     *             }
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedProcessList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_process_tell: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                process: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "what": "drain"
+                 *     }
+                 */
+                "application/json": components["schemas"]["TellRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "process": "worker 4711 at shop-1",
+                     *       "kind": "worker",
+                     *       "machine": "shop-1",
+                     *       "state": "ok",
+                     *       "problem": "",
+                     *       "wish": "",
+                     *       "started_at": "2026-11-21T12:00:00.250000Z",
+                     *       "beaten_at": "2026-11-21T12:09:58Z",
+                     *       "silent_seconds": 2.1,
+                     *       "queues": [
+                     *         "email",
+                     *         "inventory"
+                     *       ],
+                     *       "active": 1,
+                     *       "received": 1204,
+                     *       "release": "1.4.0",
+                     *       "memory": 183500800,
+                     *       "doing": [
+                     *         {
+                     *           "task": "email_app.tasks.send_order_confirmation",
+                     *           "tasks": 1,
+                     *           "id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *           "seconds": 0.4
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Process"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7850,6 +8839,184 @@ export interface operations {
             };
         };
     };
+    ops_schedules_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "id": 3,
+                     *           "name": "Prune the ledger",
+                     *           "task": "celery_ledger.tasks.prune",
+                     *           "queue": "",
+                     *           "times": "every day at 03:00",
+                     *           "enabled": true,
+                     *           "catch_up": "once",
+                     *           "last_run_at": "2026-11-21T03:00:00Z",
+                     *           "next_due": [
+                     *             "2026-11-22T03:00:00Z"
+                     *           ],
+                     *           "late_since": null,
+                     *           "problem": "",
+                     *           "runs": [
+                     *             {
+                     *               "task_id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *               "due_at": "2026-11-21T03:00:00Z",
+                     *               "enqueued_at": "2026-11-21T03:00:00.010000Z",
+                     *               "status": "succeeded",
+                     *               "took_seconds": 2.4,
+                     *               "error": ""
+                     *             }
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaginatedScheduleList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_schedule_tell: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "what": "run-now"
+                 *     }
+                 */
+                "application/json": components["schemas"]["TellScheduleRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 3,
+                     *       "name": "Prune the ledger",
+                     *       "task": "celery_ledger.tasks.prune",
+                     *       "queue": "",
+                     *       "times": "every day at 03:00",
+                     *       "enabled": true,
+                     *       "catch_up": "once",
+                     *       "last_run_at": "2026-11-21T03:00:00Z",
+                     *       "next_due": [
+                     *         "2026-11-22T03:00:00Z"
+                     *       ],
+                     *       "late_since": null,
+                     *       "problem": "",
+                     *       "runs": [
+                     *         {
+                     *           "task_id": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ade",
+                     *           "due_at": "2026-11-21T03:00:00Z",
+                     *           "enqueued_at": "2026-11-21T03:00:00.010000Z",
+                     *           "status": "succeeded",
+                     *           "took_seconds": 2.4,
+                     *           "error": ""
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ops_series_retrieve: {
         parameters: {
             query?: {
@@ -7936,7 +9103,7 @@ export interface operations {
     ops_tasks_list: {
         parameters: {
             query?: {
-                /** @description Where the page before ended. */
+                /** @description Where the previous page ended. */
                 after?: string;
                 /** @description A value among its arguments, name=value, or a JSON object of names and values. */
                 argument?: string;
@@ -8661,6 +9828,7 @@ export interface operations {
                      *       "amount": "49.00",
                      *       "currency": "GBP",
                      *       "asked_at": "2026-11-21T12:00:00.750000Z",
+                     *       "declined_at": null,
                      *       "expires_at": "2026-11-21T12:30:00.250000Z",
                      *       "paid_at": "2026-11-21T12:00:01Z",
                      *       "refunded_at": null
@@ -8701,7 +9869,10 @@ export interface operations {
     orders_payment_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 order_id: number;
             };
@@ -8716,6 +9887,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -8725,6 +9898,7 @@ export interface operations {
                      *       "amount": "49.00",
                      *       "currency": "GBP",
                      *       "asked_at": "2026-11-21T12:00:00.750000Z",
+                     *       "declined_at": null,
                      *       "expires_at": "2026-11-21T12:30:00.250000Z",
                      *       "paid_at": "2026-11-21T12:00:01Z",
                      *       "refunded_at": null
@@ -8762,6 +9936,15 @@ export interface operations {
             };
             /** @description It was not paid in time, was declined or cancelled. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9547,7 +10730,10 @@ export interface operations {
     token_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9565,6 +10751,8 @@ export interface operations {
         responses: {
             200: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9588,6 +10776,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9618,7 +10824,10 @@ export interface operations {
     token_refresh_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9635,6 +10844,8 @@ export interface operations {
         responses: {
             200: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9658,6 +10869,24 @@ export interface operations {
             };
             /** @description Nobody is signed in, or not with this. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10585,7 +11814,10 @@ export interface operations {
     webhooks_deliveries_redeliver_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10600,6 +11832,8 @@ export interface operations {
         responses: {
             202: {
                 headers: {
+                    /** @description Present if an earlier request did this, and was answered so. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -10658,6 +11892,15 @@ export interface operations {
             };
             /** @description The delivery is pending, or its endpoint is switched off. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

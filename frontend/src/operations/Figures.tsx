@@ -1,7 +1,5 @@
-import type { Queue, QueueSeries } from "../api/client";
+import type { Queue } from "../api/client";
 import { duration, number } from "../format";
-import { Chart, highest, type Point } from "../parts/Chart";
-import { Failure } from "../parts/states";
 import { words } from "./text";
 
 
@@ -31,59 +29,5 @@ export function Figures({ queues }: { queues: Queue[] }) {
         </div>
       ))}
     </dl>
-  );
-}
-
-type Sample = QueueSeries["points"][number];
-
-/** Return one figure of all queues over time: `of` each point, added up. */
-function together(series: QueueSeries[], of: (point: Sample) => number): Point[] {
-  const sums = new Map<string, number>();
-  for (const { points } of series) for (const point of points) sums.set(point.at, (sums.get(point.at) ?? 0) + of(point));
-  return [...sums].map(([at, value]) => ({ at: Date.parse(at), value })).sort((one, other) => one.at - other.at);
-}
-
-/** Return the slowest queue's lag over time. */
-function slowest(series: QueueSeries[]): Point[] {
-  const most = new Map<string, number>();
-  for (const { points } of series)
-    for (const { at, lag_seconds } of points)
-      if (lag_seconds !== null) most.set(at, Math.max(most.get(at) ?? 0, lag_seconds)); // Null: nothing was done.
-  return [...most].map(([at, value]) => ({ at: Date.parse(at), value })).sort((one, other) => one.at - other.at);
-}
-
-const depth = (point: Sample) => point.pending + point.published + point.running;
-
-/** All queues together, in the last hour. */
-export function Hour({ series, error }: { series: QueueSeries[] | undefined; error: Error | undefined }) {
-  const charts: [string, Point[], (value: number) => string][] = series
-    ? [
-        [words.chartWaiting, together(series, depth), (value) => number(Math.round(value))],
-        [words.chartRate, together(series, (point) => point.completed_per_minute), (value) => number(Math.round(value))],
-        [words.chartLag, slowest(series), duration],
-      ]
-    : [];
-  const empty = series?.every((queue) => queue.points.length === 0);
-  return (
-    <section aria-labelledby="hour">
-      <h2 id="hour">{words.hour}</h2>
-      {error && <Failure error={error} />}
-      {empty && <p className="hint">{words.noPoints}</p>}
-      <div className="charts">
-        {charts.map(([name, points, say]) => (
-          <figure key={name} className="chart-sheet">
-            <figcaption>
-              <span>{name}</span>
-              <span>{words.peak(say(highest(points)))}</span>
-            </figcaption>
-            <Chart what={name} points={points} say={say} tall />
-            <p className="axis hint" aria-hidden="true">
-              <span>{words.ago}</span>
-              <span>{words.now}</span>
-            </p>
-          </figure>
-        ))}
-      </div>
-    </section>
   );
 }

@@ -55,6 +55,17 @@ export function QueueTable({ queues, series, ask: put }: TableProps) {
   );
 }
 
+/** Return the question whether to resume a queue. */
+export function resuming(queue: Queue): Question {
+  const params = { path: { queue: queue.queue } };
+  return {
+    title: words.resumeNamed(queue.queue),
+    body: <p>{words.resumeBody(queue.queue, queue.pending)}</p>,
+    action: words.resume,
+    act: () => ask(api.POST("/api/ops/queues/{queue}/resume/", { params })).then(() => words.resumeDone(queue.queue)),
+  };
+}
+
 interface RowProps {
   queue: Queue;
   series: QueueSeries | undefined;
@@ -64,12 +75,7 @@ interface RowProps {
 function QueueRow({ queue, series, ask: put }: RowProps) {
   const params = { path: { queue: queue.queue } };
   const question: Question = queue.paused
-    ? {
-        title: words.resumeNamed(queue.queue),
-        body: <p>{words.resumeBody(queue.queue, queue.pending)}</p>,
-        action: words.resume,
-        act: () => ask(api.POST("/api/ops/queues/{queue}/resume/", { params })).then(() => words.resumeDone(queue.queue)),
-      }
+    ? resuming(queue)
     : {
         title: words.pauseNamed(queue.queue),
         body: <p>{words.pauseBody(queue.queue)}</p>,

@@ -7,12 +7,14 @@ import { between, duration } from "../format";
 import { useLoad } from "../load";
 import { DeadGroup } from "../operations/DeadGroup";
 import { Decisions } from "../operations/Decisions";
-import { Figures, Hour } from "../operations/Figures";
+import { Figures } from "../operations/Figures";
+import { telling } from "../operations/telling";
+import { Places } from "../operations/Places";
 import { Asked, type Question } from "../operations/Question";
-import { QueueTable } from "../operations/QueueTable";
+import { QueueTable, resuming } from "../operations/QueueTable";
+import { Spans } from "../operations/Spans";
 import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton } from "../parts/states";
-import { useSession } from "../session";
 import { words } from "../operations/text";
 
 /** Milliseconds between two looks at the queues and the dead letters, at the machinery, and at the last hour. */
@@ -21,7 +23,6 @@ const MIDDLE_PACE = 10_000;
 const SLOW_PACE = 30_000;
 
 export function Operations() {
-  const { flowerUrl } = useSession();
   const queues = useLoad("queues", (signal) => ask(api.GET("/api/ops/queues/", { params: { query: { page_size: 100 } }, signal })));
   const series = useLoad("series", (signal) => ask(api.GET("/api/ops/series/", { signal })));
   const groups = useLoad("groups", (signal) => ask(api.GET("/api/ops/dead/groups/", { params: { query: { page_size: 100 } }, signal })));
@@ -38,33 +39,16 @@ export function Operations() {
   };
   const rows = queues.value?.results;
   return (
-    <Page
-      title={words.title}
-      lead={words.lead}
-      aside={
-        <p className="outside">
-          <Link href="/operations/tasks" className="button small quiet">
-            {words.tasks}
-          </Link>
-          {flowerUrl && (
-            <a href={flowerUrl} className="button small quiet">
-              {words.flower}
-            </a>
-          )}
-          <a href="/admin/" className="button small quiet">
-            {words.admin}
-          </a>
-        </p>
-      }
-    >
-      <Problems problems={problems.value?.results ?? []} />
+    <Page title={words.title} lead={words.lead}>
+      <Places />
+      <Problems problems={problems.value?.results ?? []} rows={rows ?? []} ask={setQuestion} />
       <FailingTasks failing={failing.value?.results ?? []} rows={rows ?? []} ask={setQuestion} />
       {queues.error && <Failure error={queues.error} retry={now} />}
       {!rows && !queues.error && <Skeleton rows={7} />}
       {rows && (
         <>
           <Figures queues={rows} />
-          <Hour series={series.value?.queues} error={series.error} />
+          <Spans />
           <QueueTable queues={rows} series={series.value?.queues} ask={setQuestion} />
         </>
       )}
@@ -128,8 +112,9 @@ function FailingTasks({ failing, rows, ask: put }: { failing: Failing[]; rows: Q
   );
 }
 
-/** What is wrong with the machinery as a whole: somebody is silent, a queue is not consumed, a schedule is late. */
-function Problems({ problems }: { problems: MachineryProblem[] }) {
+/** What is wrong with the machinery as a whole, and which queues are paused, each with what mends it. */
+function Problems({ problems, rows, ask: put }: { problems: MachineryProblem[]; rows: Queue[]; ask: (question: Question) => void }) {
+  const paused = rows.filter((row) => row.paused);
   return (
     <div role="status">
       {problems.length > 0 && (
@@ -137,12 +122,32 @@ function Problems({ problems }: { problems: MachineryProblem[] }) {
           <div>
             <strong>{words.problems}</strong>
             <ul>
-              {problems.map(({ part, text: what }) => (
-                <li key={`${part} ${what}`}>{what}</li>
+              {problems.map(({ part, text: what, stalled }) => (
+                <li key={`${part} ${what}`}>
+                  {what} {stalled.startsWith("worker ") && (
+                    <button type="button" className="link" onClick={() => put(telling(stalled, "stop"))}>
+                      {words.tellNamed.stop(stalled)}
+                    </button>
+                  )}
+                  {["relay", "workers", "queues"].includes(part) && <Link href="/operations/workers">{words.workers}</Link>}
+                  {part === "schedules" && <Link href="/operations/schedules">{words.schedules}</Link>}
+                </li>
               ))}
             </ul>
           </div>
         </div>
+      )}
+      {paused.length > 0 && (
+        <ul className="note warn paused">
+          {paused.map((queue) => (
+            <li key={queue.queue}>
+              {words.pausedSays(queue.queue, queue.pending)}{" "}
+              <button type="button" className="link" onClick={() => put(resuming(queue))}>
+                {words.resumeNamed(queue.queue)}
+              </button>
+            </li>
+          ))}
+        </ul>
       )}
     </div>
   );

@@ -3,7 +3,8 @@ import { Link } from "wouter";
 import { useHistoryState } from "wouter/use-browser-location";
 
 import { api, ask, type Order as OrderOf, type OrderTask, ProblemError } from "../api/client";
-import { moment, money } from "../format";
+import { chunk } from "../chunk";
+import { duration, moment, money } from "../format";
 import { useLive } from "../live/provider";
 import { useLoad } from "../load";
 import { Artwork } from "../parts/Artwork";
@@ -12,11 +13,14 @@ import { Page } from "../parts/Page";
 import { Payment } from "../parts/Payment";
 import { Envelope } from "../parts/ShippingAddress";
 import { Failure, Skeleton } from "../parts/states";
-import { isSettled, Timeline } from "../parts/Timeline";
+import { isRecorded, isSettled, Timeline } from "../parts/Timeline";
 import { useToast } from "../parts/toasts";
 import { useSession } from "../session";
 import { text } from "../text";
 import { NotFound } from "./NotFound";
+
+/** For operators alone, and so not a part of this page's script. */
+const Canvas = chunk(() => import("../operations/Canvas").then((part) => part.Canvas));
 
 export function Order({ id }: { id: number }) {
   const path = { id: String(id) };
@@ -33,8 +37,14 @@ export function Order({ id }: { id: number }) {
     lookAtTasks();
   }, [lookAtOrder, lookAtTasks]);
 
+  const recorded = tasks.value ? isRecorded(tasks.value) : false;
+  useEffect(() => {
+    if (recorded) lookAtOrder();
+  }, [recorded, lookAtOrder]);
+
   if (order.error instanceof ProblemError && order.error.status === 404) return <NotFound />;
   const { value } = order;
+  const canvas = tasks.value?.find((task) => task.canvas)?.canvas;
   async function cancel() {
     order.set(await ask(api.POST("/api/orders/{id}/cancel/", { params: { path }, body: {} })));
     tasks.reload();
@@ -77,9 +87,11 @@ export function Order({ id }: { id: number }) {
           {tasks.value ? (
             <>
               <p className="timeline-sum" role="status" data-settled={isSettled(tasks.value)}>
-                {sumUp(tasks.value)}
+                {value?.status === "unpaid" ? text.timeline.unpaid : sumUp(tasks.value)}{" "}
+                {value?.settled_in !== undefined && text.timeline.settled(duration(value.settled_in))}
               </p>
               <Timeline tasks={tasks.value} staff={user?.is_staff ?? false} />
+              {user?.is_staff && canvas && <Canvas id={canvas} here="" />}
             </>
           ) : (
             !tasks.error && <Skeleton rows={5} />

@@ -6,6 +6,7 @@ import { useEvery } from "../every";
 import { duration, moment } from "../format";
 import { useLoad } from "../load";
 import { Decide, type What } from "../operations/Decide";
+import { Places } from "../operations/Places";
 import { words } from "../operations/text";
 import { Field } from "../parts/Field";
 import { Page } from "../parts/Page";
@@ -50,7 +51,8 @@ export function Tasks() {
   const page = found.value;
   const ids = [...chosen];
   return (
-    <Page title={words.tasks} lead={words.tasksLead} aside={<Link href="/operations" className="button small quiet">{words.title}</Link>}>
+    <Page title={words.tasks} lead={words.tasksLead}>
+      <Places />
       <nav className="states" aria-label={words.status}>
         {STATES.map((state) => (
           <Link key={state} href={`/operations/tasks?${withState(params, state)}`} aria-current={state === status ? "page" : undefined}>

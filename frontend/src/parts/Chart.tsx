@@ -12,6 +12,12 @@ interface Props {
   points: Point[];
   say: (value: number) => string;
   tall?: boolean;
+  /** Milliseconds from its left end to now. */
+  span?: number;
+  /** In words, how long that is. */
+  over?: string;
+  /** What happened meanwhile, by when. */
+  marks?: { at: number; text: string }[];
 }
 
 const WIDTH = 300;
@@ -20,24 +26,24 @@ const HOUR = 3_600_000;
 const GAP = 180_000;
 
 /** Return the stretches of points between which figures are missing. */
-export function stretchesOf(points: Point[]): Point[][] {
+export function stretchesOf(points: Point[], gap = GAP): Point[][] {
   const stretches: Point[][] = [];
   for (const point of points) {
     const before = stretches.at(-1)?.at(-1);
-    if (before && point.at - before.at <= GAP) stretches.at(-1)!.push(point);
+    if (before && point.at - before.at <= gap) stretches.at(-1)!.push(point);
     else stretches.push([point]);
   }
   return stretches;
 }
 
 /** The last hour of one figure. The picture is for eyes; whoever listens is told the figure now and the highest. */
-export function Chart({ what, points, say, tall = false }: Props) {
+export function Chart({ what, points, say, tall = false, span = HOUR, over = words.hour.toLowerCase(), marks = [] }: Props) {
   const height = tall ? 90 : 34;
   const most = highest(points);
   const now = Date.now();
-  const x = (at: number) => (WIDTH - (Math.max(0, now - at) / HOUR) * WIDTH).toFixed(1);
+  const x = (at: number) => (WIDTH - (Math.max(0, now - at) / span) * WIDTH).toFixed(1);
   const y = (value: number) => (height - 1.5 - (value / (most || 1)) * (height - 4)).toFixed(1);
-  const lines = stretchesOf(points).map((stretch) => ({
+  const lines = stretchesOf(points, Math.max(GAP, span / 20)).map((stretch) => ({
     key: stretch[0]!.at,
     // A single point stands on the ground.
     line: `M${x(stretch[0]!.at)} ${stretch.length > 1 ? y(stretch[0]!.value) : height}${stretch.map(({ at, value }) => `L${x(at)} ${y(value)}`).join("")}`,
@@ -49,9 +55,16 @@ export function Chart({ what, points, say, tall = false }: Props) {
       viewBox={`0 0 ${WIDTH} ${height}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={words.chartSays(what, say(points.at(-1)?.value ?? 0), say(most))}
+      aria-label={words.chartSays(what, say(points.at(-1)?.value ?? 0), say(most), over)}
     >
       <path className="chart-ground" d={`M0 ${height - 0.5}H${WIDTH}`} vectorEffect="non-scaling-stroke" />
+      {marks
+        .filter(({ at }) => now - at < span)
+        .map(({ at, text }) => (
+          <path key={`${at} ${text}`} className="chart-mark" d={`M${x(at)} 0V${height}`} vectorEffect="non-scaling-stroke">
+            <title>{text}</title>
+          </path>
+        ))}
       {lines.map(({ key, line, foot }) => (
         <g key={key}>
           <path className="chart-area" d={line + foot} />

@@ -53,9 +53,14 @@ export function Payment({ order, changed }: { order: Order; changed: () => void 
       {payment.error && <Failure error={payment.error} retry={reload} />}
       {value && open && !asked && !late && (
         <>
+          {value.declined_at && (
+            <p className="note bad" role="alert">
+              {words.declined}
+            </p>
+          )}
           <p>{words.kept(shortMoment(value.expires_at), duration(left))}</p>
           <button type="button" className="button wide" aria-disabled={paying || undefined} onClick={() => !paying && void pay()}>
-            {words.pay(money(value.amount, value.currency))}
+            {(value.declined_at ? words.again : words.pay)(money(value.amount, value.currency))}
           </button>
         </>
       )}

@@ -16,6 +16,7 @@ function task(changes: Partial<OrderTask> = {}): OrderTask {
     published_at: "2026-11-21T07:00:00.050Z",
     completed_at: "2026-11-21T07:00:00.200Z",
     last_error: "",
+    canvas: null,
     ...changes,
   };
 }
@@ -65,4 +66,24 @@ it("shows the staff the name, the queue and the error", () => {
 it("is settled once nothing changes by itself any more", () => {
   expect(isSettled([task(), task({ status: "dead" }), task({ status: "cancelled" })])).toBe(true);
   expect(isSettled([task(), task(waiting)])).toBe(false);
+});
+
+const canvas = "01a1fcec-0000-7000-8000-00000000000c";
+
+it("says what the settlement waits for, and then what holds it up", () => {
+  const { rerender } = render(<Timeline tasks={[task({ canvas }), task({ ...waiting, id: "2", canvas, label: "Send the mail" })]} />);
+  expect(screen.getByText("It waits for: Send the mail.")).toBeTruthy();
+
+  rerender(<Timeline tasks={[task({ ...waiting, canvas }), task({ id: "2", canvas, label: "Send the mail", status: "dead" })]} />);
+  expect(screen.getByText("It is held up by: Send the mail.")).toBeTruthy();
+
+  rerender(<Timeline tasks={[task({ canvas }), task({ id: "2", canvas, label: "Send the mail", status: "cancelled" })]} />);
+  expect(screen.getByText(/cancelled: Send the mail/)).toBeTruthy();
+});
+
+it("waits for nothing once the settlement is called, nor in an order of before", () => {
+  const { rerender } = render(<Timeline tasks={[task({ ...waiting, canvas, task: "store.tasks.record_settlement" })]} />);
+  expect(screen.queryByText(/It waits for/)).toBeNull();
+  rerender(<Timeline tasks={[task({ ...waiting })]} />);
+  expect(screen.queryByText(/It waits for/)).toBeNull();
 });

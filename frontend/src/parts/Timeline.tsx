@@ -15,6 +15,20 @@ function isRetrying(task: OrderTask): boolean {
   return !FINAL.has(task.status) && (Boolean(task.last_error) || task.attempts > 1);
 }
 
+/** The task that records that all others of its chord are done. */
+const SETTLEMENT = "store.tasks.record_settlement";
+
+/** Whether an order is recorded as settled. */
+export function isRecorded(tasks: OrderTask[]): boolean {
+  return tasks.some((task) => task.task === SETTLEMENT && task.status === "succeeded");
+}
+
+/** The tasks that an order's settlement still waits for; nothing: it has been recorded, or never will be. */
+function awaited(tasks: OrderTask[]): OrderTask[] {
+  if (tasks.some((task) => task.task === SETTLEMENT)) return [];
+  return tasks.filter((task) => task.canvas && task.status !== "succeeded");
+}
+
 /** What became of each task of an order, as it happens. Its name, its queue and its errors are for the staff. */
 export function Timeline({ tasks, staff = false }: { tasks: OrderTask[]; staff?: boolean }) {
   const longest = Math.max(0.001, ...tasks.map(total));
@@ -24,6 +38,7 @@ export function Timeline({ tasks, staff = false }: { tasks: OrderTask[]; staff?:
         {tasks.map((task) => (
           <Step key={task.id} task={task} longest={longest} staff={staff} />
         ))}
+        <Settlement awaits={awaited(tasks)} />
       </ol>
       <p className="legend hint">
         <span className="waited">{text.timeline.legend.waited}</span>
@@ -61,6 +76,27 @@ function Step({ task, longest, staff }: { task: OrderTask; longest: number; staf
         {task.last_error &&
           task.status !== "succeeded" &&
           (staff ? <pre className="step-error">{task.last_error}</pre> : <p className="step-trouble">{task.last_error}</p>)}
+      </div>
+    </li>
+  );
+}
+
+/** The last step of an order, while it is not called yet: what it waits for, or what holds it up. */
+function Settlement({ awaits }: { awaits: OrderTask[] }) {
+  if (awaits.length === 0) return null;
+  const words = text.timeline;
+  const state = (["dead", "cancelled"] as const).find((status) => awaits.some((task) => task.status === status)) ?? "waiting";
+  const labels = [...new Set(awaits.filter((task) => state === "waiting" || task.status === state).map((task) => task.label))].join(", ");
+  const says = { waiting: words.waitsFor, dead: words.heldUp, cancelled: words.givenUp }[state];
+  return (
+    <li className="step pending" data-task={SETTLEMENT} data-status={state}>
+      <Dot state="pending" />
+      <div className="step-body">
+        <div className="step-head">
+          <h3>{words.settlement}</h3>
+          <span className={`state ${state === "dead" ? "dead" : "pending"}`}>{words.awaits[state]}</span>
+        </div>
+        <p className="step-facts">{says(labels)}</p>
       </div>
     </li>
   );

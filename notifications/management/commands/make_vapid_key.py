@@ -8,7 +8,7 @@ from notifications.vapid import generate
 
 
 class Command(BaseCommand):
-    help = "Print a new private key for VAPID_PRIVATE_KEY. Browsers that subscribed under another one are lost with it."
+    help = "Print a new private key for VAPID_PRIVATE_KEY. Changing the key invalidates existing push subscriptions."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(generate())

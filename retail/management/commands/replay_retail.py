@@ -47,7 +47,7 @@ class Command(BaseCommand):
         "counted. Lines that cannot be a sale are counted with their reason. A shop that dies meanwhile is waited "
         "for. In a shop that takes payments each order is paid through the API, and the end is waited for. Exit code 1 "
         "where an invoice failed, a payment is open or the accounts do not balance; an order refused for want of stock "
-        "or a payment that is declined is not a failure. "
+        "or a payment that is declined too often is not a failure. "
         "The Idempotency-Key of an invoice is made of its number and the name of the run, which is a fresh one "
         "every time: a second replay is a second set of orders. Repeat a run by its name (--run) within the 24 "
         "hours that keys live, and nothing is placed twice: what it has placed already is counted as such, and "
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             type=positive,
             default=120,
             metavar="SECONDS",
-            help="how long one call is tried again while the shop is away (default: %(default)s)",
+            help="how long to retry a call while the shop is unavailable (default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,47 @@
+"""Who is at work, and what they are told."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from celery_ledger.contrib.admin.pages import ReadOnly, page
+from celery_ledger.desk import crew
+from celery_ledger.desk.permissions import STEER
+
+
+class CrewAdmin(ReadOnly, admin.ModelAdmin):
+    """Workers, relays and beats: what each does and for how long, and what drains or stops one."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            self._tell(request)
+            return HttpResponseRedirect(request.path)
+        context = {
+            "title": "Workers, relays and beats",
+            "processes": crew.processes(),
+            "may_steer": request.user.has_perm(STEER),
+        }
+        return page(self, request, "crew.html", context)
+
+    def _tell(self, request: HttpRequest) -> None:
+        """
+        Tell the process that the form names.
+
+        Raises:
+            PermissionDenied: this person may not.
+        """
+        if not request.user.has_perm(STEER):
+            raise PermissionDenied
+        process, what = request.POST.get("process", ""), request.POST.get("what", "")
+        try:
+            crew.tell(process, what)
+        except KeyError:
+            self.message_user(request, "Nobody can be told that.", messages.ERROR)
+        except (LookupError, crew.NotToldError) as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, f"{process} is told to {what}, and does so within seconds.", messages.SUCCESS)

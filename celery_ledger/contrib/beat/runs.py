@@ -1,0 +1,46 @@
+"""How a schedule becomes a task of the ledger, and which tasks that were lately."""
+
+import inspect
+import json
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from celery import Celery
+from django_celery_beat.models import PeriodicTask
+
+from celery_ledger.contrib.beat.models import Run
+from celery_ledger.ids import row_id
+
+#: Runs of one schedule that are kept.
+KEPT: Final = 20
+
+
+def enqueue(app: Celery, row: PeriodicTask, due_at: datetime, *, key: str = "") -> Any:
+    """
+    Enqueue one run. A task that takes ``due_at`` is told which due time it runs for.
+
+    ``key`` sets a run that a person wants apart from one that is due.
+    """
+    task = app.tasks[row.task]
+    kwargs = json.loads(row.kwargs or "{}")
+    if "due_at" in inspect.signature(task.run).parameters:
+        kwargs.setdefault("due_at", due_at.isoformat())
+    result = task.apply_async(
+        json.loads(row.args or "[]"),
+        kwargs,
+        queue=row.queue,
+        priority=row.priority,
+        expires=due_at + timedelta(seconds=row.expire_seconds) if row.expire_seconds else None,
+        unique_key=f"beat:{row.name}:{key}{due_at.isoformat()}",
+        unique_for="kept",  # Whatever the task says of its other calls.
+    )
+    if result is not None and result.id:
+        _note(row, due_at, result.id)
+    return result
+
+
+def _note(row: PeriodicTask, due_at: datetime, id: str) -> None:
+    Run.objects.create(schedule=row, due_at=due_at, task=row_id(id))
+    newest = Run.objects.filter(schedule=row).order_by("-pk").values_list("pk", flat=True)
+    if edge := newest[KEPT : KEPT + 1].first():
+        Run.objects.filter(schedule=row, pk__lte=edge).delete()

@@ -1,0 +1,110 @@
+"""Who is at work: each worker, relay and beat, what it does and for how long, and what a person wants of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from celery_ledger.context import current_actor
+from celery_ledger.models import Heartbeat
+from celery_ledger.signals import process_told
+from celery_ledger.watch import heartbeats, watchdog
+
+Wish = Heartbeat.Wish
+SILENT = "silent"
+#: What a person may tell a process: what is then wanted of it.
+WISHES = {"drain": Wish.DRAIN, "resume": "", "stop": Wish.STOP}
+
+
+class NotToldError(ValueError):
+    """A process that would not hear it, or cannot do it, and is told nothing."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, as it last said itself."""
+
+    process: str
+    kind: str
+    machine: str
+    #: ``ok``, what is wrong with it, ``draining``, ``drained`` or ``silent``.
+    state: str
+    #: What is wrong with it, in words; nothing if all is well.
+    problem: str
+    wish: str
+    started_at: datetime
+    beaten_at: datetime
+    silent_seconds: float
+    queues: list[str]
+    active: int
+    received: int
+    release: str
+    memory: int | None
+    doing: list[dict[str, Any]]
+
+
+def processes() -> list[Process]:
+    """Return every process that has not said that it stops, workers first; one silent for ten minutes is forgotten."""
+    looks = (watchdog.of_workers, watchdog.of_relays, watchdog.of_beats)
+    wrong = {problem.stalled: problem.text for look in looks for problem in look() if problem.stalled}
+    rows = Heartbeat.objects.annotate(now=Now()).order_by("process")
+    found = [_process(row, (row.now - row.beaten_at).total_seconds(), wrong.get(row.process, "")) for row in rows]
+    kinds = [Heartbeat.Kind.WORKER, Heartbeat.Kind.RELAY, Heartbeat.Kind.BEAT]
+    return sorted(found, key=lambda each: kinds.index(Heartbeat.Kind(each.kind)))
+
+
+def _process(row: Heartbeat, silent: float, problem: str) -> Process:
+    is_silent = silent > heartbeats.SILENT_AFTER.total_seconds()
+    return Process(
+        process=row.process,
+        kind=row.kind,
+        machine=row.process.partition(" at ")[2],
+        state=SILENT if is_silent else row.state,
+        problem=problem,
+        wish=row.wish,
+        started_at=row.started_at,
+        beaten_at=row.beaten_at,
+        silent_seconds=round(max(0.0, silent), 1),
+        queues=row.queues,
+        active=row.active,
+        received=row.received,
+        release=row.release,
+        memory=row.memory,
+        doing=row.doing or [],
+    )
+
+
+def tell(process: str, what: str) -> Process:
+    """
+    Drain a worker, have it go on, or stop a process; it does so with its next heartbeat, within seconds.
+
+    ``what`` is one of :data:`WISHES`. A drained worker takes no more messages, ends those that it has and stays. One
+    that is stopped does so once it has ended what it has; its supervisor may start it again.
+
+    Raises:
+        LookupError: there is no such process.
+        NotToldError: it is silent, or only workers can do that.
+    """
+    wish = WISHES[what]
+    with transaction.atomic():
+        row = Heartbeat.objects.select_for_update().filter(process=process).first()
+        if row is None:
+            raise LookupError(f"There is no process {process!r}: it has stopped, or was never heard of.")
+        if row.kind != Heartbeat.Kind.WORKER and wish != Wish.STOP:
+            raise NotToldError(f"A {row.kind} has nothing to end: stop it instead.")
+        _refuse_silent(process)
+        if row.wish != wish:
+            Heartbeat.objects.filter(process=process).update(wish=wish)
+            process_told.send_robust(
+                sender=Heartbeat, process=process, before=row.wish, after=str(wish), who=current_actor()
+            )
+    return next(each for each in processes() if each.process == process)
+
+
+def _refuse_silent(process: str) -> None:
+    [told] = [each for each in processes() if each.process == process]
+    # A worker whose loop hangs says nothing of itself, and still looks at what is wanted of it.
+    if told.state == SILENT and told.kind != Heartbeat.Kind.WORKER:
+        raise NotToldError(f"{process} is silent and would not hear it. End it on {told.machine}.")

@@ -1,0 +1,88 @@
+"""
+Headers of chords that are made of calls, and not of signatures: what is called in a block, and waited for together.
+
+A header is a part of its calls until they are written, so that it goes where they go: what is rolled back is not waited
+for, and the chord is written with the calls, in the same round trip.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from celery import Signature
+from django.db import connection
+
+from celery_ledger.rows import canvases
+from celery_ledger.rows.calls import Call, arguments_as_json
+from celery_ledger.rows.sql import statements
+from celery_ledger.uuid7 import uuid7
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """The calls that one body waits for; without a body, calls that join a chord that the ledger has."""
+
+    id: UUID = field(default_factory=uuid7)
+    canvas: UUID = field(default_factory=uuid7)
+    #: A signature of Celery's.
+    body: Any = None
+    text: str = ""
+
+
+def of(body: Any) -> Header:
+    """
+    Return the header of a chord that is about to begin.
+
+    Raises:
+        TypeError, ValueError: ``body`` is not a signature, or no JSON, or too large.
+    """
+    if not isinstance(body, Signature):
+        raise TypeError(f"The body of a chord is a signature, such as task.si(), and not {body!r}.")
+    body = body.clone()
+    body.freeze(str(uuid7()))
+    return Header(body=body, text=arguments_as_json("a chord", body, what="body"))
+
+
+def add(header: Header, calls: list[Call], first: int) -> None:
+    """
+    Make the calls from ``first`` on members of a header, in their order.
+
+    What belongs to a chain, group or chord of its own stays as it is.
+    """
+    for place in range(first, len(calls)):
+        call = calls[place]
+        options = json.loads(call.options) if call.options else {}
+        if canvases.KEY in options:
+            continue
+        options[canvases.KEY] = {"chord": True, "group_id": str(header.id), "id": header.canvas.hex}
+        if header.text:
+            options[canvases.KEY]["group_index"] = place - first
+        calls[place] = replace(call, options=json.dumps(options), canvas=header.canvas, header=header)
+
+
+def sizes(calls: Iterable[Call]) -> dict[Header, int]:
+    """Return how many of these calls each header has."""
+    counts: dict[Header, int] = {}
+    for call in calls:
+        if call.header is not None:
+            counts[call.header] = counts.get(call.header, 0) + 1
+    return counts
+
+
+def write(counts: Mapping[Header, int]) -> None:
+    """Write chords that wait for a number of calls, in the current transaction; those that are there wait for more."""
+    ordered = sorted(counts.items(), key=lambda pair: pair[0].id)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            parameters: dict[str, Any] = {
+                "ids": [header.id for header, _ in ordered],
+                "bodies": [header.text for header, _ in ordered],
+                "sizes": [count for _, count in ordered],
+                "canvases": [header.canvas for header, _ in ordered],
+            }
+        else:
+            rows = [[header.id.hex, header.text, count, header.canvas.hex] for header, count in ordered]
+            parameters = {"chords": json.dumps(rows)}
+        cursor.execute(statements(connection.vendor).chords, parameters)

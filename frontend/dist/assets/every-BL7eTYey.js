@@ -1,1 +1,0 @@
-import{O as e,T as t}from"./states-B1fTacB0.js";t();function n(t,...n){e(()=>{let e=setInterval(()=>{if(document.visibilityState===`visible`)for(let e of n)e()},t);return()=>clearInterval(e)},[t,...n])}export{n as t};

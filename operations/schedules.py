@@ -1,0 +1,60 @@
+"""``/api/ops/schedules/``: when each ran and is due, and what people decide about them."""
+
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from celery_ledger.contrib.beat import timetable
+from operations.permissions import MayOperate
+from operations.serializers import ScheduleSerializer, TellScheduleSerializer
+
+
+class CannotRun(APIException):
+    """The schedule's task cannot be enqueued as the schedule is."""
+
+    status_code = HTTPStatus.CONFLICT
+    problem = "cannot-run"
+
+
+@extend_schema(tags=["operations"], summary="List schedules")
+class SchedulesView(ListAPIView[Any]):
+    """When each ran, how that ended and how long it took, and when it is due next; late and broken ones first."""
+
+    permission_classes = [MayOperate]
+    serializer_class = ScheduleSerializer
+    filter_backends = []
+
+    def get_queryset(self) -> Any:
+        return [asdict(each) for each in timetable.schedules()]
+
+
+class TellScheduleView(APIView):
+    permission_classes = [MayOperate]
+    needs = timetable.CHANGE
+
+    @extend_schema(
+        tags=["operations"],
+        operation_id="ops_schedule_tell",
+        summary="Run, pause or resume a schedule",
+        request=TellScheduleSerializer,
+        responses=ScheduleSerializer,
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        """Tell a schedule what is wanted of it. One whose task cannot be enqueued is a 409 when it is to run now."""
+        wish = TellScheduleSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        try:
+            timetable.DECISIONS[wish.validated_data["what"]](int(pk))
+        except LookupError as error:
+            raise NotFound(str(error)) from None
+        except ValueError as error:
+            raise CannotRun(str(error)) from None
+        told = next(each for each in timetable.schedules() if each.id == int(pk))
+        return Response(ScheduleSerializer(asdict(told)).data)

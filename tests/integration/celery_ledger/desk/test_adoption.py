@@ -1,0 +1,146 @@
+"""What ``ledger_adopt`` says of a project, before anything of it is changed."""
+
+import json
+from io import StringIO
+from unittest import mock
+
+import celery
+import pytest
+from django.core.management import call_command
+
+from celery_ledger.desk import adoption
+from celery_ledger.desk.adoption import effects_of
+from store.models import Collection
+from worker.celery import app
+
+pytestmark = pytest.mark.django_db
+
+
+class OfALibrary(celery.Task):
+    abstract = True
+
+
+def of_a_library():
+    """Its class knows nothing of the package."""
+
+
+def limited():
+    """What a worker does not keep."""
+
+
+def cautious():
+    """What is not run again."""
+
+
+class Letter:
+    def deliver_it(self):
+        import smtplib
+
+        smtplib.SMTP("nowhere")
+
+
+def write_down(path):
+    with open(path, "w") as file:
+        file.write("it")
+
+
+def hand_over(letter):
+    letter.deliver_it()
+
+
+def make(title):
+    Collection.objects.create(title=title)
+
+
+@pytest.fixture(scope="module")
+def odd_tasks():
+    """Three tasks that the shop has while these tests run."""
+    made = [
+        app.task(name="tests.of_a_library", base=OfALibrary, shared=False)(of_a_library),
+        app.task(name="tests.limited", rate_limit="10/m", shared=False)(limited),
+        app.task(name="tests.cautious", acks_late=False, shared=False)(cautious),
+    ]
+    yield
+    for task in made:
+        app.tasks.pop(task.name)
+
+
+@pytest.fixture(scope="module")
+def said(odd_tasks):
+    with mock.patch.object(adoption, "_queues_taken", return_value={"email"}):
+        return list(adoption.remarks())
+
+
+@pytest.fixture(autouse=True)
+def _tests_are_of_the_project(monkeypatch):
+    adoption._methods.cache_clear()
+
+
+def about(said, topic):
+    return {remark.about: remark for remark in said if remark.topic == topic}
+
+
+def test_a_class_of_others_is_named_with_its_tasks(said):
+    remark = about(said, "base classes")[f"{__name__}.OfALibrary"]
+    assert "tests.of_a_library" in remark.words
+    assert "celery_ledger.Task" in remark.advice
+
+
+def test_options_that_mean_something_else_are_named(said):
+    options = about(said, "options")
+    assert "tests.limited" in options["rate_limit"].words
+    assert "tests.cautious" in options["acks_late=False"].words
+
+
+def test_queues_that_no_worker_takes_are_named(said):
+    assert "inventory" in about(said, "queues")
+    assert "email" not in about(said, "queues")
+
+
+@pytest.mark.timeout(30)
+def test_workers_are_asked_where_the_pool_has_one_connection():
+    small = celery.Celery("small", broker="memory://", set_as_current=False)
+    small.conf.broker_pool_limit = 1
+    assert adoption._queues_taken(small) is None
+
+
+def test_no_worker_is_no_answer():
+    with mock.patch.object(app.control, "inspect", side_effect=OSError):
+        assert adoption._queues_taken(app) is None
+
+
+def test_what_the_package_checks_is_said_too(settings):
+    app.conf.worker_prefetch_multiplier = 4
+    try:
+        assert "celery_ledger.W019" in about(adoption._of_settings(), "settings")
+    finally:
+        app.conf.worker_prefetch_multiplier = 1
+
+
+@pytest.mark.parametrize(
+    ("function", "by"), [(write_down, {"open()"}), (hand_over, {"smtplib"}), (make, set())], ids=lambda it: str(it)[:20]
+)
+def test_which_tasks_seem_to_speak_to_the_outside(function, by):
+    assert effects_of(function) == by
+
+
+def test_the_shops_own_tasks_are_told_apart(said):
+    assert "store.tasks.update_inventory" in about(said, "inside")
+    assert "email_app.tasks.send_order_confirmation" in about(said, "outside")
+
+
+def test_calls_that_would_be_refused_are_found_where_they_stand(tmp_path):
+    path = tmp_path / "views.py"
+    path.write_text("\ntask.apply_async(args=[1], routing_key='a')\ntask.apply_async(queue='b')\n")
+    with mock.patch.object(adoption, "_own_files", return_value=[path]):
+        [remark] = adoption._of_calls()
+    assert remark.about == f"{path}:2"
+
+
+def test_the_command_says_it_in_words_and_in_json(odd_tasks):
+    with mock.patch.object(adoption, "_queues_taken", return_value=None):
+        words, as_json = StringIO(), StringIO()
+        call_command("ledger_adopt", stdout=words)
+        call_command("ledger_adopt", "--json", stdout=as_json)
+    assert "Tasks that would stay plain Celery's" in words.getvalue()
+    assert {"topic", "about", "words", "advice"} == set(json.loads(as_json.getvalue())[0])

@@ -63,7 +63,7 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
         said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # By its time it is pruned.
     if stamped := given.get("stamped_headers"):
         said["stamped_headers"] = list(maybe_list(stamped))
-        said["stamps"] = {name: maybe_list(given.get(name, [])) for name in said["stamped_headers"]}
+        said["stamps"] = {name: given.get(name, []) for name in said["stamped_headers"]}
     return said
 
 
@@ -222,7 +222,7 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
             row = row_id(request.id)
             add_parts(app, [_part(request.group, request.group_index, row, value, request.id, request.root_id)])
         else:
-            _fail_chords(app, {request.group: ChordError(f"Dependency {request.id} raised {value!r}")})
+            _fail_chords(app, {request.group: _missing_part(request.id, value)})
 
 
 def is_followed(row: Started) -> bool:
@@ -341,9 +341,16 @@ def _doom_after(app: Any, ends: Sequence[tuple[Mapping[str, Any], str]], error: 
             for group_id in _chords_of(step):
                 failing.setdefault(group_id, ChordError(f"Dependency raised {error!r}"))
         if canvas.get("chord") and canvas.get("group_id"):
-            failing.setdefault(canvas["group_id"], ChordError(f"Dependency {id} raised {error!r}"))
+            failing.setdefault(canvas["group_id"], _missing_part(id, error))
     results.record_doomed(app, list(dict.fromkeys(ids)), state, error)
     _fail_chords(app, failing)
+
+
+def _missing_part(id: str, error: Any) -> ChordError:
+    """Return the error of a chord one of whose members failed."""
+    failure = ChordError(f"Dependency {id} raised {error!r}")
+    failure.__cause__ = error if isinstance(error, BaseException) else None
+    return failure
 
 
 def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
@@ -360,6 +367,8 @@ def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
     # Only now: all code that locks chords locks them in one order, inner and outer ones.
     for chord, group_id in chords.fail(errors):
         error, body = errors[group_id], bodies[group_id]
+        if body.get("subtask_type") == "group":  # As Celery tells it.
+            error = error.__cause__ or error
         with canvases.following(), canvases.within(chord.canvas), outbox.collecting():
             for id, errbacks in _errbacks_of(body):
                 request = Context(

@@ -357,6 +357,12 @@ def longest_limits(ids: Collection[UUID]) -> tuple[float, float]:
     return hard, soft
 
 
+def arrived(ids: Collection[UUID]) -> list[Started]:
+    """Return those of these rows that wait to be taken, as who takes them will have them."""
+    waiting = DurableTask.objects.filter(id__in=ids, status__in=[Status.PENDING, Status.PUBLISHED])
+    return [_as_started(row, attempts=row.attempts + 1) for row in waiting]
+
+
 def note(id: UUID, words: str) -> None:
     """Keep what a task said of its end."""
     DurableTask.objects.filter(id=id).update(last_error=words[:MAX_ERROR_LENGTH])

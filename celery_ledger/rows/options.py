@@ -35,6 +35,8 @@ _ABOUT_MESSAGES = frozenset(
 _OF_CANVAS = frozenset(
     ("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting", "stamped_headers")
 )
+#: Of that, what a message of Celery's says under the same name.
+_OF_THE_MESSAGE = frozenset(("group_id", "group_index", "replaced_task_nesting"))
 _REFUSED = dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async(queue=...).")
 #: What ``self.request`` has of the same name.
 _OF_THE_REQUEST = frozenset(("shadow", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr"))
@@ -190,6 +192,7 @@ class Announcement:
     def __init__(self, app: Any, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], given: dict[str, Any]):
         limits = given.get("timelimit") or [None, None]
         expires = call.expires
+        canvas = canvases.of(given)
         self.call = call
         self.message = app.amqp.as_task_v2(
             call_id(call.id, given),
@@ -201,8 +204,12 @@ class Announcement:
             expires=expires,
             time_limit=limits[0],
             soft_time_limit=limits[1],
+            callbacks=canvas.get("link"),
+            errbacks=canvas.get("link_error"),
+            **{name: canvas[name] for name in _OF_THE_MESSAGE if name in canvas},
             **{name: given[name] for name in _OF_THE_REQUEST if name in given},
         )
+        self.message.headers.update({name: canvas[name] for name in ("stamped_headers", "stamps") if name in canvas})
         self.own = set(self.message.headers)
         self.headers = {**self.message.headers, **given.get("headers", {})}
         self.properties = {**self.message.properties, **given.get("properties", {})}

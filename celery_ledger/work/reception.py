@@ -25,7 +25,7 @@ from django.db import connection
 from celery_ledger import sqlite
 from celery_ledger.install import wrapped
 from celery_ledger.relay.broker import Broker, UnsafeBrokerError, keep_client, keep_no_copies
-from celery_ledger.work import leaving, lines
+from celery_ledger.work import arrivals, leaving, lines
 from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, read
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[...,
         )
         told = {"id": request.id, "name": request.name, "args": request.argsrepr, "kwargs": "{}", "eta": None}
         logger.log(level, trace.LOG_RECEIVED, told, extra={"data": told})
-        signals.task_received.send(sender=consumer, request=request)
+        if signals.task_received.receivers:
+            arrivals.tell(consumer, request)
         request.send_event(
             "task-received",
             name=request.name,

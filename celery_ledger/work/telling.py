@@ -42,7 +42,7 @@ class Telling:
     def __init__(self, task: Runnable, row: ledger.Started) -> None:
         self.task = task
         self.row = row
-        self.request = _request_of(task, row)
+        self.request = request_of(task, row)
         self.id = self.request.id
         #: What the worker's parent makes events of; None: it has not ended.
         self.event: dict[str, Any] | None = None
@@ -209,7 +209,7 @@ def _is_id(item: object) -> bool:
     return isinstance(item, (int, str))
 
 
-def _request_of(task: Runnable, row: ledger.Started) -> Context:
+def request_of(task: Runnable, row: ledger.Started) -> Context:
     """Return what a body sees as ``self.request``. Its id is the call's, the same in every attempt."""
     carrier = current_carrier()
     id = call_id(row.id, row.options)

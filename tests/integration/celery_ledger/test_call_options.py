@@ -11,7 +11,7 @@ from uuid import UUID
 import celery
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from celery import signals
+from celery import group, signals
 from celery.utils.nodenames import anon_nodename
 from django.db import transaction
 from django.utils import timezone
@@ -180,6 +180,30 @@ class TestSignals:
         assert request["headers"] == {"tenant": 7, "traceparent": "00-1-2-01"}
         assert request["traceparent"] == "00-1-2-01"
         assert told == [call.id, call.id]
+
+    def test_receivers_see_stamps_callbacks_and_the_group(self, seen):
+        look_around, _ = seen
+        told = []
+
+        def before(body, headers, properties, **_):
+            told.append((body[2], headers, properties))
+
+        signature = look_around.si(1)
+        signature.link(look_around.si(2))
+        signature.link_error(look_around.si(3))
+        signature.stamp(tenant=7, places=["here", "there"])
+        signals.before_task_publish.connect(before)
+        try:
+            group([signature]).apply_async()
+        finally:
+            signals.before_task_publish.disconnect(before)
+        [(embedded, headers, properties)] = told
+        assert embedded["callbacks"][0]["args"] == (2,)
+        assert embedded["errbacks"][0]["args"] == (3,)
+        assert sorted(headers["stamped_headers"]) == ["places", "tenant"]
+        assert headers["stamps"] == {"tenant": 7, "places": ["here", "there"]}
+        assert (headers["group"] is not None, headers["group_index"]) == (True, 0)
+        assert not {"tenant", "places", "stamped_headers"} & properties.keys()
 
 
 class Bomb:

@@ -358,6 +358,15 @@ class TestChords:
         assert app.AsyncResult(result.id).get(timeout=5) == 6
         assert len(rows("tests.total")) == 1
 
+    def test_the_tasks_of_a_body_that_is_a_group_fail_with_the_members_own_error(self, tasks):
+        tasks.failing = {(1, 1)}
+        body = group(tasks.total.s(), tasks.total.s()).on_error(tasks.note.s())
+        result = chord([tasks.add.s(n, n) for n in range(2)], body).delay()
+        drain()
+        assert [one.state for one in result.results] == ["FAILURE"] * 2
+        assert [type(one.result) for one in result.results] == [ZeroDivisionError] * 2
+        assert sorted(tasks.told) == sorted(one.id for one in result.results)
+
     def test_what_fails_within_fails_all_that_waits_for_it(self, tasks):
         tasks.failing = {(1, 1)}
         inner = chord([tasks.add.s(1, 1)], tasks.total.s()) | tasks.add.s(1)

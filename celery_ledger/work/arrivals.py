@@ -1,0 +1,55 @@
+"""
+``task_received``, sent for each row that a message brings: as if the row were a message of its own.
+
+A message says nothing of its rows but their ids. They are read, by one query for each message, only in a project that
+has a receiver.
+"""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from celery import signals
+from celery.worker.request import Request
+from django.db import DatabaseError, connection
+from kombu.message import Message
+
+from celery_ledger.rows import ledger
+from celery_ledger.work.telling import request_of
+
+logger = logging.getLogger(__name__)
+
+#: What a message of Celery's says in its body, beside arguments.
+EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+#: What a task's request has, and no header of a message.
+NO_HEADERS = frozenset((*EMBEDDED, "args", "kwargs", "serialized", "properties", "delivery_info"))
+
+
+def tell(consumer: Any, carrier: Any) -> None:
+    """Send it for the rows that a message brings, whose request is ``carrier``; without the database, for none."""
+    try:
+        rows = {str(row.id): row for row in ledger.arrived([UUID(id) for id in carrier.ids])}
+        requests = [_request_of(consumer, carrier, rows[id]) for id in carrier.ids if id in rows]
+    except DatabaseError as error:
+        logger.warning("What a message of %s brings cannot be read, and no receiver is told: %s", carrier.name, error)
+        return
+    finally:
+        connection.close()  # None is open when the pool forks again.
+    for request in requests:
+        signals.task_received.send(sender=consumer, request=request)
+
+
+def _request_of(consumer: Any, carrier: Any, row: ledger.Started) -> Request:
+    """Return a row as the request that Celery makes of a message of that task."""
+    task = consumer.app.tasks.get(row.name, carrier.task)
+    told = request_of(task, row)
+    properties = {"correlation_id": told.id, "priority": row.priority, **told.properties}
+    return Request(
+        Message(properties=properties, delivery_info=carrier.delivery_info),
+        app=consumer.app,
+        hostname=carrier.hostname,
+        task=task,
+        headers={name: value for name, value in vars(told).items() if name not in NO_HEADERS},
+        body=(row.args, row.kwargs, {name: getattr(told, name) for name in EMBEDDED}),
+        decoded=True,
+    )

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import celery
 from celery import _state
 from django.apps import apps
-from django.core.checks import run_checks
+from django.core.checks import CheckMessage
+from django.core.checks.registry import registry
 
 from celery_ledger.project import FALLBACK, find_app, import_tasks
 
@@ -33,11 +34,16 @@ OUTSIDE: Final = frozenset(
         *("urllib.request", "urllib3", "websockets", "django.core.cache", "django.core.files", "django.core.mail"),
     )
 )
+#: What a library that speaks to a service imports for it.
+WIRES: Final = frozenset(("aiohttp", "http.client", "httpx", "requests", "urllib3"))
+#: Libraries that import one of those for a part that few call.
+MOSTLY_INSIDE: Final = frozenset(("celery", "django", "kombu", "rest_framework"))
+THE_CHECKS: Final = "celery_ledger.checks"
 THE_PACKAGE: Final = Path(__file__).parent.parent
 #: Methods that are followed wherever a name could mean them: more would be any.
 MOST_MEANT: Final = 4
 #: How far calls of the project's own functions are followed.
-DEEPEST: Final = 4
+DEEPEST: Final = 8
 #: Options of a call that a row does not have.
 UNKNOWN_OPTIONS: Final = frozenset(("exchange", "routing_key"))
 CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "subtask", "s", "si", "set"))
@@ -74,11 +80,17 @@ def remarks() -> Iterator[Remark]:
 
 def _of_settings() -> Iterator[Remark]:
     """What the package's checks say; W002 and W017 are what is being decided about."""
-    for message in run_checks():
-        id = message.id or ""
-        if id.startswith("celery_ledger.") and id not in {"celery_ledger.W002", "celery_ledger.W017"}:
+    for message in _of_checks():
+        if message.id not in {"celery_ledger.W002", "celery_ledger.W017"}:
             kind = "an error" if message.is_serious() else "a warning"
-            yield Remark("settings", id, f"{kind}: {message.msg}", message.hint or "")
+            yield Remark("settings", str(message.id), f"{kind}: {message.msg}", message.hint or "")
+
+
+def _of_checks() -> Iterator[CheckMessage]:
+    """Run the package's checks alone: a project's own may ask a database that is not here."""
+    for check in registry.get_checks():
+        if inspect.unwrap(check).__module__ == THE_CHECKS:
+            yield from check(app_configs=None, databases=None)
 
 
 def _of_apps(app: Any) -> Iterator[Remark]:
@@ -97,11 +109,17 @@ def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
     """Classes of tasks that would stay plain Celery's: they do not derive from the app's own."""
     of_class: dict[type, list[str]] = defaultdict(list)
     for name, task in tasks.items():
-        if getattr(task, "durable", None) is not None:
-            continue
-        base = next((each for each in type(task).__mro__[1:] if each.__name__ != type(task).__name__), object)
-        if not _is_the_apps_own(base, app):
-            of_class[base].append(name)
+        if getattr(task, "durable", None) is None and not _is_of_an_app(type(task)):
+            of_class[_root(type(task))].append(name)
+    own = app.Task.__mro__[1]
+    if not own.__module__.startswith("celery.") and getattr(own, "durable", None) is None:
+        root = _root(app.Task)
+        yield Remark(
+            "base classes",
+            f"{root.__module__}.{root.__qualname__}",
+            f"task_cls of {app.main} derives from it, and it from celery.Task: so its tasks are not durable",
+            "Derive it from celery_ledger.Task, and leave task_cls as it is.",
+        )
     for base, names in of_class.items():
         yield Remark(
             "base classes",
@@ -111,8 +129,14 @@ def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
         )
 
 
-def _is_the_apps_own(base: type, app: Any) -> bool:
-    return base is app.Task or base is celery.Task or "_app" in base.__dict__ or base in type(app.Task).__mro__
+def _root(kind: type) -> type:
+    """Return the class that derives from celery.Task itself: the one to change."""
+    return next((each for each in kind.__mro__[1:] if celery.Task in each.__bases__), kind.__mro__[1])
+
+
+def _is_of_an_app(kind: type) -> bool:
+    """Whether a class of tasks derives, by whatever steps, from an app's own: that is what task_cls changes."""
+    return any(each.__dict__.get("_app") is not None for each in kind.__mro__[1:] if each is not celery.Task)
 
 
 def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
@@ -225,7 +249,7 @@ def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
     for name, task in tasks.items():
         outside = sorted(effects_of(inspect.unwrap(getattr(task.run, "__func__", task.run))))
         if not outside:
-            inside.append(name)
+            inside += [name] if _is_own(str(task.run.__module__)) else []
             continue
         yield Remark(
             "outside",
@@ -254,28 +278,50 @@ def effects_of(function: Any, *, depth: int = 0, seen: set[Any] | None = None) -
     except (OSError, TypeError, SyntaxError):
         return set()
     found: set[str] = set()
+    imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = dict(function.__globals__)
+    for statement in imports:
+        found |= {name for name in _imported(statement) if _is_outside(name)}
+        names |= _bound(statement, names.get("__package__"))
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            found |= {name for name in _imported(node) if _is_outside(name)}
-        elif isinstance(node, ast.Call):
-            said, inner = _meant(node, function)
+        if isinstance(node, ast.Call):
+            said, inner = _meant(node, names)
             found |= said
             for each in inner:
                 found |= effects_of(each, depth=depth + 1, seen=seen)
     return found
 
 
-def _meant(call: ast.Call, function: Any) -> tuple[set[str], list[Any]]:
+def _meant(call: ast.Call, names: dict[str, Any]) -> tuple[set[str], list[Any]]:
     """Return by what a call speaks to the outside, and the project's own functions that it may be a call of."""
     if isinstance(call.func, ast.Name) and call.func.id == "open":
         return {"open()"}, []
-    thing = _resolved(call.func, function)
+    thing = _resolved(call.func, names)
     if thing is None:  # A method of some object: of every class of the project's that has one of that name.
         return set(), _methods().get(getattr(call.func, "attr", ""), [])
     home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or ""
-    if _is_outside(home):
+    if _is_outside(home) or _speaks(home.partition(".")[0]):
         return {home}, []
     return set(), _functions_of(thing) if _is_own(home) else []
+
+
+@cache
+def _speaks(library: str) -> bool:
+    """Whether a library has what speaks to services; a project's own code is followed instead."""
+    if library in MOSTLY_INSIDE or library in sys.stdlib_module_names or _is_own(library):
+        return False
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == library]
+    held = {getattr(each, "__name__", "") for module in modules for each in _held_by(module) if _is_module(each)}
+    return any(name == wire or name.startswith(f"{wire}.") for name in held for wire in WIRES)
+
+
+def _held_by(thing: Any) -> list[Any]:
+    """Return what a module or a class has, without asking any of it: a lazy object would be made by that."""
+    return list(dict(vars(thing)).values())
+
+
+def _is_module(thing: Any) -> bool:
+    return issubclass(type(thing), ModuleType)
 
 
 def _functions_of(thing: Any) -> list[Any]:
@@ -285,7 +331,7 @@ def _functions_of(thing: Any) -> list[Any]:
     return [getattr(thing, "__func__", thing)]
 
 
-def _resolved(node: ast.expr, function: Any) -> Any:
+def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
     """Return what a name in a function's code stands for, as far as that can be said without running it."""
     parts = []
     while isinstance(node, ast.Attribute):
@@ -293,7 +339,7 @@ def _resolved(node: ast.expr, function: Any) -> Any:
         node = node.value
     if not isinstance(node, ast.Name):
         return None
-    thing: Any = function.__globals__.get(node.id)
+    thing: Any = names.get(node.id)
     for part in reversed(parts):
         if thing is None:
             return None
@@ -311,11 +357,11 @@ def _methods() -> dict[str, list[Any]]:
     for name, module in list(sys.modules.items()):
         if not _is_own(name):
             continue
-        for owner in list(vars(module).values()):
-            if inspect.isclass(owner) and owner.__module__ == name:
-                for part, member in vars(owner).items():
-                    function = getattr(member, "__func__", member)
-                    if inspect.isfunction(function) and not part.startswith("__"):
+        for owner in _held_by(module):
+            if issubclass(type(owner), type) and owner.__module__ == name:
+                for part, member in dict(vars(owner)).items():
+                    function = member.__func__ if type(member) in {classmethod, staticmethod} else member
+                    if type(function) is FunctionType and not part.startswith("__"):
                         found[part].append(function)
     return {name: methods for name, methods in found.items() if len(methods) <= MOST_MEANT}
 
@@ -324,6 +370,19 @@ def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(node, ast.ImportFrom):
         return [node.module] if node.module else []
     return [alias.name for alias in node.names]
+
+
+def _bound(node: ast.Import | ast.ImportFrom, package: str | None) -> dict[str, Any]:
+    """Return what an import within a function gives names to, where that is imported already."""
+    if isinstance(node, ast.Import):
+        whole = {alias.asname or alias.name.partition(".")[0]: alias for alias in node.names}
+        return {name: sys.modules.get(alias.name if alias.asname else name) for name, alias in whole.items()}
+    module = node.module or ""
+    if node.level:
+        parts = (package or "").split(".")
+        module = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
+    held = vars(sys.modules[module]) if module in sys.modules else {}
+    return {alias.asname or alias.name: held.get(alias.name) for alias in node.names}
 
 
 def _is_outside(module: str) -> bool:

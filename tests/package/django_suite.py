@@ -12,11 +12,11 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.package.celery_suite import PASSED, SKIPPED, compare, read
 from tests.package.foreign_beat import run
+from tests.package.told import run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "django-suite"
@@ -125,7 +125,7 @@ def main() -> int:
         "| --- | --- |",
         *reasons,
     ]
-    text = [f"{INTRODUCTION}\nRun on {datetime.now(tz=UTC):%-d %B %Y}.\n", *table, *differing]
+    text = [f"{INTRODUCTION}\nRun on {run_on()}.\n", *table, *differing]
     PAGE.write_text("\n".join(text) + "\n")
     return int(bool(strange))
 

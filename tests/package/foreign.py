@@ -15,13 +15,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.package.conftest import Redis
+from tests.package.told import run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "foreign"
@@ -33,7 +36,7 @@ from projects import PROJECTS, Project  # noqa: E402
 MOST_CHANGED = 10
 ENDS = ("failure", "error", "skipped")
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-HEADER = "| Project | Commit | Lines | Plain | With the package |\n| --- | --- | --- | --- | --- |\n"
+HEADER = "| Project | Commit | Lines | Plain | With the package | Run on |\n| --- | --- | --- | --- | --- | --- |\n"
 
 
 def unpack(source: Path, project: Project, folder: Path) -> None:
@@ -75,6 +78,18 @@ def lay_the_package_beside(python: Path, name: str) -> Path:
     return place
 
 
+@contextmanager
+def own_broker(folder: Path) -> Iterator[str]:
+    """Start a Valkey for one of the sides, which run at the same time, and say where it is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    broker = Redis(folder)
+    try:
+        yield broker.url
+    finally:
+        broker.end()
+
+
 def environment(project: Project, database: str, broker: str) -> dict[str, str]:
     """Return what the project finds in its environment, and nothing of this run's."""
     known = conninfo_to_dict(os.environ["DATABASE_URL"].partition("?")[0])
@@ -96,12 +111,16 @@ def run(project: Project, python: Path, folder: Path, known: dict[str, str], tes
     report = folder.with_suffix(".xml")
     report.unlink(missing_ok=True)
     fixed = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junit-xml={report}"]
-    subprocess.run(
-        [python, "-m", "pytest", *fixed, *project.options, *tests],
-        cwd=folder / project.folder,
-        env=known,
-        check=False,
-    )
+    with folder.with_suffix(".log").open("w") as log:
+        print(f"The tests write to {log.name}.", flush=True)
+        subprocess.run(
+            [python, "-m", "pytest", *fixed, *project.options, *tests],
+            cwd=folder / project.folder,
+            env=known,
+            check=False,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     return outcomes(report)
 
 
@@ -132,7 +151,8 @@ def compare(plain: dict[str, str], durable: dict[str, str]) -> list[str]:
 
 def keep(name: str, project: Project, lines: int, plain: dict[str, str], durable: dict[str, str]) -> None:
     """Keep the counts in the page's table, in the row of this project."""
-    row = f"| [{name}]({project.repository}) | {project.commit[:10]} | {lines} | {count(plain)} | {count(durable)} |"
+    counts = f"{count(plain)} | {count(durable)}"
+    row = f"| [{name}]({project.repository}) | {project.commit[:10]} | {lines} | {counts} | {run_on()} |"
     text = PAGE.read_text()
     before, _, after = text.partition(HEADER)
     table, _, rest = after.partition("\n\n")
@@ -153,14 +173,19 @@ def main() -> int:
     for folder in folders.values():
         unpack(asked.source, project, folder)
     lines = add_the_package(project, folders["durable"])
-    found = {}
-    for kind, folder in folders.items():
-        known = environment(project, f"foreign_{asked.project}_{kind}", os.environ["REDIS_URL"])
-        path = [folder / project.folder, *([site] if kind == "durable" else [])]
-        known["PYTHONPATH"] = os.pathsep.join(map(str, path))
-        prepare(project, asked.python, folder, known)
-        found[kind] = run(project, asked.python, folder, known, asked.tests or project.tests)
-    print(f"{asked.project} at {project.commit[:10]}, {datetime.now(tz=UTC):%-d %B %Y}; {lines} lines added")
+
+    def run_side(kind: str) -> dict[str, str]:
+        folder = folders[kind]
+        with own_broker(folder.with_suffix(".redis")) as url:
+            known = environment(project, f"foreign_{asked.project}_{kind}", url)
+            path = [folder / project.folder, *([site] if kind == "durable" else [])]
+            known["PYTHONPATH"] = os.pathsep.join(map(str, path))
+            prepare(project, asked.python, folder, known)
+            return run(project, asked.python, folder, known, asked.tests or project.tests)
+
+    with ThreadPoolExecutor(len(folders)) as both:
+        found = dict(zip(folders, both.map(run_side, folders), strict=True))
+    print(f"{asked.project} at {project.commit[:10]}, {run_on()}; {lines} lines added")
     print(f"plain: {count(found['plain'])} passed; with the package: {count(found['durable'])} passed")
     different = compare(found["plain"], found["durable"])
     print(*different, sep="\n")

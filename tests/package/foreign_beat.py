@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.package.told import run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "foreign-beat"
@@ -112,7 +112,7 @@ def main() -> int:
         "What `make foreign-beat` found when it was last run: the tests of the source distribution, as they are, and\n"
         "with `celery_ledger` and `celery_ledger.contrib.beat` among the apps and `celery_ledger:Task` as the class\n"
         "of tasks of every app.\n\n"
-        f"Run on {datetime.now(tz=UTC):%-d %B %Y}, with {names}, Python {'.'.join(map(str, sys.version_info[:2]))}.\n\n"
+        f"Run on {run_on()}, with {names}, Python {'.'.join(map(str, sys.version_info[:2]))}.\n\n"
         + "\n".join(lines)
         + "\n"
     )

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -33,6 +32,7 @@ from tests.package.foreign import (
     prepare,
     unpack,
 )
+from tests.package.told import run_on
 from tests.processes import Process, wait_until
 
 LIVE = Path(__file__).parent / "live"
@@ -41,8 +41,9 @@ CALLS = 20
 #: As long as this nothing happens, and no message waits: what has not ended by then is lost.
 STILL = 45
 WAYS = ("rollback", "commit", "kill -9", "flushed broker")
-HEADER = "| Project | Tasks | Run after a rollback | Lost after a commit | after `kill -9` | with a flushed broker |\n"
-HEADER += "| --- | --- | --- | --- | --- | --- |\n"
+HEADER = "| Project | Tasks | Run after a rollback | Lost after a commit | after `kill -9` | with a flushed broker "
+HEADER += "| Run on |\n"
+HEADER += "| --- | --- | --- | --- | --- | --- | --- |\n"
 
 
 @dataclass
@@ -220,7 +221,7 @@ def keep(name: str, project: Project, found: dict[str, dict[str, str]]) -> None:
     before, _, after = text.partition(HEADER)
     table, _, rest = after.partition("\n\n")
     rows = [line for line in table.splitlines() if not line.startswith(f"| {name} |")]
-    row = f"| {name} | {paths} | {' | '.join(cells)} |"
+    row = f"| {name} | {paths} | {' | '.join(cells)} | {run_on()} |"
     PAGE.write_text(before + HEADER + "\n".join(sorted([*rows, row])) + "\n\n" + rest.lstrip("\n"))
 
 
@@ -266,7 +267,7 @@ def main() -> int:
                 copy_database(server, template, name)
                 if has_package:
                     site.manage("migrate", "-v", "0", "celery_ledger")
-                print(f"{asked.project}, {kind}, {datetime.now(tz=UTC):%-d %B %Y}", flush=True)
+                print(f"{asked.project}, {kind}, {run_on()}", flush=True)
                 found[kind] = go_through(site, has_package=has_package)
                 if has_package:
                     take_out(site)

@@ -6,10 +6,10 @@ postgres, by a driver for PyPy; a module of that name has them take the one that
 """
 
 import sys
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from tests.package.foreign_beat import PINNED, count, prepare
+from tests.package.told import run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "foreign-results"
@@ -49,7 +49,7 @@ def main() -> int:
         "What `make foreign-results` found when it was last run: the unit tests of the source distribution, as they\n"
         "are, and with `celery_ledger` among the apps and `celery_ledger:Task` as the class of tasks of every app.\n"
         f"{'The same tests fail in both.' if failed_plain == failed_beside else 'Different tests fail.'}\n\n"
-        f"Run on {datetime.now(tz=UTC):%-d %B %Y}, with {names}, Python {'.'.join(map(str, sys.version_info[:2]))}.\n\n"
+        f"Run on {run_on()}, with {names}, Python {'.'.join(map(str, sys.version_info[:2]))}.\n\n"
         + "\n".join(lines)
         + "\n"
     )

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +18,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.package.conftest import Redis
+from tests.package.told import run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "harness"
@@ -104,13 +104,10 @@ def keep(found: dict[str, dict[str, list[str]]]) -> None:
     for name, what in SUITES.items():
         suite = found[name]
         rows.append(f"| {what} | {len(suite['converge'])} | {', '.join(suite['gap'] + suite['failed']) or 'none'} |")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     text = PAGE.read_text()
     before, begin, rest = text.partition("<!-- found: written by `make harness` -->\n")
     _, end, after = rest.partition("<!-- /found -->")
-    when = f"Run on {datetime.now(tz=UTC):%-d %B %Y}, of {commit}, with {HARNESS.replace('==', ' ')}.\n\n"
+    when = f"Run on {run_on()}, with {HARNESS.replace('==', ' ')}.\n\n"
     PAGE.write_text(before + begin + when + "\n".join(rows) + "\n" + end + after)
 
 

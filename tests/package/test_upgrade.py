@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import tarfile
-from datetime import UTC, datetime
 
 import pytest
 
 from tests.package.conftest import DATABASE_URL, PostgreSQL, Redis, SQLite
 from tests.package.project import Project
+from tests.package.told import run_on
 from tests.processes import ROOT, wait_until
 
 BEFORE = os.environ.get("PACKAGE_BEFORE", "")
@@ -140,4 +140,4 @@ def keep(figures):
     begin = f"| {BEFORE} | {'PostgreSQL' if DATABASE_URL else 'SQLite'} |"
     rows = PAGE.read_text().removeprefix(HEADING).splitlines() if PAGE.exists() else []
     rows = [row for row in rows if not row.startswith(begin)]
-    PAGE.write_text(HEADING + "\n".join([*rows, f"{begin} {datetime.now(tz=UTC):%-d %B %Y} | {figures}"]) + "\n")
+    PAGE.write_text(HEADING + "\n".join([*rows, f"{begin} {run_on()} | {figures}"]) + "\n")

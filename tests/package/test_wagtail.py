@@ -11,13 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.package.conftest import DATABASE_URL, PostgreSQL, Redis
 from tests.package.project import Project
+from tests.package.told import run_on
 from tests.processes import ROOT, wait_until
 
 PAGE = ROOT / "docs" / "reference" / "wagtail.md"
@@ -147,7 +147,7 @@ def keep(site, tasks):
         "`celery_ledger.contrib.django_tasks.LedgerBackend` in `TASKS`, and has a relay and a Celery worker; nothing\n"
         "of Wagtail is changed. For each page that is saved, Wagtail enqueues a task of its own that writes down what\n"
         "the page refers to, the basis of *used by* in its editor.\n\n"
-        f"Run on {datetime.now(tz=UTC):%-d %B %Y}, with {site.run('-c', code).strip()}.\n\n"
+        f"Run on {run_on()}, with {site.run('-c', code).strip()}.\n\n"
         "| | Pages | References, as they should be |\n| --- | --- | --- |\n"
         "| saved in a transaction that was rolled back | 5 | 0 |\n"
         f"| saved, and the broker flushed before a worker was there | {ARTICLES} | {ARTICLES} |\n"

@@ -55,6 +55,13 @@ def test_the_workflows_run_what_a_developer_runs():
         assert used in (ROOT / ".ci" / "run").read_text()
 
 
+def test_what_starts_tests_names_files_that_there_are():
+    workflows = (ROOT / ".github" / "workflows").glob("*.yml")
+    for file in (*workflows, ROOT / "Makefile", ROOT / "noxfile.py", ROOT / ".ci" / "run"):
+        for path in re.findall(r"\btests/[\w/]+\.py\b", file.read_text()):
+            assert (ROOT / path).exists(), f"{file.name}: {path}"
+
+
 def test_no_serializer_gives_away_fields_that_it_does_not_name():
     for path in ROOT.glob("*/serializers.py"):
         source = path.read_text()

@@ -1,12 +1,18 @@
 """What ``ledger_adopt`` says of a project, before anything of it is changed."""
 
 import json
+import sys
 from io import StringIO
+from types import ModuleType
 from unittest import mock
 
 import celery
 import pytest
+import requests
+from django.core.checks.registry import registry
 from django.core.management import call_command
+from django.db import OperationalError
+from django.utils.functional import SimpleLazyObject
 
 from celery_ledger.desk import adoption
 from celery_ledger.desk.adoption import effects_of
@@ -22,6 +28,10 @@ class OfALibrary(celery.Task):
 
 def of_a_library():
     """Its class knows nothing of the package."""
+
+
+def of_the_app():
+    """Its class is the app's own, two steps away."""
 
 
 def limited():
@@ -48,6 +58,18 @@ def hand_over(letter):
     letter.deliver_it()
 
 
+def call_a_service():
+    import a_library
+
+    a_library.Client()
+
+
+def go_by_another(letter):
+    from tests.integration.celery_ledger.desk.test_adoption import call_a_service as call
+
+    call()
+
+
 def make(title):
     Collection.objects.create(title=title)
 
@@ -71,6 +93,17 @@ def said(odd_tasks):
         return list(adoption.remarks())
 
 
+@pytest.fixture
+def a_library(monkeypatch):
+    """A library that nobody here has heard of, and which speaks by requests."""
+    package, client = ModuleType("a_library"), ModuleType("a_library.client")
+    client.requests = requests
+    package.Client = type("Client", (), {"__module__": "a_library.client"})
+    monkeypatch.setitem(sys.modules, "a_library", package)
+    monkeypatch.setitem(sys.modules, "a_library.client", client)
+    adoption._speaks.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _tests_are_of_the_project(monkeypatch):
     adoption._methods.cache_clear()
@@ -84,6 +117,47 @@ def test_a_class_of_others_is_named_with_its_tasks(said):
     remark = about(said, "base classes")[f"{__name__}.OfALibrary"]
     assert "tests.of_a_library" in remark.words
     assert "celery_ledger.Task" in remark.advice
+
+
+def test_a_class_that_derives_from_the_app_s_own_goes_with_it():
+    plain = celery.Celery("plain", broker="memory://", set_as_current=False, task_cls="celery:Task")
+
+    class Own(plain.Task):
+        abstract = True
+
+    class Further(Own):
+        abstract = True
+
+    plain.task(name="tests.further", base=Further)(of_the_app)
+    task = plain.tasks["tests.further"]
+    assert list(adoption._of_bases(plain, {task.name: task})) == []
+
+
+def test_a_task_cls_of_the_project_s_is_to_be_derived_and_not_replaced():
+    plain = celery.Celery("plain", broker="memory://", set_as_current=False, task_cls=OfALibrary)
+    [remark] = adoption._of_bases(plain, {})
+    assert remark.about == f"{__name__}.OfALibrary"
+    assert "leave task_cls as it is" in remark.advice
+
+
+def test_a_project_s_own_checks_are_not_asked():
+    def check_that_asks_a_database_that_is_away(**_):
+        raise OperationalError("nobody there")
+
+    registry.register(check_that_asks_a_database_that_is_away)
+    try:
+        list(adoption._of_settings())
+    finally:
+        registry.registered_checks.remove(check_that_asks_a_database_that_is_away)
+
+
+def test_no_lazy_object_is_made_by_looking_at_it(monkeypatch):
+    def fail():
+        raise AssertionError("It was made.")
+
+    monkeypatch.setattr(sys.modules[__name__], "lazy", SimpleLazyObject(fail), raising=False)
+    monkeypatch.setattr(Letter, "lazy", SimpleLazyObject(fail), raising=False)
+    assert effects_of(hand_over) == {"smtplib"}
 
 
 def test_options_that_mean_something_else_are_named(said):
@@ -118,9 +192,17 @@ def test_what_the_package_checks_is_said_too(settings):
 
 
 @pytest.mark.parametrize(
-    ("function", "by"), [(write_down, {"open()"}), (hand_over, {"smtplib"}), (make, set())], ids=lambda it: str(it)[:20]
+    ("function", "by"),
+    [
+        (write_down, {"open()"}),
+        (hand_over, {"smtplib"}),
+        (make, set()),
+        (call_a_service, {"a_library.client"}),
+        (go_by_another, {"a_library.client"}),
+    ],
+    ids=lambda it: str(it)[:20],
 )
-def test_which_tasks_seem_to_speak_to_the_outside(function, by):
+def test_which_tasks_seem_to_speak_to_the_outside(function, by, a_library):
     assert effects_of(function) == by
 
 

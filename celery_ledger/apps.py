@@ -26,11 +26,11 @@ class LedgerConfig(AppConfig):
 
         post_migrate.connect(_note_new_reactions, sender=self, dispatch_uid="celery_ledger.note_new_reactions")
         rounds.register("pruning", every=pruner.INTERVAL, make=pruner.prune_for_a_moment)
-        rounds.register("writing figures down", every=figures.INTERVAL, make=figures.take)
-        promises.register("No task is stuck: each ended, or is due later, or is on its way.", stuck.stuck_tasks)
-        promises.register("Every dead letter says why.", stuck.dead_without_reason)
+        rounds.register("recording figures", every=figures.INTERVAL, make=figures.take)
+        promises.register("No task is stuck: each has ended, is due later, or is in progress.", stuck.stuck_tasks)
+        promises.register("Every dead letter has a reason.", stuck.dead_without_reason)
         if results.are_kept():
-            promises.register("Every result says what the ledger says.", results.untrue)
+            promises.register("Every result matches the ledger.", results.untrue)
 
 
 def _note_new_reactions(**kwargs: Any) -> None:

@@ -103,10 +103,10 @@ def check_serializer(app: Any) -> Iterator[CheckMessage]:
     if "pickle" in str(app.conf.task_serializer):
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",
-            hint="The arguments of durable tasks are JSON in their rows: dates, Decimals, UUIDs and bytes are taken. "
-            "What JSON does not give back as it was is a pickle in its row if accept_content has pickle: nobody can "
-            "read or edit it, a deploy that changes a class may leave it unreadable, and who can write to the database "
-            "can run any code in the workers. Otherwise the call is refused with a TypeError. Pass ids, and set "
+            hint="The arguments of durable tasks are stored as JSON, with dates, Decimals, UUIDs and bytes. Values "
+            "that JSON cannot restore are pickled if accept_content has pickle: nobody can read or edit them, a "
+            "deploy that changes a class can make them unreadable, and anyone who can write to the database can run "
+            "any code in the workers. Otherwise the call is refused with a TypeError. Pass ids, and set "
             "task_serializer to 'json'.",
             id="celery_ledger.W027",
         )
@@ -119,9 +119,9 @@ def check_pickles(app: Any) -> Iterator[CheckMessage]:
     if {"pickle", "application/x-python-serialize"} & set(app.conf.accept_content):
         yield Advice(
             "Celery's accept_content has pickle.",
-            hint="Who can write to the broker can run any code in the workers, by a pickle for a task with "
-            "durable=False, and who can write to the database by a row with one. Messages of durable tasks are JSON, "
-            "and a pickle in their place is dropped unopened. Take it out, unless calls of yours need it.",
+            hint="Anyone who can write to the broker can run any code in the workers, with a pickle for a task with "
+            "durable=False, and so can anyone who can write to the database. Messages of durable tasks are JSON, and "
+            "a pickle in their place is dropped unopened. Remove it, unless your calls need it.",
             id="celery_ledger.W028",
         )
 
@@ -136,7 +136,7 @@ def check_broker(app: Any) -> Iterator[CheckMessage]:
         yield Error(
             f"Celery's broker, {urlsplit(app.conf.broker_write_url or '').scheme}://, is not served.",
             hint="celery_ledger speaks to Redis or Valkey (redis://, rediss://, sentinel://) and to RabbitMQ (amqp://, "
-            "amqps://). Where there is no broker, as in tests, set task_always_eager.",
+            "amqps://). Without a broker, as in tests, set task_always_eager.",
             id="celery_ledger.E016",
         )
 
@@ -173,8 +173,8 @@ def check_worker(app: Any) -> Iterator[CheckMessage]:
     if getattr(app.Task, "durable", False) and app.conf.worker_prefetch_multiplier != 1:
         yield Advice(
             f"Celery's worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}.",
-            hint="What a worker holds back behind a long task is taken for lost and published again. Leave it out, or "
-            "set it to 1.",
+            hint="Messages that a worker holds back behind a long task are considered lost and published again. "
+            "Remove the setting, or set it to 1.",
             id="celery_ledger.W019",
         )
 
@@ -187,7 +187,7 @@ def check_clock(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return [
         Error(
             "USE_TZ is off.",
-            hint="The ledger's times are moments, and would be read as times of day of TIME_ZONE. Set USE_TZ = True.",
+            hint="The ledger stores aware datetimes, which would be read as local times. Set USE_TZ = True.",
             id="celery_ledger.E013",
         )
     ]
@@ -202,7 +202,7 @@ def check_tasks(app: Any) -> Iterator[CheckMessage]:
     except Exception as error:  # noqa: BLE001 - the project's module may raise anything, and is named here
         yield Advice(
             f"The project's tasks cannot be imported: {type(error).__name__}: {error}",
-            hint="Neither could the relay and the workers import them, and they would not start.",
+            hint="The relay and the workers could not import them either, and would not start.",
             id="celery_ledger.W022",
         )
         return
@@ -213,8 +213,8 @@ def check_tasks(app: Any) -> Iterator[CheckMessage]:
         yield Advice(
             f"Not durable, for their classes do not derive from celery_ledger.Task: "
             f"{', '.join(foreign[:MOST_NAMED])}{more}.",
-            hint="Name celery_ledger.Task, or a class that derives from it, as base= in the decorator; or say "
-            "durable=False there if Celery's own way is meant.",
+            hint="Pass base=celery_ledger.Task, or a class derived from it, in the decorator; or durable=False, to "
+            "keep Celery's behaviour.",
             id="celery_ledger.W017",
         )
     for name, task in own.items():
@@ -286,6 +286,6 @@ def check_reach(app: Any) -> Iterator[CheckMessage]:
     if url.hostname not in LOOPBACK and not url.password:
         yield Advice(
             "The broker is on another machine and has no password.",
-            hint="Anyone who can write to it can have any registered task run. Set a user and a password.",
+            hint="Anyone who can write to it can run any registered task. Set a user and a password.",
             id="celery_ledger.W007",
         )

@@ -99,29 +99,29 @@ class Switch:
 PUBLISHED_LEASE = Setting(
     "LEDGER_PUBLISHED_LEASE",
     60,
-    "seconds after which a published task that nobody has heard of is published again",
+    "seconds after which a published task is published again if no worker has acknowledged it",
     above=5,  # After this many, a task whose queue is empty is missed; see celery_ledger/relay/relay.py.
 )
 RUNNING_LEASE = Setting(
     "LEDGER_RUNNING_LEASE",
     8,
-    "seconds for which a worker's claim on a running task holds; renewed while it runs",
+    "seconds that a worker's claim on a running task lasts; renewed while it runs",
 )
 QUEUE_WINDOW = Setting(
     "LEDGER_QUEUE_WINDOW",
     100,
-    "messages that may wait in one queue of the broker; the rest waits in the database",
+    "messages that may wait in one queue of the broker; the others wait in the database",
     whole=True,
 )
 RETENTION_DAYS = Setting(
     "LEDGER_RETENTION_DAYS",
     7,
-    "days for which succeeded and cancelled tasks are kept",
+    "days to keep succeeded and cancelled tasks",
 )
 RIDES = Switch(
     "LEDGER_RIDES",
     True,
-    "whether tasks of one item share messages, and the transactional ones transactions, unless a task says so itself",
+    "whether tasks of one item share messages, and transactional ones transactions; a task's own option wins",
 )
 RIDERS = Setting(
     "LEDGER_RIDERS",
@@ -132,13 +132,13 @@ RIDERS = Setting(
 SLICE = Setting(
     "LEDGER_SLICE",
     50,
-    "milliseconds of work in a message that tasks share, and after which their transaction begins no further one",
+    "milliseconds of work in a shared message; after this time a shared transaction starts no further task",
 )
 
 LARGE_RESULT = Setting(
     "LEDGER_LARGE_RESULT",
     65_536,
-    "bytes of JSON; what a task returns beyond that, and others are given, is kept once and beside their rows",
+    "bytes of JSON; a larger result that other tasks receive is stored once, outside their rows",
     whole=True,
 )
 

@@ -95,7 +95,7 @@ class Guard:
             return
         if self._is_spoiled():
             self._undo()
-            raise SpoiledError("It swallowed an error and left a transaction that nothing can be committed of.")
+            raise SpoiledError("It swallowed an error and left a transaction that cannot be committed.")
         try:
             if self._savepoint is not None and self._releases:
                 transaction.savepoint_commit(self._savepoint)

@@ -83,44 +83,45 @@ class DurableTask(models.Model):
     args = models.JSONField(default=list)
     kwargs = models.JSONField(default=dict)
     options = models.JSONField(
-        null=True, blank=True, help_text="What its call said beside its arguments: headers, properties, limits."
+        null=True, blank=True, help_text="The call's other options: headers, properties, limits."
     )
-    canvas = models.UUIDField(null=True, blank=True, help_text="What it was called with: a chain, a group, a chord.")
-    attempts = models.IntegerField(db_default=0, help_text="How often its body was started, as far as is known.")
+    canvas = models.UUIDField(null=True, blank=True, help_text="The chain, group or chord it was called with.")
+    attempts = models.IntegerField(db_default=0, help_text="How often its body was started, as far as known.")
     attempt_limit = models.IntegerField(
-        null=True, blank=True, help_text="Set by a replay: dead again after this many attempts in all."
+        null=True, blank=True, help_text="Set by a replay: dead again after this many attempts in total."
     )
     lapses = models.SmallIntegerField(
-        db_default=0, help_text="How often its message vanished; from the second on it runs alone and counted."
+        db_default=0,
+        help_text="How often its message was lost; from the second time on it runs alone and each start is counted.",
     )
     subject = models.CharField(  # noqa: DJ001 - null keeps the row out of the partial index
-        max_length=64, null=True, blank=True, help_text="What it is about, such as app.model:42."
+        max_length=64, null=True, blank=True, help_text="The object it is about, such as app.model:42."
     )
     request_id = models.CharField(max_length=64, blank=True, db_default="")
     unique_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null is not a key
     unique_until = models.DateTimeField(null=True, blank=True, help_text="When another call may take its unique_key.")
     standing_key = models.CharField(  # noqa: DJ001 - null is not a key
-        max_length=255, null=True, blank=True, help_text="A key that it holds for as long as unique_for says."
+        max_length=255, null=True, blank=True, help_text="A key that it holds for the time set by unique_for."
     )
     unique_for = models.CharField(max_length=7, choices=UniqueFor, null=True, blank=True)  # noqa: DJ001 - see above
     created_at = models.DateTimeField(db_default=Now())
     available_at = models.DateTimeField(db_default=Now())
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Cancelled if not started by then.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not started by then.")
     held_since = models.DateTimeField(
-        null=True, blank=True, help_text="When it was due, of one that its task's rate holds back."
+        null=True, blank=True, help_text="Its due time, if its task's rate limit holds it back."
     )
     published_at = models.DateTimeField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     unknown_since = models.DateTimeField(
-        null=True, blank=True, help_text="Since when workers say that they do not know its task."
+        null=True, blank=True, help_text="Since when workers have reported its task as unknown."
     )
     last_error = models.TextField(blank=True, db_default="")
     fingerprint = models.CharField(
         max_length=16,
         blank=True,
         db_default="",
-        help_text="The kind of error it is dead of; see celery_ledger.rows.kinds.",
+        help_text="The kind of its final error; see celery_ledger.rows.kinds.",
     )
 
     class Meta:
@@ -203,9 +204,9 @@ class QueueLimit(models.Model):
     """What an operator allows of a queue, in the whole cluster. A queue without a row is not limited."""
 
     queue = models.CharField(max_length=64, primary_key=True)
-    per_second = models.FloatField(null=True, blank=True, help_text="Tasks that may begin a second.")
-    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Tasks under way at once.")
-    allowance = models.FloatField(default=0, editable=False, help_text="Tasks that the rate allowed at counted_at.")
+    per_second = models.FloatField(null=True, blank=True, help_text="Tasks that may start per second.")
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Tasks that may run at once.")
+    allowance = models.FloatField(default=0, editable=False, help_text="Tasks allowed by the rate at counted_at.")
     counted_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
@@ -224,7 +225,7 @@ class TaskRate(models.Model):
         max_length=64,
         null=True,
         blank=True,
-        help_text="What holds in place of the task's own rate_limit; 0: no rate.",
+        help_text="Overrides the task's own rate_limit; 0: no limit.",
     )
     allowance = models.FloatField(default=1, editable=False, help_text="Tasks allowed at counted_at.")
     counted_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -265,16 +266,14 @@ class Decision(models.Model):
         "celery_ledger.desk.searching.Search.",
     )
     reason = models.CharField(max_length=500, blank=True, help_text="Why.")
-    per_second = models.FloatField(null=True, help_text="How many become due a second; null: all at once.")
-    who = models.BigIntegerField(null=True, help_text="The user's id; null: somebody at a terminal.")
-    until = models.DateTimeField(null=True, help_text="What died, or was enqueued, later is not meant.")
-    reached = models.UUIDField(
-        null=True, help_text="Up to which task it is carried out, where the tasks themselves do not show that."
-    )
-    wanted = models.PositiveIntegerField(help_text="How many tasks there were when it was decided.")
+    per_second = models.FloatField(null=True, help_text="How many become due per second; null: all at once.")
+    who = models.BigIntegerField(null=True, help_text="The user's id; null: the command line.")
+    until = models.DateTimeField(null=True, help_text="Tasks that died or were enqueued later are excluded.")
+    reached = models.UUIDField(null=True, help_text="The last task done, where the tasks themselves do not show it.")
+    wanted = models.PositiveIntegerField(help_text="Number of tasks when it was decided.")
     done = models.PositiveIntegerField(default=0)
     begun_at = models.DateTimeField(db_default=Now())
-    moved_at = models.DateTimeField(db_default=Now(), help_text="When the last portion was done.")
+    moved_at = models.DateTimeField(db_default=Now(), help_text="When the last batch was done.")
     ended_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
@@ -295,7 +294,7 @@ class Forgone(models.Model):
 
     name = models.CharField(max_length=255)
     subject = models.CharField(max_length=64)
-    receiver = models.CharField(max_length=255, blank=True, help_text="Which one's signal, if it was a redelivery.")
+    receiver = models.CharField(max_length=255, blank=True, help_text="The signal's receiver, if it was a redelivery.")
     forgone_at = models.DateTimeField()
     reason = models.CharField(max_length=500, blank=True)
 
@@ -343,7 +342,7 @@ class Result(models.Model):
 
     id = models.UUIDField(primary_key=True, help_text="The task's.")
     state = models.CharField(max_length=50, help_text="Celery's, or the task's own; PENDING: it is to be forgotten.")
-    value = models.TextField(null=True, help_text="JSON, as Celery's backends have it.")  # noqa: DJ001
+    value = models.TextField(null=True, help_text="JSON, as Celery's backends store it.")  # noqa: DJ001
     traceback = models.TextField(null=True)  # noqa: DJ001 - as in a backend's answer
 
     def __str__(self) -> str:
@@ -380,9 +379,9 @@ class Chord(models.Model):
     shape = models.TextField(  # noqa: DJ001 - null: not nested
         null=True, help_text="Ids of the header's tasks, nested as its results are; null: a plain list."
     )
-    size = models.IntegerField(help_text="How many parts there will be.")
-    missing = models.IntegerField(help_text="How many of them there are not.")
-    failed_at = models.DateTimeField(null=True, help_text="When its errbacks were called, once and for all.")
+    size = models.IntegerField(help_text="The number of members.")
+    missing = models.IntegerField(help_text="The number of members that are missing.")
+    failed_at = models.DateTimeField(null=True, help_text="When its errbacks were called; they are called once.")
     canvas = models.UUIDField(db_index=True)
 
     def __str__(self) -> str:
@@ -395,7 +394,7 @@ class Part(models.Model):
     chord = models.UUIDField()  # Without a foreign key, whose locks would be in the way of the counter's.
     task = models.UUIDField(help_text="The member's id.")
     place = models.IntegerField(help_text="Among the results.")
-    value = models.TextField(help_text="JSON, as Celery's backends have it.")
+    value = models.TextField(help_text="JSON, as Celery's backends store it.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["chord", "task"], name="ledger_part")]
@@ -419,7 +418,7 @@ class KeptGroup(models.Model):
     """A ``GroupResult`` that somebody saved, where the project has no result backend of its own."""
 
     id = models.CharField(max_length=255, primary_key=True)
-    result = models.TextField(help_text="JSON, as Celery's backends have it.")
+    result = models.TextField(help_text="JSON, as Celery's backends store it.")
     saved_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
@@ -471,13 +470,15 @@ class Pace(models.Model):
     """
 
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
-    seconds = models.FloatField(default=0, help_text="What a body takes, on average of the latest.")
-    bodies = models.BigIntegerField(default=0, help_text="How many were measured.")
-    body_seconds = models.FloatField(db_default=0.0, help_text="What those took together.")
+    seconds = models.FloatField(default=0, help_text="Average run time of the latest bodies.")
+    bodies = models.BigIntegerField(default=0, help_text="Number of measured bodies.")
+    body_seconds = models.FloatField(db_default=0.0, help_text="Their total run time.")
     riders = models.FloatField(help_text="Rows that may share a transaction: halved by a conflict, then grows again.")
-    alone_until = models.DateTimeField(null=True, help_text="Conflicts were too many: until then none ride.")
+    alone_until = models.DateTimeField(
+        null=True, help_text="Too many conflicts: until then its rows do not share transactions."
+    )
     conflicts = models.BigIntegerField(default=0)
-    slices = models.BigIntegerField(default=0, help_text="Transactions that several of its rows shared, or had alone.")
+    slices = models.BigIntegerField(default=0, help_text="Transactions, shared by several of its rows or not.")
     slice_rows = models.BigIntegerField(default=0)
     slice_seconds = models.FloatField(default=0)
 
@@ -495,9 +496,9 @@ class QueueSample(models.Model):
     published = models.PositiveIntegerField()
     running = models.PositiveIntegerField()
     dead = models.PositiveIntegerField()
-    retrying = models.PositiveIntegerField(db_default=0, help_text="Of those pending, how many failed before.")
+    retrying = models.PositiveIntegerField(db_default=0, help_text="Pending tasks that have failed before.")
     oldest_pending_seconds = models.FloatField(null=True)
-    messages = models.PositiveIntegerField(null=True, help_text="Waiting at the broker; null: nobody could say.")
+    messages = models.PositiveIntegerField(null=True, help_text="Waiting at the broker; null: unknown.")
     succeeded = models.BigIntegerField()
     failed = models.BigIntegerField(help_text="Attempts that failed.")
     lag = models.FloatField(help_text="Seconds from due to done, summed up.")
@@ -544,7 +545,7 @@ class Heartbeat(models.Model):
         BEAT = "beat"
 
     class Wish(models.TextChoices):
-        """What a person wants of it."""
+        """An operator's instruction to it."""
 
         #: A worker takes no more messages and ends those that it has; it stays.
         DRAIN = "drain"
@@ -553,18 +554,20 @@ class Heartbeat(models.Model):
 
     process = models.CharField(max_length=255, primary_key=True, help_text="Such as relay 4711 at host-1.")
     kind = models.CharField(max_length=6, choices=Kind)
-    state = models.CharField(max_length=64, help_text="What it says of itself; ok if nothing is wrong.")
+    state = models.CharField(max_length=64, help_text="Its own report; ok if nothing is wrong.")
     started_at = models.DateTimeField(db_default=Now())
     beaten_at = models.DateTimeField(db_default=Now())
     queues = models.JSONField(default=list, help_text="A worker's.")
-    active = models.PositiveIntegerField(default=0, help_text="Messages that a worker has in its hands.")
-    received = models.BigIntegerField(default=0, help_text="Messages that a worker has taken since it started.")
+    active = models.PositiveIntegerField(default=0, help_text="Messages that a worker is processing.")
+    received = models.BigIntegerField(default=0, help_text="Messages that a worker has accepted since it started.")
     received_at = models.DateTimeField(db_default=Now(), help_text="When that was last seen to change.")
     # What follows, processes of an older release do not say.
-    release = models.CharField(max_length=64, db_default="", help_text="The project's, by LEDGER_RELEASE.")
-    memory = models.BigIntegerField(null=True, help_text="Bytes that it and its children have; null: not known.")
-    doing = models.JSONField(null=True, help_text="A worker's messages that run, the longest first.")
-    wish = models.CharField(max_length=5, choices=Wish, db_default="", help_text="What a person wants of it.")
+    release = models.CharField(max_length=64, db_default="", help_text="The project's release, from LEDGER_RELEASE.")
+    memory = models.BigIntegerField(
+        null=True, help_text="Memory of the process and its children, in bytes; null: unknown."
+    )
+    doing = models.JSONField(null=True, help_text="A worker's running messages, longest first.")
+    wish = models.CharField(max_length=5, choices=Wish, db_default="", help_text="An operator's instruction to it.")
 
     def __str__(self) -> str:
         return f"{self.process}: {self.state}"
@@ -574,9 +577,9 @@ class Canary(models.Model):
     """The last message that went through a queue only to see whether anybody takes messages from it."""
 
     queue = models.CharField(max_length=64, primary_key=True)
-    sent_at = models.DateTimeField(db_default=Now(), help_text="When the oldest one was sent that has not come back.")
-    repeated_at = models.DateTimeField(db_default=Now(), help_text="When one was sent last.")
-    seen_at = models.DateTimeField(null=True, help_text="When a worker took one last.")
+    sent_at = models.DateTimeField(db_default=Now(), help_text="When the oldest one that has not returned was sent.")
+    repeated_at = models.DateTimeField(db_default=Now(), help_text="When the last one was sent.")
+    seen_at = models.DateTimeField(null=True, help_text="When a worker last accepted one.")
 
     class Meta:
         verbose_name_plural = "canaries"

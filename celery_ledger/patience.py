@@ -39,10 +39,10 @@ def persist(record: Callable[[], Result], *, patience: float = PATIENCE) -> Resu
         try:
             return record()
         except SoftTimeLimitExceeded:
-            logger.warning("The time limit was reached while an effect was recorded, which goes on.")
+            logger.warning("The time limit was reached while an effect was being recorded; recording continues.")
         except (OperationalError, InterfaceError) as error:
             if connection.in_atomic_block or monotonic() > deadline:
                 raise
-            logger.warning("The database is away, and an effect waits to be recorded: %s", error)
+            logger.warning("The database is unavailable; an effect is waiting to be recorded: %s", error)
             connection.close()
             sleep(PAUSE)

@@ -33,9 +33,11 @@ class Policy:
 BRISK: Final = "brisk"
 PATIENT: Final = "patient"
 POLICIES: Final = {
-    BRISK: Policy("for work in our own database, where what fails for minutes needs a person", 7, 1.0, 60.0),
+    BRISK: Policy(
+        "for work in the project's own database, where failures that last minutes need a person", 7, 1.0, 60.0
+    ),
     # Half of every pause, the least that chance can make of them, is still more than a day in all.
-    PATIENT: Policy("for others' servers, which may be away for a night", 59, 1.0, 3_600.0),
+    PATIENT: Policy("for third-party servers, which can be down for a night", 59, 1.0, 3_600.0),
 }
 
 

@@ -139,7 +139,7 @@ class Task(celery.Task):
         if callable(key := cls.__dict__.get("unique_key")) and not isinstance(key, staticmethod):
             cls.unique_key = staticmethod(key)  # It is asked about the call's arguments alone.
         if cls.batch_size > 1 and not cls.transactional:
-            raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size takes transactional=True.")
+            raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size requires transactional=True.")
         if cls.rides not in (True, False, None):
             raise ValueError(f"{cls.__name__}: rides is True, False or None, and not {cls.rides!r}.")
         if cls.repeatable and not cls.transactional:

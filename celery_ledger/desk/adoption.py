@@ -152,13 +152,13 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
             "serializer",
             lambda task: task.serializer not in {"json", None} and task.serializer != task.app.conf.task_serializer,
             "arguments that JSON does not take are kept as the serializer writes them, if accept_content takes that",
-            "Pass ids, and load the objects in the task: nobody can read or edit the others.",
+            "Pass ids, and load the objects in the task: nobody can read or edit other arguments.",
         ),
         (
             "acks_late=False",
             lambda task: _says(task, "acks_late") is False,
             "after a crash they become dead letters and do not run again",
-            "Say acks_late=True, or nothing, for what may run again.",
+            "Set acks_late=True, or remove the option, for tasks that may run again.",
         ),
     ]
     for option, has_it, what, advice in said:
@@ -221,13 +221,13 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
             )
     answers = _queues_taken(app)
     if answers is None:
-        yield Remark("queues", _listed(list(named)), "no worker answers now, so nobody knows which are taken")
+        yield Remark("queues", _listed(list(named)), "no worker responds, so the consumed queues are unknown")
         return
     for queue in sorted(set(named) - answers):
         yield Remark(
             "queues",
             queue,
-            f"{_listed(named[queue])}: no worker that runs now takes it",
+            f"{_listed(named[queue])}: no running worker consumes it",
             f"Start one: celery -A {app.main} worker -Q {queue}",
         )
 
@@ -254,14 +254,14 @@ def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
         yield Remark(
             "outside",
             name,
-            f"seems to speak to the outside, by {', '.join(outside[:5])}",
-            "Leave it as it is: it runs at least once. If to run it twice does harm, say acks_late=False.",
+            f"seems to have external effects, through {', '.join(outside[:5])}",
+            "Leave it as it is: it runs at least once. If running it twice does harm, set acks_late=False.",
         )
     for name in inside:
         yield Remark(
             "inside",
             name,
-            "seems to work in the database alone",
+            "seems to work only in the database",
             "If that is so and it is short, transactional=True makes its effects happen exactly once.",
         )
 

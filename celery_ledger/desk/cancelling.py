@@ -268,7 +268,7 @@ def _end_patiently(ids: Sequence[UUID], *, reason: str, signum: int, patience: f
         except OperationalError:
             if connection.vendor != "sqlite":
                 raise
-            logger.info("%d tasks cannot be ended yet: somebody else writes.", len(rest))
+            logger.info("%d tasks cannot be stopped yet: their rows are locked.", len(rest))
         if time.monotonic() > until:
             break
         if rest:

@@ -120,7 +120,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
         raise CannotRevokeError(str(error)) from None
     under_way = unended(ids)
     if under_way and terminate and not connection.in_atomic_block:
-        raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is running still: it did not end in time.")
+        raise CannotRevokeError(f"Task {', '.join(under_way[:3])} is still running: it did not stop in time.")
     return f"{cancelled} cancelled, {len(under_way)} running, {len(ids) - cancelled - len(under_way)} had ended"
 
 

@@ -91,9 +91,9 @@ def tell(process: str, what: str) -> Process:
     with transaction.atomic():
         row = Heartbeat.objects.select_for_update().filter(process=process).first()
         if row is None:
-            raise LookupError(f"There is no process {process!r}: it has stopped, or was never heard of.")
+            raise LookupError(f"There is no process {process!r}: it has stopped or never existed.")
         if row.kind != Heartbeat.Kind.WORKER and wish != Wish.STOP:
-            raise NotToldError(f"A {row.kind} has nothing to end: stop it instead.")
+            raise NotToldError(f"A {row.kind} cannot be drained. Stop it instead.")
         _refuse_silent(process)
         if row.wish != wish:
             Heartbeat.objects.filter(process=process).update(wish=wish)
@@ -107,4 +107,4 @@ def _refuse_silent(process: str) -> None:
     [told] = [each for each in processes() if each.process == process]
     # A worker whose loop hangs says nothing of itself, and still looks at what is wanted of it.
     if told.state == SILENT and told.kind != Heartbeat.Kind.WORKER:
-        raise NotToldError(f"{process} is silent and would not hear it. End it on {told.machine}.")
+        raise NotToldError(f"{process} is silent and would not receive it. Stop it on {told.machine}.")

@@ -54,7 +54,9 @@ def examine() -> Iterator[Finding]:
             yield from examination()
         except DatabaseError as error:
             reason = " ".join(str(error).split())
-            yield Finding(examination.__name__, f"the database is away: {reason}", "Start it, or correct DATABASE_URL.")
+            yield Finding(
+                examination.__name__, f"the database is unavailable: {reason}", "Start it, or correct DATABASE_URL."
+            )
 
 
 def versions() -> Iterator[Finding]:
@@ -87,13 +89,13 @@ def migrations() -> Iterator[Finding]:
 def database() -> Iterator[Finding]:
     """Look at PostgreSQL's connections and its oldest transaction."""
     if connection.vendor != "postgresql":
-        yield Finding("database", "SQLite: for one machine and one user")
+        yield Finding("database", "SQLite, for one machine and one user")
         return
     yield Finding(
         "sessions",
-        f"a pooler lends them: a relay that has it before it looks for work every {POOLED_INTERVAL:g} s"
+        f"connections go through a pooler: a relay behind it polls every {POOLED_INTERVAL:g} s"
         if is_pooled()
-        else "are our own: a sleeping relay is woken by NOTIFY",
+        else "connections are direct: a sleeping relay is woken by NOTIFY",
     )
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity")
@@ -101,9 +103,7 @@ def database() -> Iterator[Finding]:
         yield Finding(
             "connections",
             f"{used} of {most} are taken",
-            "Raise max_connections, or have fewer threads of the web and processes of the workers."
-            if used > FULL * most
-            else "",
+            "Raise max_connections, or run fewer web threads and worker processes." if used > FULL * most else "",
         )
         cursor.execute(
             "SELECT coalesce(max(extract(epoch FROM now() - xact_start)), 0)::int FROM pg_stat_activity "
@@ -126,8 +126,8 @@ def database() -> Iterator[Finding]:
         yield Finding(
             "replication",
             waits,
-            "Start the standby, or take its name out of synchronous_standby_names; until then nothing is confirmed, "
-            "and what says that workers or relays are silent follows from it.",
+            "Start the standby, or take its name out of synchronous_standby_names; until then no commit is "
+            "confirmed, and workers and relays seem silent.",
         )
 
 
@@ -142,7 +142,9 @@ def broker() -> Iterator[Finding]:
             return
         except RefusedError as error:
             yield Finding(
-                "broker", str(error), "Its queue has other arguments: delete it there, and it is declared again."
+                "broker",
+                str(error),
+                "Its queue was declared with other arguments. Delete it there, and it is declared again.",
             )
             return
         except link.errors as error:
@@ -160,11 +162,11 @@ def broker() -> Iterator[Finding]:
 def machinery() -> Iterator[Finding]:
     """Look at what the watchdog finds."""
     advice = {
-        "relay": "Start `python manage.py relay`, or start it again.",
-        "workers": "Start the worker again: SIGTERM, then SIGKILL. Its work is done elsewhere meanwhile.",
+        "relay": "Start or restart `python manage.py relay`.",
+        "workers": "Restart the worker: SIGTERM, then SIGKILL. Its work is done elsewhere meanwhile.",
         "queues": "Start a worker with this queue in its -Q.",
         "schedules": "Start beat.",
-        "clock": "Have this machine's clock set by NTP.",
+        "clock": "Synchronise this machine's clock with NTP.",
     }
     found = watchdog.problems()
     for problem in found:
@@ -201,7 +203,7 @@ def orphans() -> Iterator[Finding]:
 def ledger() -> Iterator[Finding]:
     """Look for what is stuck, fails again and again, or is dead."""
     overdue = sum(1 for _ in stuck.stuck_tasks())
-    yield Finding("stuck tasks", str(overdue), "Is a relay at work? `outbox verify` names each." if overdue else "")
+    yield Finding("stuck tasks", str(overdue), "Is a relay running? `outbox verify` lists them." if overdue else "")
     again = samples.retrying_by_task()
     worst = max(again, key=lambda row: row[2], default=None)
     often = DurableTask.objects.filter(status=DurableTask.Status.PENDING, attempts__gte=OFTEN)

@@ -119,10 +119,10 @@ def _end_of(task: DurableTask, worker: str) -> list[Event]:
     if task.status == Status.PENDING:
         again = "Tried again" if task.attempts else "Due"
         ahead = task.available_at > now
-        text = f"{again}." if ahead else f"{again}: a relay sends it next, unless its queue is paused or limited."
+        text = f"{again}." if ahead else f"{again}: a relay publishes it next, unless its queue is paused or limited."
         events = [Event(task.available_at, Kind.DUE, text, is_ahead=ahead)]
         if task.expires_at is not None:
-            events.append(Event(task.expires_at, Kind.EXPIRES, "Cancelled if it has not begun.", is_ahead=True))
+            events.append(Event(task.expires_at, Kind.EXPIRES, "Cancelled if it has not started.", is_ahead=True))
         return events
     if task.completed_at is None:
         return []

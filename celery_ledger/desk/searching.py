@@ -176,7 +176,7 @@ def search_of(given: dict[str, Any]) -> Search:
         ValueError: it says nothing of the kind.
     """
     if unknown := given.keys() - {field.name for field in fields(Search)}:
-        raise ValueError(f"Tasks are not looked for by {', '.join(sorted(unknown))}.")
+        raise ValueError(f"Tasks cannot be searched by {', '.join(sorted(unknown))}.")
     read: dict[str, Any] = {name: datetime.fromisoformat(given[name]) for name in ("since", "until") if given.get(name)}
     if given.get("id"):
         read["id"] = UUID(given["id"])
@@ -428,10 +428,10 @@ def _refused(name: str) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str) and not is_storable(value):
-        raise ValueError("No argument holds NUL or half a surrogate pair.")
+        raise ValueError("No argument contains NUL or an unpaired surrogate.")
     if isinstance(value, (list, dict)):
         raise ValueError(  # noqa: TRY004 - a wish is a text
-            "Tasks are looked for by arguments that are numbers, words, true, false or null."
+            "Tasks can be searched by arguments that are numbers, strings, true, false or null."
         )
     if isinstance(value, (int, float)) and not -(2**63) < value < 2**63:
         raise ValueError("A number has at most 18 digits here.")

@@ -24,5 +24,5 @@ def read(text: str) -> timedelta:
     except OverflowError:
         span = timedelta.max
     if span > LONGEST:
-        raise ValueError("A span has at most a hundred years.")
+        raise ValueError("A span is at most a hundred years.")
     return span

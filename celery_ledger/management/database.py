@@ -43,7 +43,7 @@ def wait_while_it_recovers() -> None:
             if not _recovers():
                 raise
             if not is_told:
-                logger.warning("The database recovers or starts; this process waits for it.")
+                logger.warning("The database is starting or recovering; waiting for it.")
             is_told = True
             time.sleep(PAUSE)
         else:

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='durabletask',
             name='options',
-            field=models.JSONField(blank=True, help_text='What its call said beside its arguments: headers, properties, limits.', null=True),
+            field=models.JSONField(blank=True, help_text='The call\'s other options: headers, properties, limits.', null=True),
         ),
     ]

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(help_text="The task's.", primary_key=True, serialize=False)),
                 ('state', models.CharField(help_text="Celery's, or the task's own; PENDING: it is to be forgotten.", max_length=50)),
-                ('value', models.TextField(help_text="JSON, as Celery's backends have it.", null=True)),
+                ('value', models.TextField(help_text="JSON, as Celery's backends store it.", null=True)),
                 ('traceback', models.TextField(null=True)),
             ],
         ),

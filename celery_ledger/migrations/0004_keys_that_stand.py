@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             model_name="durabletask",
             name="standing_key",
             field=models.CharField(
-                max_length=255, null=True, blank=True, help_text="A key that it holds for as long as unique_for says."
+                max_length=255, null=True, blank=True, help_text="A key that it holds for the time set by unique_for."
             ),
         ),
         migrations.AddField(

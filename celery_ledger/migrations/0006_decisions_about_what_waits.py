@@ -9,13 +9,13 @@ class Migration(migrations.Migration):
             model_name="decision",
             name="reached",
             field=models.UUIDField(
-                null=True, help_text="Up to which task it is carried out, where the tasks themselves do not show that."
+                null=True, help_text="The last task done, where the tasks themselves do not show it."
             ),
         ),
         migrations.AlterField(
             model_name="decision",
             name="per_second",
-            field=models.FloatField(null=True, help_text="How many become due a second; null: all at once."),
+            field=models.FloatField(null=True, help_text="How many become due per second; null: all at once."),
         ),
         migrations.AlterField(
             model_name="decision",
@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="decision",
             name="until",
-            field=models.DateTimeField(null=True, help_text="What died, or was enqueued, later is not meant."),
+            field=models.DateTimeField(null=True, help_text="Tasks that died or were enqueued later are excluded."),
         ),
         migrations.AlterField(
             model_name="decision",

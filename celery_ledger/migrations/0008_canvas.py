@@ -17,11 +17,11 @@ class Migration(migrations.Migration):
                         help_text="Ids of the header's tasks, nested as its results are; null: a plain list.", null=True
                     ),
                 ),
-                ("size", models.IntegerField(help_text="How many parts there will be.")),
-                ("missing", models.IntegerField(help_text="How many of them there are not.")),
+                ("size", models.IntegerField(help_text="The number of members.")),
+                ("missing", models.IntegerField(help_text="The number of members that are missing.")),
                 (
                     "failed_at",
-                    models.DateTimeField(help_text="When its errbacks were called, once and for all.", null=True),
+                    models.DateTimeField(help_text="When its errbacks were called; they are called once.", null=True),
                 ),
                 ("canvas", models.UUIDField(db_index=True)),
             ],
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             name="KeptGroup",
             fields=[
                 ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
-                ("result", models.TextField(help_text="JSON, as Celery's backends have it.")),
+                ("result", models.TextField(help_text="JSON, as Celery's backends store it.")),
                 ("saved_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
         ),
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                 ("chord", models.UUIDField()),
                 ("task", models.UUIDField(help_text="The member's id.")),
                 ("place", models.IntegerField(help_text="Among the results.")),
-                ("value", models.TextField(help_text="JSON, as Celery's backends have it.")),
+                ("value", models.TextField(help_text="JSON, as Celery's backends store it.")),
             ],
             options={
                 "constraints": [models.UniqueConstraint(fields=["chord", "task"], name="ledger_part")],
@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
             model_name="durabletask",
             name="canvas",
             field=models.UUIDField(
-                blank=True, help_text="What it was called with: a chain, a group, a chord.", null=True
+                blank=True, help_text="The chain, group or chord it was called with.", null=True
             ),
         ),
     ]

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
             model_name="durabletask",
             name="held_since",
             field=models.DateTimeField(
-                null=True, blank=True, help_text="When it was due, of one that its task's rate holds back."
+                null=True, blank=True, help_text="Its due time, if its task's rate limit holds it back."
             ),
         ),
         migrations.CreateModel(
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                         max_length=64,
                         null=True,
                         blank=True,
-                        help_text="What holds in place of the task's own rate_limit; 0: no rate.",
+                        help_text="Overrides the task's own rate_limit; 0: no limit.",
                     ),
                 ),
                 ("allowance", models.FloatField(default=1, editable=False, help_text="Tasks allowed at counted_at.")),

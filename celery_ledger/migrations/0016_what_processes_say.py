@@ -13,22 +13,22 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='heartbeat',
             name='doing',
-            field=models.JSONField(help_text="A worker's messages that run, the longest first.", null=True),
+            field=models.JSONField(help_text="A worker's running messages, longest first.", null=True),
         ),
         migrations.AddField(
             model_name='heartbeat',
             name='memory',
-            field=models.BigIntegerField(help_text='Bytes that it and its children have; null: not known.', null=True),
+            field=models.BigIntegerField(help_text='Memory of the process and its children, in bytes; null: unknown.', null=True),
         ),
         migrations.AddField(
             model_name='heartbeat',
             name='release',
-            field=models.CharField(db_default='', help_text="The project's, by LEDGER_RELEASE.", max_length=64),
+            field=models.CharField(db_default='', help_text="The project's release, from LEDGER_RELEASE.", max_length=64),
         ),
         migrations.AddField(
             model_name='heartbeat',
             name='wish',
-            field=models.CharField(choices=[('drain', 'Drain'), ('stop', 'Stop')], db_default='', help_text='What a person wants of it.', max_length=5),
+            field=models.CharField(choices=[('drain', 'Drain'), ('stop', 'Stop')], db_default='', help_text="An operator's instruction to it.", max_length=5),
         ),
         migrations.AlterField(
             model_name='heartbeat',

@@ -30,6 +30,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='pace',
             name='body_seconds',
-            field=models.FloatField(db_default=0.0, help_text='What those took together.'),
+            field=models.FloatField(db_default=0.0, help_text='Their total run time.'),
         ),
     ]

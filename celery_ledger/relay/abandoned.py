@@ -28,7 +28,7 @@ def bury_abandoned(app: Celery) -> int:
         lease_until__lt=Now(), status=DurableTask.Status.RUNNING, name__in=names
     ).order_by("lease_until")
     skip = connection.features.has_select_for_update_skip_locked
-    error = WorkerDiedError("the worker was lost, and the task says that it is not to be run twice")
+    error = WorkerDiedError("the worker was lost, and the task must not run twice")
     buried = 0
     with transaction.atomic():
         locked = abandoned.select_for_update(skip_locked=skip).values_list("id", flat=True)

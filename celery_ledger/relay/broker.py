@@ -78,7 +78,7 @@ class Broker:
         except UnsafeBrokerError:
             raise
         except self.errors as error:
-            logger.warning("The broker is away: %s", error)
+            logger.warning("The broker is unavailable: %s", error)
 
     def refuse_eviction(self) -> None:
         """
@@ -126,7 +126,7 @@ class Broker:
                 **message.properties,
             )
         except MessageNacked:  # In no transport's list of errors.
-            raise RefusedError("it does not take messages: full, or without a leader") from None
+            raise RefusedError("it does not accept messages: full, or without a leader") from None
 
     def depth(self, queue: str) -> int:
         """
@@ -282,10 +282,10 @@ def _refuse_eviction(client: Any) -> None:
     try:
         policy = client.info("memory").get("maxmemory_policy", "noeviction")
     except ResponseError as error:
-        logger.warning("Redis does not tell its maxmemory-policy, which must be noeviction: %s", error)
+        logger.warning("Redis does not report its maxmemory-policy, which must be noeviction: %s", error)
         return
     if policy != "noeviction":
         raise UnsafeBrokerError(
-            f"its Redis has maxmemory-policy {policy} and would throw whole queues away when its memory is full. "
+            f"its Redis has maxmemory-policy {policy} and would discard whole queues when its memory is full. "
             f"Set maxmemory-policy noeviction, and keep caches in another Redis."
         )

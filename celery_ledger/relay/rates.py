@@ -134,5 +134,5 @@ class Rates:
         except ValueError as error:
             if name not in self._strange:
                 self._strange.add(name)
-                logger.error("The rate_limit of %s is none, and is not kept: %s", name, error)
+                logger.error("The rate_limit of %s is invalid and ignored: %s", name, error)
             return 0.0

@@ -125,7 +125,7 @@ class Relay:
                     self._rest(TROUBLE_PAUSE)
             except DatabaseError as error:
                 life.sign()
-                logger.warning("The database is away, the relay waits for it: %s", error)
+                logger.warning("The database is unavailable; the relay is waiting for it: %s", error)
                 connection.close()
                 self._was_cut_off = True
                 self._rest(1.0)
@@ -135,7 +135,7 @@ class Relay:
                 self._count_published()
                 heartbeats.end(Heartbeat.Kind.RELAY)
         except DatabaseError as error:
-            logger.warning("The database is away; the relay ends without saying so there: %s", error)
+            logger.warning("The database is unavailable; the relay stops without recording it: %s", error)
 
     def _go_round(self) -> None:
         began = time.monotonic()
@@ -287,9 +287,7 @@ class Relay:
                 return [part for half in message.halves() for part in self._publish(half)]
             [id] = message.ids
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            logger.exception(
-                "%s %s cannot be published; it is tried again in %g s.", message.name, id, UNPUBLISHED_PAUSE
-            )
+            logger.exception("%s %s cannot be published; retrying in %g s.", message.name, id, UNPUBLISHED_PAUSE)
             self.troubles.note("a task cannot be published", seconds=2 * UNPUBLISHED_PAUSE)
             ledger.refuse(id, f"could not be published: {text}", delay=UNPUBLISHED_PAUSE)
             return []
@@ -320,12 +318,12 @@ class Relay:
         if self.app.conf.task_create_missing_queues:
             with caught("looking for queues"):
                 self._look_for_queues()
-        with caught("looking at the database's clock"):
+        with caught("checking the database's clock"):
             self._clock.look()
-        with caught("bringing back what is lost"):
+        with caught("republishing lost tasks"):
             self._bring_back()
         self._say_if_due()
-        with caught("cancelling what has expired"):
+        with caught("cancelling expired tasks"):
             expiring.cancel_expired()
         with caught("counting"):
             self._count_published()
@@ -353,7 +351,7 @@ class Relay:
                 known.pop(queue, None)
 
     def _serve(self, queue: str) -> None:
-        logger.info("The ledger has tasks for the queue %s, which is served from now on.", queue)
+        logger.info("The ledger has tasks for the queue %s; it is served from now on.", queue)
         self._queues.append(queue)
         self._found[queue] = time.monotonic()
         self._waiting[queue] = self.window  # The upper bound, so that the broker is asked.
@@ -387,10 +385,10 @@ class Relay:
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Nobody can say whether it has them, and nothing could be published.
         if buried := bury_abandoned(self.app):
-            logger.error("%d tasks that are not to be run twice lost their worker: they are dead letters.", buried)
+            logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)
         if lapsed:
-            logger.warning("%d tasks were not acknowledged in time and are published again.", lapsed)
+            logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
 
     def _say_if_due(self) -> None:
         """
@@ -402,7 +400,7 @@ class Relay:
         state = self._state()
         if state == self._said and time.monotonic() < self._next_word:
             return
-        with self.troubles.caught("saying that it is at work"):
+        with self.troubles.caught("sending the heartbeat"):
             if not self._said:
                 heartbeats.begin(Heartbeat.Kind.RELAY)
             memory = heartbeats.memory_of([os.getpid()])
@@ -518,7 +516,7 @@ class Relay:
     def _broker_refused(self, error: BaseException, unpublished: list[Message]) -> None:
         ledger.release([id for message in unpublished for id in message.ids])
         if str(error) not in self._refused_for:
-            logger.warning("The broker is away or refuses; tasks wait in the ledger: %s", error)
+            logger.warning("The broker is unavailable or refuses messages; tasks wait in the ledger: %s", error)
             self._refused_for.add(str(error))
         self._refusals += 1
         self._close_broker()
@@ -527,7 +525,7 @@ class Relay:
         try:
             self.broker.close()
         except self.broker_errors:
-            logger.debug("The broken connection could not be closed in order.", exc_info=True)
+            logger.debug("The broken connection could not be closed cleanly.", exc_info=True)
 
     def _queue_refused(self, queue: str, error: BaseException) -> None:
         """Leave a queue alone for a while: the broker works and does not take what is for it."""

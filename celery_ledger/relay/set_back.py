@@ -46,7 +46,7 @@ class ClockWatch:
         self._seen, self._at = now, time.monotonic()
         step = (expected - now).total_seconds()
         if step > LEAST:
-            logger.warning("The database's clock was set back by %.0f s. What was due stays due.", step)
+            logger.warning("The database's clock was set back by %.0f s. Due tasks stay due.", step)
             mend(expected)
 
     def _expected(self, now: datetime, at: float) -> datetime:

@@ -87,7 +87,7 @@ class PostgreSQLDoorbell:
             self._is_sleeper = False
             self._is_pooled = is_pooled()
             if self._is_pooled:
-                logger.info("The database is behind a pooler: the relay looks for work every %g s.", POOLED_INTERVAL)
+                logger.info("The database is behind a pooler: the relay polls every %g s.", POOLED_INTERVAL)
             else:
                 with connection.cursor() as cursor:
                     cursor.execute(f"LISTEN {WAKE_CHANNEL}")

@@ -146,9 +146,7 @@ def lags(counts: Sums) -> Metric:
 
 def rides() -> Iterator[Metric]:
     """Yield how tasks of one item share messages and transactions; see :mod:`celery_ledger.rows.paces`."""
-    bodies = GaugeMetricFamily(
-        "celery_ledger_body_seconds", "What a body takes, on average of the latest.", labels=["task"]
-    )
+    bodies = GaugeMetricFamily("celery_ledger_body_seconds", "Average run time of the latest bodies.", labels=["task"])
     riders = GaugeMetricFamily("celery_ledger_riders", "Tasks that may share a message now; 1: none.", labels=["task"])
     conflicts = CounterMetricFamily(
         "celery_ledger_ride_conflicts",

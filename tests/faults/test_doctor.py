@@ -65,7 +65,7 @@ def test_a_database_that_is_away_is_one_line_and_no_traceback(machine):
     machine.environment["DATABASE_URL"] = "postgres://nobody:hidden@127.0.0.1:1/none"
     said = machine.run_command("doctor")
     assert said.returncode == 1
-    assert "the database is away" in said.stdout
+    assert "the database is unavailable" in said.stdout
     assert "Traceback" not in said.stderr
     assert "hidden" not in said.stdout + said.stderr
 

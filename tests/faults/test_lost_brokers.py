@@ -166,7 +166,7 @@ def test_f21_a_publish_whose_answer_is_lost_is_repeated_and_has_one_effect(machi
     wait_until("it is done", all_succeeded)
     broker_proxy.drop_answer_to(b"LPUSH")
     handle = probe.make_collection.delay("garden")
-    wait_until("the relay noticed", lambda: relay.says("The broker is away or refuses"))
+    wait_until("the relay noticed", lambda: relay.says("The broker is unavailable or refuses"))
     wait_until("it is done", all_succeeded)
     wait_until("the relay is content", lambda: relay.says("The broker is back") or all_succeeded())
     assert broker_proxy.dropped == 1
@@ -184,7 +184,7 @@ def test_f22_a_full_redis_slows_everything_and_loses_nothing(machine, client):
     settle()
     client.config_set("maxmemory", client.info("memory")["used_memory"] - 1)
     buyers.place(machine.web_url, 55)
-    wait_until("the relay holds back", lambda: relay.says("The broker is away or refuses"))
+    wait_until("the relay holds back", lambda: relay.says("The broker is unavailable or refuses"))
     assert relay.says("used memory > 'maxmemory'")
     assert DurableTask.objects.filter(status="pending").exists()
     client.config_set("maxmemory", 0)

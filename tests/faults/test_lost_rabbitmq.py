@@ -52,7 +52,7 @@ def test_f26_a_rabbitmq_killed_while_it_is_given_messages_loses_none(machine, ow
 
     wait_until("the relay goes no further", stands_still)
     own_rabbitmq.kill()
-    wait_until("the relay noticed", lambda: relay.says("The broker is away or refuses"))
+    wait_until("the relay noticed", lambda: relay.says("The broker is unavailable or refuses"))
     claimed, waiting = published.count(), DurableTask.objects.filter(status="pending").count()
     own_rabbitmq.start()
     confirmed = own_rabbitmq.depth("default")
@@ -79,7 +79,7 @@ def test_f20_a_rabbitmq_that_falls_silent_is_left_and_found_again(machine, own_r
     os.killpg(own_rabbitmq.process.pid, signal.SIGSTOP)
     for number in range(20):
         probe.make_collection.delay(f"shelf {number}")
-    wait_until("the relay gave up waiting", lambda: relay.says("The broker is away or refuses"), seconds=40)
+    wait_until("the relay gave up waiting", lambda: relay.says("The broker is unavailable or refuses"), seconds=40)
     os.killpg(own_rabbitmq.process.pid, signal.SIGCONT)
     took = wait_until("all are done", all_succeeded, seconds=90)
     print(f"F20: done {took:.1f} s after RabbitMQ answered again")

@@ -12,7 +12,7 @@ from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 
-ABOUT_RESULTS = "Every result says what the ledger says."
+ABOUT_RESULTS = "Every result matches the ledger."
 
 
 @pytest.mark.parametrize("missing", [*([name] for name in OPTIONAL), list(OPTIONAL)], ids=" ".join)

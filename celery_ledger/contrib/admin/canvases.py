@@ -43,7 +43,7 @@ def shown(desk: admin.ModelAdmin, canvas: UUID, *, here: UUID | None = None) -> 
     """Return a canvas for a page of ``desk``, on which it is kept up to date."""
     graph = graphs.graph_of(canvas)
     if graph is None:
-        return "It is pruned."
+        return "It has been pruned."
     where = reverse(f"admin:{PAGE}", args=[canvas], current_app=desk.admin_site.name)
     return mark_safe(  # noqa: S308 - a template's
         render_to_string(

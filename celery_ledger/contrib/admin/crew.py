@@ -40,7 +40,7 @@ class CrewAdmin(ReadOnly, admin.ModelAdmin):
         try:
             crew.tell(process, what)
         except KeyError:
-            self.message_user(request, "Nobody can be told that.", messages.ERROR)
+            self.message_user(request, "This instruction is not possible.", messages.ERROR)
         except (LookupError, crew.NotToldError) as error:
             self.message_user(request, str(error), messages.ERROR)
         else:

@@ -37,7 +37,9 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
             {
                 "state": state,
                 "depth": charts.line("Not done", [(p.at, p.pending + p.published) for p in past[state.queue]]),
-                "throughput": charts.line("Done a minute", [(p.at, p.completed_per_minute) for p in past[state.queue]]),
+                "throughput": charts.line(
+                    "Done per minute", [(p.at, p.completed_per_minute) for p in past[state.queue]]
+                ),
                 "lag": charts.line("Lag", [(p.at, p.lag_seconds) for p in past[state.queue]], unit=" s"),
             }
             for state in queues.queue_states()
@@ -65,7 +67,7 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
         queue, decision = request.POST.get("queue", ""), request.POST.get("decision")
         limits = LimitsForm(request.POST)
         if not limits.is_valid():
-            self.message_user(request, "Limits are numbers.", messages.ERROR)
+            self.message_user(request, "Limits must be numbers.", messages.ERROR)
             return
         try:
             if decision == "pause":

@@ -54,9 +54,9 @@ class ArgumentsForm(forms.Form):
 class DecisionForm(ActionForm):
     """What stands beside the choice of an action: why tasks are discarded, how fast they are replayed."""
 
-    per_second = forms.CharField(required=False, label="Replay a second:", widget=forms.NumberInput({"step": "any"}))
+    per_second = forms.CharField(required=False, label="Replay per second:", widget=forms.NumberInput({"step": "any"}))
     reason = forms.CharField(
-        required=False, label="Discard or cancel because:", widget=forms.TextInput({"maxlength": 300})
+        required=False, label="Reason to discard or cancel:", widget=forms.TextInput({"maxlength": 300})
     )
 
 
@@ -103,8 +103,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ("status", QueueFilter, NameFilter)
     search_fields = ("id",)  # See get_search_results.
     search_help_text = (
-        "A task's id, a subject such as app.model:42, a request's id, a worker, "
-        "or a part of a task's name or of an error."
+        "A task id, a subject such as app.model:42, a request id, a worker, or part of a task name or of an error."
     )
     ordering = ("-id",)
     actions = ("replay", "discard", "cancel", "terminate", "cancel_canvases")
@@ -194,7 +193,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         address = self._address("celery_ledger_durabletask_flower", task.pk)
         return format_html('<a href="{}" rel="noreferrer">show</a>', address)
 
-    @admin.display(description="Attempts, one by one")
+    @admin.display(description="Attempts")
     def all_attempts(self, task: DurableTask) -> SafeString | str:
         rows = [
             (
@@ -218,7 +217,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
                 )
             )
         if not rows:
-            return "none that ended"
+            return "none has ended"
         return format_html(
             "<table><thead><tr><th>attempt</th><th>published</th><th>ended (UTC)</th><th>worker</th><th>how</th></tr>"
             "</thead><tbody>{}</tbody></table>",
@@ -243,7 +242,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         if task.status in cancelling.UNENDED:
             return format_html('<a href="{}">Cancel it</a>, also while it runs', alone)
         if task.status != DurableTask.Status.DEAD:
-            return "It has ended: there is nothing to decide."
+            return "It has ended; no action is possible."
         edit = self._address("celery_ledger_durabletask_edit", task.pk)
         text = '<a href="{}">Replay or discard</a>, or <a href="{}">replay with other arguments</a>'
         return format_html(text, alone, edit)
@@ -350,7 +349,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         """Replay or discard dead tasks at the rate or for the reason that the form has, and say how many."""
         rate = RateForm(request.POST)
         if not rate.is_valid():
-            self.message_user(request, "A rate is a number of tasks a second.", messages.ERROR)
+            self.message_user(request, "Enter the rate as a number of tasks per second.", messages.ERROR)
             return
         reason, per_second = request.POST.get("reason", "").replace("\0", ""), rate.cleaned_data["per_second"]
         underway: Decision | None = None
@@ -368,7 +367,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         done = f"{count} task{'' if count == 1 else 's'} {decision}ed."
         if underway:
             where = self._address("celery_ledger_durabletask_dead")
-            text = '{} tasks are being {}ed, in portions: <a href="{}">view progress</a>.'
+            text = '{} tasks are being {}ed in batches: <a href="{}">view progress</a>.'
             done = format_html(text, count, decision, where)
         self.message_user(request, done, messages.SUCCESS if count else messages.WARNING)
         if count == MOST_CHOSEN and not underway:

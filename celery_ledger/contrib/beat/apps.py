@@ -19,4 +19,4 @@ class BeatConfig(AppConfig):
         due_times.know_unknown_zones(CrontabSchedule._meta.get_field("timezone"))
         promises.register("No schedule is late.", due_times.late_lines)
         watchdog.register("schedules", lateness.problems)
-        rounds.register("looking at schedules", every=lateness.INTERVAL, make=lateness.announce_late_schedules)
+        rounds.register("checking schedules", every=lateness.INTERVAL, make=lateness.announce_late_schedules)

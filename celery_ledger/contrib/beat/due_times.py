@@ -82,7 +82,7 @@ def served_schedules() -> tuple[list[PeriodicTask], dict[str, str]]:
 def problem_with(row: PeriodicTask) -> str | None:
     """Say in words what keeps a schedule from running: times that never come, or what its task would be given."""
     if row.scheduler is None:
-        return "it has no times. Give it a crontab or an interval."
+        return "it has no due times. Set a crontab or an interval."
     if problem := problem_with_times(row.scheduler):
         return problem
     for what, kind in (("args", list), ("kwargs", dict)):
@@ -104,12 +104,12 @@ def problem_with_times(times: Any) -> str | None:
         due_at = first_after(times.schedule, now)
         too_far = due_at is None or (due_at - now).total_seconds() > _LONGEST
     except RuntimeError:
-        return "its times never come: there is no such day."
+        return "it is never due: there is no such day."
     except ModuleNotFoundError as error:
-        return f"its times cannot be told without the package {error.name}: pip install 'celery[solar]'."
+        return f"its due times cannot be computed without the package {error.name}: pip install 'celery[solar]'."
     except Exception as error:  # noqa: BLE001 - Celery raises what it likes
-        return f"its times cannot be told: {' '.join(str(error).split())}."
-    return "its next time is too far away." if too_far else None
+        return f"its due times cannot be computed: {' '.join(str(error).split())}."
+    return "its next due time is too far ahead." if too_far else None
 
 
 def is_interval(schedule: Any) -> bool:
@@ -229,7 +229,7 @@ def late_schedules() -> Iterator[tuple[str, datetime]]:
 def late_lines() -> Iterator[str]:
     """Yield a line for each schedule that is late."""
     for name, due_at in late_schedules():
-        yield f"{name!r} was due at {due_at:%F %T} UTC and has not run: is a beat there?"
+        yield f"{name!r} was due at {due_at:%F %T} UTC and has not run: is a beat running?"
 
 
 def broken_lines() -> Iterator[str]:

@@ -48,7 +48,7 @@ class Run(models.Model):
     """One run of a schedule: which task was enqueued for which due time. The latest of each schedule are kept."""
 
     schedule = models.ForeignKey("django_celery_beat.PeriodicTask", on_delete=models.CASCADE, related_name="runs")
-    due_at = models.DateTimeField(help_text="For a run that a person wanted: when that was.")
+    due_at = models.DateTimeField(help_text="When a person requested the run, if one did.")
     task = models.UUIDField(help_text="The task's id in the ledger.")
     enqueued_at = models.DateTimeField(auto_now_add=True)
 

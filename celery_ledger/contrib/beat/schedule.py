@@ -76,15 +76,15 @@ class LedgerScheduler(DatabaseScheduler):
                     if isinstance(error, DatabaseError) and not connection.is_usable():
                         raise
                     logger.debug("What keeps %r:", row.name, exc_info=True)
-                    problems[row.name] = f"could not be enqueued and is tried again: {error}"
+                    problems[row.name] = f"could not be enqueued; retrying: {error}"
         except DatabaseError as error:
             if not self._database_is_away:
-                logger.warning("The database is away, beat waits for it: %s", error)
+                logger.warning("The database is unavailable; beat is waiting for it: %s", error)
             self._database_is_away = True
             connection.close()
             return DATABASE_PAUSE
         except Exception:
-            logger.exception("A turn of beat failed; it goes on.")
+            logger.exception("A turn of beat failed; beat continues.")
             return float(self.max_interval)
         if self._database_is_away:
             logger.info("The database is back.")
@@ -100,7 +100,7 @@ class LedgerScheduler(DatabaseScheduler):
         try:
             heartbeats.end(Heartbeat.Kind.BEAT)
         except DatabaseError as error:
-            logger.warning("The database is away; beat ends without saying so there: %s", error)
+            logger.warning("The database is unavailable; beat stops without recording it: %s", error)
 
     def _say_if_due(self) -> None:
         """
@@ -117,7 +117,7 @@ class LedgerScheduler(DatabaseScheduler):
         self._next_word = now + HEARTBEAT_EVERY
         memory = heartbeats.memory_of([os.getpid()])
         if heartbeats.beat(Heartbeat.Kind.BEAT, memory=memory) == Heartbeat.Wish.STOP:
-            logger.info("Somebody wants this beat to stop.")
+            logger.info("An operator has stopped this beat.")
             raise SystemExit(0)
 
     def _name(self, problems: dict[str, str]) -> None:

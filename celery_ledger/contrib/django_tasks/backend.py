@@ -108,15 +108,15 @@ class LedgerBackend(Base):
             app = find_app()
         except AppNotFoundError as error:
             yield checks.Error(
-                f"The backend {self.alias!r} of TASKS has Celery's workers run its tasks, and there is no Celery app.",
+                f"The backend {self.alias!r} of TASKS runs its tasks in Celery's workers, but there is no Celery app.",
                 hint=str(error),
                 id="celery_ledger.E025",
             )
             return
         if unknown := [name for name in sorted(self.queues) if not _has_queue(app, self._queue(app, name))]:
             yield checks.Warning(
-                f"The backend {self.alias!r} of TASKS has queues that Celery has not: {', '.join(unknown)}.",
-                hint="Name them in CELERY_TASK_QUEUES and have workers take them, or take them out of QUEUES.",
+                f"The backend {self.alias!r} of TASKS has queues that Celery does not have: {', '.join(unknown)}.",
+                hint="Add them to CELERY_TASK_QUEUES and let workers consume them, or remove them from QUEUES.",
                 id="celery_ledger.W026",
             )
 

@@ -120,9 +120,9 @@ def _celerys(task: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return options as Celery's task has them."""
     batch_size = options.get("batch_size", 1)
     if batch_size > 1 and not options.get("transactional"):
-        raise InvalidTask(f"{task.module_path}: a batch is one transaction, so batch_size takes transactional=True.")
+        raise InvalidTask(f"{task.module_path}: a batch is one transaction, so batch_size requires transactional=True.")
     if batch_size > 1 and task.takes_context:
-        raise InvalidTask(f"{task.module_path}: a batch has no one context.")
+        raise InvalidTask(f"{task.module_path}: a batch has no single context.")
     most = options.pop("max_retries", None)
     if most:
         options |= {"max_retries": most, "retries": options.get("retries") or BRISK}

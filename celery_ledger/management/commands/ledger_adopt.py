@@ -14,12 +14,12 @@ from celery_ledger.project import AppNotFoundError
 TITLES = {
     "settings": "Settings",
     "apps": "Other Celery apps",
-    "base classes": "Tasks that would stay plain Celery's",
+    "base classes": "Tasks that would not become durable",
     "options": "Options of tasks",
     "calls": "Calls that would be refused",
     "queues": "Queues",
-    "outside": "Tasks that seem to speak to the outside",
-    "inside": "Tasks that seem to work in the database alone",
+    "outside": "Tasks that seem to have external effects",
+    "inside": "Tasks that seem to work only in the database",
 }
 
 

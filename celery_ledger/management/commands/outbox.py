@@ -69,7 +69,11 @@ class Command(BaseCommand):
             _add_filters(verb)
             verb.add_argument("--dry-run", action="store_true", help="print only how many tasks would be affected")
             verb.add_argument("--json", action="store_true", help="print JSON")
-        for verb, which in ((run_now, "all that wait for their time"), (replay, DEAD), (discard, DEAD)):
+        for verb, which in (
+            (run_now, "all tasks that are waiting for their due time"),
+            (replay, DEAD),
+            (discard, DEAD),
+        ):
             verb.add_argument("--all", action="store_true", help=which)
         for verb in (run_now, replay):
             verb.add_argument("--per-second", type=float, metavar="N", help="at most this many per second, in order")
@@ -83,7 +87,7 @@ class Command(BaseCommand):
             "--terminate", action="store_true", help="also cancel running tasks: their processes are killed"
         )
         cancel.add_argument("--signal", metavar="NAME", help="with --terminate: the signal to send (default TERM)")
-        for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "let them go again")):
+        for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "publish them again")):
             verbs.add_parser(name, help=text).add_argument("queue")
         limit = verbs.add_parser("limit", help="limit a queue in the whole cluster; without options, remove the limit")
         limit.add_argument("queue")
@@ -217,7 +221,7 @@ class Command(BaseCommand):
             if after is None or (limit and left <= 0):
                 return
             if page.looked_to is not None and sys.stderr.isatty():
-                self.stderr.write(f"looked back to {page.looked_to:%F %T} UTC")
+                self.stderr.write(f"searched back to {page.looked_to:%F %T} UTC")
 
     def task(self, **options: Any) -> None:
         [id] = self._parse_ids([options["id"]])
@@ -393,7 +397,7 @@ class Command(BaseCommand):
             self._print_json(dataclasses.asdict(dataclasses.replace(found, marks=[])) | {"marks": marked})
             return
         if found.since is None:
-            self.stdout.write("No figures yet: a relay writes them down every minute.")
+            self.stdout.write("No figures yet: a relay records them every minute.")
             return
         self.stdout.write(f"since {found.since:%F %T} UTC")
         self.stdout.write(
@@ -463,7 +467,7 @@ class Command(BaseCommand):
             try:
                 known.add(UUID(id))
             except ValueError:
-                raise CommandError(f"{id!r} is not a task's id; `outbox dead` lists them.") from None
+                raise CommandError(f"{id!r} is not a task id; `outbox dead` lists them.") from None
         return list(known)
 
 

@@ -63,11 +63,11 @@ def poison(error, *, times=None):
 STEPS = {
     "paused_queues": (ledger, "paused_queues", "reading the switches"),
     "limited_queues": (limits, "limited_queues", "reading the switches"),
-    "waiting_queues": (ledger, "waiting_queues", "bringing back what is lost"),
-    "lapse_expired": (ledger, "lapse_expired", "bringing back what is lost"),
+    "waiting_queues": (ledger, "waiting_queues", "republishing lost tasks"),
+    "lapse_expired": (ledger, "lapse_expired", "republishing lost tasks"),
     "samples": (samples, "take", "taking samples"),
     "canaries": (canaries, "due", "sending canaries"),
-    "schedules": (due_times, "served_schedules", "looking at schedules"),
+    "schedules": (due_times, "served_schedules", "checking schedules"),
 }
 
 

@@ -171,7 +171,7 @@ class TestChosenOnes:
     def test_they_are_replayed_at_a_rate(self):
         many_dead(5)
         client = browser("view_durabletask", "replay_durabletask")
-        assert self.decide(client, "replay", per_second="fast") == "A rate is a number of tasks a second."
+        assert self.decide(client, "replay", per_second="fast") == "Enter the rate as a number of tasks per second."
         assert self.decide(client, "replay", per_second="2") == "5 tasks replayed."
         due = DurableTask.objects.filter(name="tests.make_collection").order_by("available_at")
         assert round((due.last().available_at - due.first().available_at).total_seconds(), 1) == 2

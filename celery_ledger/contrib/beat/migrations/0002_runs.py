@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             name='Run',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('due_at', models.DateTimeField(help_text='For a run that a person wanted: when that was.')),
+                ('due_at', models.DateTimeField(help_text='When a person requested the run, if one did.')),
                 ('task', models.UUIDField(help_text="The task's id in the ledger.")),
                 ('enqueued_at', models.DateTimeField(auto_now_add=True)),
                 ('schedule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='django_celery_beat.periodictask')),

@@ -233,7 +233,7 @@ def test_a_schedule_that_no_beat_runs_breaks_a_promise_until_one_does(when):
     with time_machine.travel(NOON + timedelta(seconds=200), tick=False):
         assert list(late()) == []
     with time_machine.travel(NOON + timedelta(seconds=300), tick=False):
-        assert list(late()) == ["'often' was due at 2030-03-04 12:00:00 UTC and has not run: is a beat there?"]
+        assert list(late()) == ["'often' was due at 2030-03-04 12:00:00 UTC and has not run: is a beat running?"]
         beat()
         assert list(late()) == []
 
@@ -293,7 +293,7 @@ def test_without_its_package_a_solar_schedule_is_refused_with_a_word_and_the_oth
         beat()
         assert len(list(promises()["No schedule is late."]())) == 0
     assert due_times() == hours(12)
-    problem = "never runs: its times cannot be told without the package ephem: pip install 'celery[solar]'."
+    problem = "never runs: its due times cannot be computed without the package ephem: pip install 'celery[solar]'."
     assert f"The schedule 'at sunset' {problem}" in caplog.messages
 
 
@@ -326,7 +326,7 @@ class TestSolarSchedules:
         at_sunrise(last_run_at=NOON, latitude=90)
         with time_machine.travel(NOON, tick=False):
             beat()
-        assert "The schedule 'often' never runs: its next time is too far away." in caplog.messages
+        assert "The schedule 'often' never runs: its next due time is too far ahead." in caplog.messages
 
 
 def test_the_admin_offers_no_solar_schedules():
@@ -466,7 +466,7 @@ def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
         DurableTask.objects.filter(status="pending").update(available_at=timezone.now() - timedelta(seconds=1))
         drain()
     [note] = Notification.objects.filter(user=manager)
-    assert "As much of every product is reserved as unsettled orders ask for." in note.message
+    assert "The stock reserved of each product is what its unsettled orders need." in note.message
     assert enqueued("core.tasks.verify_promises")[0].status == "succeeded"
 
 
@@ -573,7 +573,7 @@ def test_f86_the_admin_refuses_times_that_never_come():
         reverse("admin:django_celery_beat_crontabschedule_add"),
         {"minute": "0", "hour": "3", "day_of_month": "31", "month_of_year": "2", "day_of_week": "*", "timezone": "UTC"},
     )
-    assert "This schedule can never run: its times never come: there is no such day." in page.content.decode()
+    assert "This schedule can never run: it is never due: there is no such day." in page.content.decode()
     page = client.post(
         reverse("admin:django_celery_beat_intervalschedule_add"), {"every": str(2**31 - 1), "period": "days"}
     )

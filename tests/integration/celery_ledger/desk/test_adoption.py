@@ -224,5 +224,5 @@ def test_the_command_says_it_in_words_and_in_json(odd_tasks):
         words, as_json = StringIO(), StringIO()
         call_command("ledger_adopt", stdout=words)
         call_command("ledger_adopt", "--json", stdout=as_json)
-    assert "Tasks that would stay plain Celery's" in words.getvalue()
+    assert "Tasks that would not become durable" in words.getvalue()
     assert {"topic", "about", "words", "advice"} == set(json.loads(as_json.getvalue())[0])

@@ -119,7 +119,7 @@ class TestTelling:
 
         assert (answer.status_code, answer.json()["detail"]) == (
             409,
-            f"A {kind} has nothing to end: stop it instead.",
+            f"A {kind} cannot be drained. Stop it instead.",
         )
         assert tell(steersman, heartbeats.own_name(kind), "stop").status_code == 200
 
@@ -165,7 +165,7 @@ class TestTheAdmin:
         assert "does so within seconds" in said.content.decode()
         assert Heartbeat.objects.get().wish == "drain"
         said = browser.post("/admin/celery_ledger/heartbeat/", {"process": worker, "what": "dance"}, follow=True)
-        assert "Nobody can be told that." in said.content.decode()
+        assert "This instruction is not possible." in said.content.decode()
 
     def test_who_does_not_steer_tells_nothing(self, worker):
         user = make_user(is_staff=True)

@@ -192,7 +192,7 @@ class TestVerifying:
 
     def test_a_promise_can_be_registered_once(self):
         with pytest.raises(ValueError, match="registered already"):
-            promises.register("No task is stuck: each ended, or is due later, or is on its way.", list)
+            promises.register("No task is stuck: each has ended, is due later, or is in progress.", list)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_what_the_broker_refuses_waits_in_the_ledger_and_goes_out_when_it_is_bac
         assert relay.turn() == 0
         assert relay.turn() == 0
     assert DurableTask.objects.filter(status="pending", lease_until=None).count() == 3
-    assert caplog.text.count("The broker is away or refuses") == 1
+    assert caplog.text.count("The broker is unavailable or refuses") == 1
     with caplog.at_level("INFO", logger="celery_ledger.relay.relay"):
         assert relay.turn() == 3
     assert "The broker is back." in caplog.text
@@ -160,7 +160,7 @@ def test_a_message_that_an_empty_broker_does_not_have_any_more_goes_out_again(qu
     assert "unheard" not in caplog.text  # A worker may have taken it this very moment.
     relay._next_sweep = 0
     relay.sweep_if_due()
-    assert "1 tasks were not acknowledged in time and are published again." in caplog.text
+    assert "1 tasks were not acknowledged in time and have been republished." in caplog.text
     relay.turn()
     assert len(queue.messages) == 1
 
@@ -178,7 +178,7 @@ def test_a_broker_that_goes_away_while_a_window_is_full_is_waited_for(queue, rel
         patch.setattr(queue, what, lambda *call: (_ for _ in ()).throw(ConnectionError("refused")))
         relay.sweep_if_due()
         assert relay.turn() == 0
-    assert "The broker is away or refuses" in caplog.text
+    assert "The broker is unavailable or refuses" in caplog.text
     queue.messages.clear()
     assert relay.turn() == 1
 

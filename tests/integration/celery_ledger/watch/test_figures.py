@@ -161,7 +161,7 @@ def test_the_api_and_the_command_line_say_the_same(at):
 def test_where_nothing_was_written_down_it_says_so():
     answer = api(make_user(is_staff=True)).get("/api/ops/figures/?span=7d").json()
     assert (answer["since"], answer["points"], answer["queues"]) == (None, [], [])
-    assert outbox() == "No figures yet: a relay writes them down every minute.\n"
+    assert outbox() == "No figures yet: a relay records them every minute.\n"
 
 
 @pytest.mark.parametrize("query", ["span=1h", "span=", "queue="])

@@ -47,7 +47,7 @@ class AccountNotDeletable(Refusal):
 class SignInsView(GenericAPIView[Any]):
     queryset = SignIn.objects.none()
 
-    @extend_schema(tags=["users"], summary="List where you are signed in", responses=SignInSerializer(many=True))
+    @extend_schema(tags=["users"], summary="List your sign-ins", responses=SignInSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Your active sessions and tokens, newest first."""
         page: Any = self.paginate_queryset(sign_ins.of_user(request.user))

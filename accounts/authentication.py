@@ -31,7 +31,7 @@ class BearerAuthentication(JWTAuthentication):
         self.user_model: Any = _WithProfile(get_user_model(), signed_out)
         user: Any = super().get_user(validated_token)
         if user.signed_out:
-            raise AuthenticationFailed("This token was signed out.", "signed_out")
+            raise AuthenticationFailed("This token has been revoked.", "signed_out")
         return user
 
 

@@ -107,7 +107,7 @@ def delete(user: Any) -> None:
     with transaction.atomic():
         user = User.objects.select_for_update(of=("self",), no_key=True).get(pk=user.pk)
         if user.is_staff:
-            raise NotDeletable("This is an account of the staff. Have an administrator end it.")
+            raise NotDeletable("This is a staff account. Ask an administrator to close it.")
         customer = customer_of(user)
         for order_id in Order.objects.filter(customer=customer, status=Order.Status.UNPAID).values_list(
             "pk", flat=True
@@ -115,7 +115,9 @@ def delete(user: Any) -> None:
             let_go(order_id)
         orders = Order.objects.filter(customer=customer)
         if orders.filter(status=Order.Status.PLACED, shipping_address__isnull=False).exists():
-            raise NotDeletable("An order of yours is still to be sent to you. Cancel it, or wait until it is shipped.")
+            raise NotDeletable(
+                "You have an order that has not been shipped yet. Cancel it, or wait until it is shipped."
+            )
         _forget(user)
         crash_point("accounts.half_deleted")
         if orders.exists():

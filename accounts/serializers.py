@@ -143,7 +143,7 @@ class AddressSerializer(serializers.Serializer[Any]):
     email = serializers.CharField(help_text="The current email address.")
     verified = serializers.BooleanField(help_text="Whether the address has been verified.")
     wished = serializers.CharField(
-        allow_null=True, help_text="The new address, while a change waits to be confirmed at both addresses."
+        allow_null=True, help_text="The new address, until the change is confirmed at both addresses."
     )
 
 
@@ -208,7 +208,7 @@ class PasswordSerializer(StrictSerializer):
 
 
 class SignInSerializer(serializers.ModelSerializer[SignIn]):
-    current = serializers.SerializerMethodField(help_text="Whether this request comes from there.")
+    current = serializers.SerializerMethodField(help_text="Whether it is the sign-in of this request.")
 
     class Meta:
         model = SignIn

@@ -78,13 +78,13 @@ def spend(token: Any) -> None:
     try:
         with transaction.atomic():
             if SpentToken.objects.filter(name=family).exists():
-                raise TokenError("Token is signed out")
+                raise TokenError("Token has been revoked")
             _write(name, datetime_from_epoch(token["exp"]))
     except IntegrityError:
         spent_at = SpentToken.objects.values_list("spent_at", flat=True).get(name=name)
         if timezone.now() - spent_at > MERCY:
             sign_out(token)
-        raise TokenError("Token was used") from None
+        raise TokenError("Token has already been used") from None
 
 
 def sign_out(token: Any) -> None:

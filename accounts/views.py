@@ -83,7 +83,7 @@ class SessionView(APIView):
         self.throttle_scope = "login" if self.request.method == "POST" else None
         return super().get_throttles()
 
-    @extend_schema(tags=["users"], summary="Who is signed in", responses=SessionSerializer)
+    @extend_schema(tags=["users"], summary="Get the signed-in user", responses=SessionSerializer)
     def get(self, request: Request) -> Response:
         """Return the user who is signed in, and set the cookie ``csrftoken``."""
         get_token(request._request)

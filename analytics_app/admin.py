@@ -15,7 +15,7 @@ class SaleRecordAdmin(ReadOnlyAdmin):
     list_display = ("order_id", "day", "country", "units", "revenue", "currency", "reversed_at")
     list_filter = ("day", ("reversed_at", admin.EmptyFieldListFilter))
     search_fields = ("=order__id", "=country")
-    search_help_text = "An order's number, or a country."
+    search_help_text = "An order number or a country."
 
 
 @admin.register(DailySales)
@@ -24,4 +24,4 @@ class DailySalesAdmin(ReadOnlyAdmin):
     list_filter = ("day",)
     list_select_related = ("product",)
     search_fields = ("=product__sku", "product__title")
-    search_help_text = "A product's SKU, or a part of its title."
+    search_help_text = "A SKU, or part of a title."

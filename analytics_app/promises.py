@@ -45,14 +45,14 @@ def orders_without_sale() -> Iterator[str]:
     """Yield a line for each order that is neither recorded nor accounted for."""
     unrecorded = Order.objects.placed().filter(~Exists(SaleRecord.objects.filter(order=OuterRef("pk"))))
     for order_id in _unaccounted_for(unrecorded, "record_sale", "enqueue_sale"):
-        yield f"order {order_id} has no sale record, and no task that would write it"
+        yield f"order {order_id} has no sale record, and no task that will write one"
 
 
 def sales_not_as_their_orders() -> Iterator[str]:
     """Yield a line for each sale that stands though its order is cancelled, or the other way round."""
     cancelled = Order.objects.filter(status=Order.Status.CANCELLED, sale__reversed_at=None, sale__isnull=False)
     for order_id in _unaccounted_for(cancelled, "reverse_sale", "enqueue_sale_reversal"):
-        yield f"order {order_id} is cancelled, its sale stands, and no task would reverse it"
+        yield f"order {order_id} is cancelled, but its sale is not reversed, and no task will reverse it"
     standing = SaleRecord.objects.exclude(reversed_at=None).exclude(order__status=Order.Status.CANCELLED)
     for sale in walk(standing):
         yield f"order {sale.order_id} is not cancelled, but its sale is reversed"

@@ -10,7 +10,7 @@ from celery import shared_task
 from analytics_app import journal
 
 
-@shared_task(name="analytics_app.tasks.record_sale", label="Enter the sale in the books", batch_size=200)
+@shared_task(name="analytics_app.tasks.record_sale", label="Record the sale", batch_size=200)
 def record_sale(order_ids: list[int]) -> None:
     """
     Count orders: one sale record each, added to the daily sales. Callers give one id each.
@@ -20,7 +20,7 @@ def record_sale(order_ids: list[int]) -> None:
     journal.record(order_ids)
 
 
-@shared_task(name="analytics_app.tasks.reverse_sale", label="Take the sale out of the books", batch_size=200)
+@shared_task(name="analytics_app.tasks.reverse_sale", label="Reverse the sale", batch_size=200)
 def reverse_sale(order_ids: list[int]) -> None:
     """
     Take cancelled orders off the daily sales and mark their records. Callers give one id each.

@@ -14,5 +14,5 @@ class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ("what", "model", "at")
     list_select_related = ("who",)
     search_fields = ("=object_id", "=request_id", "=who__username")
-    search_help_text = "An object's id, a request's id or a user's name."
+    search_help_text = "An object id, a request id or a username."
     show_full_result_count = False

@@ -52,6 +52,6 @@ class AuditTrailConfig(AppConfig):
         post_save.connect(
             receivers.record_admin_action, sender=LogEntry, dispatch_uid="audit_trail.record_admin_action"
         )
-        register("Every order is on record as placed.", promises.unrecorded_orders)
-        register("Every cancelled order is on record as cancelled.", promises.unrecorded_cancellations)
-        register("No order is on record twice.", promises.doubly_recorded_orders)
+        register("Every order is recorded as placed.", promises.unrecorded_orders)
+        register("Every cancelled order is recorded as cancelled.", promises.unrecorded_cancellations)
+        register("No order is recorded twice.", promises.doubly_recorded_orders)

@@ -17,7 +17,7 @@ class AppendOnlyQuerySet(models.QuerySet["AuditEntry"]):
         Raises:
             TypeError: always.
         """
-        raise TypeError("The audit trail is only ever added to.")
+        raise TypeError("The audit trail is append-only.")
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """
@@ -26,7 +26,7 @@ class AppendOnlyQuerySet(models.QuerySet["AuditEntry"]):
         Raises:
             TypeError: always.
         """
-        raise TypeError("The audit trail is only ever added to.")
+        raise TypeError("The audit trail is append-only.")
 
 
 class AuditEntry(models.Model):
@@ -60,7 +60,7 @@ class AuditEntry(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Empty for the machine itself, and for somebody who is not signed in.",
+        help_text="Empty for the system itself, and for clients that are not signed in.",
     )
     what = models.CharField(max_length=16, choices=What)
     model = models.CharField(max_length=100, help_text="Such as store.product.")
@@ -88,7 +88,7 @@ class AuditEntry(models.Model):
             TypeError: it is there already.
         """
         if not self._state.adding:
-            raise TypeError("The audit trail is only ever added to.")
+            raise TypeError("The audit trail is append-only.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -98,4 +98,4 @@ class AuditEntry(models.Model):
         Raises:
             TypeError: always.
         """
-        raise TypeError("The audit trail is only ever added to.")
+        raise TypeError("The audit trail is append-only.")

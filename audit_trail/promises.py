@@ -35,7 +35,7 @@ def doubly_recorded_orders() -> Iterator[str]:
     entries = AuditEntry.objects.filter(model="store.order", what__in=[What.PLACED, What.CANCELLED]).order_by()
     twice = entries.values("object_id", "what").annotate(times=Count("id")).filter(times__gt=1)
     for entry in twice.order_by("object_id", "what")[:MOST_NAMED]:
-        yield f"order {entry['object_id']} is on record as {entry['what']} {entry['times']} times"
+        yield f"order {entry['object_id']} is recorded as {entry['what']} {entry['times']} times"
 
 
 def _unrecorded(orders: QuerySet[Order], what: AuditEntry.What, receiver: str) -> Iterator[str]:
@@ -43,4 +43,4 @@ def _unrecorded(orders: QuerySet[Order], what: AuditEntry.What, receiver: str) -
     owed = is_owed("core.tasks.record_order_event", receiver=receiver, model="store.order", moment="placed_at")
     missing = orders.exclude(Exists(entry)).exclude(owed)
     for order_id in walk_keys(missing):
-        yield f"order {order_id} is not on record as {what}, and no task would put it there"
+        yield f"order {order_id} is not recorded as {what}, and no task will record it"

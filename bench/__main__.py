@@ -86,7 +86,7 @@ def prepare(bench: Bench, database: Database, chosen: list[contenders.Contender]
     for contender in chosen:
         done = bench.manage(contender, "migrate", "--run-syncdb", "-v", "0")
         if done.returncode:
-            raise SystemExit(f"The tables of {contender.name} could not be made:\n{done.stderr[-2000:]}")
+            raise SystemExit(f"The tables of {contender.name} could not be created:\n{done.stderr[-2000:]}")
     database.fill_catalogue()
 
 

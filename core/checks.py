@@ -21,13 +21,13 @@ FLAWS: Final = (
         "core.E001",
         wiring.unnamed,
         "is connected without a dispatch_uid",
-        "Imported twice, it would react twice. Connect it in ready() with a dispatch_uid.",
+        "If its module were imported twice, it would run twice. Connect it in ready() with a dispatch_uid.",
     ),
     (
         "core.E002",
         wiring.repeated,
         "is connected twice",
-        "It reacts to everything twice. Connect it once, under one dispatch_uid.",
+        "It runs twice for every signal. Connect it once, with one dispatch_uid.",
     ),
     (
         "core.E003",
@@ -87,7 +87,7 @@ def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
             Error(
                 f"LEDGER_PUBLISHED_LEASE ({settings.LEDGER_PUBLISHED_LEASE} s) is shorter than "
                 f"TASK_TIME_LIMIT ({limit} s).",
-                hint="A task may run longer than its message is believed in. Raise the lease or lower the limit.",
+                hint="A task can run longer than its lease. Raise the lease or lower the limit.",
                 id="core.E009",
             )
         )
@@ -102,8 +102,8 @@ def check_limits(app_configs: Any, databases: Any = None, **_: Any) -> list[Chec
     return [
         Advice(
             f"PostgreSQL does not keep {', '.join(lacking)} for the sessions of this process.",
-            hint="A pooler is in between, or drops the startup parameter `options`. Set DATABASE_POOLED=1 and have "
-            "the role told: `manage.py database_limits --set`.",
+            hint="A pooler in between may drop the startup parameter `options`. Set DATABASE_POOLED=1 and store the "
+            "limits with the role: `manage.py database_limits --set`.",
             id="core.W011",
         )
     ]

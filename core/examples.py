@@ -316,7 +316,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     },
     "EditRequest": {"args": [1002]},
     "CancelRequest": {"reason": "The promotion is over."},
-    "ReasonRequest": {"reason": "The customer was told by phone."},
+    "ReasonRequest": {"reason": "The customer was informed by phone."},
     "ReplayManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "per_second": 50},
     "DiscardManyRequest": {"fingerprint": "9f2b7c01d4e8a655", "reason": "Orders of a load test."},
     "Count": {"count": 240},
@@ -489,7 +489,7 @@ PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
         },
     ),
     401: (
-        "Nobody is signed in, or not with this.",
+        "The request is not authenticated, or its credentials are not valid here.",
         {
             "not-signed-in": {
                 "type": "about:blank",
@@ -515,7 +515,7 @@ PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
         {"not-found": {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not found."}},
     ),
     429: (
-        "Too much for now; `Retry-After` says for how many seconds.",
+        "Too many requests; `Retry-After` gives the seconds to wait.",
         {
             "too-much": {
                 "type": "about:blank",
@@ -595,13 +595,13 @@ ACCOUNT_NOT_DELETABLE: Final = {
     "type": "urn:shopwire:problem:account-not-deletable",
     "title": "Account not deletable",
     "status": 409,
-    "detail": "This is an account of the staff. Have an administrator end it.",
+    "detail": "This is a staff account. Ask an administrator to close it.",
 }
 DELIVERY_PENDING: Final = {
     "type": "urn:shopwire:problem:delivery-pending",
     "title": "Delivery pending",
     "status": 409,
-    "detail": "This delivery is still pending: it will be tried again by itself.",
+    "detail": "This delivery is still pending. It will be retried automatically.",
 }
 
 #: Problems of every call that takes an Idempotency-Key.
@@ -614,21 +614,21 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "orders_create": {
         404: PROBLEMS[404],
         409: (
-            "Not enough stock, more than one customer may have, or a request with the same key is still in progress. "
+            "Not enough stock, more than one customer may order, or a request with the same key is still in progress. "
             "Nothing was ordered.",
             {"out-of-stock": OUT_OF_STOCK, "idempotency-key-in-use": KEY_IN_USE},
         ),
         429: PROBLEMS[429],
     },
     "orders_cancel_create": {
-        409: ("It is shipped, or was cancelled before.", {"not-cancellable": NOT_CANCELLABLE}),
+        409: ("The order has been shipped or is already cancelled.", {"not-cancellable": NOT_CANCELLABLE}),
     },
     "customers_me_phone_code_create": {
-        409: ("There is not a number, or it is verified.", {"nothing-to-verify": NOTHING_TO_VERIFY}),
+        409: ("There is no number, or it is already verified.", {"nothing-to-verify": NOTHING_TO_VERIFY}),
         429: PROBLEMS[429],
     },
     "customers_me_phone_verify_create": {
-        409: ("No code could be right.", {"no-code": NO_CODE}),
+        409: ("There is no valid code.", {"no-code": NO_CODE}),
     },
     "session_create": {401: PROBLEMS[401], 403: PROBLEMS[403], 429: PROBLEMS[429]},
     "token_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},
@@ -643,17 +643,17 @@ OWN_PROBLEMS: Final[dict[str, dict[int, tuple[str, dict[str, dict[str, Any]]]]]]
     "auth_password_reset_create": {429: PROBLEMS[429]},
     "auth_password_reset_confirm_create": {429: PROBLEMS[429]},
     "orders_payment_create": {
-        409: ("It was not paid in time, was declined or cancelled.", {"not-payable": NOT_PAYABLE}),
+        409: ("The order was not paid in time, was declined or was cancelled.", {"not-payable": NOT_PAYABLE}),
     },
     "payments_callback_create": {
         401: PROBLEMS[401],
         404: PROBLEMS[404],
-        409: ("It is about another amount than the order costs.", {"another-amount": ANOTHER_AMOUNT}),
+        409: ("The amount is not the order's total.", {"another-amount": ANOTHER_AMOUNT}),
     },
     "auth_sign_out_everywhere_create": {429: PROBLEMS[429]},
     "customers_me_export_retrieve": {429: PROBLEMS[429]},
     "customers_me_deletion_create": {
-        409: ("The account is needed still.", {"account-not-deletable": ACCOUNT_NOT_DELETABLE}),
+        409: ("The account is still needed.", {"account-not-deletable": ACCOUNT_NOT_DELETABLE}),
         429: PROBLEMS[429],
     },
     "auth_logout_create": {401: PROBLEMS[401], 429: PROBLEMS[429]},

@@ -34,9 +34,9 @@ def settings_page() -> str:
     sections = re.split(r"^# --- (.+)$", (settings.BASE_DIR / ".env.example").read_text(), flags=re.MULTILINE)
     parts = [
         "# Settings\n",
-        f"{written_by()} Each is an environment variable, or a line of `.env`, which `.env.example` is to be copied "
-        "to. `NAME_FILE` names a file that holds the value of `NAME`. A value that cannot be understood ends the "
-        "start with a line that names it.\n",
+        f"{written_by()} Each setting is an environment variable, or a line of `.env`: copy `.env.example` to it. "
+        "`NAME_FILE` names a file that holds the value of `NAME`. On an invalid value the process exits with an "
+        "error that names it.\n",
     ]
     for title, text in zip(sections[1::2], sections[2::2], strict=True):
         parts.append(f"## {title}\n")
@@ -57,7 +57,7 @@ def ledger_settings() -> str:
 
 def commands_page() -> str:
     """Return the page about ``manage.py``'s commands that are ours."""
-    parts = ["# Commands\n", f"{written_by()} `python manage.py NAME --help` says the same.\n"]
+    parts = ["# Commands\n", f"{written_by()} `python manage.py NAME --help` prints the same text.\n"]
     ours = sorted(name for name, app in get_commands().items() if app in wiring.our_apps())
     for name in ours:
         command = load_command_class(get_commands()[name], name)
@@ -75,9 +75,9 @@ def metrics_page() -> str:
     return "\n".join(
         [
             "# Metrics\n",
-            f"{written_by()} `/metrics` answers in Prometheus's format, to this machine or to clients that send "
-            "`METRICS_TOKEN`. Alerts on them, and a dashboard, are in [deploy/](../../deploy/README.md). "
-            "For one release, what begins with `celery_ledger_` is also said under its old name, with `shopwire_`.\n",
+            f"{written_by()} `/metrics` serves the Prometheus format, to this machine and to clients that send "
+            "`METRICS_TOKEN`. Alerts and a dashboard are in [deploy/](../../deploy/README.md). For one release, "
+            "every metric that begins with `celery_ledger_` is also exported under its old name, with `shopwire_`.\n",
             _table(("metric", "type", "meaning"), sorted(rows)),
         ]
     )
@@ -94,7 +94,7 @@ def http_page() -> str:
             calls.setdefault(path.split("/")[2] or "api", []).append(line)
     parts = [
         "# HTTP\n",
-        f"{written_by()} `/api/docs/` shows each call with its fields and answers, `/api/schema/` is the OpenAPI "
+        f"{written_by()} `/api/docs/` shows each call with its fields and responses, `/api/schema/` is the OpenAPI "
         "document, and the [guide](../guide/api.md) walks through them with `curl`.\n",
     ]
     for room, rows in sorted(calls.items()):
@@ -106,19 +106,19 @@ def signals_page() -> str:
     """Return the page about signals and who listens to them."""
     rows = wiring.connections()
     parts = [
-        "# Signals and who listens\n",
-        f"{written_by()} To add a line, see [how to add a reaction](../howto/add-a-reaction.md).\n",
-        "## The shop's own\n",
-        "Each is sent inside the transaction that it is about. A receiver that fails is rolled back alone and sent "
-        "the signal again.\n",
+        "# Signals and their receivers\n",
+        f"{written_by()} To add a row, see [how to add a reaction](../howto/add-a-reaction.md).\n",
+        "## The shop's signals\n",
+        "Each is sent inside the transaction of the change. If a receiver fails, only that receiver is rolled back; "
+        "it is retried later.\n",
     ]
     for signal in durable_signals():
         listeners = [row for row in rows if row.signal == signal.name]
         if signal.name.partition(".")[0] not in wiring.our_apps():
             continue
         parts += [f"### `{signal.name}`\n", _plain(wiring.description(signal)) + "\n"]
-        parts.append(_listeners(listeners) if listeners else "Nobody listens.\n")
-    parts += ["## Django's\n", "Their receivers are part of what they accompany: what they raise undoes it.\n"]
+        parts.append(_listeners(listeners) if listeners else "No receivers.\n")
+    parts += ["## Django's\n", "Their receivers are part of the operation: an exception in a receiver undoes it.\n"]
     parts.append(_listeners([row for row in rows if row.signal in wiring.OF_DJANGO], with_signal=True))
     return "\n".join(parts)
 
@@ -144,11 +144,11 @@ def retries_page() -> str:
     return "\n".join(
         [
             "# Retries\n",
-            f"{written_by()} A task says its policy by `retries=`, in its decorator; Celery's own options win over it. "
-            "What fails for the last time is a dead letter, which a person replays or discards. A `PermanentError` is "
-            "one at once.\n",
-            "The pauses are as long as they can be: chance makes each between half of that and all of it.\n",
-            _table(("policy", "what for", "retries", "pauses", "in all"), policies),
+            f"{written_by()} A task sets its policy with `retries=` in its decorator; Celery's own options take "
+            "precedence. A task whose last attempt fails becomes a dead letter, which a person replays or discards. "
+            "With a `PermanentError` it becomes one at once.\n",
+            "The delays listed are the longest: each is random, between half of the listed value and all of it.\n",
+            _table(("policy", "what for", "retries", "delays", "in total"), policies),
             "## Tasks\n",
             _table(("task", "policy", "retries", "effects outside the database"), tasks),
         ]
@@ -188,7 +188,7 @@ def with_ledger_settings(readme: str) -> str:
 
 
 def written_by() -> str:
-    return "Written by `python manage.py reference`, which reads the running code; a test compares."
+    return "Generated from the running code by `python manage.py reference`; a test keeps it up to date."
 
 
 def _command(name: str, parser: argparse.ArgumentParser, level: int = 2) -> Iterator[str]:

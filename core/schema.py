@@ -9,12 +9,12 @@ from core.examples import EXAMPLES, KEY_PROBLEMS, OWN_PROBLEMS, PROBLEMS
 
 PROBLEM = {
     "type": "object",
-    "description": "An error, after RFC 9457.",
+    "description": "An error, as defined by RFC 9457.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {
             "type": "string",
-            "description": "`about:blank`, or `urn:shopwire:problem:` and a name that a client may act on.",
+            "description": "`about:blank`, or `urn:shopwire:problem:` and a name that clients can act on.",
             "example": "urn:shopwire:problem:out-of-stock",
         },
         "title": {"type": "string", "example": "Out of stock"},
@@ -22,7 +22,7 @@ PROBLEM = {
         "detail": {"type": "string", "example": "Not enough stock for this order. Nothing was ordered."},
         "errors": {
             "type": "array",
-            "description": "What is wrong with which part of the request.",
+            "description": "The errors, each with the part of the request that it is about.",
             "items": {
                 "type": "object",
                 "required": ["pointer", "detail"],
@@ -33,9 +33,9 @@ PROBLEM = {
                         "example": "/cart_id",
                     },
                     "detail": {"type": "string"},
-                    "product": {"type": "integer", "description": "Out of stock: the product,"},
-                    "requested": {"type": "integer", "description": "how much of it the cart asks for,"},
-                    "available": {"type": "integer", "description": "and how much there is."},
+                    "product": {"type": "integer", "description": "Out of stock: the id of the product."},
+                    "requested": {"type": "integer", "description": "Out of stock: the quantity in the cart."},
+                    "available": {"type": "integer", "description": "Out of stock: the quantity available."},
                 },
             },
         },
@@ -47,7 +47,7 @@ def describe_problems(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Add the problem document as the answer of every call to everything that is not a success, with examples."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
     answer = {
-        "description": "Whatever stands in the way, as a problem document.",
+        "description": "Any other error, as a problem document.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for path, operations in result["paths"].items():

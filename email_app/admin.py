@@ -25,5 +25,5 @@ class EmailDeliveryAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "kind", "order_id", "recipient", "status", "created_at", "sent_at", "error")
     list_filter = ("kind", "status")
     search_fields = ("=order__id", "^recipient")
-    search_help_text = "An order's number, or how an address begins."
+    search_help_text = "An order number, or the beginning of an address."
     show_full_result_count = False

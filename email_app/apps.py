@@ -36,9 +36,9 @@ class EmailAppConfig(AppConfig):
         deliveries_arranged.connect(
             receivers.enqueue_notification_mails, dispatch_uid="email_app.enqueue_notification_mails"
         )
-        register("Every order has its confirmation mail, once.", promises.orders_without_confirmation)
-        register("Every cancelled order has its cancellation mail, once.", promises.cancelled_orders_without_mail)
-        register("Every shipped order has its mail that says so, once.", promises.shipped_orders_without_mail)
-        register("Every delivered order has its mail that says so, once.", promises.delivered_orders_without_mail)
+        register("Every order has exactly one confirmation mail.", promises.orders_without_confirmation)
+        register("Every cancelled order has exactly one cancellation mail.", promises.cancelled_orders_without_mail)
+        register("Every shipped order has exactly one shipping mail.", promises.shipped_orders_without_mail)
+        register("Every delivered order has exactly one delivery mail.", promises.delivered_orders_without_mail)
         register("Every order mail belongs to an order.", promises.mails_without_order)
-        register("A mail is marked sent exactly if it has a time of sending.", promises.mails_with_a_wrong_time)
+        register("A mail has a sending time if and only if it is marked as sent.", promises.mails_with_a_wrong_time)

@@ -26,11 +26,11 @@ class AddressClaim(models.Model):
     email = models.EmailField(db_index=True)
     nonce = models.CharField(max_length=32, default=make_nonce, editable=False)
     made_at = models.DateTimeField(default=timezone.now)
-    shown_at = models.DateTimeField(null=True, blank=True, help_text="When the link that came to it was followed.")
+    shown_at = models.DateTimeField(null=True, blank=True, help_text="When the link sent to it was followed.")
     allowed_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the link that came to the address before was followed."
+        null=True, blank=True, help_text="When the link sent to the previous address was followed."
     )
-    asked = models.PositiveSmallIntegerField(default=0, help_text="Mails that were asked for in the present hour.")
+    asked = models.PositiveSmallIntegerField(default=0, help_text="Mails requested in the current hour.")
     asked_since = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class EmailDelivery(models.Model):
         PENDING = "pending"
         SENT = "sent"
         HELD = "held", "held: the address is not verified"
-        FAILED = "failed", "failed: the server refused it for good"
+        FAILED = "failed", "failed: the server rejected it permanently"
 
     kind = models.CharField(max_length=32, choices=Kind)
     recipient = models.EmailField()
@@ -83,17 +83,17 @@ class EmailDelivery(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Whom it is written to, where that is not the customer of its order.",
+        help_text="The recipient, if it is not the customer of the order.",
     )
     reference = models.CharField(
-        max_length=64, blank=True, help_text="What tells it from others of its kind, such as the day of a report."
+        max_length=64, blank=True, help_text="Distinguishes it from others of its kind, such as the day of a report."
     )
     status = models.CharField(max_length=7, choices=Status, default=Status.PENDING)
     message_id = models.CharField(max_length=255, unique=True)
     error = models.CharField(max_length=500, blank=True)
     stand_in = models.BooleanField(
         default=False,
-        help_text="What went out was a request to confirm the address; the mail itself follows when that is done.",
+        help_text="A request to confirm the address was sent instead; the mail follows once it is confirmed.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True, blank=True)

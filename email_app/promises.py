@@ -69,7 +69,7 @@ def mails_without_order() -> Iterator[str]:
     """Yield a line for each mail about an order that names none."""
     mails = EmailDelivery.objects.filter(kind__in=ABOUT_ORDERS, order=None)
     for mail in walk(mails):
-        yield f"{mail} names no order"
+        yield f"{mail} has no order"
 
 
 def mails_with_a_wrong_time() -> Iterator[str]:
@@ -89,6 +89,6 @@ def _orders_without(
     given_up = Exists(EmailDelivery.objects.filter(kind=kind, order=OuterRef("pk"), status__in=ended))
     in_ledger = is_owed(task, receiver=receiver, model="store.order", moment=moment)
     if accounted_for := unsent.filter(given_up | in_ledger).count():
-        logger.info("%d orders wait for their %s mail, or have a dead letter in its place.", accounted_for, kind)
+        logger.info("%d orders are waiting for their %s mail, or have a dead letter instead.", accounted_for, kind)
     for order_id in walk_keys(unsent.exclude(given_up | in_ledger)):
-        yield f"order {order_id} has no {kind} mail that was sent, and no task that would send it"
+        yield f"order {order_id} has no {kind} mail marked as sent, and no task that will send one"

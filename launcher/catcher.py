@@ -25,7 +25,7 @@ PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http
 <title>Webhooks caught</title>
 <style>body{{font:15px system-ui;margin:2rem;max-width:70rem}}
 td,th{{text-align:left;padding:.3rem 1rem .3rem 0;vertical-align:top}}pre{{white-space:pre-wrap;margin:0}}</style>
-<h1>Webhooks caught</h1><p>The newest first; the last {kept} are kept. The page reloads by itself.</p>
+<h1>Webhooks caught</h1><p>Newest first; the last {kept} are kept. This page reloads automatically.</p>
 <table><tr><th>at<th>event<th>webhook-id<th>signature<th>answer<th>body</tr>{rows}</table></html>"""
 
 

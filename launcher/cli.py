@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
         epilog="Settings come from the environment or from .env; .env.example lists them.",
     )
     verbs = parser.add_subparsers(dest="verb", title="verbs", metavar="VERB")
-    verbs.add_parser("run", help="start everything and keep it running; what run.py does without a verb")
-    verbs.add_parser("demo", help="place one order, show what became of each of its tasks, and stop again")
-    verbs.add_parser("test", help="run the suite; what follows goes to pytest", add_help=False)
+    verbs.add_parser("run", help="start everything and keep it running (the default)")
+    verbs.add_parser("demo", help="place one order, show the outcome of each of its tasks, and stop")
+    verbs.add_parser("test", help="run the suite; further arguments go to pytest", add_help=False)
     known, rest = parser.parse_known_args(arguments)
     if rest and known.verb != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -56,7 +56,7 @@ def run() -> int:
     with lock() as held:
         if held is None:
             url = f"http://127.0.0.1:{configuration.read_env(configuration.RUN_ENV).get('PORT', '?')}/"
-            say(f"Shopwire is running already (process {LOCK.read_text().strip()}, {url}); stop that one first.")
+            say(f"Shopwire is already running (process {LOCK.read_text().strip()}, {url}). Stop it first.")
             return 1
         with Shop(held) as shop:
             if shop.start():
@@ -69,7 +69,7 @@ def run_demo() -> int:
     """Show an order in the running shop, or in one of our own."""
     with lock() as held:
         if held is None:
-            say("Shopwire is running already: the order is placed there.")
+            say("Shopwire is already running; placing the order there.")
             return demo_elsewhere()
         with Shop(held) as shop:
             return demo.place_order(shop.port, shop.supervisor.tick) if shop.start() else 1

@@ -83,7 +83,7 @@ def choose_port(who: str, wanted: str, not_these: set[int]) -> int:
             if port != int(wanted):
                 say(f"Port {wanted} is taken: {who} answers on {port}.")
             return port
-    raise SystemExit(f"{who} finds no free port from {wanted} on.")
+    raise SystemExit(f"{who} found no free port from {wanted} up.")
 
 
 def is_free(port: int) -> bool:

@@ -112,7 +112,7 @@ def wait_for_tasks(shop: Client, order_id: int, pause: Callable[[float], None]) 
         tasks = shop.call("GET", f"/api/orders/{order_id}/tasks/")["results"]
         for task in tasks:
             if task["last_error"] and task["status"] not in FINAL and task["task"] not in told:
-                say(f"{task['task']} failed and is tried again: {task['last_error']}")
+                say(f"{task['task']} failed and will be retried: {task['last_error']}")
                 told.add(task["task"])
         settled = all(task["status"] in FINAL for task in tasks) and {task["task"] for task in tasks} >= EXPECTED
         if settled or time.monotonic() >= deadline:

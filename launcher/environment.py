@@ -61,16 +61,16 @@ def has_pip() -> bool:
 
 def create() -> None:
     if VENV.is_symlink():
-        sys.exit(f"{VENV} is a link to a place without a working Python: remove the link, then start again.")
+        sys.exit(f"{VENV} is a link to a directory without a working Python. Remove the link, then start again.")
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         sys.exit(
             "This Python lacks its venv and ensurepip modules: install them "
             "(on Debian and Ubuntu: `sudo apt install python3-venv`), then start again."
         )
-    say(f"Making {VENV.name} with Python {sys.version.split()[0]} ...")
+    say(f"Creating {VENV.name} with Python {sys.version.split()[0]} ...")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        sys.exit(f"{VENV} could not be made:\n{made.stdout}{made.stderr}")
+        sys.exit(f"{VENV} could not be created:\n{made.stdout}{made.stderr}")
 
 
 def install(requirements: str) -> None:
@@ -88,7 +88,7 @@ def install(requirements: str) -> None:
         installed = with_uv or run(PIP_INSTALL, requirements, record, line)
     if not installed:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        sys.exit(f"\n{tail}\nInstalling {requirements} failed; the whole output is in {log.relative_to(ROOT)}.")
+        sys.exit(f"\n{tail}\nInstalling {requirements} failed; the full output is in {log.relative_to(ROOT)}.")
     line.finish(f"Installed {requirements} in {time.monotonic() - started:.0f} s.")
 
 

@@ -70,7 +70,7 @@ class Shop:
             line.show(f"Waiting for {', '.join(missing)} ... {waited:.0f} s")
             if waited > SLOW_START and not slow:
                 slow = True
-                say(f"Still waiting for {', '.join(missing)}; var/log/ may say why.")
+                say(f"Still waiting for {', '.join(missing)}; see var/log/.")
             self.supervisor.tick()
         line.finish(f"Ready in {time.monotonic() - started:.0f} s.")
         return True
@@ -107,7 +107,7 @@ class Shop:
         child = self.supervisor.start(Program("valkey", valkey.command, lambda _: valkey.answers(), ends_last=True))
         while not child.answers() and not self.supervisor.stop_asked:
             if child.deaths > 1 and valkey.put_data_aside():
-                say("What Valkey had kept cannot be read: it begins empty, and the ledger brings back what was due.")
+                say("Valkey's data cannot be read. It starts empty; the relay will publish the due tasks again.")
             self.supervisor.tick(0.05)
         return child.answers()
 
@@ -133,7 +133,7 @@ class Shop:
         line.finish(f"Prepared the database in {time.monotonic() - started:.0f} s.")
         if code:
             say("\n".join(said.splitlines()[-10:]))
-            say("The database could not be prepared; var/log/prepare.log has all of it.")
+            say("The database could not be prepared. The full output is in var/log/prepare.log.")
         return code == 0
 
     def _programs(self) -> list[Program]:

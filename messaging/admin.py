@@ -20,7 +20,7 @@ class MessageAdmin(admin.ModelAdmin):
     list_select_related = ("sender", "receiver")
     date_hierarchy = "timestamp"
     search_fields = ("sender__username", "receiver__username", "content")
-    search_help_text = "A part of a user's name, or of what was written."
+    search_help_text = "Part of a username or of the text."
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -35,5 +35,5 @@ class BlockAdmin(admin.ModelAdmin):
     list_display = ("user", "blocked", "created_at")
     list_select_related = ("user", "blocked")
     search_fields = ("=user__username", "=blocked__username")
-    search_help_text = "A user's name."
+    search_help_text = "A username."
     autocomplete_fields = ("user", "blocked")

@@ -39,7 +39,7 @@ class Message(models.Model):
     )
     content = models.CharField(max_length=MAX_CONTENT_LENGTH)
     timestamp = models.DateTimeField(auto_now_add=True)
-    read_at = models.DateTimeField(null=True, blank=True, help_text="The receipt that its sender sees.")
+    read_at = models.DateTimeField(null=True, blank=True, help_text="The read receipt that the sender sees.")
 
     objects = MessageQuerySet.as_manager()
 

@@ -23,7 +23,7 @@ class NotificationAdmin(admin.ModelAdmin):
     list_filter = ("read", "kind", "created")
     list_select_related = ("user", "sender")
     search_fields = ("=user__username",)
-    search_help_text = "A user's name."
+    search_help_text = "A username."
     show_full_result_count = False
     actions = ("mark_read", "mark_unread")
 
@@ -69,7 +69,7 @@ class NotificationDeliveryAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "notification_id", "channel", "status", "created_at", "settled_at", "error")
     list_filter = ("channel", "status")
     search_fields = ("=notification__id", "=notification__user__username")
-    search_help_text = "A notification's number, or a user's name."
+    search_help_text = "A notification id or a username."
     show_full_result_count = False
 
 
@@ -78,7 +78,7 @@ class PushSubscriptionAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "user", "created_at")
     list_select_related = ("user",)
     search_fields = ("=user__username",)
-    search_help_text = "A user's name."
+    search_help_text = "A username."
     fields = ("user", "created_at")  # Anyone with its address and keys can push to it.
 
 

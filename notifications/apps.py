@@ -43,5 +43,5 @@ class NotificationsConfig(AppConfig):
         tasks_settled.connect(receivers.hint_at_orders, dispatch_uid="notifications.hint_at_orders")
         deliveries_arranged.connect(receivers.enqueue_pushes, dispatch_uid="notifications.enqueue_pushes")
         deliveries_arranged.connect(receivers.enqueue_texts, dispatch_uid="notifications.enqueue_texts")
-        register("Every customer was told that the order is placed.", promises.untold_of_placed_orders)
-        register("Every customer was told that the order is cancelled.", promises.untold_of_cancelled_orders)
+        register("Every customer was notified of the placed order.", promises.untold_of_placed_orders)
+        register("Every customer was notified of the cancellation.", promises.untold_of_cancelled_orders)

@@ -214,7 +214,7 @@ class Feed:
             try:
                 page, position, is_more = await self.in_thread(read_page, user_id, reader.cursor)
             except (DatabaseError, InterfaceError) as error:
-                logger.warning("A stream waits for the database: %s", error)
+                logger.warning("A stream is waiting for the database: %s", error)
                 await asyncio.sleep(PACE)
                 continue
             for event in page:
@@ -261,7 +261,7 @@ class Feed:
                 await self._advance()
                 await self._tell_of_orders()
             except (DatabaseError, InterfaceError) as error:
-                logger.warning("What is new could not be read; it is tried again: %s", error)
+                logger.warning("New notifications could not be read; retrying: %s", error)
                 await asyncio.sleep(PACE)
             await asyncio.sleep(max(0.0, began + SHORTEST_PAUSE - loop.time()))
 
@@ -300,7 +300,7 @@ class Feed:
                     self._hear(await layer.receive(channel))
             except Exception as error:  # noqa: BLE001 - each channel layer has its own
                 if was_there:
-                    logger.warning("No channel layer (%r): streams look every %.0f s.", error, PACE)
+                    logger.warning("No channel layer (%r): streams poll every %.0f s.", error, PACE)
                 was_there = False
                 await layer.flush()
                 await asyncio.sleep(PACE)
@@ -312,7 +312,7 @@ class Feed:
         except ValueError as error:
             self.refused += 1
             if self.refused.bit_count() == 1:  # The first, and then ever more seldom.
-                logger.warning("The channel layer brought %d hints that are none: %s.", self.refused, error)
+                logger.warning("The channel layer delivered %d invalid hints: %s.", self.refused, error)
             return
         if len(self._orders) < MOST_ORDERS_WAITING:
             self._orders |= orders
@@ -325,7 +325,7 @@ async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         except Exception:
-            logger.exception("What looks for news stopped; it goes on.")
+            logger.exception("The search for new notifications failed; it continues.")
         await asyncio.sleep(PACE)
 
 
@@ -372,7 +372,7 @@ def _events(rows: Sequence[Notification]) -> list[Event]:
     except Exception:
         if len(rows) > 1:
             return [event for row in rows for event in _events([row])]
-        logger.exception("Notification %s cannot be told.", [row.pk for row in rows])
+        logger.exception("Notification %s cannot be sent.", [row.pk for row in rows])
         return []
 
 

@@ -74,18 +74,21 @@ class Notification(models.Model):
         blank=True,
         related_name="+",
         db_index=False,
-        help_text="Who is behind it, where that is a person.",
+        help_text="The user who caused it, if any.",
     )
     kind = models.CharField(max_length=32, choices=Kind)
     message = models.CharField(max_length=MAX_MESSAGE_LENGTH)
-    data = models.JSONField(default=dict, blank=True, help_text="Ids of what it is about, for programs.")
+    data = models.JSONField(default=dict, blank=True, help_text="Ids of the objects it is about, for programs.")
     key = models.CharField(  # noqa: DJ001 - null is not a key
-        max_length=100, null=True, blank=True, help_text="What it tells: a second one of the same key is not written."
+        max_length=100,
+        null=True,
+        blank=True,
+        help_text="Identifies its content; a second one with the same key is not written.",
     )
     created = models.DateTimeField(auto_now_add=True)
     read = models.BooleanField(default=False)
     in_app = models.BooleanField(
-        default=True, help_text="Whether its reader sees it in the shop; by preference, when it was written."
+        default=True, help_text="Whether it is shown in the shop, by the user's preference when it was written."
     )
 
     objects = NotificationQuerySet.as_manager()
@@ -177,7 +180,7 @@ class NotificationDelivery(models.Model):
     channel = models.CharField(max_length=6, choices=Channel)
     status = models.CharField(max_length=7, choices=Status, default=Status.PENDING)
     error = models.CharField(max_length=200, blank=True)
-    reached = models.JSONField(default=list, blank=True, help_text="A push's browsers that took it, by their ids.")
+    reached = models.JSONField(default=list, blank=True, help_text="Ids of the browsers that accepted the push.")
     created_at = models.DateTimeField(auto_now_add=True)
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -221,7 +224,7 @@ class Announcement(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
-    told_at = models.DateTimeField(null=True, editable=False, help_text="When the last was told.")
+    told_at = models.DateTimeField(null=True, editable=False, help_text="When the last user was notified.")
 
     class Meta:
         ordering = ["-id"]

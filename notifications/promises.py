@@ -43,4 +43,4 @@ def _untold(orders: QuerySet[Order], kind: Kind, task: str, receiver: str) -> It
         f"notifications.tasks.{task}", receiver=f"notifications.{receiver}", model="store.order", moment="placed_at"
     )
     for order_id in walk_keys(untold.exclude(owed)):
-        yield f"order {order_id}: its customer has no {kind} notification, and no task would write one"
+        yield f"order {order_id}: its customer has no {kind} notification, and no task will write one"

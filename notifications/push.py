@@ -26,7 +26,7 @@ TIME_TO_LIVE: Final = 24 * 3600
 MAX_PAYLOAD: Final = 3_000  # bytes
 #: Browsers of one person that are pushed to; a new one takes the place of the oldest.
 MOST_BROWSERS: Final = 10
-GONE: Final = "The browser's subscription is over."
+GONE: Final = "The browser's subscription has expired."
 
 
 class PushDeferredError(Exception):
@@ -60,7 +60,7 @@ def deliver(delivery_id: int) -> None:
     if delivery is None:
         return
     if vapid.private_key() is None:
-        settle(delivery, Status.SKIPPED, "The shop has no key to sign pushes with: VAPID_PRIVATE_KEY.")
+        settle(delivery, Status.SKIPPED, "The shop cannot sign push messages: VAPID_PRIVATE_KEY is not set.")
         return
     problems: list[str] = []
     deferred: list[PushDeferredError] = []
@@ -87,7 +87,7 @@ def _conclude(delivery: NotificationDelivery, problems: list[str]) -> None:
     elif problems and set(problems) != {GONE}:
         settle(delivery, Status.FAILED, next(problem for problem in problems if problem != GONE))
     else:
-        settle(delivery, Status.SKIPPED, "No browser takes pushes any longer.")
+        settle(delivery, Status.SKIPPED, "No browser is subscribed any more.")
 
 
 def payload_of(notification: Notification) -> bytes:

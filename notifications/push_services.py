@@ -48,16 +48,16 @@ def check_endpoint(endpoint: str) -> str:
         NoPushServiceError: it is not one of a known push service over https.
     """
     if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint or "\\" in endpoint:
-        raise NoPushServiceError("An endpoint is a plain address.")
+        raise NoPushServiceError("The endpoint must be a plain URL.")
     try:
         parts = urlsplit(endpoint)
         port = parts.port
     except ValueError:
-        raise NoPushServiceError("An endpoint is an address.") from None
+        raise NoPushServiceError("The endpoint must be a URL.") from None
     host = parts.hostname or ""
     is_plain = parts.username is None and parts.password is None and port in {None, 443} and not parts.fragment
     if parts.scheme != "https" or not is_plain or parts.netloc.lower() not in {host, f"{host}:443"}:
-        raise NoPushServiceError("An endpoint is an address over https, without a port or a name.")
+        raise NoPushServiceError("The endpoint must be an https URL, without a port or a user.")
     if not any(host.endswith(known) if known.startswith(".") else host == known for known in KNOWN):
         raise NoPushServiceError("This push service is not supported.")
     return host
@@ -94,7 +94,7 @@ def connect(host: str) -> socket.socket:
     """
     addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
     if not addresses or not all(is_public(address) for address in addresses):
-        raise NoPushServiceError("The name of this push service leads to a place that is not public.")
+        raise NoPushServiceError("The host of this push service resolves to an address that is not public.")
     bare = socket.create_connection((addresses[0], 443), timeout=TIMEOUT)
     try:
         return ssl.create_default_context().wrap_socket(bare, server_hostname=host)

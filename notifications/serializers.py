@@ -52,7 +52,7 @@ class QuietHoursSerializer(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["start"] == attrs["end"]:
-            raise serializers.ValidationError({"end": ["Quiet hours end at another time than they begin."]})
+            raise serializers.ValidationError({"end": ["Quiet hours must not begin and end at the same time."]})
         return attrs
 
 
@@ -78,7 +78,7 @@ class KeysSerializer(StrictSerializer):
 
 
 class EndpointSerializer(StrictSerializer):
-    endpoint = TextField(max_length=MAX_ENDPOINT_LENGTH, help_text="As the browser's Push API gave it.")
+    endpoint = TextField(max_length=MAX_ENDPOINT_LENGTH, help_text="As returned by the browser's Push API.")
 
     def validate_endpoint(self, endpoint: str) -> str:
         try:

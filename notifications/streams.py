@@ -51,7 +51,7 @@ def parse_cursor(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS:
-        raise ValueError("A stream begins after an id.")
+        raise ValueError("The last event id must be a number.")
     return int(text)
 
 
@@ -173,7 +173,7 @@ class NotificationSocket(AsyncWebsocketConsumer):
                     elif self.tells_of_orders:
                         await self.send(f'{{"type":"{event.type}",{event.text[1:]}')
         except Exception:  # Clients reconnect; none is left with a silent socket.
-            logger.exception("A stream broke off.")
+            logger.exception("A stream failed.")
             code = BROKEN_OFF
         await self.close(STOPPING if feed.is_closing else code)
 

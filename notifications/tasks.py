@@ -56,7 +56,7 @@ def alert_duplicate_order(order_id: int) -> None:
     """Tell every manager, once, that an order repeats another one of the same customer."""
     _tell_managers(
         Kind.DUPLICATE_ORDER,
-        f"Order {order_id} has the same lines as one that its customer placed just before.",
+        f"Order {order_id} has the same lines as another that the customer placed just before.",
         data={"order": order_id},
         key=f"{Kind.DUPLICATE_ORDER}:{order_id}",
     )
@@ -92,7 +92,7 @@ def alert_late_schedule(name: str, due_at: str) -> None:
     """Tell every manager, once, that a schedule did not run when it was due."""
     _tell_managers(
         Kind.SCHEDULE_LATE,
-        f"The schedule {name!r} was due at {due_at} and did not run then: beat was away, or late."[:500],
+        f"The schedule {name!r} was due at {due_at} but did not run: beat was down or late."[:500],
         data={"schedule": name, "due_at": due_at},
         key=f"{Kind.SCHEDULE_LATE}:{sha256(f'{name} {due_at}'.encode()).hexdigest()}",
     )

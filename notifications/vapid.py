@@ -64,8 +64,8 @@ def check_keys(**_: Any) -> list[Error]:
         hint = "32 bytes in base64url; `python manage.py make_vapid_key` prints one."
         return [Error("VAPID_PRIVATE_KEY is not a private key.", hint=hint, id="notifications.E001")]
     if settings.VAPID_PUBLIC_KEY and settings.VAPID_PUBLIC_KEY.rstrip("=") != key:
-        hint = "Leave VAPID_PUBLIC_KEY away: it follows from the other."
-        return [Error("VAPID_PUBLIC_KEY is not that of VAPID_PRIVATE_KEY.", hint=hint, id="notifications.E002")]
+        hint = "Remove VAPID_PUBLIC_KEY: it is derived from the private key."
+        return [Error("VAPID_PUBLIC_KEY does not match VAPID_PRIVATE_KEY.", hint=hint, id="notifications.E002")]
     return []
 
 
@@ -73,7 +73,7 @@ def check_keys(**_: Any) -> list[Error]:
 def _parse(text: str) -> ec.EllipticCurvePrivateKey:
     data = decode(text)
     if len(data) != 32:
-        raise ValueError("A private key has 32 bytes.")
+        raise ValueError("A private key must have 32 bytes.")
     return ec.derive_private_key(int.from_bytes(data), ec.SECP256R1())
 
 

@@ -228,7 +228,7 @@ class PreferencesView(APIView):
 
 def _reader(request: Request) -> int:
     reader: int | None = request.user.pk
-    assert reader is not None, "The permissions let nobody in who is not signed in."
+    assert reader is not None, "The permissions require a signed-in user."
     return reader
 
 

@@ -41,9 +41,9 @@ def orders_of(hint: Any) -> set[int]:
         raise ValueError("no news")
     orders = hint.get("orders", [])
     if not isinstance(orders, list) or len(orders) > MOST_ORDERS:
-        raise ValueError("no list of orders, or one that is too long")
+        raise ValueError("not a list of orders, or too long")
     if not all(type(order) is int and 0 < order <= MAX_ID for order in orders):
-        raise ValueError("no ids of orders")
+        raise ValueError("not ids of orders")
     return set(orders)
 
 
@@ -89,7 +89,7 @@ class Bell:
                     runner.run(_send({"type": "news", "orders": sorted(orders)[:MOST_ORDERS]}))
                 except Exception as error:  # noqa: BLE001 - each channel layer has its own; the hint is lost
                     if heard:
-                        logger.warning("Open pages learn what is new a moment later: no channel layer (%r).", error)
+                        logger.warning("No channel layer (%r): open pages show new notifications with a delay.", error)
                     heard = False
                 else:
                     heard = True

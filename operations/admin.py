@@ -16,8 +16,8 @@ class ShopTaskAdmin(DurableTaskAdmin):
     """The desk's, which knows orders."""
 
     search_help_text = (
-        "A task's id, an order's number, a subject such as store.order:42, a request's id, a worker, "
-        "or a part of a task's name or of an error."
+        "A task id, an order number, a subject such as store.order:42, a request id, a worker, "
+        "or part of a task name or of an error."
     )
 
     def get_search_results(

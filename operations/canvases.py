@@ -33,17 +33,17 @@ class NodeSerializer(serializers.Serializer[Any]):
     """Calls in the same place of a canvas."""
 
     key = serializers.IntegerField()
-    task = serializers.CharField(source="name", help_text="Empty: they are of several tasks.")
+    task = serializers.CharField(source="name", help_text="Empty: the calls are of several tasks.")
     title = serializers.CharField(help_text="The last part of the task's name.")
     state = serializers.ChoiceField(choices=STATES, help_text="The most important state among its calls.")
     count = serializers.IntegerField(help_text="Number of calls in this node.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
-    is_row = serializers.BooleanField(help_text="They come one after the other, and not side by side.")
-    calls = CallSerializer(many=True, help_text="Some of them, those first that need somebody.")
+    is_row = serializers.BooleanField(help_text="Whether they run one after another, not in parallel.")
+    calls = CallSerializer(many=True, help_text="Some of the calls, those that need attention first.")
     awaited = serializers.IntegerField(help_text="How many calls it still waits for.")
-    awaits = CallSerializer(many=True, help_text="Some of those.")
-    column = serializers.IntegerField(help_text="Where it is drawn, from the left.")
-    row = serializers.IntegerField(help_text="Where it is drawn, from the top.")
+    awaits = CallSerializer(many=True, help_text="Some of those calls.")
+    column = serializers.IntegerField(help_text="Its horizontal position.")
+    row = serializers.IntegerField(help_text="Its vertical position.")
     text = serializers.CharField(source="in_words", help_text="A summary in one sentence.")
 
 
@@ -61,8 +61,8 @@ class CanvasSerializer(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
     is_whole = serializers.BooleanField(help_text="false: it is too large for all of its calls to be drawn.")
-    is_ended = serializers.BooleanField(help_text="Nothing changes any more unless somebody decides something.")
-    text = serializers.CharField(source="in_words", help_text="All of it in a sentence or two.")
+    is_ended = serializers.BooleanField(help_text="Nothing more will happen unless somebody acts.")
+    text = serializers.CharField(source="in_words", help_text="A summary in one or two sentences.")
     nodes = NodeSerializer(many=True)
     edges = EdgeSerializer(many=True)
 

@@ -22,7 +22,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Answer the metrics, to clients that :func:`may_read` accepts."""
     if not may_read(request):
         return HttpResponseForbidden(
-            "Send the METRICS_TOKEN as a bearer token, or ask from this machine.", content_type="text/plain"
+            "Send METRICS_TOKEN as a bearer token, or request the metrics from this machine.", content_type="text/plain"
         )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ShopCollector())

@@ -43,11 +43,11 @@ class SearchSerializer(StrictSerializer):
     error = TextField(required=False, max_length=200, help_text="Part of its last error.")
     newer_than = SpanField(required=False, help_text="Enqueued within this time, such as 15m, 6h or 7d.")
     older_than = SpanField(required=False, help_text="Enqueued before this time ago.")
-    slower_than = SpanField(required=False, help_text="From its last publishing to its end, or until now; at least.")
+    slower_than = SpanField(required=False, help_text="Minimum time from its last publishing to its end, or until now.")
     q = TextField(
         required=False,
         max_length=200,
-        help_text="An id, an order's number, a subject, name=value, or a part of a name or of an error.",
+        help_text="An id, an order number, a subject, name=value, or part of a name or of an error.",
     )
 
 
@@ -78,7 +78,7 @@ def search_of(given: Mapping[str, Any]) -> Search:
 
 
 class PageQuery(SearchSerializer):
-    after = serializers.CharField(required=False, max_length=120, help_text="Where the previous page ended.")
+    after = serializers.CharField(required=False, max_length=120, help_text="The end of the previous page.")
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=100, default=50)
 
 
@@ -233,7 +233,7 @@ class TaskView(APIView):
     permission_classes = [MayOperate]
 
     @extend_schema(
-        tags=["operations"], summary="Get a task's life", responses=LifeSerializer, operation_id="ops_tasks_retrieve"
+        tags=["operations"], summary="Get a task's history", responses=LifeSerializer, operation_id="ops_tasks_retrieve"
     )
     def get(self, request: Request, task_id: UUID) -> Response:
         """
@@ -266,7 +266,7 @@ class DecideSerializer(StrictSerializer):
         required=False,
         min_value=0.01,
         max_value=10_000,
-        help_text="This many become due a second; by default all at once.",
+        help_text="How many become due per second; by default all at once.",
     )
     dry_run = serializers.BooleanField(
         required=False, default=False, help_text="true: print only how many tasks would be affected."
@@ -287,12 +287,12 @@ class ManyDecidedSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField()
     count_is = serializers.ChoiceField(choices=["exact", "estimate", "at least"])
     decision = serializers.IntegerField(
-        allow_null=True, help_text="A worker does it, in portions: progress is at /api/ops/decisions/{decision}/."
+        allow_null=True, help_text="A worker does it in batches; progress is at /api/ops/decisions/{decision}/."
     )
 
 
 class DecideView(APIView):
-    """Decide about many tasks, or count how many that would be."""
+    """Run an action on many tasks, or count how many that would be."""
 
     permission_classes = [MayOperate]
 
@@ -305,7 +305,7 @@ class DecideView(APIView):
 
     @extend_schema(
         tags=["operations"],
-        summary="Decide about many tasks",
+        summary="Run an action on many tasks",
         request=DecideSerializer,
         responses={200: ManyDecidedSerializer, 202: ManyDecidedSerializer},
         operation_id="ops_tasks_decide",

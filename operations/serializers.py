@@ -21,7 +21,7 @@ MAX_REASON_LENGTH = 300
 class SpanField(serializers.Field[Any, Any, Any, Any]):
     """A span of time: a number and a unit, such as 90s, 15m, 6h or 7d."""
 
-    default_error_messages = {"span": "This is a number and a unit, such as 90s, 15m, 6h or 7d."}
+    default_error_messages = {"span": "Enter a number and a unit, such as 90s, 15m, 6h or 7d."}
 
     def to_internal_value(self, data: Any) -> Any:
         try:
@@ -132,7 +132,7 @@ class SelectionSerializer(StrictSerializer):
 
     def validate_all(self, everything: bool) -> bool:
         if everything is not True:
-            raise serializers.ValidationError("This can only be true.")
+            raise serializers.ValidationError("Must be true.")
         return everything
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +250,7 @@ class MachineryProblemSerializer(serializers.Serializer[Any]):
 
     part = serializers.CharField(help_text="relay, workers, queues, schedules or clock.")
     text = serializers.CharField()
-    stalled = serializers.CharField(help_text="The process that to start again would help; empty: none.")
+    stalled = serializers.CharField(help_text="The process to restart, if that would help; empty: none.")
 
 
 class DoingSerializer(serializers.Serializer[Any]):
@@ -276,7 +276,7 @@ class ProcessSerializer(serializers.Serializer[Any]):
     silent_seconds = serializers.FloatField(help_text="Seconds since its last heartbeat.")
     queues = serializers.ListField(child=serializers.CharField())
     active = serializers.IntegerField(help_text="Messages that a worker is processing.")
-    received = serializers.IntegerField(help_text="Messages that a worker has taken since it started.")
+    received = serializers.IntegerField(help_text="Messages that a worker has accepted since it started.")
     release = serializers.CharField(help_text="The project's release; empty: not set.")
     memory = serializers.IntegerField(
         allow_null=True, help_text="Bytes of memory, including its children; null: unknown."
@@ -337,7 +337,7 @@ class MarkSerializer(serializers.Serializer[Any]):
 class FiguresSerializer(serializers.Serializer[Any]):
     span = serializers.ChoiceField(choices=list(figures.SPANS))
     since = serializers.DateTimeField(
-        allow_null=True, help_text="When the span begins; null: no relay has written figures down yet."
+        allow_null=True, help_text="When the span begins; null: no relay has recorded figures yet."
     )
     points = FiguresPointSerializer(many=True, help_text="Oldest first.")
     queues = LineSerializer(many=True)
@@ -369,7 +369,7 @@ class ScheduleSerializer(serializers.Serializer[Any]):
     last_run_at = serializers.DateTimeField(allow_null=True)
     next_due = serializers.ListField(child=serializers.DateTimeField())
     late_since = serializers.DateTimeField(allow_null=True, help_text="The due time that has not run; null: not late.")
-    problem = serializers.CharField(help_text="Why it can never run; empty: it can.")
+    problem = serializers.CharField(help_text="Why it can never run; empty if it can.")
     runs = RunSerializer(many=True, help_text="Newest first.")
 
 

@@ -44,7 +44,7 @@ def verify_promises(
         promise = rest.pop(0)
         if lines := list(known[promise]()):
             broken[promise] = len(lines)
-            logger.error("It looks broken: %s %s", promise, "; ".join(lines[:10]))
+            logger.error("Possibly broken: %s %s", promise, "; ".join(lines[:10]))
         if time.monotonic() > end:
             break
     if rest:
@@ -56,7 +56,7 @@ def verify_promises(
             notify(
                 managers().values_list("pk", flat=True),
                 kind=Kind.PROMISE_BROKEN,
-                message=f"`outbox verify` finds {len(broken)} promises broken, the first: {next(iter(broken))}"[:500],
+                message=f"`outbox verify` found {len(broken)} broken promises. The first: {next(iter(broken))}"[:500],
                 data=broken,
                 key=f"{Kind.PROMISE_BROKEN}:{timezone.now().date()}",
             )

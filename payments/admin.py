@@ -23,5 +23,5 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "order_id", "status", "amount", "currency", "created_at", "expires_at", "paid_at", "error")
     list_filter = ("status", "created_at")
     search_fields = ("=order__id", "=reference")
-    search_help_text = "An order's number, or a payment's reference."
+    search_help_text = "An order number or a payment reference."
     inlines = (DeclinedChargeInline, PaymentCallbackInline)

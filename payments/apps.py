@@ -20,5 +20,5 @@ class PaymentsConfig(AppConfig):
 
         order_reserved.connect(receivers.wait_for_payment, dispatch_uid="payments.wait_for_payment")
         order_cancelled.connect(receivers.return_payment, dispatch_uid="payments.return_payment")
-        register("Every order that waited for its payment stands if it is paid, and only then.", promises.unlike_orders)
-        register("No order waits for a payment that is overdue.", promises.overdue)
+        register("An order with a payment is placed if and only if it is paid.", promises.unlike_orders)
+        register("No order is waiting for an overdue payment.", promises.overdue)

@@ -14,7 +14,7 @@ def check_provider(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return [
         Error(
             "PAYMENT_URL does not begin with https://.",
-            hint="Anybody between the shop and the provider could say that an order is paid.",
+            hint="An attacker between the shop and the provider could report an order as paid.",
             id="payments.E001",
         )
     ]

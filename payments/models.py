@@ -47,11 +47,11 @@ class Payment(models.Model):
     amount = models.DecimalField(max_digits=18, decimal_places=2)
     currency = models.CharField(max_length=3)
     created_at = models.DateTimeField(auto_now_add=True)
-    asked_at = models.DateTimeField(null=True, blank=True, help_text="When its customer chose to pay.")
+    asked_at = models.DateTimeField(null=True, blank=True, help_text="When the customer chose to pay.")
     declined_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the last try was declined, until its customer tries again."
+        null=True, blank=True, help_text="When the last attempt was declined, until the customer tries again."
     )
-    expires_at = models.DateTimeField(help_text="Until when the order's stock is kept for it.")
+    expires_at = models.DateTimeField(help_text="The order's stock is reserved until then.")
     paid_at = models.DateTimeField(null=True, blank=True)
     refunded_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=200, blank=True)

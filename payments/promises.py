@@ -23,7 +23,7 @@ def unlike_orders() -> Iterator[str]:
         Q(status=Status.PAID, order__status__in=gone) | (~Q(status=Status.PAID) & Q(order__status__in=standing))
     )
     for payment in walk(wrong):
-        yield f"order {payment.order_id} is {payment.order.status}, and its payment {payment.status}"
+        yield f"order {payment.order_id} is {payment.order.status}, but its payment is {payment.status}"
 
 
 def overdue() -> Iterator[str]:
@@ -31,4 +31,4 @@ def overdue() -> Iterator[str]:
     late = Payment.objects.filter(status=Status.PENDING, expires_at__lt=timezone.now() - MERCY)
     for payment in walk(late.select_related("order")):
         if payment.order.status == Order.Status.UNPAID:
-            yield f"order {payment.order_id} waits for a payment that was due at {payment.expires_at}"
+            yield f"order {payment.order_id} is waiting for a payment that was due at {payment.expires_at}"

@@ -62,12 +62,12 @@ class HttpProvider:
         try:
             return Result(str(told.get("status")))
         except ValueError:
-            raise ProviderAwayError("The provider's answer has no status that we know.") from None
+            raise ProviderAwayError("The provider's response has an unknown status.") from None
 
     def refund(self, charge: Charge) -> None:
         """As :class:`Provider` says."""
         if self._post("refunds", charge).get("status") != "refunded":
-            raise ProviderAwayError("The provider did not say that the money went back.")
+            raise ProviderAwayError("The provider did not confirm the refund.")
 
     def _post(self, what: str, charge: Charge) -> dict[str, object]:
         import httpx  # A process that takes no payments need not load it.

@@ -69,7 +69,7 @@ def expire(payment_id: int) -> None:
         is_late = payment.expires_at <= timezone.now()
         is_wanted = Order.objects.filter(pk=payment.order_id, status=Order.Status.UNPAID).exists()
         if payment.status == Status.PENDING and (is_late or not is_wanted):
-            _fail(payment, "It was not paid in time." if is_late else "The order was taken back.")
+            _fail(payment, "It was not paid in time." if is_late else "The order was cancelled.")
             if payment.asked_at or payment.declined_at:
                 refunds.void.delay(payment.pk)
             crash_point("payments.before_let_go")
@@ -88,7 +88,7 @@ def _settle(payment: Payment, reference: UUID, result: Result) -> None:
         payment.paid_at, payment.declined_at, payment.error = timezone.now(), None, ""
         payment.save(update_fields=["status", "paid_at", "declined_at", "error"])
         if not is_placed:
-            logger.warning("Payment %d came for an order that no longer stands: it goes back.", payment.pk)
+            logger.warning("Payment %d arrived for an order that is no longer open. It is refunded.", payment.pk)
             refunds.refund.delay(payment.pk)
 
 

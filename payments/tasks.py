@@ -18,7 +18,7 @@ ASK_AGAIN: Final = 60
 
 
 class StillPendingError(Exception):
-    """The provider does not know yet."""
+    """The provider has not decided yet."""
 
 
 @shared_task(name="payments.tasks.charge", label="Take your payment", bind=True, transactional=False, retries="patient")
@@ -41,7 +41,7 @@ def charge(self: Any, payment_id: int) -> None:
     persist(lambda: settling.settle(payment_id, payment.reference, result))
     crash_point("payments.after_commit")
     if result == Result.PENDING:
-        raise self.retry(countdown=ASK_AGAIN, exc=StillPendingError("The provider does not know yet."))
+        raise self.retry(countdown=ASK_AGAIN, exc=StillPendingError("The provider has not decided yet."))
 
 
 @shared_task(name="payments.tasks.expire", label="Wait for your payment")

@@ -51,7 +51,7 @@ class CallbackView(APIView):
 
     @extend_schema(
         tags=["payments"],
-        summary="Hear from the payment provider",
+        summary="Receive an event from the payment provider",
         request=CallbackSerializer,
         responses={204: None},
         parameters=[

@@ -11,6 +11,6 @@ class PhoneVerificationAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("id", "customer", "created_at", "sent_at", "tries", "verified_at")
     list_select_related = ("customer",)
     search_fields = ("=customer__user__username",)
-    search_help_text = "A user's name."
+    search_help_text = "A username."
     exclude = ("nonce",)
     show_full_result_count = False

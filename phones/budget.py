@@ -32,7 +32,7 @@ class NoBudget(Exception):  # noqa: N818 - It names what is the matter, as its r
     """No SMS goes out for now; ``wait`` says for how many seconds."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__("There is no budget for another SMS.")
+        super().__init__("The SMS budget is used up.")
         self.wait = wait
 
 
@@ -64,7 +64,7 @@ def spend(phone: str, *, reference: str, client: str = "") -> None:
         for whose, which, limit in budgets:
             times = list(of_today.filter(which).order_by("-created_at").values_list("created_at", flat=True)[:limit])
             if len(times) == limit:
-                logger.warning("The budget of %s for SMS is used up: %d in a day.", whose, limit)
+                logger.warning("The SMS budget of %s is used up: %d a day.", whose, limit)
                 raise NoBudget((times[-1] + DAY - now).total_seconds())
         bygone = SmsGrant.objects.filter(created_at__lt=now - 2 * DAY).order_by("created_at")
         SmsGrant.objects.filter(pk__in=list(bygone.values_list("pk", flat=True)[:SWEEP])).delete()

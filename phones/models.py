@@ -37,7 +37,7 @@ class PhoneVerification(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(default=code_expiry)
     sent_at = models.DateTimeField(null=True, blank=True)
-    tries = models.PositiveSmallIntegerField(default=0, help_text="Codes that were typed in.")
+    tries = models.PositiveSmallIntegerField(default=0, help_text="Codes entered so far.")
     verified_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -63,7 +63,9 @@ class SmsGrant(models.Model):
 
     phone = models.CharField(max_length=32)
     client = models.CharField(max_length=64, blank=True)
-    reference = models.CharField(max_length=64, unique=True, help_text="The same for a message that is sent again.")
+    reference = models.CharField(
+        max_length=64, unique=True, help_text="A message that is sent again keeps its reference."
+    )
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

@@ -34,6 +34,6 @@ def enqueue_code(sender: object, instance: Customer, **kwargs: Any) -> None:
         try:
             code = verification.make_code(instance)
         except verification.TooManyCodes:
-            logger.warning("Customer %d set another number, but has requested too many codes.", instance.pk)
+            logger.warning("Customer %d changed the number, but has requested too many codes.", instance.pk)
         else:
             tasks.send_code.apply_async((code.pk,), priority=Priority.HIGH)

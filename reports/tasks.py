@@ -38,7 +38,7 @@ def send_daily_reports(due_at: str | None = None) -> None:
 def note_daily_reports(day: str, mails: int, due_at: str) -> float:
     """Log that every manager has the sales report of ``day``, and return how many seconds after ``due_at`` that was."""
     took = (timezone.now() - datetime.fromisoformat(due_at)).total_seconds()
-    logger.info("The sales report of %s is with all %d managers, %.1f s after it was due.", day, mails, took)
+    logger.info("The sales report of %s has been sent to all %d managers, %.1f s after it was due.", day, mails, took)
     return took
 
 

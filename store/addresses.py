@@ -33,7 +33,7 @@ class AddressLine(TextField):
     def __init__(self, max_length: int, *, optional: bool = False, **kwargs: Any) -> None:
         if optional:
             kwargs |= {"required": False, "allow_blank": True}
-        validator = RegexValidator(LINE_OR_NOTHING if optional else LINE, "This has to be one line of text.")
+        validator = RegexValidator(LINE_OR_NOTHING if optional else LINE, "This must be a single line of text.")
         super().__init__(max_length=max_length, validators=[validator], **kwargs)
 
 
@@ -44,7 +44,7 @@ class ShippingAddressSerializer(StrictSerializer):
     line1 = AddressLine(200, help_text="Street and number.")
     line2 = AddressLine(200, optional=True, help_text="Flat, floor or company.")
     city = AddressLine(100)
-    region = AddressLine(100, optional=True, help_text="State, province or county, where an address has one.")
+    region = AddressLine(100, optional=True, help_text="State, province or county, if the address has one.")
     postal_code = AddressLine(20, optional=True, help_text="Empty in countries that have none.")
     country = serializers.ChoiceField(choices=COUNTRIES, help_text="ISO 3166-1 alpha-2.")
 

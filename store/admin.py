@@ -127,7 +127,7 @@ class ProductAdmin(admin.ModelAdmin):
         # Django has checked the form by now.
         percent = PriceActionForm.base_fields["percent"].clean(request.POST.get("percent"))
         if percent is None:
-            self.message_user(request, "Say by how many percent.", messages.ERROR)
+            self.message_user(request, "Enter a percentage.", messages.ERROR)
             return
         changed = persist(partial(prices.change_prices, queryset, percent=percent))
         self.message_user(request, f"{changed} prices changed.", messages.SUCCESS)
@@ -147,7 +147,7 @@ class PriceChangeAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ["at"]
     list_select_related = ["product", "who"]
     search_fields = ["product__sku"]
-    search_help_text = "A part of the SKU."
+    search_help_text = "Part of a SKU."
 
 
 class CartItemInline(ReadOnly, admin.TabularInline):
@@ -164,7 +164,7 @@ class CartAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ["created_at"]
     list_select_related = ["customer"]
     search_fields = ["id__exact", "customer__user__username"]
-    search_help_text = "A whole cart id, or a part of the customer's name."
+    search_help_text = "A full cart id, or part of the customer's name."
     inlines = [CartItemInline]
 
 
@@ -180,7 +180,7 @@ class StockMovementInline(ReadOnly, admin.TabularInline):
     model = StockMovement
     fields = ["product", "quantity", "reason", "created_at"]
     readonly_fields = ["created_at"]
-    verbose_name_plural = "what became of its stock"
+    verbose_name_plural = "stock movements"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StockMovement]:
         return super().get_queryset(request).select_related("product")
@@ -199,7 +199,7 @@ class ShippingAddressAdmin(admin.ModelAdmin):
     list_filter = ["country"]
     list_select_related = ["order"]
     search_fields = ["=order__id", "name", "postal_code"]
-    search_help_text = "An order's number, or a part of a name or postal code."
+    search_help_text = "An order number, or part of a name or postal code."
     readonly_fields = ["order"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -220,7 +220,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     list_select_related = ["customer__user"]
     date_hierarchy = "placed_at"
     search_fields = ["=id", "customer__user__username", "customer__user__email"]
-    search_help_text = "An order's number, or a part of the customer's name or address."
+    search_help_text = "An order number, or part of the customer's name or address."
     fields = [
         "customer",
         "status",
@@ -295,7 +295,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     def _tell(self, request: HttpRequest, done: int, chosen: int, what: str) -> None:
         """Say how many orders an action was for, and how many stay as they were."""
         level = messages.SUCCESS if done == chosen else messages.WARNING
-        self.message_user(request, f"{done} orders {what}, {chosen - done} left as they were.", level)
+        self.message_user(request, f"{done} orders {what}, {chosen - done} left unchanged.", level)
 
     @admin.display(ordering="duplicate", description="duplicate?")
     def perhaps_double(self, order: Order) -> str:
@@ -322,11 +322,11 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
             ),
         )
         if not lines:
-            return "none in the ledger any more"
+            return "no longer in the ledger"
         head = "<tr><th>task</th><th>status</th><th>attempts</th><th>completed</th><th>last error</th></tr>"
         table = format_html("<table>" + head + "{}</table>", lines)
         address = f"{reverse('admin:celery_ledger_durabletask_changelist')}?{urlencode({'subject': order.subject})}"
-        return format_html('{}<p><a href="{}">in the ledger</a></p>', table, address)
+        return format_html('{}<p><a href="{}">View in the ledger</a></p>', table, address)
 
 
 @admin.register(StockMovement)
@@ -335,7 +335,7 @@ class StockMovementAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ["reason", "created_at"]
     list_select_related = ["order", "product"]
     search_fields = ["=order__id", "product__sku"]
-    search_help_text = "An order's number, or a part of the SKU."
+    search_help_text = "An order number, or part of a SKU."
 
 
 @admin.register(IdempotencyKey)

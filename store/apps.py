@@ -29,9 +29,9 @@ class StoreConfig(AppConfig):
         product_price_changed.connect(receivers.log_price_change, dispatch_uid="store.log_price_change")
         order_created.connect(receivers.enqueue_inventory_update, dispatch_uid="store.enqueue_inventory_update")
 
-        register("Of every product, as much is on hand as is reserved, or more.", promises.uncovered_stock)
-        register("As much of every product is reserved as unsettled orders ask for.", promises.stray_reservations)
-        register("Every placed order has its stock settled, once.", promises.unsettled_lines)
+        register("No product has more stock reserved than on hand.", promises.uncovered_stock)
+        register("The stock reserved of each product is what its unsettled orders need.", promises.stray_reservations)
+        register("The stock of every placed order is settled exactly once.", promises.unsettled_lines)
         register("An order is settled once all of its tasks are done, and not before.", promises.wrong_settlements)
-        register("Every cancelled order has its stock back, once.", promises.unreturned_lines)
+        register("The stock of every cancelled order is returned exactly once.", promises.unreturned_lines)
         register("The total of every order is the sum of its lines.", promises.wrong_totals)

@@ -25,7 +25,7 @@ class NamedChoiceField(ChoiceField):
 
     def clean(self, value: Any) -> Any:
         if value == "":
-            raise forms.ValidationError("There is nothing between two commas.")
+            raise forms.ValidationError("A value is missing between two commas.")
         return super().clean(value)
 
 

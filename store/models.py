@@ -70,7 +70,7 @@ class Product(models.Model):
         Collection, on_delete=models.SET_NULL, null=True, blank=True, related_name="products"
     )
     low_stock_threshold = models.PositiveIntegerField(
-        default=0, help_text="The managers hear of it when fewer than this many can still be promised. 0: never."
+        default=0, help_text="Managers are notified when fewer than this many are available. 0: never."
     )
 
     objects = ProductQuerySet.as_manager()
@@ -103,7 +103,7 @@ class PriceChange(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Empty where no person is known, such as in a command.",
+        help_text="Empty if no user is known, such as in a command.",
     )
     at = models.DateTimeField(auto_now_add=True)
 
@@ -281,7 +281,7 @@ class Order(models.Model):
     shipped_at = models.DateTimeField(null=True, blank=True, editable=False)
     delivered_at = models.DateTimeField(null=True, blank=True, editable=False)
     settled_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="When all that follows from placing it was done."
+        null=True, blank=True, editable=False, help_text="When every task that follows from placing it was done."
     )
     settled_in = models.DurationField(null=True, blank=True, editable=False, help_text="How long that took.")
     duplicate = models.BooleanField(default=False)
@@ -389,7 +389,7 @@ class IdempotencyKey(models.Model):
         help_text="SHA-256 of the address of a client who is not signed in.",
     )
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="What tells it from other requests.")
+    fingerprint = models.CharField(max_length=64, help_text="Distinguishes the request from others.")
     status_code = models.PositiveSmallIntegerField()
     body = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

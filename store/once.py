@@ -33,8 +33,8 @@ IDEMPOTENCY_KEY: Final = OpenApiParameter(
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
     description=(
-        "1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return "
-        "the first response, with `Idempotent-Replayed: true`, and nothing is made a second time."
+        "1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and "
+        "body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing."
     ),
 )
 REPLAYED: Final = OpenApiParameter(
@@ -43,7 +43,7 @@ REPLAYED: Final = OpenApiParameter(
     OpenApiParameter.HEADER,
     response=[200, 201, 202],
     enum=["true"],
-    description="Present if an earlier request did this, and was answered so.",
+    description="Present if this is the response to an earlier request with the same key.",
 )
 View = Callable[..., Response]
 
@@ -97,7 +97,7 @@ def key_of(request: Request) -> str | None:
     """
     key: str | None = request.headers.get("Idempotency-Key")
     if key is not None and not idempotency.WELL_FORMED.fullmatch(key):
-        raise ParseError("Idempotency-Key has to be 1 to 255 printable ASCII characters.")
+        raise ParseError("Idempotency-Key must be 1 to 255 printable ASCII characters.")
     return key
 
 

@@ -31,7 +31,7 @@ def announce(order: Order) -> None:
     with working_on(subject=order.subject), collecting(Signature(SETTLEMENT, args=(placed,), immutable=True)):
         order_created.send_robust(sender=Order, order=order)
         if transaction.get_rollback():
-            raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
+            raise transaction.TransactionManagementError("A receiver of the order's signal broke the transaction.")
 
 
 def place(order_id: int) -> bool:

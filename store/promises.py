@@ -39,9 +39,9 @@ def stray_reservations() -> Iterator[str]:
         product_id, reserved = stock.product_id, stock.reserved
         wanted = waiting.pop(product_id, 0)
         if reserved != wanted:
-            yield f"product {product_id}: {reserved} reserved, unsettled orders ask for {wanted}"
+            yield f"product {product_id}: {reserved} reserved, but unsettled orders need {wanted}"
     for product_id, wanted in sorted(waiting.items()):
-        yield f"product {product_id}: no stock row, unsettled orders ask for {wanted}"
+        yield f"product {product_id}: no stock row, but unsettled orders need {wanted}"
 
 
 def unsettled_lines() -> Iterator[str]:
@@ -66,7 +66,7 @@ def unsettled_lines() -> Iterator[str]:
         order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), quantity=-1 * OuterRef("quantity")
     )
     for sale in walk(sales.filter(~Exists(line))):
-        yield f"order {sale.order_id}: {-sale.quantity} of product {sale.product_id} left, its lines say otherwise"
+        yield f"order {sale.order_id}: {-sale.quantity} of product {sale.product_id} deducted, but its lines differ"
 
 
 def wrong_settlements() -> Iterator[str]:
@@ -85,12 +85,12 @@ def wrong_settlements() -> Iterator[str]:
         Exists(members), ~Exists(tasks.exclude(status=done)), ~Exists(forgone), settled_at=None
     )
     for order in walk(unrecorded.only("id")):
-        yield f"order {order.pk}: all of its tasks are done, and it is not recorded as settled"
+        yield f"order {order.pk}: all of its tasks are done, but it is not recorded as settled"
     late = members.filter(created_at__lte=OuterRef("settled_at")).exclude(
         status=done, completed_at__lte=OuterRef("settled_at")
     )
     for order in walk(Order.objects.exclude(settled_at=None).filter(Exists(late.exclude(name=SETTLEMENT))).only("id")):
-        yield f"order {order.pk}: it is recorded as settled, and was before all of its tasks were done"
+        yield f"order {order.pk}: it was recorded as settled before all of its tasks were done"
 
 
 def unreturned_lines() -> Iterator[str]:
@@ -101,12 +101,12 @@ def unreturned_lines() -> Iterator[str]:
     )
     out = movements.filter(reason=SALE, order__status=Order.Status.CANCELLED)
     for sale in walk(out.filter(~Exists(counterpart.filter(reason=CANCEL)))):
-        yield f"order {sale.order_id} is cancelled: {-sale.quantity} of product {sale.product_id} did not come back"
+        yield f"order {sale.order_id} is cancelled: {-sale.quantity} of product {sale.product_id} were not returned"
     back = movements.filter(reason=CANCEL)
     for movement in walk(
         back.filter(~Exists(counterpart.filter(reason=SALE)) | ~Q(order__status=Order.Status.CANCELLED))
     ):
-        yield f"order {movement.order_id}: {movement.quantity} of product {movement.product_id} came back, wrongly"
+        yield f"order {movement.order_id}: {movement.quantity} of product {movement.product_id} were returned wrongly"
 
 
 def wrong_totals() -> Iterator[str]:

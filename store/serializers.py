@@ -57,7 +57,7 @@ NAME: Final = rf"^([^{NOT_IN_NAMES}]|({INITIAL})+[ ,)-])*({INITIAL})*$"
 def of_one_line(text: str) -> None:
     """Refuse line breaks and other control characters: a name goes into the headers of mails."""
     if any(category(character) in {"Cc", "Zl", "Zp"} for character in text):
-        raise serializers.ValidationError("This has to be one line of text.")
+        raise serializers.ValidationError("This must be a single line of text.")
 
 
 def no_address(text: str) -> None:
@@ -423,7 +423,7 @@ class CreateOrderSerializer(StrictSerializer):
         else:
             order_reserved.send_robust(sender=Order, order=order)
             if transaction.get_rollback():
-                raise transaction.TransactionManagementError("A receiver of the order spoiled the transaction.")
+                raise transaction.TransactionManagementError("A receiver of the order's signal broke the transaction.")
         return Answer(status.HTTP_201_CREATED, represent(order, lines, order.shipping_address if said else None))
 
     def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:

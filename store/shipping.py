@@ -38,7 +38,7 @@ def _move(order_ids: list[int], *, before: str, after: str, happened: DurableSig
                 vars(order).update(moment)
                 happened.send_robust(sender=Order, order=order)
         if transaction.get_rollback():
-            raise transaction.TransactionManagementError(f"A receiver spoiled the transaction of {happened.name}.")
+            raise transaction.TransactionManagementError(f"A receiver broke the transaction of {happened.name}.")
         crash_point("shipping.before_commit")
     crash_point("shipping.after_commit")
     return orders

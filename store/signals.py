@@ -10,8 +10,8 @@ Sent once for every order that is placed, inside the transaction that stores it.
 
 Arguments: ``order``, a :class:`store.models.Order` with its lines already saved.
 
-Not sent when an order is edited, imported or loaded from a fixture. A receiver that failed is sent
-it again, alone, by a durable task, so receivers must be repeatable.
+Not sent when an order is edited, imported or loaded from a fixture. A receiver that failed is called
+again, alone, by a durable task, so receivers must be repeatable.
 
 A receiver enqueues and returns. It must not call the broker, the mail server or the network.
 """
@@ -33,7 +33,7 @@ Sent once for every order that is cancelled, inside the transaction that cancels
 Arguments: ``order``, a :class:`store.models.Order` whose status is already ``cancelled`` and whose
 stock is already given back.
 
-Not sent for an order that was cancelled before. Receivers must be repeatable, as for ``order_created``.
+Not sent for an order that is already cancelled. Receivers must be repeatable, as for ``order_created``.
 """
 
 order_shipped = DurableSignal("store.order_shipped")
@@ -42,7 +42,7 @@ Sent once for every order that is sent out, inside the transaction that marks it
 
 Arguments: ``order``, a :class:`store.models.Order` whose status is already ``shipped``.
 
-Not sent for an order that was shipped before. Orders may be shipped by the hundred: a receiver enqueues and returns.
+Not sent for an order that is already shipped. Orders can be shipped by the hundred: a receiver enqueues and returns.
 Receivers must be repeatable, as for ``order_created``.
 """
 
@@ -52,17 +52,17 @@ Sent once for every order that has arrived, inside the transaction that marks it
 
 Arguments: ``order``, a :class:`store.models.Order` whose status is already ``delivered``.
 
-Not sent for an order that was delivered before. Receivers must be quick and repeatable, as for ``order_shipped``.
+Not sent for an order that is already delivered. Receivers must be quick and repeatable, as for ``order_shipped``.
 """
 
 orders_settled = DurableSignal("store.orders_settled")
 """
-Sent for orders whose goods have left, many at once, inside the transaction that settles their stock and before it
-changes the stock.
+Sent for orders whose stock is settled, many at once, inside the transaction that settles it and before the stock
+changes.
 
 Arguments: ``orders``, a list of their ids.
 
-Not sent for an order that was settled before or is cancelled, nor for one of a bulk import. Receivers must be
+Not sent for an order that is already settled or cancelled, nor in a bulk import. Receivers must be
 repeatable, as for ``order_created``.
 """
 
@@ -70,22 +70,22 @@ product_price_changed = DurableSignal("store.product_price_changed")
 """
 Sent once for every product whose price changes, inside the transaction that changes it.
 
-Arguments: ``product``, a :class:`store.models.Product` that has its new price already; ``old`` and
-``new``, decimals. The :class:`store.models.PriceChange`, which says who, is already written.
+Arguments: ``product``, a :class:`store.models.Product` with its new price; ``old`` and
+``new``, decimals. The :class:`store.models.PriceChange`, which records the user, is already written.
 
-Sent for a save, wherever it is made, and by ``manage.py import_retail`` and the admin's bulk change of
-prices, for thousands at once: a task that a receiver enqueues is best a batched one. Not sent for a new
+Sent for every save, and by ``manage.py import_retail`` and the admin's bulk change of
+prices, for thousands at once, so a receiver should enqueue a batched task. Not sent for a new
 product, for ``QuerySet.update``, nor while fixtures are loaded. Receivers must be repeatable, as for
 ``order_created``.
 """
 
 catalogue_changed = DurableSignal("store.catalogue_changed")
 """
-Sent for products and stock that are written in bulk, of which Django's ``post_save`` says nothing, inside
-the transaction that writes them: some hundreds at a time.
+Sent for products and stock that are written in bulk, without Django's ``post_save``, inside the transaction that
+writes them: some hundreds at a time.
 
-Arguments: ``model``, such as ``store.product``; ``changes``, a list of ``[id, before, after]``, each with
-the columns that are new as JSON has them. ``before`` is empty for what was made.
+Arguments: ``model``, such as ``store.product``; ``changes``, a list of ``[id, before, after]``, both with
+the changed columns in JSON. ``before`` is empty for new rows.
 
 Not sent for a save or a deletion of one thing, nor for the stock that orders move. Receivers must be
 repeatable, as for ``order_created``.
@@ -98,17 +98,17 @@ transaction that takes the stock: a checkout, or an edit of the stock.
 
 Arguments: ``product``, a :class:`store.models.Product`.
 
-Not sent again until there was as much as the threshold in between; not for a threshold of 0; and not by
-imports, nor when the threshold itself is raised: the daily sweep reports what is low whatever the reason.
+Not sent again until the stock has reached the threshold in between; not for a threshold of 0; and not by imports,
+nor when the threshold itself is raised: the daily sweep reports low stock whatever the reason.
 Receivers must be repeatable, as for ``order_created``.
 """
 
 address_wished = Signal()
 """
-Sent when a customer asks for another mail address, inside the transaction that saves the profile.
+Sent when a customer asks to change the mail address, inside the transaction that saves the profile.
 
-Arguments: ``user``; ``email``, the address that is wished for.
+Arguments: ``user``; ``email``, the requested address.
 
-An ordinary signal: the receiver in charge of addresses changes the user's, or asks first whether it is the user's, and
-raises :class:`store.customers.AddressTaken` or :class:`store.customers.TooManyAddresses`, which refuses the request.
+An ordinary signal: the receiver in charge of addresses changes the address, or first mails it a request to confirm.
+It raises :class:`store.customers.AddressTaken` or :class:`store.customers.TooManyAddresses` to refuse the request.
 """

@@ -20,7 +20,7 @@ from store import carts, idempotency, inventory
 from store.models import Order
 
 
-@shared_task(name="store.tasks.update_inventory", label="Bring the shelf up to date", queue="inventory", batch_size=200)
+@shared_task(name="store.tasks.update_inventory", label="Update the stock", queue="inventory", batch_size=200)
 def update_inventory(order_ids: list[int]) -> None:
     """
     Settle the stock that these orders reserved: the goods have left.

@@ -540,7 +540,7 @@ MUTANTS = [
         "                happened.send_robust(sender=Order, order=order)\n"
         "        if transaction.get_rollback():\n"
         "            raise transaction.TransactionManagementError("
-        'f"A receiver spoiled the transaction of {happened.name}.")\n'
+        'f"A receiver broke the transaction of {happened.name}.")\n'
         '        crash_point("shipping.before_commit")\n'
         '    crash_point("shipping.after_commit")\n',
         "                pass\n"

@@ -21,7 +21,7 @@ class StrictSerializer(serializers.Serializer[Any]):
         unknown: dict[str, Any] = {}
         if isinstance(data, dict):
             writable = {field.field_name for field in self._writable_fields}
-            unknown = {name: ["This field is not known here."] for name in data if name not in writable}
+            unknown = {name: ["Unknown field."] for name in data if name not in writable}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:

@@ -87,7 +87,7 @@ def state_of_database() -> str:
         leave_all()
         return "read-only"
     if waits:
-        logger.warning("The database confirms nothing: %s.", waits)
+        logger.warning("The database does not confirm commits: %s.", waits)
         return WAITING
     return OK
 

@@ -50,7 +50,7 @@ class StrictJSONParser(BaseParser):
                 body.decode(), parse_constant=_refuse_constant, parse_int=_parse_int, parse_float=_parse_float
             )
         except RecursionError:
-            raise ParseError("The JSON is nested too deep.") from None
+            raise ParseError("The JSON is nested too deeply.") from None
         except ValueError as error:
             raise ParseError(f"The body is not valid JSON: {_reason(error)}") from None
         _check(value)
@@ -76,17 +76,17 @@ def _check(value: Any) -> None:
                 deeper.extend(item)
         depth += is_nested
         if depth > MAX_DEPTH:
-            raise ParseError(f"The JSON is nested more than {MAX_DEPTH} deep.")
+            raise ParseError(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
         level = deeper
 
 
 def _check_text(text: str) -> None:
     if "\0" in text:
-        raise ParseError("The JSON has a NUL character in it.")
+        raise ParseError("The JSON contains a NUL character.")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ParseError("The JSON has half of a surrogate pair in it.") from None
+        raise ParseError("The JSON contains an unpaired surrogate.") from None
 
 
 def _parse_int(digits: str) -> int:

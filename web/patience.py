@@ -126,7 +126,7 @@ class Line:
         elif self._waits_for != self.statements:
             self._waits_for, self._since = self.statements, time.monotonic()
         elif time.monotonic() - self._since > limit:
-            logger.error("The database has not answered for %g s; its connection is cut.", limit)
+            logger.error("The database has not answered for %g s; its connection has been closed.", limit)
             self._waits_for = None
             with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
                 line.shutdown(socket.SHUT_RDWR)

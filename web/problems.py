@@ -108,7 +108,7 @@ class ProblemMiddleware:
         if not request.path_info.startswith(API_PREFIX):
             return self.get_response(request)
         if "%00" in request.META.get("QUERY_STRING", ""):
-            return problem_response(HTTPStatus.BAD_REQUEST, "The query has a NUL character in it.")
+            return problem_response(HTTPStatus.BAD_REQUEST, "The query contains a NUL character.")
         response = self.get_response(request)
         if response.status_code >= HTTPStatus.BAD_REQUEST and not response.get("Content-Type", "").startswith(
             CONTENT_TYPE

@@ -38,18 +38,18 @@ def check_url(url: str) -> SplitResult:
         ForbiddenDestinationError: it is none that may be spoken to, whatever its name leads to.
     """
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ForbiddenDestinationError("A URL is printable ASCII, without spaces and backslashes.")
+        raise ForbiddenDestinationError("The URL must be printable ASCII, without spaces or backslashes.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ForbiddenDestinationError("This is not a URL.") from None
+        raise ForbiddenDestinationError("Enter a valid URL.") from None
     if parts.scheme != "https" and not (settings.WEBHOOKS_TO_LOCALHOST and parts.scheme == "http"):
         raise ForbiddenDestinationError("The URL must begin with https://.")
     if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:
-        raise ForbiddenDestinationError("The URL must name a host, and neither a user nor a fragment.")
+        raise ForbiddenDestinationError("The URL must have a host, and no user or fragment.")
     if port is not None and port != _default_port(parts) and port < FIRST_FREE_PORT:
-        raise ForbiddenDestinationError("The URL must name port 443, none, or one from 1024 on.")
+        raise ForbiddenDestinationError("The port must be 443, or 1024 or higher.")
     return parts
 
 
@@ -64,7 +64,7 @@ def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
     host, port = parts.hostname or "", parts.port or _default_port(parts)
     addresses = _resolve(host, port)
     if not addresses or not all(_is_allowed(address) for address in addresses):
-        raise ForbiddenDestinationError("The name of this host leads to an address that is not public.")
+        raise ForbiddenDestinationError("This host name resolves to an address that is not public.")
     bare = socket.create_connection((addresses[0], port), timeout=TIMEOUT)
     try:
         if parts.scheme == "http":
@@ -94,7 +94,7 @@ def _resolve(host: str, port: int) -> list[str]:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             answers.put([str(info[4][0]) for info in found])
         except UnicodeError:  # A label of more than 63 characters, or an empty one.
-            answers.put(OSError("This is not a host name."))
+            answers.put(OSError("The host name is invalid."))
         except OSError as error:
             answers.put(error)
 

@@ -12,7 +12,7 @@ class Message(serializers.Serializer[dict[str, Any]]):
     """What every message has."""
 
     type = serializers.CharField(help_text="The event.")
-    version = serializers.IntegerField(required=False, help_text="From version 2 on.")
+    version = serializers.IntegerField(required=False, help_text="Since version 2.")
     timestamp = serializers.DateTimeField(help_text="When it happened.")
 
 
@@ -21,9 +21,9 @@ class OrderLineFacts(serializers.Serializer[dict[str, Any]]):
     sku = serializers.CharField()
     quantity = serializers.IntegerField()
     unit_price = serializers.DecimalField(max_digits=12, decimal_places=2)
-    title = serializers.CharField(required=False, help_text="From version 2 on.")
+    title = serializers.CharField(required=False, help_text="Since version 2.")
     total = serializers.DecimalField(
-        max_digits=18, decimal_places=2, required=False, help_text="What the line costs; from version 2 on."
+        max_digits=18, decimal_places=2, required=False, help_text="The price of the whole line; since version 2."
     )
 
 
@@ -82,7 +82,7 @@ def _describe(event: str, message: type[Message], summary: str) -> OpenApiWebhoo
 
 order_created = _describe(Event.ORDER_CREATED, OrderMessage, "An order was placed")
 order_cancelled = _describe(Event.ORDER_CANCELLED, OrderMessage, "An order was cancelled")
-order_settled = _describe(Event.ORDER_SETTLED, OrderMessage, "An order's goods have left")
-stock_low = _describe(Event.STOCK_LOW, StockMessage, "There is little left of a product")
-price_changed = _describe(Event.PRICE_CHANGED, PriceMessage, "A product has another price")
+order_settled = _describe(Event.ORDER_SETTLED, OrderMessage, "An order's stock was settled")
+stock_low = _describe(Event.STOCK_LOW, StockMessage, "A product is low in stock")
+price_changed = _describe(Event.PRICE_CHANGED, PriceMessage, "A product's price changed")
 test = _describe(TEST, TestMessage, "Staff sent a test")

@@ -25,7 +25,7 @@ class Event(models.TextChoices):
 
 
 class Version(models.IntegerChoices):
-    """How messages look. What an endpoint is sent stays as it was when it subscribed, until its owner wants another."""
+    """The format of messages. An endpoint keeps the version that it subscribed with until its owner changes it."""
 
     FIRST = 1, "1"
     #: ``version`` beside ``type``; an order's lines have ``title`` and ``total``.
@@ -41,12 +41,12 @@ class WebhookEndpoint(models.Model):
 
     url = models.CharField(max_length=MAX_URL_LENGTH)
     description = models.CharField(max_length=200, blank=True)
-    events = models.JSONField(default=list, help_text="The names of the events that it is sent.")
+    events = models.JSONField(default=list, help_text="The names of the events it receives.")
     ordered = models.BooleanField(
-        default=False, help_text="Whether the events of one order or product wait for each other."
+        default=False, help_text="Whether events about the same order or product are sent in order."
     )
     version = models.PositiveSmallIntegerField(
-        choices=Version, default=Version.FIRST, db_default=Version.FIRST, help_text="How messages look."
+        choices=Version, default=Version.FIRST, db_default=Version.FIRST, help_text="The format of the messages."
     )
     active = models.BooleanField(default=True)
     owner = models.ForeignKey(
@@ -55,17 +55,20 @@ class WebhookEndpoint(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Who is told when it is disabled; where nobody is named, the managers are.",
+        help_text="Who is notified when it is disabled; if empty, the managers.",
     )
     secret = SealedField(max_length=300, default=make_secret, editable=False)
     previous_secret = SealedField(max_length=300, blank=True, editable=False)
     previous_until = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Until when the previous secret signs too."
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Until then, messages are also signed with the previous secret.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
     disabled_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="When it was disabled because it failed."
+        null=True, blank=True, editable=False, help_text="When it was disabled because deliveries kept failing."
     )
 
     class Meta:
@@ -107,14 +110,16 @@ class WebhookDelivery(models.Model):
 
     # The indexes begin with it.
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    message_id = models.CharField(max_length=64, unique=True, help_text="The header webhook-id, at every attempt.")
+    message_id = models.CharField(
+        max_length=64, unique=True, help_text="The webhook-id header, the same at every attempt."
+    )
     event = models.CharField(max_length=64)
     subject = models.CharField(max_length=200, blank=True, help_text="What it is about, such as store.order:42.")
     body = models.TextField()
     status = models.CharField(max_length=9, choices=Status, default=Status.PENDING)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     settled_at = models.DateTimeField(null=True, blank=True)
-    tries = models.PositiveIntegerField(default=0, help_text="Attempts since it was written or last redelivered.")
+    tries = models.PositiveIntegerField(default=0, help_text="Attempts since it was created or last redelivered.")
     error = models.CharField(max_length=200, blank=True)
     waiting = models.BooleanField(default=False)
     claimed_until = models.DateTimeField(null=True, blank=True)
@@ -138,9 +143,9 @@ class WebhookAttempt(models.Model):
     delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     token = models.UUIDField(editable=False)
     at = models.DateTimeField(auto_now_add=True)
-    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty where nothing was answered.")
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty if there was no response.")
     milliseconds = models.PositiveIntegerField()
-    answer = models.TextField(blank=True, help_text="The first kilobyte of what was answered.")
+    answer = models.TextField(blank=True, help_text="The first kilobyte of the response.")
     error = models.CharField(max_length=200, blank=True)
 
     class Meta:

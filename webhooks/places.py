@@ -144,7 +144,7 @@ def _disable(endpoint: WebhookEndpoint, error: str) -> None:
     notify(
         told,
         kind=Kind.WEBHOOK_DISABLED,
-        message=f"The webhook endpoint {endpoint.pk} was disabled: it kept failing. The last time: {error}",
+        message=f"The webhook endpoint {endpoint.pk} was disabled because it kept failing. Last error: {error}",
         data={"webhook": endpoint.pk},
         key=f"{Kind.WEBHOOK_DISABLED}:{endpoint.pk}:{now.isoformat()}",
     )

@@ -24,7 +24,7 @@ URL: Final = rf"^https://[A-Za-z0-9][A-Za-z0-9.-]{{0,252}}(:{_PORT})?([/?][!-\"$
         "type": "string",
         "maxLength": MAX_URL_LENGTH,
         "pattern": URL,
-        "description": "https, at port 443 or one from 1024 on.",
+        "description": "An https URL; the port must be 443, or 1024 or higher.",
     }
 )
 class UrlField(TextField):
@@ -46,7 +46,7 @@ class UrlField(TextField):
         except ForbiddenDestinationError as error:
             raise serializers.ValidationError(str(error)) from None
         if url.startswith("https://") and not re.fullmatch(URL, url):
-            raise serializers.ValidationError("The URL must be a host's name, and then a port or a path or neither.")
+            raise serializers.ValidationError("The URL must be a host name, optionally followed by a port or a path.")
         return url
 
 
@@ -56,7 +56,7 @@ class EventsField(serializers.ListField):
     child = serializers.ChoiceField(choices=Event.choices)
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=len(Event), help_text="The names of the events that it is sent.", **kwargs)
+        super().__init__(max_length=len(Event), help_text="The names of the events it receives.", **kwargs)
 
     def to_internal_value(self, data: Any) -> list[str]:
         """
@@ -77,7 +77,7 @@ class EndpointWishSerializer(StrictSerializer):
     description = TextField(max_length=200, required=False, allow_blank=True)
     events = EventsField()
     ordered = YesNoField(required=False)
-    version = serializers.ChoiceField(required=False, choices=Version.choices, help_text="How messages look.")
+    version = serializers.ChoiceField(required=False, choices=Version.choices, help_text="The format of the messages.")
     active = YesNoField(required=False)
 
 

@@ -19,7 +19,7 @@ LOST_AFTER: Final = timedelta(hours=1)
 
 
 @shared_task(
-    name="webhooks.tasks.deliver", label="Tell others' systems", bind=True, transactional=False, retries="patient"
+    name="webhooks.tasks.deliver", label="Notify other systems", bind=True, transactional=False, retries="patient"
 )
 def deliver(self: Any, delivery_id: int) -> None:
     """

@@ -49,7 +49,7 @@ class StillPending(Refusal):
     """The delivery is still pending."""
 
     problem = "delivery-pending"
-    default_detail = "This delivery is still pending: it will be tried again by itself."
+    default_detail = "This delivery is still pending. It will be retried automatically."
 
 
 @extend_schema_view(

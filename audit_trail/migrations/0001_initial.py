@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                         ('before', models.JSONField(blank=True, default=dict)),
                         ('after', models.JSONField(blank=True, default=dict)),
                         ('request_id', models.CharField(blank=True, max_length=64)),
-                        ('who', models.ForeignKey(blank=True, db_constraint=False, help_text='Empty for the machine itself, and for somebody who is not signed in.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                        ('who', models.ForeignKey(blank=True, db_constraint=False, help_text='Empty for the system itself, and for clients that are not signed in.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
                     ],
                     options={
                         'verbose_name_plural': 'audit trail',

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='emaildelivery',
             name='reference',
-            field=models.CharField(blank=True, help_text='What tells it from others of its kind, such as the day of a report.', max_length=64),
+            field=models.CharField(blank=True, help_text='Distinguishes it from others of its kind, such as the day of a report.', max_length=64),
         ),
         migrations.AlterField(
             model_name='emaildelivery',
@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='emaildelivery',
             name='user',
-            field=models.ForeignKey(blank=True, help_text='Whom it is written to, where that is not the customer of its order.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(blank=True, help_text='The recipient, if it is not the customer of the order.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL),
         ),
         migrations.AddConstraint(
             model_name='emaildelivery',

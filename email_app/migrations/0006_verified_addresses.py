@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='emaildelivery',
             name='stand_in',
-            field=models.BooleanField(default=False, help_text='What went out was a request to confirm the address; the mail itself follows when that is done.'),
+            field=models.BooleanField(default=False, help_text='A request to confirm the address was sent instead; the mail follows once it is confirmed.'),
         ),
         migrations.AlterField(
             model_name='emaildelivery',
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='emaildelivery',
             name='status',
-            field=models.CharField(choices=[('pending', 'Pending'), ('sent', 'Sent'), ('held', 'held: the address is not verified'), ('failed', 'failed: the server refused it for good')], default='pending', max_length=7),
+            field=models.CharField(choices=[('pending', 'Pending'), ('sent', 'Sent'), ('held', 'held: the address is not verified'), ('failed', 'failed: the server rejected it permanently')], default='pending', max_length=7),
         ),
         migrations.CreateModel(
             name='AddressClaim',
@@ -37,9 +37,9 @@ class Migration(migrations.Migration):
                 ('email', models.EmailField(db_index=True, max_length=254)),
                 ('nonce', models.CharField(default=email_app.models.make_nonce, editable=False, max_length=32)),
                 ('made_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('shown_at', models.DateTimeField(blank=True, help_text='When the link that came to it was followed.', null=True)),
-                ('allowed_at', models.DateTimeField(blank=True, help_text='When the link that came to the address before was followed.', null=True)),
-                ('asked', models.PositiveSmallIntegerField(default=0, help_text='Mails that were asked for in the present hour.')),
+                ('shown_at', models.DateTimeField(blank=True, help_text='When the link sent to it was followed.', null=True)),
+                ('allowed_at', models.DateTimeField(blank=True, help_text='When the link sent to the previous address was followed.', null=True)),
+                ('asked', models.PositiveSmallIntegerField(default=0, help_text='Mails requested in the current hour.')),
                 ('asked_since', models.DateTimeField(default=django.utils.timezone.now)),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='address_claim', to=settings.AUTH_USER_MODEL)),
             ],

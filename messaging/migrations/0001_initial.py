@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('content', models.CharField(max_length=2000)),
                 ('timestamp', models.DateTimeField(auto_now_add=True)),
-                ('read_at', models.DateTimeField(blank=True, help_text='The receipt that its sender sees.', null=True)),
+                ('read_at', models.DateTimeField(blank=True, help_text='The read receipt that the sender sees.', null=True)),
                 ('receiver', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='received_messages', to=settings.AUTH_USER_MODEL)),
                 ('sender', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='sent_messages', to=settings.AUTH_USER_MODEL)),
             ],

@@ -33,12 +33,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='notification',
             name='in_app',
-            field=models.BooleanField(default=True, help_text='Whether its reader sees it in the shop; by preference, when it was written.'),
+            field=models.BooleanField(default=True, help_text="Whether it is shown in the shop, by the user's preference when it was written."),
         ),
         migrations.AddField(
             model_name='notification',
             name='sender',
-            field=models.ForeignKey(blank=True, db_index=False, help_text='Who is behind it, where that is a person.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(blank=True, db_index=False, help_text='The user who caused it, if any.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
         ),
         migrations.AlterField(
             model_name='notification',

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ('channel', models.CharField(choices=[('in_app', 'In App'), ('email', 'Email'), ('push', 'Push'), ('sms', 'Sms')], max_length=6)),
                 ('status', models.CharField(choices=[('pending', 'Pending'), ('sent', 'Sent'), ('skipped', 'Skipped'), ('failed', 'Failed')], default='pending', max_length=7)),
                 ('error', models.CharField(blank=True, max_length=200)),
-                ('reached', models.JSONField(blank=True, default=list, help_text="A push's browsers that took it, by their ids.")),
+                ('reached', models.JSONField(blank=True, default=list, help_text="Ids of the browsers that accepted the push.")),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('settled_at', models.DateTimeField(blank=True, null=True)),
                 ('notification', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='notifications.notification')),

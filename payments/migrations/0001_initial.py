@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('amount', models.DecimalField(decimal_places=2, max_digits=18)),
                 ('currency', models.CharField(max_length=3)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('expires_at', models.DateTimeField(help_text="Until when the order's stock is kept for it.")),
+                ('expires_at', models.DateTimeField(help_text="The order's stock is reserved until then.")),
                 ('paid_at', models.DateTimeField(blank=True, null=True)),
                 ('refunded_at', models.DateTimeField(blank=True, null=True)),
                 ('error', models.CharField(blank=True, max_length=200)),

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='payment',
             name='asked_at',
-            field=models.DateTimeField(blank=True, help_text='When its customer chose to pay.', null=True),
+            field=models.DateTimeField(blank=True, help_text='When the customer chose to pay.', null=True),
         ),
         migrations.RunPython(of_payments_until_now, migrations.RunPython.noop),
     ]

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='payment',
             name='declined_at',
-            field=models.DateTimeField(blank=True, help_text='When the last try was declined, until its customer tries again.', null=True),
+            field=models.DateTimeField(blank=True, help_text='When the last attempt was declined, until the customer tries again.', null=True),
         ),
         migrations.CreateModel(
             name='DeclinedCharge',

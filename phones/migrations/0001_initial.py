@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('expires_at', models.DateTimeField(default=phones.models.code_expiry)),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),
-                ('tries', models.PositiveSmallIntegerField(default=0, help_text='Codes that were typed in.')),
+                ('tries', models.PositiveSmallIntegerField(default=0, help_text='Codes entered so far.')),
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
                 ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='phone_verifications', to='store.customer')),
             ],

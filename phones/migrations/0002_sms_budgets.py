@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('phone', models.CharField(max_length=32)),
                 ('client', models.CharField(blank=True, max_length=64)),
-                ('reference', models.CharField(help_text='The same for a message that is sent again.', max_length=64, unique=True)),
+                ('reference', models.CharField(help_text='A message that is sent again keeps its reference.', max_length=64, unique=True)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={

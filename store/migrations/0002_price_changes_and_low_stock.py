@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='product',
             name='low_stock_threshold',
-            field=models.PositiveIntegerField(default=0, help_text='The managers hear of it when fewer than this many can still be promised. 0: never.'),
+            field=models.PositiveIntegerField(default=0, help_text='Managers are notified when fewer than this many are available. 0: never.'),
         ),
         migrations.CreateModel(
             name='PriceChange',
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('new', models.DecimalField(decimal_places=2, max_digits=12)),
                 ('at', models.DateTimeField(auto_now_add=True)),
                 ('product', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='price_changes', to='store.product')),
-                ('who', models.ForeignKey(blank=True, help_text='Empty where no person is known, such as in a command.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('who', models.ForeignKey(blank=True, help_text='Empty if no user is known, such as in a command.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'ordering': ['-id'],

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='idempotencykey',
             name='fingerprint',
-            field=models.CharField(help_text='What tells it from other requests.', max_length=64),
+            field=models.CharField(help_text='Distinguishes the request from others.', max_length=64),
         ),
         migrations.AlterField(
             model_name='idempotencykey',

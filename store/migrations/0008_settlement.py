@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='order',
             name='settled_at',
-            field=models.DateTimeField(blank=True, editable=False, help_text='When all that follows from placing it was done.', null=True),
+            field=models.DateTimeField(blank=True, editable=False, help_text='When every task that follows from placing it was done.', null=True),
         ),
         migrations.AddField(
             model_name='order',

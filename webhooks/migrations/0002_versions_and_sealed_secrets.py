@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='webhookendpoint',
             name='version',
-            field=models.PositiveSmallIntegerField(choices=[(1, '1'), (2, '2')], db_default=1, default=1, help_text='How messages look.'),
+            field=models.PositiveSmallIntegerField(choices=[(1, '1'), (2, '2')], db_default=1, default=1, help_text='The format of the messages.'),
         ),
         migrations.AlterField(
             model_name='webhookendpoint',

@@ -24,4 +24,4 @@ class Command(BaseCommand):
             TOTPDevice.objects.filter(user=user).delete()
             device = TOTPDevice.objects.create(user=user, name="authenticator")
         self.stdout.write(device.config_url)
-        self.stderr.write("Give this to an authenticator app, as text or as a QR code, and to nobody else.")
+        self.stderr.write("Add this to an authenticator app, as text or as a QR code. Keep it secret.")

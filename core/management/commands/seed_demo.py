@@ -97,8 +97,8 @@ CATALOGUE: dict[str, dict[str, str]] = {
 
 class Command(BaseCommand):
     help = (
-        "Have a sample catalogue and the accounts demo, manager and admin, for development only: "
-        "their passwords are public. What is there already stays as it is."
+        "Create a sample catalogue and the accounts demo, manager and admin, for development only: their passwords "
+        "are public. Existing data is not changed."
     )
     requires_system_checks = []
 

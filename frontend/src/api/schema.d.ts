@@ -238,7 +238,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List where you are signed in
+         * List your sign-ins
          * @description Your active sessions and tokens, newest first.
          */
         get: operations["auth_sign_ins_list"];
@@ -1259,7 +1259,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get a task's life
+         * Get a task's history
          * @description Answer what happened to it, attempt by attempt, and what it has to do with others.
          *
          *     Raises:
@@ -1327,7 +1327,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Decide about many tasks
+         * Run an action on many tasks
          * @description Run now, cancel, replay or discard the tasks. With dry_run, only count them.
          *
          *     Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
@@ -1466,7 +1466,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Hear from the payment provider
+         * Receive an event from the payment provider
          * @description Accept a message signed according to Standard Webhooks, once per `webhook-id`. 401 for any other.
          */
         post: operations["payments_callback_create"];
@@ -1568,7 +1568,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who is signed in
+         * Get the signed-in user
          * @description Return the user who is signed in, and set the cookie ``csrftoken``.
          */
         get: operations["session_retrieve"];
@@ -1889,7 +1889,7 @@ export interface webhooks {
         };
         get?: never;
         put?: never;
-        /** An order's goods have left */
+        /** An order's stock was settled */
         post: {
             parameters: {
                 query?: never;
@@ -1927,7 +1927,7 @@ export interface webhooks {
         };
         get?: never;
         put?: never;
-        /** There is little left of a product */
+        /** A product is low in stock */
         post: {
             parameters: {
                 query?: never;
@@ -1965,7 +1965,7 @@ export interface webhooks {
         };
         get?: never;
         put?: never;
-        /** A product has another price */
+        /** A product's price changed */
         post: {
             parameters: {
                 query?: never;
@@ -2046,7 +2046,7 @@ export interface components {
             email: string;
             /** @description Whether the address has been verified. */
             verified: boolean;
-            /** @description The new address, while a change waits to be confirmed at both addresses. */
+            /** @description The new address, until the change is confirmed at both addresses. */
             wished: string | null;
         };
         /** @description A new email address, and the current password. */
@@ -2095,9 +2095,9 @@ export interface components {
             };
             /** @description false: it is too large for all of its calls to be drawn. */
             is_whole: boolean;
-            /** @description Nothing changes any more unless somebody decides something. */
+            /** @description Nothing more will happen unless somebody acts. */
             is_ended: boolean;
-            /** @description All of it in a sentence or two. */
+            /** @description A summary in one or two sentences. */
             text: string;
             nodes: components["schemas"]["Node"][];
             edges: components["schemas"]["Edge"][];
@@ -2471,9 +2471,9 @@ export interface components {
             task: string;
             readonly queue: string;
             readonly status: components["schemas"]["TaskStatus"];
-            /** @description How often its body was started, as far as is known. */
+            /** @description How often its body was started, as far as known. */
             readonly attempts: number;
-            /** @description What it is about, such as app.model:42. */
+            /** @description The object it is about, such as app.model:42. */
             readonly subject: string | null;
             args: unknown;
             kwargs: unknown;
@@ -2504,7 +2504,7 @@ export interface components {
             reason?: string;
             /**
              * Format: double
-             * @description This many become due a second; by default all at once.
+             * @description How many become due per second; by default all at once.
              */
             per_second?: number;
             /**
@@ -2538,12 +2538,12 @@ export interface components {
             readonly reason: string;
             /**
              * Format: double
-             * @description How many become due a second; null: all at once.
+             * @description How many become due per second; null: all at once.
              */
             readonly per_second: number | null;
-            /** @description The user's id; null: somebody at a terminal. */
+            /** @description The user's id; null: the command line. */
             readonly who: number | null;
-            /** @description How many tasks there were when it was decided. */
+            /** @description Number of tasks when it was decided. */
             readonly wanted: number;
             readonly done: number;
             readonly percent: number;
@@ -2551,7 +2551,7 @@ export interface components {
             readonly begun_at: string;
             /**
              * Format: date-time
-             * @description When the last portion was done.
+             * @description When the last batch was done.
              */
             readonly moved_at: string;
             /** Format: date-time */
@@ -2606,19 +2606,19 @@ export interface components {
         };
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         Endpoint: {
-            /** @description As the browser's Push API gave it. */
+            /** @description As returned by the browser's Push API. */
             endpoint: string;
         };
         /** @description The settings of an endpoint. */
         EndpointWishRequest: {
-            /** @description https, at port 443 or one from 1024 on. */
+            /** @description An https URL; the port must be 443, or 1024 or higher. */
             url: string;
             description?: string;
-            /** @description The names of the events that it is sent. */
+            /** @description The names of the events it receives. */
             events: components["schemas"]["WebhookEvent"][];
             ordered?: boolean;
             /**
-             * @description How messages look.
+             * @description The format of the messages.
              *
              *     * `1` - 1
              *     * `2` - 2
@@ -2668,7 +2668,7 @@ export interface components {
             span: components["schemas"]["SpanEnum"];
             /**
              * Format: date-time
-             * @description When the span begins; null: no relay has written figures down yet.
+             * @description When the span begins; null: no relay has recorded figures yet.
              */
             since: string | null;
             /** @description Oldest first. */
@@ -2816,7 +2816,7 @@ export interface components {
             /** @description relay, workers, queues, schedules or clock. */
             part: string;
             text: string;
-            /** @description The process that to start again would help; empty: none. */
+            /** @description The process to restart, if that would help; empty: none. */
             stalled: string;
         };
         /** @description The token of a mailed link. */
@@ -2828,7 +2828,7 @@ export interface components {
         ManyDecided: {
             count: number;
             count_is: components["schemas"]["CountIsEnum"];
-            /** @description A worker does it, in portions: progress is at /api/ops/decisions/{decision}/. */
+            /** @description A worker does it in batches; progress is at /api/ops/decisions/{decision}/. */
             decision: number | null;
         };
         /** @description Something that people did: another release came, a queue was paused, resumed or limited. */
@@ -2855,7 +2855,7 @@ export interface components {
             readonly timestamp: string;
             /**
              * Format: date-time
-             * @description The receipt that its sender sees.
+             * @description The read receipt that the sender sees.
              */
             readonly read_at: string | null;
         };
@@ -2876,17 +2876,17 @@ export interface components {
             readonly url: string;
             readonly description: string;
             events: components["schemas"]["WebhookEvent"][];
-            /** @description Whether the events of one order or product wait for each other. */
+            /** @description Whether events about the same order or product are sent in order. */
             readonly ordered: boolean;
             /**
-             * @description How messages look.
+             * @description The format of the messages.
              *
              *     * `1` - 1
              *     * `2` - 2
              */
             readonly version: components["schemas"]["VersionEnum"];
             readonly active: boolean;
-            /** @description Who is told when it is disabled; where nobody is named, the managers are. */
+            /** @description Who is notified when it is disabled; if empty, the managers. */
             readonly owner: number | null;
             /** Format: date-time */
             readonly created_at: string;
@@ -2894,12 +2894,12 @@ export interface components {
             readonly failing_since: string | null;
             /**
              * Format: date-time
-             * @description When it was disabled because it failed.
+             * @description When it was disabled because deliveries kept failing.
              */
             readonly disabled_at: string | null;
             /**
              * Format: date-time
-             * @description Until when the previous secret signs too.
+             * @description Until then, messages are also signed with the previous secret.
              */
             readonly previous_until: string | null;
             readonly secret: string;
@@ -2907,7 +2907,7 @@ export interface components {
         /** @description Calls in the same place of a canvas. */
         Node: {
             key: number;
-            /** @description Empty: they are of several tasks. */
+            /** @description Empty: the calls are of several tasks. */
             task: string;
             /** @description The last part of the task's name. */
             title: string;
@@ -2932,17 +2932,17 @@ export interface components {
             counts: {
                 [key: string]: number;
             };
-            /** @description They come one after the other, and not side by side. */
+            /** @description Whether they run one after another, not in parallel. */
             is_row: boolean;
-            /** @description Some of them, those first that need somebody. */
+            /** @description Some of the calls, those that need attention first. */
             calls: components["schemas"]["Call"][];
             /** @description How many calls it still waits for. */
             awaited: number;
-            /** @description Some of those. */
+            /** @description Some of those calls. */
             awaits: components["schemas"]["Call"][];
-            /** @description Where it is drawn, from the left. */
+            /** @description Its horizontal position. */
             column: number;
-            /** @description Where it is drawn, from the top. */
+            /** @description Its vertical position. */
             row: number;
             /** @description A summary in one sentence. */
             text: string;
@@ -2953,7 +2953,7 @@ export interface components {
             readonly id: number;
             readonly kind: components["schemas"]["NotificationKindEnum"];
             readonly message: string;
-            /** @description Ids of what it is about, for programs. */
+            /** @description Ids of the objects it is about, for programs. */
             readonly data: unknown;
             /** Format: date-time */
             readonly created: string;
@@ -3074,11 +3074,11 @@ export interface components {
             quantity: number;
             /** Format: decimal */
             unit_price: string;
-            /** @description From version 2 on. */
+            /** @description Since version 2. */
             title?: string;
             /**
              * Format: decimal
-             * @description What the line costs; from version 2 on.
+             * @description The price of the whole line; since version 2.
              */
             total?: string;
         };
@@ -3086,7 +3086,7 @@ export interface components {
         OrderMessage: {
             /** @description The event. */
             type: string;
-            /** @description From version 2 on. */
+            /** @description Since version 2. */
             version?: number;
             /**
              * Format: date-time
@@ -3116,7 +3116,7 @@ export interface components {
             readonly label: string;
             readonly queue: string;
             readonly status: components["schemas"]["TaskStatus"];
-            /** @description How often its body was started, as far as is known. */
+            /** @description How often its body was started, as far as known. */
             readonly attempts: number;
             /** Format: date-time */
             enqueued_at: string;
@@ -3127,7 +3127,7 @@ export interface components {
             readonly last_error: string;
             /**
              * Format: uuid
-             * @description What it was called with: a chain, a group, a chord.
+             * @description The chain, group or chord it was called with.
              */
             readonly canvas: string | null;
         };
@@ -3439,14 +3439,14 @@ export interface components {
         };
         /** @description The settings of an endpoint. */
         PatchedEndpointWishRequest: {
-            /** @description https, at port 443 or one from 1024 on. */
+            /** @description An https URL; the port must be 443, or 1024 or higher. */
             url?: string;
             description?: string;
-            /** @description The names of the events that it is sent. */
+            /** @description The names of the events it receives. */
             events?: components["schemas"]["WebhookEvent"][];
             ordered?: boolean;
             /**
-             * @description How messages look.
+             * @description The format of the messages.
              *
              *     * `1` - 1
              *     * `2` - 2
@@ -3461,17 +3461,17 @@ export interface components {
             readonly currency: string;
             /**
              * Format: date-time
-             * @description When its customer chose to pay.
+             * @description When the customer chose to pay.
              */
             readonly asked_at: string | null;
             /**
              * Format: date-time
-             * @description When the last try was declined, until its customer tries again.
+             * @description When the last attempt was declined, until the customer tries again.
              */
             readonly declined_at: string | null;
             /**
              * Format: date-time
-             * @description Until when the order's stock is kept for it.
+             * @description The order's stock is reserved until then.
              */
             readonly expires_at: string;
             /** Format: date-time */
@@ -3560,7 +3560,7 @@ export interface components {
         PriceMessage: {
             /** @description The event. */
             type: string;
-            /** @description From version 2 on. */
+            /** @description Since version 2. */
             version?: number;
             /**
              * Format: date-time
@@ -3593,7 +3593,7 @@ export interface components {
             queues: string[];
             /** @description Messages that a worker is processing. */
             active: number;
-            /** @description Messages that a worker has taken since it started. */
+            /** @description Messages that a worker has accepted since it started. */
             received: number;
             /** @description The project's release; empty: not set. */
             release: string;
@@ -3798,7 +3798,7 @@ export interface components {
              * @description The due time that has not run; null: not late.
              */
             late_since: string | null;
-            /** @description Why it can never run; empty: it can. */
+            /** @description Why it can never run; empty if it can. */
             problem: string;
             /** @description Newest first. */
             runs: components["schemas"]["Run"][];
@@ -3835,9 +3835,9 @@ export interface components {
             newer_than?: string;
             /** @description Enqueued before this time ago. */
             older_than?: string;
-            /** @description From its last publishing to its end, or until now; at least. */
+            /** @description Minimum time from its last publishing to its end, or until now. */
             slower_than?: string;
-            /** @description An id, an order's number, a subject, name=value, or a part of a name or of an error. */
+            /** @description An id, an order number, a subject, name=value, or part of a name or of an error. */
             q?: string;
         };
         /**
@@ -3876,7 +3876,7 @@ export interface components {
             /** @description Flat, floor or company. */
             line2?: string;
             city: string;
-            /** @description State, province or county, where an address has one. */
+            /** @description State, province or county, if the address has one. */
             region?: string;
             /** @description Empty in countries that have none. */
             postal_code?: string;
@@ -4138,9 +4138,9 @@ export interface components {
         SignIn: {
             readonly id: number;
             readonly kind: components["schemas"]["SignInKind"];
-            /** @description What the client calls itself. */
+            /** @description The client's User-Agent header. */
             readonly agent: string;
-            /** @description The address it came from; of IPv6, the first half. */
+            /** @description The client's address; for IPv6, the first half. */
             readonly client: string;
             /** Format: date-time */
             readonly created_at: string;
@@ -4151,7 +4151,7 @@ export interface components {
             readonly last_used_at: string | null;
             /** Format: date-time */
             readonly expires_at: string;
-            /** @description Whether this request comes from there. */
+            /** @description Whether it is the sign-in of this request. */
             readonly current: boolean;
         };
         /**
@@ -4196,7 +4196,7 @@ export interface components {
         StockMessage: {
             /** @description The event. */
             type: string;
-            /** @description From version 2 on. */
+            /** @description Since version 2. */
             version?: number;
             /**
              * Format: date-time
@@ -4207,7 +4207,7 @@ export interface components {
         };
         /** @description A browser's `PushSubscription.toJSON()`. */
         SubscriptionRequest: {
-            /** @description As the browser's Push API gave it. */
+            /** @description As returned by the browser's Push API. */
             endpoint: string;
             expirationTime?: number | null;
             keys: components["schemas"]["KeysRequest"];
@@ -4226,9 +4226,9 @@ export interface components {
             readonly state: string;
             /** @description 0 to 9; 0 is first. */
             readonly priority: number;
-            /** @description How often its body was started, as far as is known. */
+            /** @description How often its body was started, as far as known. */
             readonly attempts: number;
-            /** @description What it is about, such as app.model:42. */
+            /** @description The object it is about, such as app.model:42. */
             readonly subject: string | null;
             readonly request_id: string;
             args: unknown;
@@ -4243,7 +4243,7 @@ export interface components {
             readonly completed_at: string | null;
             /**
              * Format: date-time
-             * @description Cancelled if not started by then.
+             * @description Cancelled if it has not started by then.
              */
             readonly expires_at: string | null;
             /**
@@ -4254,7 +4254,7 @@ export interface components {
             readonly last_error: string;
             /**
              * Format: uuid
-             * @description What it was called with: a chain, a group, a chord.
+             * @description The chain, group or chord it was called with.
              */
             readonly canvas: string | null;
         };
@@ -4336,7 +4336,7 @@ export interface components {
         TestMessage: {
             /** @description The event. */
             type: string;
-            /** @description From version 2 on. */
+            /** @description Since version 2. */
             version?: number;
             /**
              * Format: date-time
@@ -4386,23 +4386,23 @@ export interface components {
         WebhookAttempt: {
             /** Format: date-time */
             readonly at: string;
-            /** @description Empty where nothing was answered. */
+            /** @description Empty if there was no response. */
             readonly status_code: number | null;
             readonly milliseconds: number;
-            /** @description The first kilobyte of what was answered. */
+            /** @description The first kilobyte of the response. */
             readonly answer: string;
             readonly error: string;
         };
         WebhookDelivery: {
             readonly id: number;
             readonly endpoint: number;
-            /** @description The header webhook-id, at every attempt. */
+            /** @description The webhook-id header, the same at every attempt. */
             readonly message_id: string;
             readonly event: string;
             /** @description What it is about, such as store.order:42. */
             readonly subject: string;
             readonly status: components["schemas"]["WebhookStatus"];
-            /** @description Attempts since it was written or last redelivered. */
+            /** @description Attempts since it was created or last redelivered. */
             readonly tries: number;
             readonly error: string;
             /** Format: date-time */
@@ -4414,13 +4414,13 @@ export interface components {
         WebhookDeliveryDetail: {
             readonly id: number;
             readonly endpoint: number;
-            /** @description The header webhook-id, at every attempt. */
+            /** @description The webhook-id header, the same at every attempt. */
             readonly message_id: string;
             readonly event: string;
             /** @description What it is about, such as store.order:42. */
             readonly subject: string;
             readonly status: components["schemas"]["WebhookStatus"];
-            /** @description Attempts since it was written or last redelivered. */
+            /** @description Attempts since it was created or last redelivered. */
             readonly tries: number;
             readonly error: string;
             /** Format: date-time */
@@ -4435,17 +4435,17 @@ export interface components {
             readonly url: string;
             readonly description: string;
             events: components["schemas"]["WebhookEvent"][];
-            /** @description Whether the events of one order or product wait for each other. */
+            /** @description Whether events about the same order or product are sent in order. */
             readonly ordered: boolean;
             /**
-             * @description How messages look.
+             * @description The format of the messages.
              *
              *     * `1` - 1
              *     * `2` - 2
              */
             readonly version: components["schemas"]["VersionEnum"];
             readonly active: boolean;
-            /** @description Who is told when it is disabled; where nobody is named, the managers are. */
+            /** @description Who is notified when it is disabled; if empty, the managers. */
             readonly owner: number | null;
             /** Format: date-time */
             readonly created_at: string;
@@ -4453,12 +4453,12 @@ export interface components {
             readonly failing_since: string | null;
             /**
              * Format: date-time
-             * @description When it was disabled because it failed.
+             * @description When it was disabled because deliveries kept failing.
              */
             readonly disabled_at: string | null;
             /**
              * Format: date-time
-             * @description Until when the previous secret signs too.
+             * @description Until then, messages are also signed with the previous secret.
              */
             readonly previous_until: string | null;
         };
@@ -4478,10 +4478,10 @@ export interface components {
          * @enum {string}
          */
         WebhookStatus: "pending" | "delivered" | "failed";
-        /** @description An error, after RFC 9457. */
+        /** @description An error, as defined by RFC 9457. */
         Problem: {
             /**
-             * @description `about:blank`, or `urn:shopwire:problem:` and a name that a client may act on.
+             * @description `about:blank`, or `urn:shopwire:problem:` and a name that clients can act on.
              * @example urn:shopwire:problem:out-of-stock
              */
             type: string;
@@ -4491,7 +4491,7 @@ export interface components {
             status: number;
             /** @example Not enough stock for this order. Nothing was ordered. */
             detail: string;
-            /** @description What is wrong with which part of the request. */
+            /** @description The errors, each with the part of the request that it is about. */
             errors?: {
                 /**
                  * @description A JSON pointer into the body.
@@ -4499,11 +4499,11 @@ export interface components {
                  */
                 pointer: string;
                 detail: string;
-                /** @description Out of stock: the product, */
+                /** @description Out of stock: the id of the product. */
                 product?: number;
-                /** @description how much of it the cart asks for, */
+                /** @description Out of stock: the quantity in the cart. */
                 requested?: number;
-                /** @description and how much there is. */
+                /** @description Out of stock: the quantity available. */
                 available?: number;
             }[];
         };
@@ -4520,7 +4520,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4539,7 +4539,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -4567,7 +4567,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4603,7 +4603,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4644,7 +4644,7 @@ export interface operations {
                     "application/json": components["schemas"]["Report"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4671,7 +4671,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4739,7 +4739,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4757,7 +4757,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4792,7 +4792,7 @@ export interface operations {
                     "application/json": components["schemas"]["Address"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4801,7 +4801,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4816,7 +4816,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4836,7 +4836,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -4860,7 +4860,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4887,7 +4887,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4896,7 +4896,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4911,7 +4911,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4926,7 +4926,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -4950,7 +4950,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4977,7 +4977,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4986,7 +4986,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5037,7 +5037,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5046,7 +5046,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5091,7 +5091,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5100,7 +5100,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5109,7 +5109,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5170,7 +5170,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5179,7 +5179,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5188,7 +5188,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5203,7 +5203,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5223,7 +5223,7 @@ export interface operations {
             /** @description If the account exists, a reset link is mailed to it. */
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -5256,7 +5256,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5265,7 +5265,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5311,7 +5311,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5320,7 +5320,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5381,7 +5381,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5390,7 +5390,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5419,7 +5419,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5437,7 +5437,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5497,7 +5497,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5506,7 +5506,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5515,7 +5515,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5530,7 +5530,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5545,7 +5545,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -5599,7 +5599,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5608,7 +5608,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5666,7 +5666,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5704,7 +5704,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5767,7 +5767,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5785,7 +5785,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5800,7 +5800,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -5822,7 +5822,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -5878,7 +5878,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5887,7 +5887,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5926,7 +5926,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -5996,7 +5996,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6052,7 +6052,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6098,7 +6098,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6137,7 +6137,7 @@ export interface operations {
                     "application/json": components["schemas"]["Customer"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6146,7 +6146,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6204,7 +6204,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6213,7 +6213,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6258,7 +6258,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6267,7 +6267,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The account is needed still. */
+            /** @description The account is still needed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6276,7 +6276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6285,7 +6285,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6315,7 +6315,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6324,7 +6324,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6333,7 +6333,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6368,7 +6368,7 @@ export interface operations {
                     "application/json": components["schemas"]["Phone"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6377,7 +6377,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6392,7 +6392,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6407,7 +6407,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -6431,7 +6431,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6440,7 +6440,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is not a number, or it is verified. */
+            /** @description There is no number, or it is already verified. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6458,7 +6458,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6467,7 +6467,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6520,7 +6520,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6529,7 +6529,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No code could be right. */
+            /** @description There is no valid code. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6538,7 +6538,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6582,7 +6582,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6591,7 +6591,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6606,7 +6606,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6620,7 +6620,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -6647,7 +6647,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6674,7 +6674,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6728,7 +6728,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6746,7 +6746,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6802,7 +6802,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6811,7 +6811,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6826,7 +6826,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6845,7 +6845,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -6869,7 +6869,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6896,7 +6896,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -6925,7 +6925,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6943,7 +6943,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7001,7 +7001,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7010,7 +7010,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7066,7 +7066,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7084,7 +7084,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7125,7 +7125,7 @@ export interface operations {
                     "application/json": components["schemas"]["Preferences"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7134,7 +7134,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7188,7 +7188,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7197,7 +7197,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7244,7 +7244,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7253,7 +7253,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7296,7 +7296,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7305,7 +7305,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7371,8 +7371,8 @@ export interface operations {
                      *         },
                      *         {
                      *           "key": 1,
-                     *           "task": "store.tasks.record_settled",
-                     *           "title": "record_settled",
+                     *           "task": "store.tasks.record_settlement",
+                     *           "title": "record_settlement",
                      *           "state": "held",
                      *           "count": 1,
                      *           "counts": {
@@ -7392,7 +7392,7 @@ export interface operations {
                      *           ],
                      *           "column": 1,
                      *           "row": 0,
-                     *           "text": "record_settled: held up. It waits for 1 task."
+                     *           "text": "record_settlement: held up. It waits for 1 task."
                      *         }
                      *       ],
                      *       "edges": [
@@ -7406,7 +7406,7 @@ export interface operations {
                     "application/json": components["schemas"]["Canvas"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7424,7 +7424,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7477,7 +7477,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7495,7 +7495,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7571,7 +7571,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7580,7 +7580,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7604,7 +7604,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "reason": "The customer was told by phone."
+                 *       "reason": "The customer was informed by phone."
                  *     }
                  */
                 "application/json": components["schemas"]["ReasonRequest"];
@@ -7647,7 +7647,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7665,7 +7665,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7734,7 +7734,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7752,7 +7752,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7818,7 +7818,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7827,7 +7827,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7895,7 +7895,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7904,7 +7904,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -7970,7 +7970,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7979,7 +7979,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8046,7 +8046,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8055,7 +8055,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8103,7 +8103,7 @@ export interface operations {
                     "application/json": components["schemas"]["Decision"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8121,7 +8121,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8181,7 +8181,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8190,7 +8190,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8291,7 +8291,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8300,7 +8300,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8356,7 +8356,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8365,7 +8365,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8443,7 +8443,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8452,7 +8452,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8529,7 +8529,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8547,7 +8547,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8611,7 +8611,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8620,7 +8620,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8684,7 +8684,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8702,7 +8702,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8747,7 +8747,7 @@ export interface operations {
                     "application/json": components["schemas"]["Queue"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8765,7 +8765,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8810,7 +8810,7 @@ export interface operations {
                     "application/json": components["schemas"]["Queue"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8828,7 +8828,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8904,7 +8904,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8913,7 +8913,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8988,7 +8988,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9006,7 +9006,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9080,7 +9080,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9089,7 +9089,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9103,7 +9103,7 @@ export interface operations {
     ops_tasks_list: {
         parameters: {
             query?: {
-                /** @description Where the previous page ended. */
+                /** @description The end of the previous page. */
                 after?: string;
                 /** @description A value among its arguments, name=value, or a JSON object of names and values. */
                 argument?: string;
@@ -9114,12 +9114,12 @@ export interface operations {
                 /** @description Enqueued before this time ago. */
                 older_than?: string;
                 page_size?: number;
-                /** @description An id, an order's number, a subject, name=value, or a part of a name or of an error. */
+                /** @description An id, an order number, a subject, name=value, or part of a name or of an error. */
                 q?: string;
                 queue?: string;
                 /** @description The request that enqueued it. */
                 request_id?: string;
-                /** @description From its last publishing to its end, or until now; at least. */
+                /** @description Minimum time from its last publishing to its end, or until now. */
                 slower_than?: string;
                 /**
                  * @description A status, or a kind of those pending.
@@ -9199,7 +9199,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9208,7 +9208,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9280,7 +9280,7 @@ export interface operations {
                     "application/json": components["schemas"]["Life"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9298,7 +9298,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9365,7 +9365,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9383,7 +9383,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9432,7 +9432,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeadTask"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9450,7 +9450,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9522,7 +9522,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9531,7 +9531,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9611,7 +9611,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9620,7 +9620,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9635,7 +9635,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -9664,7 +9664,7 @@ export interface operations {
             /** @description The order that was placed from this cart earlier. */
             200: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -9704,7 +9704,7 @@ export interface operations {
             /** @description The order has been placed. */
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -9750,7 +9750,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9768,7 +9768,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not enough stock, more than one customer may have, or a request with the same key is still in progress. Nothing was ordered. */
+            /** @description Not enough stock, more than one customer may order, or a request with the same key is still in progress. Nothing was ordered. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9786,7 +9786,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9795,7 +9795,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9837,7 +9837,7 @@ export interface operations {
                     "application/json": components["schemas"]["Payment"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9855,7 +9855,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -9870,7 +9870,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -9887,7 +9887,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -9916,7 +9916,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9934,7 +9934,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It was not paid in time, was declined or cancelled. */
+            /** @description The order was not paid in time, was declined or was cancelled. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9952,7 +9952,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10011,7 +10011,7 @@ export interface operations {
                     "application/json": components["schemas"]["Order"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10029,7 +10029,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10102,7 +10102,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10120,7 +10120,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is shipped, or was cancelled before. */
+            /** @description The order has been shipped or is already cancelled. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10129,7 +10129,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10169,7 +10169,8 @@ export interface operations {
                      *           "enqueued_at": "2026-11-21T12:00:00.250000Z",
                      *           "published_at": "2026-11-21T12:00:00.261000Z",
                      *           "completed_at": "2026-11-21T12:00:00.340000Z",
-                     *           "last_error": ""
+                     *           "last_error": "",
+                     *           "canvas": "01a1fcf6-bbe3-7db3-82b6-1ff496c63ad0"
                      *         }
                      *       ]
                      *     }
@@ -10177,7 +10178,7 @@ export interface operations {
                     "application/json": components["schemas"]["OrderTasks"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10195,7 +10196,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10249,7 +10250,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10267,7 +10268,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is about another amount than the order costs. */
+            /** @description The amount is not the order's total. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10276,7 +10277,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10360,7 +10361,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10411,7 +10412,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10444,7 +10445,7 @@ export interface operations {
                     "application/json": components["schemas"]["PublicKey"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10453,7 +10454,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10468,7 +10469,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -10482,7 +10483,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -10504,7 +10505,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10531,7 +10532,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10558,7 +10559,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10567,7 +10568,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10605,7 +10606,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10662,7 +10663,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10680,7 +10681,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10689,7 +10690,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10716,7 +10717,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10731,7 +10732,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -10751,7 +10752,7 @@ export interface operations {
         responses: {
             200: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -10774,7 +10775,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10801,7 +10802,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10810,7 +10811,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10825,7 +10826,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -10844,7 +10845,7 @@ export interface operations {
         responses: {
             200: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -10867,7 +10868,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10894,7 +10895,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10903,7 +10904,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -10918,7 +10919,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -10939,7 +10940,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -10981,7 +10982,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too much for now; `Retry-After` says for how many seconds. */
+            /** @description Too many requests; `Retry-After` gives the seconds to wait. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10990,7 +10991,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11057,7 +11058,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11075,7 +11076,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11090,7 +11091,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -11113,7 +11114,7 @@ export interface operations {
         responses: {
             201: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -11149,7 +11150,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11185,7 +11186,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11233,7 +11234,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookEndpoint"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11260,7 +11261,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11289,7 +11290,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11316,7 +11317,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11382,7 +11383,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11409,7 +11410,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11424,7 +11425,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -11441,7 +11442,7 @@ export interface operations {
         responses: {
             200: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -11477,7 +11478,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11522,7 +11523,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11537,7 +11538,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -11554,7 +11555,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -11585,7 +11586,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11630,7 +11631,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11701,7 +11702,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11719,7 +11720,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11773,7 +11774,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookDeliveryDetail"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11800,7 +11801,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -11815,7 +11816,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 printable ASCII characters, best a random UUID. The same key and body again within 24 hours return the first response, with `Idempotent-Replayed: true`, and nothing is made a second time. */
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -11832,7 +11833,7 @@ export interface operations {
         responses: {
             202: {
                 headers: {
-                    /** @description Present if an earlier request did this, and was answered so. */
+                    /** @description Present if this is the response to an earlier request with the same key. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -11863,7 +11864,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11908,7 +11909,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;

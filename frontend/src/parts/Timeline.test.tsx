@@ -8,7 +8,7 @@ function task(changes: Partial<OrderTask> = {}): OrderTask {
   return {
     id: "01a1fcec-0000-7000-8000-000000000001",
     task: "store.tasks.update_inventory",
-    label: "Bring the shelf up to date",
+    label: "Update the stock",
     queue: "inventory",
     status: "succeeded",
     attempts: 1,
@@ -26,7 +26,7 @@ const waiting = { status: "pending" as const, published_at: null, completed_at: 
 it("says what was done and how long it took", () => {
   render(<Timeline tasks={[task()]} />);
 
-  expect(screen.getByText("Bring the shelf up to date")).toBeTruthy();
+  expect(screen.getByText("Update the stock")).toBeTruthy();
   expect(screen.getByText("Done")).toBeTruthy();
   expect(screen.getByText("after 200 ms")).toBeTruthy();
 });

@@ -314,7 +314,7 @@ def test_when_no_subscription_is_left_the_delivery_says_so(reader, service):
     service.answers["/gone"] = [(410, {})]
     tell(reader)
     drain()
-    assert (delivery().status, delivery().error) == ("skipped", "No browser takes pushes any longer.")
+    assert (delivery().status, delivery().error) == ("skipped", "No browser is subscribed any more.")
 
 
 @pytest.mark.fault("F55")

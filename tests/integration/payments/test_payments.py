@@ -335,9 +335,9 @@ def test_without_a_provider_no_callback_is_believed(settings):
 def test_verify_names_an_order_that_stands_without_its_payment_and_one_that_is_overdue(provider, product):
     order, _ = buy(product)
     Payment.objects.update(expires_at=timezone.now() - timedelta(minutes=11))
-    assert "No order waits for a payment that is overdue." in broken()
+    assert "No order is waiting for an overdue payment." in broken()
     drain()
     order.refresh_from_db()
     Order.objects.update(status="placed")
     Payment.objects.update(status="failed")
-    assert "Every order that waited for its payment stands if it is paid, and only then." in broken()
+    assert "An order with a payment is placed if and only if it is paid." in broken()

@@ -107,7 +107,7 @@ def test_an_order_shows_its_lines_and_its_tasks(browser):
     assert "A rare &lt;b&gt;mug&lt;/b&gt;" in page
     assert "store.tasks.update_inventory" in page
     assert enqueued("store.tasks.update_inventory")[0].status in page
-    [ledger] = re.findall(r'href="([^"]*)">in the ledger', page)
+    [ledger] = re.findall(r'href="([^"]*)">View in the ledger', page)
     rows = browser.get(html.unescape(ledger)).context["cl"].result_list
     assert {task.subject for task in rows} == {f"store.order:{order['id']}"}
 
@@ -118,7 +118,7 @@ def test_an_order_whose_tasks_were_pruned_says_so(browser):
     DurableTask.objects.all().delete()
 
     assert (
-        "none in the ledger any more"
+        "no longer in the ledger"
         in browser.get(reverse("admin:store_order_change", args=[order["id"]])).content.decode()
     )
 
@@ -170,7 +170,7 @@ def test_orders_are_cancelled_together_with_all_that_follows(browser):
     assert Order.objects.filter(status="cancelled").count() == 0
     page = act(browser, Order, "cancel", orders, confirmed="yes").content.decode()
 
-    assert "2 orders cancelled, 1 left as they were." in page
+    assert "2 orders cancelled, 1 left unchanged." in page
     assert list(Order.objects.order_by("id").values_list("status", flat=True)) == ["shipped", "cancelled", "cancelled"]
     drain()
     product.stock.refresh_from_db()

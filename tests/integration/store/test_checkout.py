@@ -311,7 +311,7 @@ def test_an_order_that_sets_nothing_in_motion_is_not_said_to_be_placed_either_if
     cart = make_cart({make_product(): 1}, buyer)
     monkeypatch.setattr(order_created, "send_robust", spoil)
     assert check_out(api(buyer), cart).status_code == 500
-    assert "A receiver of the order spoiled the transaction." in caplog.text
+    assert "A receiver of the order's signal broke the transaction." in caplog.text
     assert not Order.objects.exists()
 
 

@@ -18,14 +18,14 @@ from tests.shop import api, check_out, make_cart, make_customer, make_product, p
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TOLD = {
-    "placed": "Every customer was told that the order is placed.",
-    "cancelled": "Every customer was told that the order is cancelled.",
+    "placed": "Every customer was notified of the placed order.",
+    "cancelled": "Every customer was notified of the cancellation.",
 }
 RECORDED = {
-    "placed": "Every order is on record as placed.",
-    "cancelled": "Every cancelled order is on record as cancelled.",
+    "placed": "Every order is recorded as placed.",
+    "cancelled": "Every cancelled order is recorded as cancelled.",
 }
-MINE = [*TOLD.values(), *RECORDED.values(), "No order is on record twice."]
+MINE = [*TOLD.values(), *RECORDED.values(), "No order is recorded twice."]
 
 
 def broken():
@@ -54,7 +54,7 @@ def test_a_customer_who_was_not_told_is_found(order, what):
     DurableTask.objects.filter(name=f"notifications.tasks.announce_{what}_order").delete()
     drain()
     assert broken() == {
-        TOLD[what]: [f"order {order}: its customer has no order_{what} notification, and no task would write one"]
+        TOLD[what]: [f"order {order}: its customer has no order_{what} notification, and no task will write one"]
     }
 
 
@@ -63,13 +63,13 @@ def test_an_order_that_is_not_on_record_is_found(order, what):
     events = DurableTask.objects.filter(name="core.tasks.record_order_event")
     assert [event.delete() for event in events if event.args[0][0] == what]
     drain()
-    assert broken() == {RECORDED[what]: [f"order {order} is not on record as {what}, and no task would put it there"]}
+    assert broken() == {RECORDED[what]: [f"order {order} is not recorded as {what}, and no task will record it"]}
 
 
 def test_an_order_that_is_on_record_twice_is_found(order):
     drain()
     AuditEntry.objects.create(what="placed", model="store.order", object_id=str(order))
-    assert broken() == {"No order is on record twice.": [f"order {order} is on record as placed 2 times"]}
+    assert broken() == {"No order is recorded twice.": [f"order {order} is recorded as placed 2 times"]}
 
 
 def test_a_dead_letter_accounts_for_what_lacks(order):

@@ -273,7 +273,7 @@ def test_an_order_tells_what_became_of_it(buyer, order):
     assert row.pop("canvas")
     assert row == {
         "task": "store.tasks.update_inventory",
-        "label": "Bring the shelf up to date",
+        "label": "Update the stock",
         "queue": "inventory",
         "status": "pending",
         "attempts": 0,

@@ -85,7 +85,7 @@ def test_a_duplicate_order_is_flagged_and_every_manager_has_one_notification_and
 
     for manager in managers:
         assert told(manager) == [
-            f"Order {duplicate['id']} has the same lines as one that its customer placed just before."
+            f"Order {duplicate['id']} has the same lines as another that the customer placed just before."
         ]
     alerts = [message for message in outbox.outbox if "duplicate" in message.subject]
     assert sorted(message.to for message in alerts) == sorted([manager.email] for manager in managers)

@@ -22,10 +22,10 @@ from tests.shop import api, check_out, make_cart, make_customer, make_product, p
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-STOCK_COVERS = "Of every product, as much is on hand as is reserved, or more."
-RESERVED = "As much of every product is reserved as unsettled orders ask for."
-SETTLED = "Every placed order has its stock settled, once."
-RETURNED = "Every cancelled order has its stock back, once."
+STOCK_COVERS = "No product has more stock reserved than on hand."
+RESERVED = "The stock reserved of each product is what its unsettled orders need."
+SETTLED = "The stock of every placed order is settled exactly once."
+RETURNED = "The stock of every cancelled order is returned exactly once."
 RECORDED = "An order is settled once all of its tasks are done, and not before."
 TOTALS = "The total of every order is the sum of its lines."
 
@@ -106,14 +106,14 @@ def test_a_cancelled_order_keeps_every_promise_settled_or_not(order):
 def test_a_reservation_that_no_order_asks_for_is_found(product):
     Stock.objects.filter(product=product).update(reserved=2)
 
-    assert broken(RESERVED) == [f"product {product.id}: 2 reserved, unsettled orders ask for 0"]
+    assert broken(RESERVED) == [f"product {product.id}: 2 reserved, but unsettled orders need 0"]
 
 
 def test_a_sale_that_is_not_what_the_line_says_is_found(order, product):
     drain()
     StockMovement.objects.filter(product=product).update(quantity=-4)
 
-    assert broken(SETTLED) == [f"order {order.id}: 4 of product {product.id} left, its lines say otherwise"]
+    assert broken(SETTLED) == [f"order {order.id}: 4 of product {product.id} deducted, but its lines differ"]
 
 
 def test_a_settled_order_whose_movement_is_gone_is_found(order, product):
@@ -128,7 +128,7 @@ def test_goods_that_did_not_come_back_are_found(order, product):
     Order.objects.update(status="cancelled")
 
     assert len(broken(RETURNED)) == 2
-    assert f"order {order.id} is cancelled: 3 of product {product.id} did not come back" in broken(RETURNED)
+    assert f"order {order.id} is cancelled: 3 of product {product.id} were not returned" in broken(RETURNED)
 
 
 def test_a_total_that_is_not_the_sum_is_found(order):
@@ -147,13 +147,13 @@ def test_goods_that_came_back_of_an_order_that_stands_are_found(order, product):
     drain()
     StockMovement.objects.create(order=order, product=product, quantity=3, reason=StockMovement.Reason.CANCEL)
 
-    assert broken(RETURNED) == [f"order {order.id}: 3 of product {product.id} came back, wrongly"]
+    assert broken(RETURNED) == [f"order {order.id}: 3 of product {product.id} were returned wrongly"]
 
 
 def test_a_product_without_stock_that_somebody_ordered_is_found(order, product):
     Stock.objects.filter(product=product).delete()
 
-    assert broken(RESERVED) == [f"product {product.id}: no stock row, unsettled orders ask for 3"]
+    assert broken(RESERVED) == [f"product {product.id}: no stock row, but unsettled orders need 3"]
 
 
 def test_settling_without_a_stock_row_waits_for_a_person(order, product):
@@ -245,10 +245,8 @@ class TestSettlement:
     def test_an_order_whose_settlement_is_missing_is_found_by_verify(self, order):
         drain()
         Order.objects.update(settled_at=None)
-        assert broken(RECORDED) == [f"order {order.pk}: all of its tasks are done, and it is not recorded as settled"]
+        assert broken(RECORDED) == [f"order {order.pk}: all of its tasks are done, but it is not recorded as settled"]
 
     def test_one_that_was_recorded_too_early_is_found_by_verify(self, order):
         Order.objects.update(settled_at=timezone.now())
-        assert broken(RECORDED) == [
-            f"order {order.pk}: it is recorded as settled, and was before all of its tasks were done"
-        ]
+        assert broken(RECORDED) == [f"order {order.pk}: it was recorded as settled before all of its tasks were done"]

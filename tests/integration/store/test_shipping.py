@@ -76,7 +76,7 @@ def test_a_shipped_order_whose_customer_was_not_told_is_found():
     ship_orders([order])
     drain()
     EmailDelivery.objects.filter(kind="order_shipped").delete()
-    assert broken() == [f"order {order} has no order_shipped mail that was sent, and no task that would send it"]
+    assert broken() == [f"order {order} has no order_shipped mail marked as sent, and no task that will send one"]
 
 
 def test_staff_put_an_address_right_until_the_goods_are_sent_and_the_trail_does_not_say_what_it_was(client):

@@ -81,7 +81,7 @@ def test_a_python_without_venv_is_told_what_to_install(project, monkeypatch):
 def test_a_link_to_an_environment_that_is_gone_is_not_written_through(project):
     (project / "elsewhere").mkdir()
     (project / ".venv").symlink_to(project / "elsewhere")
-    with pytest.raises(SystemExit, match="remove the link"):
+    with pytest.raises(SystemExit, match="Remove the link"):
         environment.ensure("requirements.txt")
     assert list((project / "elsewhere").iterdir()) == []
 

@@ -106,4 +106,4 @@ def test_the_demo_tells_once_of_a_task_that_fails_while_it_waits_for_it(capsys):
             return {"results": answers.pop(0)}
 
     assert len(demo.wait_for_tasks(Shop(), 7, pause=lambda seconds: None)) == 4
-    assert capsys.readouterr().out == "t failed and is tried again: RuntimeError: not today\n"
+    assert capsys.readouterr().out == "t failed and will be retried: RuntimeError: not today\n"

@@ -22,6 +22,7 @@ class AuditTrailConfig(AppConfig):
         from celery_ledger.signals import (
             process_told,
             queue_changed,
+            rate_changed,
             schedule_changed,
             tasks_cancelled,
             tasks_discarded,
@@ -46,6 +47,7 @@ class AuditTrailConfig(AppConfig):
         tasks_cancelled.connect(receivers.record_cancelling, dispatch_uid="core.record_cancelling")
         tasks_hastened.connect(receivers.record_hastening, dispatch_uid="core.record_hastening")
         queue_changed.connect(receivers.record_queue_change, dispatch_uid="core.record_queue_change")
+        rate_changed.connect(receivers.record_rate_change, dispatch_uid="audit_trail.record_rate_change")
         process_told.connect(receivers.record_wish_of_process, dispatch_uid="audit_trail.record_wish_of_process")
         schedule_changed.connect(receivers.record_schedule_change, dispatch_uid="audit_trail.record_schedule_change")
         user_logged_in.connect(receivers.record_login, dispatch_uid="audit_trail.record_login")

@@ -137,6 +137,13 @@ def record_queue_change(
     audit.write_in_bulk("celery_ledger.queueswitch", [(queue, before, after)], who=who)
 
 
+def record_rate_change(
+    sender: object, task: str, before: str | None, after: str | None, who: int | None, **kwargs: Any
+) -> None:
+    """A task is given another rate, or its own again: put on record by whom."""
+    audit.write_in_bulk("celery_ledger.taskrate", [(task, {"rate": before}, {"rate": after})], who=who)
+
+
 def record_wish_of_process(
     sender: object, process: str, before: str, after: str, who: int | None, **kwargs: Any
 ) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "durable_signals",
     "process_told",
     "queue_changed",
+    "rate_changed",
     "schedule_changed",
     "schedule_late",
     "tasks_cancelled",
@@ -355,4 +356,14 @@ Arguments: ``queue``, its name; ``before`` and ``after``, its changed properties
 ``tasks_replayed``.
 
 Not sent if nothing changes.
+"""
+
+rate_changed = DurableSignal("celery_ledger.rate_changed")
+"""
+Sent when somebody sets another rate for a task than its own, or lifts that again, inside the transaction that does so.
+
+Arguments: ``task``, its name; ``before`` and ``after``, what was set, such as ``10/m``; None: the task's own rate
+holds, and 0: no rate; ``who``, as for ``tasks_replayed``.
+
+Not sent if nothing changes, nor for a task whose own rate changes with a release.
 """

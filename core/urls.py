@@ -71,6 +71,7 @@ front_end = [
         "operations",
         "operations/workers",
         "operations/schedules",
+        "operations/limits",
         "operations/tasks",
         "operations/tasks/<uuid:id>",
     )

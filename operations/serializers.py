@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from celery_ledger.contrib.beat import timetable
-from celery_ledger.desk import crew, dead_letters, queues, spans
+from celery_ledger.desk import crew, dead_letters, limits, queues, spans
 from celery_ledger.models import Decision, DurableTask, Heartbeat, Mark
 from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.watch import figures
@@ -56,6 +56,43 @@ class LimitsSerializer(StrictSerializer):
 
     per_second = NumberField(allow_null=True, default=None, min_value=0.001, max_value=queues.MOST_PER_SECOND)
     concurrency = WholeNumberField(allow_null=True, default=None, min_value=1, max_value=queues.MOST_AT_ONCE)
+
+
+class LimitSerializer(serializers.Serializer[Any]):
+    """A limit of a queue, of a task or by a key, and what it holds back."""
+
+    kind = serializers.ChoiceField(choices=limits.KINDS, help_text="What it limits: a queue, a task, or a key.")
+    name = serializers.CharField(help_text="The queue, the task, or the key, such as webhooks.endpoint:3.")
+    per_second = serializers.FloatField(allow_null=True, help_text="Tasks that may start per second; null: no limit.")
+    concurrency = serializers.IntegerField(allow_null=True, help_text="Tasks that may run at once; null: no limit.")
+    said = serializers.CharField(help_text="The rate as it was set, such as 10/m; empty: there is none.")
+    by_operator = serializers.BooleanField(help_text="Whether a person set it; otherwise the code or a setting did.")
+    under_way = serializers.IntegerField(
+        allow_null=True, help_text="Tasks that count against the concurrency now; null: they are not counted."
+    )
+    held_back = serializers.IntegerField(source="held_back.rows", help_text="Due tasks that wait behind the limit.")
+    held_back_is = serializers.ChoiceField(
+        source="held_back.is_", choices=["exact", "at least"], help_text="How exact held_back is."
+    )
+    until = serializers.DateTimeField(
+        allow_null=True, help_text="When the last of these may start; null: none waits, or no rate decides it."
+    )
+
+
+class RateSerializer(StrictSerializer):
+    """The rate of a task, in the whole cluster."""
+
+    rate = TextField(
+        allow_null=True, max_length=64, help_text="Such as 10/s, 100/m or 5/h; 0: no limit; null: as the code says."
+    )
+
+
+class TaskRateSerializer(serializers.Serializer[Any]):
+    """The rate of a task."""
+
+    task = serializers.CharField()
+    rate = serializers.CharField(allow_null=True, help_text="What was set in place of the code's; null: nothing.")
+    own_rate = serializers.CharField(allow_null=True, help_text="What the code says; null: no limit.")
 
 
 class DeadTaskSerializer(serializers.ModelSerializer[DurableTask]):

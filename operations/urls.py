@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from operations import canvases, crew, schedules, searching, views
+from operations import canvases, crew, limits, schedules, searching, views
 
 urlpatterns = [
     path("queues/", views.QueuesView.as_view()),
@@ -11,6 +11,8 @@ urlpatterns = [
     path("queues/<str:queue>/limits/", views.LimitsView.as_view()),
     path("processes/", crew.ProcessesView.as_view()),
     path("processes/<str:process>/tell/", crew.TellView.as_view()),
+    path("limits/", limits.LimitsView.as_view()),
+    path("limits/tasks/<str:task>/", limits.RateView.as_view()),
     path("schedules/", schedules.SchedulesView.as_view()),
     re_path(r"^schedules/(?P<pk>[0-9]{1,9})/tell/$", schedules.TellScheduleView.as_view()),
     path("figures/", views.FiguresView.as_view()),

@@ -11,9 +11,11 @@ class WebhooksConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers."""
+        from celery_ledger.desk import limits
         from store.signals import order_cancelled, order_created, orders_settled, product_price_changed, stock_low
         from webhooks import (
             checks,  # noqa: F401 - It registers itself.
+            places,
             receivers,
         )
         from webhooks.models import WebhookEndpoint
@@ -25,3 +27,4 @@ class WebhooksConfig(AppConfig):
         product_price_changed.connect(receivers.send_price_changed, dispatch_uid="webhooks.send_price_changed")
         post_save.connect(receivers.look_again, sender=WebhookEndpoint, dispatch_uid="webhooks.look_again")
         post_delete.connect(receivers.look_again, sender=WebhookEndpoint, dispatch_uid="webhooks.look_again")
+        limits.register("webhook endpoints", places.limits)

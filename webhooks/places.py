@@ -12,9 +12,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from celery_ledger.desk.limits import KEY, Limit
+from celery_ledger.desk.searching import Count as Waiting
 from celery_ledger.retries import PATIENT, policy
 from notifications.announce import notify
 from notifications.models import Kind
@@ -25,6 +27,8 @@ from webhooks.sending import Outcome
 Status = WebhookDelivery.Status
 #: After this many failed attempts a delivery is given up, until somebody redelivers it.
 MOST_TRIES: Final = policy(PATIENT).retries + 1
+#: Endpoints that operators are shown, those with most waiting deliveries first.
+MOST_LISTED: Final = 50
 SWITCHED_OFF: Final = "The endpoint is switched off."
 
 
@@ -107,6 +111,31 @@ def left_behind(*, older_than: timedelta) -> list[int]:
         id
         for endpoint in WebhookEndpoint.objects.filter(Exists(waiting.filter(endpoint=OuterRef("pk"))))
         for id in next_of(endpoint)
+    ]
+
+
+def limits() -> list[Limit]:
+    """Return what each busy endpoint may have under way at once, and how many of its deliveries wait for that."""
+    now = timezone.now()
+    pending = WebhookDelivery.objects.filter(status=Status.PENDING).filter(Q(waiting=True) | Q(claimed_until__gt=now))
+    busy = (
+        pending.order_by()
+        .values("endpoint")
+        .annotate(waiting=Count("pk", filter=Q(waiting=True)), under_way=Count("pk", filter=Q(claimed_until__gt=now)))
+    )
+    return [
+        Limit(
+            kind=KEY,
+            name=f"webhooks.webhookendpoint:{each['endpoint']}",
+            per_second=None,
+            concurrency=int(settings.WEBHOOK_CONCURRENCY),
+            said="",
+            by_operator=False,
+            under_way=each["under_way"],
+            held_back=Waiting(each["waiting"]),
+            until=None,
+        )
+        for each in busy.order_by("-waiting", "endpoint")[:MOST_LISTED]
     ]
 
 

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from django.db import transaction
+
+from celery_ledger.context import current_actor
 from celery_ledger.models import TaskRate
 from celery_ledger.rows import rates
+from celery_ledger.signals import rate_changed
 
 
 def set_rate(app: Any, name: str, rate: Any) -> str:
@@ -19,5 +23,20 @@ def set_rate(app: Any, name: str, rate: Any) -> str:
     number = rates.per_second(rate)
     own = getattr(app.tasks.get(name), "rate_limit", None)
     is_own = bool(own) and number == rates.per_second(own)
-    TaskRate.objects.update_or_create(name=name, defaults={"said": None if is_own else str(rate or 0)})
+    _say(name, None if is_own else str(rate or 0))
     return "new rate limit set successfully" if number else "rate limit disabled successfully"
+
+
+def keep_own_rate(name: str) -> None:
+    """Have the task's own rate hold again, and what a later release makes of it."""
+    _say(name, None)
+
+
+def _say(name: str, said: str | None) -> None:
+    with transaction.atomic():
+        old = TaskRate.objects.select_for_update().filter(name=name).first()
+        before = old.said if old else None
+        if before == said:
+            return
+        TaskRate.objects.update_or_create(name=name, defaults={"said": said})
+        rate_changed.send_robust(sender=TaskRate, task=name, before=before, after=said, who=current_actor())

@@ -26,6 +26,7 @@ const Operations = chunk(() => import("./pages/Operations").then((page) => page.
 const Tasks = chunk(() => import("./pages/Tasks").then((page) => page.Tasks));
 const Workers = chunk(() => import("./pages/Workers").then((page) => page.Workers));
 const Schedules = chunk(() => import("./pages/Schedules").then((page) => page.Schedules));
+const Limits = chunk(() => import("./pages/Limits").then((page) => page.Limits));
 const Task = chunk(() => import("./pages/Task").then((page) => page.Task));
 
 /** Have the pages of a buyer at hand, also for when the network is gone. The operators' come to operators. */
@@ -105,6 +106,11 @@ export function Pages() {
       <Route path="/operations/schedules">
         <SignedIn staff>
           <Schedules />
+        </SignedIn>
+      </Route>
+      <Route path="/operations/limits">
+        <SignedIn staff>
+          <Limits />
         </SignedIn>
       </Route>
       <Route path="/operations/workers">

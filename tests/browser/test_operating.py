@@ -247,6 +247,30 @@ def test_a_schedule_is_run_now_and_paused(visit):
     expect(paused).to_have_count(0)
 
 
+def test_a_task_is_limited_and_its_limit_removed_by_keyboard(visit):
+    operator = visit()
+    operator.sign_in("admin")
+    wall = operator.page
+    wall.goto("/operations/limits")
+    expect(wall.get_by_role("heading", name="Set a limit")).to_be_visible()
+    wall.get_by_role("radio", name="Task").check()
+    wall.get_by_label("Task name").fill("email_app.tasks.send_welcome")
+    wall.get_by_label("Rate").fill("often")
+    wall.keyboard.press("Enter")
+    operator.expect_complaints("400")
+    expect(wall.get_by_text("A rate is a number of tasks a second")).to_be_visible()
+    wall.get_by_label("Rate").fill("10/m")
+    wall.keyboard.press("Enter")
+    card = wall.locator("[data-limit='email_app.tasks.send_welcome']")
+    expect(card).to_contain_text("10/m Set by an operator.")
+    expect(card).to_contain_text("0 tasks")
+
+    card.get_by_role("button", name="Remove limit").focus()
+    wall.keyboard.press("Enter")
+    wall.get_by_role("dialog").get_by_role("button", name="Remove limit").click()
+    expect(card).to_have_count(0)
+
+
 def test_a_worker_is_drained_and_resumed_by_keyboard(visit):
     operator = visit()
     operator.sign_in("admin")

@@ -15,7 +15,18 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from celery_ledger import clock, promises
-from celery_ledger.desk import cancelling, crew, dead_letters, decisions, lives, pruner, queues, searching, spans
+from celery_ledger.desk import (
+    cancelling,
+    crew,
+    dead_letters,
+    decisions,
+    limits,
+    lives,
+    pruner,
+    queues,
+    searching,
+    spans,
+)
 from celery_ledger.management.database import told_in_one_line
 from celery_ledger.management.pipes import unheard_from_here_on
 from celery_ledger.models import Decision, DurableTask, Heartbeat
@@ -93,6 +104,20 @@ class Command(BaseCommand):
         limit.add_argument("queue")
         limit.add_argument("--per-second", type=float, metavar="N", help="tasks that may start per second")
         limit.add_argument("--concurrency", type=int, metavar="N", help="tasks that may run at once")
+        rate = verbs.add_parser("rate", help="limit how many of a task start per second, in the whole cluster")
+        rate.add_argument("task", metavar="TASK")
+        rate.add_argument(
+            "rate",
+            nargs="?",
+            metavar="RATE",
+            help="such as 10/s, 100/m or 5/h; 0: no limit; left out: as its code says",
+        )
+        every_limit = verbs.add_parser(
+            "limits", help="list the limits by queue, task and key, and what each holds back"
+        )
+        every_limit.add_argument("--kind", choices=limits.KINDS, help="only these")
+        for verb in (rate, every_limit):
+            verb.add_argument("--json", action="store_true", help="print JSON")
         schedules = verbs.add_parser("schedules", help="list schedules: last run, its outcome, and next due time")
         schedule = verbs.add_parser("schedule", help="run a schedule now, pause it or resume it")
         schedule.add_argument("name", metavar="NAME", help="as listed by `outbox schedules`")
@@ -362,6 +387,36 @@ class Command(BaseCommand):
         said = [] if rate is None else [f"{rate:g} tasks a second"]
         said += [] if at_once is None else [f"{at_once} at once"]
         self.stdout.write(f"{options['queue']} is limited to {', '.join(said)}." if said else "The limit is removed.")
+
+    def rate(self, **options: Any) -> None:
+        try:
+            kept = limits.limit_task(options["task"], options["rate"])
+        except LookupError as error:
+            raise CommandError(str(error)) from None
+        rate = kept.own_rate if kept.rate is None else kept.rate
+        text = f"limited to {rate}" if rate and rate != "0" else "not limited"
+        self._say(dataclasses.asdict(kept), f"{kept.task} is {text}.", options)
+
+    def limits(self, **options: Any) -> None:
+        found = [each for each in limits.limits() if options["kind"] in {None, each.kind}]
+        if options["json"]:
+            self._print_json(
+                [
+                    dataclasses.asdict(each) | {"held_back": each.held_back.rows, "held_back_is": each.held_back.is_}
+                    for each in found
+                ]
+            )
+            return
+        for each in found:
+            said = [each.said] if each.said else []
+            said += [f"{each.concurrency} at once"] if each.concurrency is not None else []
+            running = "" if each.under_way is None else f"  {each.under_way} under way"
+            until = "" if each.until is None else f" until {each.until:%F %T} UTC"
+            self.stdout.write(
+                f"{each.kind}  {each.name}  {', '.join(said)}{running}  {each.held_back} held back{until}"
+            )
+        if not found:
+            self.stdout.write("There are no limits.")
 
     def schedules(self, **options: Any) -> None:
         found = _timetable().schedules()

@@ -40,6 +40,7 @@ export type FiguresLine = Schemas["Line"];
 export type Schedule = Schemas["Schedule"];
 export type TellSchedule = Schemas["TellScheduleRequest"];
 export type Process = Schemas["Process"];
+export type Limit = Schemas["Limit"];
 export type Tell = Schemas["TellRequest"];
 export type Session = Schemas["Session"];
 

@@ -1017,6 +1017,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/ops/limits/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List limits
+         * @description The limits of queues, of tasks and by key, and how many due tasks each holds back.
+         */
+        get: operations["ops_limits_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ops/limits/tasks/{task}/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Limit a task
+         * @description Limit how many of a task start per second, in the whole cluster, whatever the code says. Audited.
+         */
+        post: operations["ops_task_rate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/problems/": {
         parameters: {
             query?: never;
@@ -2721,6 +2761,12 @@ export interface components {
             /** Format: date-time */
             last_at: string;
         };
+        /**
+         * @description * `exact` - exact
+         *     * `at least` - at least
+         * @enum {string}
+         */
+        HeldBackIsEnum: "exact" | "at least";
         /** @description A serializer that refuses fields which it does not know or does not let a client write. */
         KeysRequest: {
             /** @description The browser's public key: 65 bytes in base64url. */
@@ -2766,6 +2812,53 @@ export interface components {
             /** @description The first tasks that its body called. */
             called: components["schemas"]["Relative"][];
         };
+        /** @description A limit of a queue, of a task or by a key, and what it holds back. */
+        Limit: {
+            /**
+             * @description What it limits: a queue, a task, or a key.
+             *
+             *     * `queue` - queue
+             *     * `task` - task
+             *     * `key` - key
+             */
+            kind: components["schemas"]["LimitKindEnum"];
+            /** @description The queue, the task, or the key, such as webhooks.endpoint:3. */
+            name: string;
+            /**
+             * Format: double
+             * @description Tasks that may start per second; null: no limit.
+             */
+            per_second: number | null;
+            /** @description Tasks that may run at once; null: no limit. */
+            concurrency: number | null;
+            /** @description The rate as it was set, such as 10/m; empty: there is none. */
+            said: string;
+            /** @description Whether a person set it; otherwise the code or a setting did. */
+            by_operator: boolean;
+            /** @description Tasks that count against the concurrency now; null: they are not counted. */
+            under_way: number | null;
+            /** @description Due tasks that wait behind the limit. */
+            held_back: number;
+            /**
+             * @description How exact held_back is.
+             *
+             *     * `exact` - exact
+             *     * `at least` - at least
+             */
+            held_back_is: components["schemas"]["HeldBackIsEnum"];
+            /**
+             * Format: date-time
+             * @description When the last of these may start; null: none waits, or no rate decides it.
+             */
+            until: string | null;
+        };
+        /**
+         * @description * `queue` - queue
+         *     * `task` - task
+         *     * `key` - key
+         * @enum {string}
+         */
+        LimitKindEnum: "queue" | "task" | "key";
         /** @description The limits of a queue, in the whole cluster; null or left out: none. */
         LimitsRequest: {
             /** Format: double */
@@ -3223,6 +3316,21 @@ export interface components {
              */
             previous?: string | null;
             results: components["schemas"]["Group"][];
+        };
+        PaginatedLimitList: {
+            /** @example 123 */
+            count: number;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=4
+             */
+            next?: string | null;
+            /**
+             * Format: uri
+             * @example http://api.example.org/accounts/?page=2
+             */
+            previous?: string | null;
+            results: components["schemas"]["Limit"][];
         };
         PaginatedMachineryProblemList: {
             /** @example 123 */
@@ -3697,6 +3805,11 @@ export interface components {
              * @default UTC
              */
             time_zone: string;
+        };
+        /** @description The rate of a task, in the whole cluster. */
+        RateRequest: {
+            /** @description Such as 10/s, 100/m or 5/h; 0: no limit; null: as the code says. */
+            rate: string | null;
         };
         ReadAll: {
             /** @description How many notifications were unread. */
@@ -4281,6 +4394,14 @@ export interface components {
              */
             looked_to: string | null;
             results: components["schemas"]["Task"][];
+        };
+        /** @description The rate of a task. */
+        TaskRate: {
+            task: string;
+            /** @description What was set in place of the code's; null: nothing. */
+            rate: string | null;
+            /** @description What the code says; null: no limit. */
+            own_rate: string | null;
         };
         /**
          * @description * `pending` - Pending
@@ -8301,6 +8422,118 @@ export interface operations {
                 };
             };
             /** @description Any other error, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_limits_list: {
+        parameters: {
+            query?: {
+                /** @description A page number within the paginated result set. */
+                page?: number;
+                /** @description Number of results to return per page. */
+                page_size?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaginatedLimitList"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ops_task_rate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RateRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskRate"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody is signed in, or not with this. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not exist, or belongs to another user; the response is the same. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Whatever stands in the way, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;

@@ -9,6 +9,7 @@ export const PLACES: [string, string][] = [
   ["/operations/tasks", words.tasks],
   ["/operations/workers", words.workers],
   ["/operations/schedules", words.schedules],
+  ["/operations/limits", words.limits],
 ];
 
 export function Places() {

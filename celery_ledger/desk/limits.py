@@ -1,0 +1,172 @@
+"""
+Every limit there is, in one list, with what it holds back now: of queues, of tasks, and of keys.
+
+A queue's limit is what an operator said; a task's is its ``rate_limit`` or what was said in its place. Limits by key,
+such as one for each customer or provider, are kept by the apps that have them; :func:`register` lists them here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import QuerySet
+
+from celery_ledger import clock
+from celery_ledger.desk import rates as desk_rates
+from celery_ledger.desk.searching import Count
+from celery_ledger.models import DurableTask, QueueLimit, TaskRate
+from celery_ledger.project import find_app
+from celery_ledger.rows import rates
+
+Status = DurableTask.Status
+QUEUE, TASK, KEY = "queue", "task", "key"
+KINDS: Final = (QUEUE, TASK, KEY)
+#: Tasks that are counted, for each limit; of more than these it is said that the number is a lower bound.
+MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit, and what it holds back."""
+
+    kind: str
+    #: The queue's name, the task's, or the key.
+    name: str
+    #: Tasks that may begin a second; None: any number.
+    per_second: float | None
+    #: Tasks that may be under way at once; None: any number.
+    concurrency: int | None
+    #: The rate in the words in which it was said, such as ``10/m``.
+    said: str
+    #: Whether a person said it; else the code or the settings do.
+    by_operator: bool
+    #: Of those that count against ``concurrency``; None: nobody counts them.
+    under_way: int | None
+    #: Tasks that are due and wait.
+    held_back: Count
+    #: When the last of these may begin, if nothing else is enqueued; None: none waits, or a rate does not decide it.
+    until: datetime | None
+
+
+Look = Callable[[], list[Limit]]
+_looks: dict[str, Look] = {}
+
+
+def register(what: str, look: Look) -> None:
+    """Have ``look`` asked as well for limits, by the key that ``what`` names."""
+    _looks[what] = look
+
+
+def limits() -> list[Limit]:
+    """Return every limit: those of queues, of tasks, and by key."""
+    by_key = [limit for look in _looks.values() for limit in look()]
+    return [*_of_queues(), *of_tasks(), *sorted(by_key, key=lambda limit: limit.name)]
+
+
+def _of_queues() -> list[Limit]:
+    now = clock.now()
+    found = []
+    for limit in QueueLimit.objects.order_by("queue"):
+        tasks = DurableTask.objects.filter(queue=limit.queue)
+        due = tasks.filter(status=Status.PENDING, available_at__lte=now, held_since__isnull=True)
+        under_way = tasks.filter(lease_until__isnull=False, status__in=[Status.PUBLISHED, Status.RUNNING])
+        waiting = _count(due)
+        found.append(
+            Limit(
+                kind=QUEUE,
+                name=limit.queue,
+                per_second=limit.per_second,
+                concurrency=limit.concurrency,
+                said="" if limit.per_second is None else f"{limit.per_second:g}/s",
+                by_operator=True,
+                under_way=under_way.count(),
+                held_back=waiting,
+                until=_until(now, waiting, limit.per_second, limit.allowance, limit.counted_at),
+            )
+        )
+    return found
+
+
+def of_tasks() -> list[Limit]:
+    """Return the rates of tasks that relays keep now, by the tasks' names."""
+    app, now = find_app(), clock.now()
+    if app.conf.worker_disable_rate_limits:
+        return []
+    own = {
+        name: task.rate_limit for name, task in app.tasks.items() if getattr(task, "durable", False) and task.rate_limit
+    }
+    changed = rates.changed()
+    counted = {rate.name: rate for rate in TaskRate.objects.all()}
+    found = []
+    for name, said in sorted((own | changed).items()):
+        try:
+            rate = rates.per_second(said)
+        except ValueError:  # The relay says so in its log, and keeps none.
+            continue
+        if not rate:
+            continue
+        waiting = _count(DurableTask.objects.filter(status=Status.PENDING, held_since__isnull=False, name=name))
+        kept = counted.get(name)
+        allowance, counted_at = (kept.allowance, kept.counted_at) if kept else (1.0, now)
+        found.append(
+            Limit(
+                kind=TASK,
+                name=name,
+                per_second=rate,
+                concurrency=None,
+                said=str(said),
+                by_operator=name in changed,
+                under_way=None,
+                held_back=waiting,
+                until=_until(now, waiting, rate, allowance, counted_at),
+            )
+        )
+    return found
+
+
+def _count(rows: QuerySet[DurableTask]) -> Count:
+    """Return how many there are, at a bounded cost."""
+    found = rows.order_by().values("id")[: MOST_COUNTED + 1].count()
+    return Count(found) if found <= MOST_COUNTED else Count(MOST_COUNTED, "at least")
+
+
+def _until(
+    now: datetime, waiting: Count, per_second: float | None, allowance: float, counted_at: datetime
+) -> datetime | None:
+    if not waiting.rows or per_second is None:
+        return None
+    allowed = allowance + max(0.0, (now - counted_at).total_seconds()) * per_second
+    return now + timedelta(seconds=max(0.0, waiting.rows - allowed) / per_second)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of a task may begin a second, in Celery's words; None: nothing is said."""
+
+    task: str
+    #: What was said in place of the code's.
+    rate: str | None
+    own_rate: str | None
+
+
+def limit_task(name: str, rate: str | None) -> Rate:
+    """
+    Limit how many of a durable task begin a second in the whole cluster; None: as its code says, 0: without a limit.
+
+    Relays apply it within a second.
+
+    Raises:
+        LookupError: there is no such task.
+        ValueError: it is not a rate.
+    """
+    app = find_app()
+    task = app.tasks.get(name)
+    if not getattr(task, "durable", False):
+        raise LookupError(f"There is no durable task {name!r}.")
+    own = getattr(task, "rate_limit", None)
+    if rate is None:
+        desk_rates.keep_own_rate(name)
+    else:
+        desk_rates.set_rate(app, name, rate)
+    return Rate(name, rates.changed().get(name), None if own is None else str(own))

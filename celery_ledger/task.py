@@ -10,16 +10,13 @@ before Django's apps are ready.
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import celery
 from asgiref.sync import sync_to_async
 from celery import states
-from celery._state import get_current_worker_task
 from celery.app import task as celery_task
 from celery.app.routes import MapRoute
 from celery.backends.base import DisabledBackend
@@ -33,15 +30,12 @@ from celery_ledger.errors import ReplacedError, RetryOtherwise
 from celery_ledger.ids import row_id
 from celery_ledger.install import install
 from celery_ledger.retries import policy
-from celery_ledger.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from celery_ledger.work.running import Outcomes
 
 __all__ = ["Task"]
 
-#: Until when a call may begin that is revoked before it is made.
-NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 #: A task without a policy is started at least this often before it counts as the cause of its workers' crashes.
 MOST_CRASHES = 4
 
@@ -292,145 +286,11 @@ class Task(celery.Task):
 
         Where an event loop runs, which waits meanwhile: see :mod:`celery_ledger.loops`.
         """
+        from celery_ledger.rows import making
+
         if loops.is_running() and not self.app.conf.task_always_eager:
-            return loops.synchronously(partial(self._enqueue, args, kwargs, task_id, **options))
-        return self._enqueue(args, kwargs, task_id, **options)
-
-    def _enqueue(
-        self,
-        args: Sequence[Any] | None,
-        kwargs: dict[str, Any] | None,
-        task_id: str | None,
-        *,
-        countdown: float | None = None,
-        eta: datetime | str | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        expires: float | datetime | str | None = None,
-        unique_key: str | None = None,
-        unique_for: str | float | timedelta | None = None,
-        debounce: float | timedelta | None = None,
-        debounce_at_most: float | timedelta | None = None,
-        **others: Any,
-    ) -> AsyncResult | EagerResult:
-        from celery_ledger.rows import calls, canvases, following, outbox, revoking, serialized
-        from celery_ledger.rows import options as beside
-        from celery_ledger.rows import stamps as revoked
-
-        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
-            raise ValueError(
-                f"{self.name}: its soft_time_limit must be less than or equal to time_limit, as Celery says."
-            )
-        args, kwargs = tuple(args or ()), kwargs or {}
-        self.check_arguments(args, kwargs)
-        options = beside.options_of(self.name, others)
-        if self.app.conf.task_always_eager:
-            return self._apply_now(args, kwargs, task_id, **others)
-        shared, debounce = self._uniqueness(args, kwargs, unique_key, unique_for, debounce, debounce_at_most)
-        if countdown is None and eta is None:
-            countdown = debounce
-        queue, priority = self._routed(args, kwargs, getattr(queue, "name", queue), priority)
-        id = uuid7() if task_id is None else calls.checked_id(self.name, task_id)
-        handle = self.AsyncResult(str(id if task_id is None else task_id))
-        handle.ignored = bool(self.ignore_result or options.get("ignore_result"))
-        countdown = calls.checked_countdown(self.name, countdown)
-        eta = calls.checked_eta(self.name, eta)
-        expires = calls.checked_expires(self.name, self.expires if expires is None else expires)
-        if task_id is not None:
-            beside.add_id(self.name, options, id, task_id, shared.get("unique_key"))
-        canvas = None
-        if place := following.place_of(self.name, others, id):
-            options[canvases.KEY], canvas = place, UUID(place.get("id", id.hex))
-        stamps = place.get("stamps")
-        if stamps and revoked.are_revoked(stamps):
-            expires = NEVER  # It is a row all the same, which says REVOKED, and so does what waits for it.
-        beside.add_parent(options)
-        beside.add_times(options, countdown, eta, expires)
-        texts = serialized.as_texts(self, args, kwargs, options, serializer=others.get("serializer"))
-        call = calls.Call(
-            id=id,
-            name=calls.checked_name(self.name),
-            queue=self._check_queue(queue) if queue else self.default_queue,
-            args=texts[0],
-            kwargs=texts[1],
-            priority=calls.checked_priority(self.name, self._priority_of_calls() if priority is None else priority),
-            countdown=countdown,
-            eta=eta,
-            expires=expires,
-            options=beside.as_json(self.name, options),
-            canvas=canvas,
-            **shared,
-            # A handle that the call keeps would end, when it goes, the wait of another handle of the same task.
-            on_known=(lambda known: setattr(handle, "id", str(known))) if shared else None,
-        )
-        if task_id is not None and canvases.current() is None:  # Those of a canvas are made by Celery.
-            outbox.refuse_known_id(self.name, id, call.unique_key)
-        self._write(call, args, kwargs, options)
-        if stamps:  # Which may have been revoked meanwhile, by those who do not see this transaction.
-            transaction.on_commit(partial(revoking.revoke_stamped, id, stamps), robust=True)
-        if others.get("add_to_parent", True) and (parent := get_current_worker_task()) is not None:
-            parent.add_trail(handle)
-        return handle
-
-    def _write(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> None:
-        """Have a call written, and told to those who follow calls."""
-        from celery_ledger.rows import options as beside
-        from celery_ledger.rows import outbox
-
-        if not beside.are_heard():
-            outbox.enqueue(call)
-            return
-        announcement = beside.Announcement(self.app, call, args, kwargs, options)
-        announcement.before(options)
-        outbox.enqueue(replace(call, options=beside.as_json(self.name, options)))
-        announcement.after()
-
-    def _uniqueness(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        key: Any,
-        unique_for: Any,
-        debounce: Any,
-        at_most: Any,
-    ) -> tuple[dict[str, Any], float | None]:
-        """Return what a call says of its key, or its task does, as a row's call has it; and its debounce in seconds."""
-        from celery_ledger.rows import calls, large
-
-        is_asked = unique_for is not None or debounce is not None
-        if not is_asked:
-            unique_for, debounce = self.unique_for, self.debounce
-        if at_most is not None and debounce is None:
-            raise ValueError(f"{self.name}: debounce_at_most takes a debounce.")
-        at_most = self.debounce_at_most if at_most is None else at_most
-        if key is None:
-            key = self.unique_key(*large.resolved(args), **kwargs) if callable(self.unique_key) else self.unique_key
-        key = calls.checked_key(self.name, key)
-        if key is None:
-            if is_asked:
-                raise ValueError(f"{self.name}: unique_for and debounce take a unique_key.")
-            return {}, None
-        if debounce is not None:
-            debounce = calls.checked_debounce(self.name, debounce)
-            if unique_for not in (None, "pending"):
-                raise ValueError(f"{self.name}: with debounce a key is unique while pending, not {unique_for!r}.")
-            unique_for = "pending"
-        unique_for, term = calls.checked_unique_for(self.name, unique_for)
-        shared = {"unique_key": key, "unique_for": unique_for, "term": term, "replaces": debounce is not None}
-        if debounce is not None and at_most is not None:
-            shared["at_most"] = calls.checked_debounce(self.name, at_most)
-            debounce = min(debounce, shared["at_most"])
-        return shared, debounce
-
-    def _apply_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:
-        """Run the body at once, as ``task_always_eager`` asks for; no row is written."""
-        from celery_ledger.rows import arguments, calls
-
-        given = arguments.read(calls.arguments_as_json(self.name, args))
-        if self.batch_size > 1:
-            given = [given]
-        named = arguments.read(calls.arguments_as_json(self.name, kwargs))
-        return self.apply(given, named, task_id=None if task_id is None else str(task_id), **others)
+            return loops.synchronously(partial(making.make, self, args, kwargs, task_id, **options))
+        return making.make(self, args, kwargs, task_id, **options)
 
     def retry(
         self,
@@ -624,28 +484,31 @@ class Task(celery.Task):
             queue = getattr(routed, "name", routed)
         return self._check_queue(queue)
 
-    def _routed(self, args: tuple[Any, ...], kwargs: dict[str, Any], queue: Any, priority: Any) -> tuple[Any, Any]:
-        """Return queue and priority of a call, where the project's routes want to be asked about each."""
-        if not self._asks_routes:
-            return queue, priority
-        route: dict[str, Any] = self.app.amqp.router.route({}, self.name, args, kwargs, self)
-        if queue is None and getattr(self, "queue", None) is None:
-            queue = getattr(route.get("queue"), "name", route.get("queue"))
-        if priority is None and self.priority is None:
-            priority = route.get("priority")
-        return queue, priority
+    def routed(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], queue: Any, priority: Any, caller: Any
+    ) -> tuple[str, Any]:
+        """
+        Return queue and priority of a call that ``caller`` makes, a task or None, and says these or None.
+
+        Raises:
+            ValueError: there is no such queue.
+        """
+        if self._asks_routes:
+            route: dict[str, Any] = self.app.amqp.router.route({}, self.name, args, kwargs, self)
+            if queue is None and getattr(self, "queue", None) is None:
+                queue = getattr(route.get("queue"), "name", route.get("queue"))
+            if priority is None and self.priority is None:
+                priority = route.get("priority")
+        if priority is None:
+            priority = self.default_priority
+            if priority is None and caller is not None and self.app.conf.task_inherit_parent_priority:
+                priority = caller.request.delivery_info.get("priority")
+        return self._check_queue(queue) if queue else self.default_queue, priority
 
     @cached_property
     def _asks_routes(self) -> bool:
         """Whether there is a function among the routes, or a class of the project's own."""
         return any(not isinstance(maybe_evaluate(route), MapRoute) for route in self.app.amqp.router.routes)
-
-    def _priority_of_calls(self) -> Any:
-        """The priority of calls that say none: the task's, or if the project has it so that of the task that calls."""
-        said = self.default_priority
-        if said is None and (caller := get_current_worker_task()) and self.app.conf.task_inherit_parent_priority:
-            return caller.request.delivery_info.get("priority")
-        return said
 
     @cached_property
     def default_priority(self) -> Any:

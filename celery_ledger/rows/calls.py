@@ -124,6 +124,8 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: i
         TypeError: they are not JSON, or hold text that PostgreSQL does not: NUL, or half a surrogate pair.
         ValueError: they are too large, or nested too deeply.
     """
+    if not value and value in ((), [], {}):
+        return "{}" if isinstance(value, dict) else "[]"
     try:
         text: str = _ENCODER.encode(value)
         text.encode()

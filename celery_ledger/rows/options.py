@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import signals
-from celery._state import get_current_worker_task
 from celery.app.task import Context
 from celery.utils.nodenames import anon_nodename
 from django.utils import timezone
@@ -109,9 +108,8 @@ def refuse(name: str, given: Mapping[str, Any]) -> None:
             raise TypeError(f"{name}: a durable call has no option {option!r}. {_REFUSED.get(option, '')}".rstrip())
 
 
-def add_parent(options: dict[str, Any]) -> None:
+def add_parent(options: dict[str, Any], maker: Any) -> None:
     """Note which task makes this call, and which began all that led to it, unless the call says so itself."""
-    maker = get_current_worker_task()
     if (caller := canvases.caller()) is not None:
         options.setdefault("parent_id", caller[0])
         options.setdefault("root_id", caller[1])

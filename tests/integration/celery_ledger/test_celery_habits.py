@@ -332,6 +332,8 @@ class TestPriorities:
 
 @pytest.mark.processes
 def test_times_are_kept_by_the_database_s_clock_never_early_and_within_seconds(machine):
+    machine.start_relay()
+    machine.start_worker(concurrency=1)
     now = timezone.now()
     due = [
         probe.make_collection.apply_async((f"{n}",), **when)
@@ -343,8 +345,6 @@ def test_times_are_kept_by_the_database_s_clock_never_early_and_within_seconds(m
         probe.make_collection.apply_async(("late",), countdown=3600, expires=expires)
         for expires in (2, now + timedelta(seconds=3))
     ]
-    machine.start_relay()
-    machine.start_worker(concurrency=1)
     rows = DurableTask.objects.order_by("id")
     wait_until("all have ended", lambda: not rows.exclude(status__in=["succeeded", "cancelled"]).exists(), seconds=60)
     ended = {str(row.id): row for row in rows}

@@ -146,6 +146,7 @@ def test_null_is_said_in_the_words_of_openapi_3_1(document):
 
 
 def test_answers_have_no_field_that_the_example_hides(document):
+    compared = 0
     for where, _, media in bodies(document):
         name = media["schema"].get("$ref", "").rpartition("/")[2]
         component = document["components"]["schemas"].get(name, {})
@@ -153,6 +154,8 @@ def test_answers_have_no_field_that_the_example_hides(document):
             told, known = set(media["example"]), set(component["properties"])
             assert told <= known, where
             assert not (known - told) & set(component.get("required", [])), where
+            compared += 1
+    assert compared > 20
 
 
 def test_the_checkouts_own_refusals_are_described(document):

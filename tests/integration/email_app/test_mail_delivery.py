@@ -99,6 +99,7 @@ def test_links_lead_to_the_site_and_nowhere_else(settings):
     tasks.send_order_confirmation(order.pk)
     tasks.send_order_cancellation(order.pk)
     tasks.send_welcome(order.customer.user.pk)
+    assert len(outbox.outbox) == 3
     for message in outbox.outbox:
         links = re.findall(r'(?:href|src)="([^"]*)"', html_of(message))
         assert links

@@ -48,7 +48,9 @@ def test_the_admin_has_no_script_that_its_policy_would_block(address):
     staff = browser_of(make_user(is_staff=True, is_superuser=True))
     page = staff.get(address).content.decode()
 
-    for script in page.split("<script")[1:]:
+    scripts = page.split("<script")[1:]
+    assert scripts
+    for script in scripts:
         attributes = script.partition(">")[0]
         assert "src=" in attributes or "application/json" in attributes, attributes
 

@@ -24,7 +24,7 @@ faults: ## Show every fault of docs/reference/faults.md; DATABASE_URL names a Po
 chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-snapshots drill-round-trips manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips manifests
 drill-snapshots: ## What a claim costs under a transaction that stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
 
@@ -37,6 +37,9 @@ manifests: ## Hold the manifests for Kubernetes against its schemas; in a virtua
 
 drill-partitions: ## Two hosts, as network namespaces, cut off from each other for a minute; needs root and PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_partitions.py $(ARGS)
+
+drill-clocks: ## Web, relays and workers whose clocks are thirty seconds ahead and behind; needs a C compiler and PostgreSQL
+	python3 run.py test -n 0 -s -m drill tests/drills/test_clocks.py $(ARGS)
 
 drill-brokers: ## A Redis that fails over by Sentinels, a RabbitMQ cluster that loses a node, a slow mail server; needs PostgreSQL
 	python3 run.py test -n 0 -s -m drill tests/drills/test_brokers.py $(ARGS)

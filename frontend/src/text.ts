@@ -173,7 +173,7 @@ export const text = {
     settlement: "Settle your order",
     waitsFor: (labels: string) => `It waits for: ${labels}.`,
     heldUp: (labels: string) => `It is held up by: ${labels}.`,
-    givenUp: (labels: string) => `It cannot end by itself, because this was cancelled: ${labels}.`,
+    givenUp: (labels: string) => `It cannot be completed, because this was cancelled: ${labels}.`,
     awaits: { waiting: "Waiting", dead: "Held up", cancelled: "Not settled" },
     going: (done: number, all: number) => `${number.format(done)} of ${count(all, "task", "tasks")} done.`,
     stuck: (amount: number) => `${count(amount, "task needs", "tasks need")} attention; our staff are looking into it.`,

@@ -8463,7 +8463,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8472,7 +8472,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -8515,7 +8515,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nobody is signed in, or not with this. */
+            /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8533,7 +8533,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Whatever stands in the way, as a problem document. */
+            /** @description Any other error, as a problem document. */
             default: {
                 headers: {
                     [name: string]: unknown;

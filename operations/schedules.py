@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from celery_ledger.contrib.beat import timetable
 from operations.permissions import MayOperate
 from operations.serializers import ScheduleSerializer, TellScheduleSerializer
+from store.once import once
 
 
 class CannotRun(APIException):
@@ -46,6 +47,7 @@ class TellScheduleView(APIView):
         request=TellScheduleSerializer,
         responses=ScheduleSerializer,
     )
+    @once()
     def post(self, request: Request, pk: str) -> Response:
         """Tell a schedule what is wanted of it. One whose task cannot be enqueued is a 409 when it is to run now."""
         wish = TellScheduleSerializer(data=request.data)

@@ -73,7 +73,6 @@ def expire(payment_id: int) -> None:
             if payment.asked_at or payment.declined_at:
                 refunds.void.delay(payment.pk)
             crash_point("payments.before_let_go")
-    crash_point("payments.after_let_go")
 
 
 def _settle(payment: Payment, reference: UUID, result: Result) -> None:

@@ -2,7 +2,8 @@
 Orders that are placed, at once or when their payment has come, and those that expire because it has not.
 
 What follows from placing an order, its settlement, is a chord: the tasks that the receivers of ``order_created`` call
-are its header, and its body records that all of them are done, and how long that took.
+are its header, and its body records that all of them are done, and how long that took. What the receivers of
+``order_announced`` call is written by the same statement, and not waited for.
 
 Called inside a transaction: the checkout's, or that of the app that takes payments. There the order's row is locked
 first, as a cancellation does.
@@ -17,7 +18,7 @@ from celery_ledger.context import working_on
 from store import inventory
 from store.models import Order
 from store.promises import SETTLEMENT
-from store.signals import order_created
+from store.signals import order_announced, order_created
 
 
 def announce(order: Order) -> None:
@@ -28,8 +29,10 @@ def announce(order: Order) -> None:
         TransactionManagementError: a receiver spoiled the transaction.
     """
     placed = {"order": order.pk, "at": timezone.now().isoformat()}
-    with working_on(subject=order.subject), collecting(Signature(SETTLEMENT, args=(placed,), immutable=True)):
-        order_created.send_robust(sender=Order, order=order)
+    with working_on(subject=order.subject), collecting():
+        with collecting(Signature(SETTLEMENT, args=(placed,), immutable=True)):
+            order_created.send_robust(sender=Order, order=order)
+        order_announced.send_robust(sender=Order, order=order)
         if transaction.get_rollback():
             raise transaction.TransactionManagementError("A receiver of the order's signal broke the transaction.")
 

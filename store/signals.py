@@ -16,6 +16,16 @@ again, alone, by a durable task, so receivers must be repeatable.
 A receiver enqueues and returns. It must not call the broker, the mail server or the network.
 """
 
+order_announced = DurableSignal("store.order_announced")
+"""
+Sent right after ``order_created``, in the same transaction, to receivers that notify others' systems.
+
+Arguments: ``order``, as for ``order_created``.
+
+The order's settlement does not wait for what its receivers enqueue, however long others' systems are away. Not sent
+where ``order_created`` is not. Receivers must be repeatable, as for ``order_created``.
+"""
+
 order_reserved = DurableSignal("store.order_reserved")
 """
 Sent once for every order that waits for its payment, inside the transaction that stores it and keeps its stock.

@@ -612,6 +612,53 @@ MUTANTS = [
         "ELSE false END",
         "tests/integration/celery_ledger/test_own_results.py::test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connection_was_cut",
     ),
+    Mutant(
+        "settlement of others",
+        "store/placing.py",
+        "        order_announced.send_robust(",
+        "            order_announced.send_robust(",
+        "tests/integration/webhooks/test_webhooks.py::TestEvents::"
+        "test_an_order_is_settled_while_somebody_else_s_system_is_away",
+    ),
+    Mutant(
+        "resolved once",
+        "webhooks/destinations.py",
+        "bare = socket.create_connection((addresses[0], port)",
+        "bare = socket.create_connection((host, port)",
+        "tests/faults/test_hostile_names.py::test_f208_no_name_server_has_a_webhook_sent_to_a_place_that_is_not_public",
+    ),
+    Mutant(
+        "woken",
+        "webhooks/places.py",
+        "        return False, next_of(endpoint)\n",
+        "        return False, []\n",
+        "tests/faults/test_webhooks.py::"
+        "test_f127_a_webhook_outlives_a_receiver_that_fails_and_a_worker_that_is_killed_in_the_middle",
+    ),
+    Mutant(
+        "own place",
+        "webhooks/places.py",
+        "if _free_places(endpoint, but=delivery_id) < 1 or",
+        "if _free_places(endpoint) < 1 or",
+        "tests/faults/test_webhooks.py::"
+        "test_f133_a_worker_killed_between_any_two_steps_of_a_delivery_leaves_it_to_another",
+    ),
+    Mutant(
+        "address in one",
+        "accounts/mail_addresses.py",
+        "            with transaction.atomic():\n                user, verified = addresses.confirm(",
+        "            if True:\n                user, verified = addresses.confirm(",
+        "tests/faults/test_steps_of_an_account.py::"
+        "test_f207_a_link_that_was_followed_into_a_killed_web_process_has_verified_the_address_or_is_good_still",
+    ),
+    Mutant(
+        "password in one",
+        "accounts/passwords.py",
+        "    with transaction.atomic():\n        user = reset.user_of(token)\n",
+        "    if True:\n        user = reset.user_of(token)\n",
+        "tests/faults/test_steps_of_an_account.py::"
+        "test_f207_a_password_that_is_reset_in_a_killed_web_process_is_set_and_told_of_or_the_link_is_good_still",
+    ),
 ]
 
 

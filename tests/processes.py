@@ -132,6 +132,8 @@ class Machine:
         self.folder = folder
         self.processes: list[Process] = []
         self.redis_port = free_port()
+        #: What makes of a command one that runs it elsewhere, as in another network.
+        self.elsewhere: Callable[[list[str]], list[str]] = list
         self.uses_rabbitmq = os.environ.get("CELERY_BROKER_URL", "").startswith("amqp")
         self.environment = {
             **os.environ,
@@ -276,7 +278,7 @@ class Machine:
             command = [*command, "--dir", str(self.folder)]
         log = self.folder / f"{name}-{len(self.processes)}.log"
         log.touch()
-        process = Process(name, command, {**self.environment, **(environment or {})}, log)
+        process = Process(name, self.elsewhere(command), {**self.environment, **(environment or {})}, log)
         self.processes.append(process)
         return process
 

@@ -17,7 +17,7 @@ class TcpProxy:
     often a client spoke after it had heard something: round trips, whatever travelled together in each.
     """
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(self, upstream: tuple[str, int], listener: socket.socket | None = None) -> None:
         self.upstream = upstream
         self.cuts = 0
         self.dropped = 0
@@ -28,7 +28,7 @@ class TcpProxy:
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._drop_after: bytes | None = None
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -142,9 +142,9 @@ def _reset(*sockets: socket.socket) -> None:
 
 
 @contextmanager
-def tcp_proxy(host: str, port: int) -> Iterator[TcpProxy]:
-    """Run a proxy before ``host:port`` as long as the block lasts."""
-    proxy = TcpProxy((host, port))
+def tcp_proxy(host: str, port: int, listener: socket.socket | None = None) -> Iterator[TcpProxy]:
+    """Run a proxy before ``host:port`` as long as the block lasts, by default at a port of its own."""
+    proxy = TcpProxy((host, port), listener)
     try:
         yield proxy
     finally:

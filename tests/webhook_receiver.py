@@ -15,8 +15,11 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, listener=None):
         super().__init__(("127.0.0.1", 0), Handler)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
         self.answers = []
         self.taken = []
 
@@ -56,8 +59,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
+def receiver(listener=None) -> Iterator[Receiver]:
+    with Receiver(listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

@@ -12,7 +12,7 @@ class WebhooksConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers."""
         from celery_ledger.desk import limits
-        from store.signals import order_cancelled, order_created, orders_settled, product_price_changed, stock_low
+        from store.signals import order_announced, order_cancelled, orders_settled, product_price_changed, stock_low
         from webhooks import (
             checks,  # noqa: F401 - It registers itself.
             places,
@@ -20,7 +20,7 @@ class WebhooksConfig(AppConfig):
         )
         from webhooks.models import WebhookEndpoint
 
-        order_created.connect(receivers.send_order_created, dispatch_uid="webhooks.send_order_created")
+        order_announced.connect(receivers.send_order_created, dispatch_uid="webhooks.send_order_created")
         order_cancelled.connect(receivers.send_order_cancelled, dispatch_uid="webhooks.send_order_cancelled")
         orders_settled.connect(receivers.send_orders_settled, dispatch_uid="webhooks.send_orders_settled")
         stock_low.connect(receivers.send_stock_low, dispatch_uid="webhooks.send_stock_low")

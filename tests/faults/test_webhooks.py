@@ -40,6 +40,8 @@ def test_f127_a_webhook_outlives_a_receiver_that_fails_and_a_worker_that_is_kill
         wait_until("the receiver holds the second", lambda: len(server.taken) == 3)
         third = order_placed()
         wait_until("the third waits", lambda: WebhookDelivery.objects.get(pk=third.pk).waiting)
+        asked = DurableTask.objects.filter(name="webhooks.tasks.deliver", args=[third.pk])
+        wait_until("it has no task any more", asked.filter(status="succeeded").exists)
         worker.kill()
         machine.start_worker("-Q", "notifications", concurrency=2, **patience)
         wait_until("both are delivered", lambda: is_settled(second) and is_settled(third))

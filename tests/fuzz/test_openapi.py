@@ -23,7 +23,7 @@ CASES = os.environ.get("FUZZ_CASES", "12")
 SEED = os.environ.get("FUZZ_SEED", "20261121")
 PATH = os.environ.get("FUZZ_PATH", "")
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(4 * 3600 if "FUZZ_CASES" in os.environ else 180)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(4 * 3600 if "FUZZ_CASES" in os.environ else 1200)]
 
 
 @pytest.fixture

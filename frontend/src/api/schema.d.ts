@@ -9160,7 +9160,10 @@ export interface operations {
     ops_schedule_tell: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -9179,6 +9182,8 @@ export interface operations {
         responses: {
             200: {
                 headers: {
+                    /** @description Present if this is the response to an earlier request with the same key. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -9232,6 +9237,24 @@ export interface operations {
             };
             /** @description It does not exist, or belongs to another user; the response is the same. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts import tokens
@@ -108,6 +109,12 @@ CASES = {
         tasks("payments.tasks.charge"),
         False,
     ),
+    "ops_schedule_tell": lambda _: (
+        f"/api/ops/schedules/{make_schedule()}/tell/",
+        {"what": "run-now"},
+        tasks("drop_abandoned_carts"),
+        False,
+    ),
 }
 #: They are tested where they are: with the checkout's own contract, and with secrets.
 ELSEWHERE = {"orders_create", "webhooks_rotate_create"}
@@ -141,7 +148,6 @@ MAKES_NOTHING = {
     "ops_tasks_decide": DECIDES,
     "ops_tasks_run_now_create": DECIDES,
     "ops_process_tell": DECIDES,
-    "ops_schedule_tell": "It runs a schedule once for each request, and the tasks of schedules may be repeated.",
 }
 PASSWORD = "correct horse battery"
 
@@ -167,6 +173,12 @@ def set_phone(user):
     user.customer.phone = "+44 20 7946 0000"  # No signal, and so no code yet.
     Customer.objects.bulk_update([user.customer], ["phone"])
     return tasks("phones.tasks.send_code")
+
+
+def make_schedule():
+    hourly = IntervalSchedule.objects.create(every=1, period="hours")
+    task = "store.tasks.drop_abandoned_carts"
+    return PeriodicTask.objects.create(name="One more", task=task, interval=hourly).pk
 
 
 def make_unpaid(user):

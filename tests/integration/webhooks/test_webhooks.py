@@ -17,6 +17,7 @@ from celery_ledger.testing import drain, enqueued, pass_time
 from notifications.models import Notification
 from store.cancellation import cancel_order
 from store.models import Order, Product
+from store.promises import wrong_settlements
 from tests.shop import (
     api,
     browser_of,
@@ -123,6 +124,23 @@ class TestEvents:
         assert second["data"]["items"][0]["total"] == "5.00"
         answer = api(staff).patch(f"/api/webhooks/{old['id']}/", {"version": 3})
         assert answer.status_code == 400, answer.content
+
+    @pytest.mark.fault("F209")
+    def test_an_order_is_settled_while_somebody_else_s_system_is_away(self, server):
+        server.answers = [500]
+        subscribe(server, events=["order.created"])
+        order = place_order()
+        drain()
+        order.refresh_from_db()
+        delivery = WebhookDelivery.objects.get()
+        assert (delivery.status, delivery.tries) == ("pending", 1)
+        assert order.settled_at is not None
+        assert [(row.subject, row.status) for row in enqueued(DELIVER)] == [(order.subject, "pending")]
+        assert list(wrong_settlements()) == []
+        pass_time(minutes=1)
+        drain()
+        delivery.refresh_from_db()
+        assert delivery.status == "delivered"
 
     def test_what_is_rolled_back_is_sent_to_nobody(self, server):
         subscribe(server)

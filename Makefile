@@ -9,7 +9,7 @@ help: ## List what can be made
 run: ## Start everything; Ctrl-C stops it
 	python3 run.py
 
-demo: ## Place one order and show what became of each of its tasks
+demo: ## Place one order and show the outcome of each of its tasks
 	python3 run.py demo
 
 test: ## Run the suite; ARGS="-k checkout" goes to pytest

@@ -17,7 +17,7 @@ from celery_ledger.desk import turns
 @shared_task(name="core.tasks.record_order_event", label="Write the audit trail", batch_size=200)
 def record_order_event(events: list[tuple[str, int, int | None, str, str]]) -> None:
     """
-    Put on record what became of orders, in one statement.
+    Put on record the outcome of orders, in one statement.
 
     Callers give one event each: what, the order's id, who, the request's id, and when. In the transaction
     that marks the ledger rows succeeded: each is on record once.

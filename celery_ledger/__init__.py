@@ -1,8 +1,8 @@
 """
 Ordinary Celery tasks, made durable.
 
-``app = Celery("proj", task_cls="celery_ledger:Task")`` and ``INSTALLED_APPS += ["celery_ledger"]``: what the names
-below promise stands where they are defined. Importing this package imports no model and makes no Celery app.
+``app = Celery("proj", task_cls="celery_ledger:Task")`` and ``INSTALLED_APPS += ["celery_ledger"]``: the names below
+are documented where they are defined. Importing this package imports no model and creates no Celery app.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: models cannot be imported before Django's apps are ready."""
+    """Import a name on first use: models cannot be imported before Django's apps are ready."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,5 +1,5 @@
 """
-The ledger as a result backend: for projects that have none, so that ``AsyncResult`` knows what the ledger knows.
+The ledger as a result backend: for projects that have none, so that ``AsyncResult`` can read the ledger.
 
 It is read by everybody and written by nobody: the consumer writes what a task returned in the transaction that ends it,
 and ``update_state`` what it says of itself meanwhile. Of tasks that are not durable it knows nothing.

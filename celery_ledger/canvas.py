@@ -1,9 +1,9 @@
 """
 Celery's canvas, for durable tasks.
 
-Chains, groups and chords are Celery's own signatures, called as ever. What is done here is around them: all that one of
-them calls becomes rows of one transaction, by one INSERT or few; and the backend of an app leaves the counting of a
-chord's parts to the ledger. Apps whose tasks are not durable do not notice.
+Chains, groups and chords are Celery's own signatures, called as usual. What is done here is around them: all that one
+of them calls becomes rows of one transaction, by one INSERT or few; and the backend of an app leaves the counting of a
+chord's parts to the ledger. Apps without durable tasks are not affected.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """
-What ``manage.py check``, a worker's start and a relay's start say of settings under which a promise would break.
+What ``manage.py check``, a worker's start and a relay's start report about settings that would break a promise.
 
-Celery's defaults are fine. An error is what would lose tasks or never run them; a warning is what works, and not as
-one might think. Each has an id and a remedy.
+Celery's defaults are fine. An error would lose tasks or never run them; a warning works, but not as you might expect.
+Each has an id and a hint.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""The database's clock, by which the ledger lives, whatever this machine's says."""
+"""The database's clock, which the ledger uses instead of this machine's."""
 
 from datetime import datetime
 

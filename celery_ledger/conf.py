@@ -1,7 +1,7 @@
 """
 The package's settings: Django settings, each with a default, read when they are used.
 
-No project needs to set any of them. A value that cannot be right is refused by ``manage.py check``, and where it is
+No project needs to set any of them. An invalid value is refused by ``manage.py check``, and where it is
 used.
 """
 

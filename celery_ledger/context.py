@@ -1,9 +1,9 @@
 """
-What the code that runs now is about: the request it serves, who makes it and from where, and the object it concerns.
+What the running code is about: the request it serves, its user and client, and the object it concerns.
 
 Set by the web's middleware, by a signal while it is sent, and by the consumer while a task runs;
 request and object are written into every ledger row that is enqueued meanwhile, so that a chain of
-tasks stays one story.
+tasks can be traced as one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -83,9 +83,9 @@ def working_on(
     client: Callable[[], str] | None = None,
 ) -> Iterator[None]:
     """
-    Name the request, the subject, the actor and the client of the work in this block; what is None stays as it was.
+    Name the request, the subject, the actor and the client of the work in this block; None leaves a value unchanged.
 
-    ``actor`` and ``client`` are asked only where somebody wants to know: a request begins before its user is known.
+    ``actor`` and ``client`` are called only when needed: a request begins before its user is known.
     """
     tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
     if request_id is not None:
@@ -116,9 +116,9 @@ def working_on_items(stories: Mapping[Any, tuple[str, str | None]]) -> Iterator[
 @contextmanager
 def about_item(item: Any) -> Iterator[None]:
     """
-    Have what is enqueued in this block belong to the story of ``item``, one of the batch that a body was given.
+    Attribute the tasks enqueued in this block to ``item``, one of the batch passed to the body.
 
-    Where there is no batch with such an item, nothing changes: a body that is called directly has none.
+    Without a batch that has this item, as in a body that is called directly, nothing changes.
     """
     request_id, subject = _items.get().get(item, (None, None))
     with working_on(request_id=request_id, subject=subject):

@@ -215,9 +215,9 @@ class QueueLimit(models.Model):
 
 class TaskRate(models.Model):
     """
-    How many of a task may begin a second in the whole cluster, and what that allowed when it was counted last.
+    How many calls of a task may start per second in the whole cluster, and how many that allowed at the last count.
 
-    Made when it is first counted, or when somebody says another rate than the task.
+    Created at the first count, or when an operator overrides the task's rate.
     """
 
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")

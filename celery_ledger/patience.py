@@ -1,7 +1,7 @@
 """
-Recording what has happened outside the database, with patience: to fail would be to have it happen again.
+Patient recording of effects outside the database: if recording failed, the effect would be repeated.
 
-Called wherever an effect outside (a mail, a push, an SMS, a call of somebody's API) has still to be written down.
+Call it after an external effect (a mail, a push, an SMS, an API call) that still has to be recorded.
 """
 
 import logging
@@ -25,14 +25,14 @@ PAUSE = 0.2
 
 def persist(record: Callable[[], Result], *, patience: float = PATIENCE) -> Result:
     """
-    Return ``record()``, called again on a new connection as long as the database is away.
+    Return ``record()``, called again on a new connection while the database is unavailable.
 
-    It must be one transaction, and repeatable: its COMMIT may have succeeded and its answer have been lost.
-    A soft time limit that ends meanwhile is passed over: what has happened shall be on record.
+    It must be one transaction, and repeatable: its COMMIT may have succeeded and its response been lost.
+    A soft time limit that expires meanwhile is ignored, because the effect must be recorded.
 
     Raises:
-        OperationalError, InterfaceError: the database did not come back in time, or there is a transaction
-            around this, which is lost with its connection.
+        OperationalError, InterfaceError: the database did not come back in time, or this was called inside
+            a transaction, which is lost with its connection.
     """
     deadline = monotonic() + patience
     while True:

@@ -71,7 +71,7 @@ def import_tasks() -> None:
     """
     Import all modules that declare tasks, as a worker does when it starts.
 
-    Celery's own way would set Django up once more, and with it every logger. Raises what :func:`find_app` raises.
+    Celery itself would set Django up a second time, and with it every logger. Raises what :func:`find_app` raises.
     """
     app = find_app()
     app.autodiscover_tasks(force=True)

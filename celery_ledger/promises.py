@@ -21,10 +21,10 @@ _promises: dict[str, Violations] = {}
 
 def register(promise: str, violations: Violations) -> None:
     """
-    Have ``promise``, a sentence, checked: ``violations`` yields a line for each thing that breaks it.
+    Register ``promise``, a sentence, for the audit: ``violations`` yields a line for each violation.
 
     Raises:
-        ValueError: somebody else registered the same sentence.
+        ValueError: the same sentence is already registered.
     """
     if _promises.setdefault(promise, violations) is not violations:
         raise ValueError(f"The promise {promise!r} is registered already.")
@@ -37,11 +37,11 @@ def promises() -> dict[str, Violations]:
 
 def is_owed(task: str, *, receiver: str, model: str, moment: str) -> Q:
     """
-    Return the condition, for a query of ``model``, that the ledger accounts for what a row lacks.
+    Return the condition, for a query of ``model``, that the ledger accounts for a row's missing effect.
 
-    ``task`` has still to run, or was given up: by a dead letter that a person knows of, or by that person, also
-    if the task has been pruned since. Or the ``receiver`` that would enqueue it failed and is to be sent its
-    signal again. Or the receiver was not there yet at the row's ``moment``.
+    ``task`` has not run yet, or is a dead letter, or was discarded, even if it has been pruned since. Or the
+    ``receiver`` that would enqueue it failed and will be retried. Or the receiver did not exist yet at the row's
+    ``moment``.
     """
     subject = Concat(Value(f"{model}:"), Cast(OuterRef("pk"), CharField()))
     in_ledger = DurableTask.objects.filter(

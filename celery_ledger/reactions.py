@@ -1,8 +1,8 @@
 """
-Since when each receiver of a durable signal is there, noted by ``manage.py migrate``.
+Since when each receiver of a durable signal exists, recorded by ``manage.py migrate``.
 
-A reaction that is added later owes nothing to what happened before: ``outbox verify`` asks
-:mod:`celery_ledger.promises`, which reads what is noted here.
+A reaction that is added later need not cover earlier events: ``outbox verify`` asks
+:mod:`celery_ledger.promises`, which reads these records.
 """
 
 from datetime import datetime, timedelta

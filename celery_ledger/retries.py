@@ -1,8 +1,8 @@
 """
-How often a failed task is tried again, and when: policies with names, which a task's ``retries`` says.
+How often a failed task is retried, and when: named policies, for a task's ``retries`` option.
 
 Each pause is twice the last one, up to a ceiling that the policy reaches. Unless a task says otherwise, a pause
-is spread evenly between half of it and all of it, so that what failed together does not come back together.
+is spread evenly between half of it and all of it, so that tasks that failed together are not retried together.
 """
 
 from dataclasses import dataclass

@@ -42,11 +42,11 @@ MOST_CRASHES = 4
 
 class Task(celery.Task):
     """
-    A durable task: its call is a row of the caller's transaction, and runs at least once after that.
+    A durable task: a call is a row in the caller's transaction, and runs at least once after it commits.
 
     What a decorator may say beyond Celery's own options:
 
-    ``durable``: False has the task go Celery's own way, untouched.
+    ``durable``: False makes it a plain Celery task.
 
     ``transactional``: True runs the body inside the transaction that marks the row succeeded: its effects in the
     database happen exactly once. False (the default) is for effects outside the database: the row is claimed under a
@@ -63,7 +63,7 @@ class Task(celery.Task):
     ``repeatable``: True has a transactional task ride without a savepoint, which is cheaper: when a body of its company
     fails, the others run twice. For bodies without effects beside the database's.
 
-    ``acks_late``: False has a task whose worker died become a dead letter, for a person, instead of running again.
+    ``acks_late``: False makes a task whose worker died a dead letter, instead of running it again.
 
     ``unique_key``, ``unique_for``, ``debounce``, ``debounce_at_most``: what :meth:`apply_async` is to take where a call
     says nothing of it.
@@ -183,7 +183,7 @@ class Task(celery.Task):
         self.__dict__["tracer"] = tracer
 
     def take(self, ids: Sequence[str]) -> "Outcomes | None":
-        """Run the rows that a message names, in a worker's process; return what became of them."""
+        """Run the rows that a message names, in a worker's process; return their outcomes."""
         from celery_ledger.work import consumer
 
         return consumer.consume(self, ids)
@@ -200,7 +200,7 @@ class Task(celery.Task):
         """
         As :meth:`apply_async`, for ``async`` code, whose transactions Django keeps none of.
 
-        The loop goes on meanwhile, and the row is committed when this returns. To have it in one transaction with
+        The loop is not blocked, and the row is committed when this returns. To have it in one transaction with
         something else, write both in a function for ``sync_to_async``. Where synchronous code in a transaction runs
         the loop with ``async_to_sync``, the row is a part of that transaction.
         """

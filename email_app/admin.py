@@ -1,4 +1,4 @@
-"""The mails, to look at: what became of one is the machine's to say."""
+"""The mails, to look at: only the machine sets their status."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""A mail is a row with a life: it is there before the first attempt and says what became of it."""
+"""A mail is a row with a life: it is there before the first attempt and records its outcome."""
 
 import secrets
 

@@ -9,7 +9,7 @@ from notifications.unsubscribe import address_for
 
 def send(delivery_id: int) -> None:
     """
-    Send a notification by mail, unless it was sent, and record what became of it.
+    Send a notification by mail, unless it was sent, and record its outcome.
 
     Raises:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.

@@ -1,4 +1,4 @@
-"""One order over the public API, and what became of each of its tasks."""
+"""One order over the public API, and the outcome of each of its tasks."""
 
 import http.client
 import json

@@ -1,5 +1,5 @@
 """
-Which notifications leave the shop, by which channel and when, and what became of each.
+Which notifications leave the shop, by which channel and when, and the outcome of each.
 
 A row for each notification and channel, written with the notification; a durable task for each row, which
 each channel's own receiver enqueues. ``sent`` is final.
@@ -95,7 +95,7 @@ def open_delivery(delivery_id: int) -> NotificationDelivery | None:
 
 
 def settle(delivery: NotificationDelivery, status: str, error: str = "") -> None:
-    """Record what became of a delivery, with patience; what is sent stays sent."""
+    """Record the outcome of a delivery, with patience; what is sent stays sent."""
     settled_at = None if status == Status.PENDING else timezone.now()
     row = NotificationDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.SENT)
     persist(lambda: row.update(status=status, error=error[:200], settled_at=settled_at))

@@ -160,7 +160,7 @@ class QuietHours(models.Model):
 
 class NotificationDelivery(models.Model):
     """
-    What became of one notification on one channel that leaves the shop: mail, push or SMS.
+    The outcome of one notification on one channel that leaves the shop: mail, push or SMS.
 
     In the shop itself the notification is its own record: it is there, and it says whether it was read. No
     status change but through :mod:`notifications.deliveries`.

@@ -51,7 +51,7 @@ def subscribe(user: Any, *, endpoint: str, p256dh: str, auth: str) -> PushSubscr
 
 def deliver(delivery_id: int) -> None:
     """
-    Push a notification to every browser of its reader that has not taken it, and record what became of it.
+    Push a notification to every browser of its reader that has not taken it, and record its outcome.
 
     Raises:
         PushDeferredError: some are to be tried again.

@@ -65,7 +65,7 @@ def enqueue_texts(sender: object, channel: str, deliveries: list[int], due_at: s
 
 
 def hint_at_orders(sender: object, subjects: set[str], **kwargs: Any) -> None:
-    """Tasks of orders were settled: have the open pages of their customers look what became of them."""
+    """Tasks of orders were settled: have the open pages of their customers look their outcomes."""
     orders = {subject.removeprefix(ORDER) for subject in subjects if subject.startswith(ORDER)}
     if orders:
         bell.ring({int(order) for order in orders})

@@ -34,7 +34,7 @@ class Provider(Protocol):
 
     def charge(self, charge: Charge) -> Result:
         """
-        Take the money, once for each reference, or say what became of that.
+        Take the money, once for each reference, or report its outcome.
 
         Raises:
             ProviderAwayError: nobody knows.

@@ -26,7 +26,7 @@ def charge(self: Any, payment_id: int) -> None:
     """
     Have the provider charge for an order whose customer pays, and place the order. A try that is declined ends here.
 
-    A second run asks under the same reference, and hears what became of the first. A provider that does not answer is
+    A second run asks under the same reference, and learns the outcome of the first. A provider that does not answer is
     asked again until the order expires; one that charged in spite of that gives the money back.
     """
     payment = persist(lambda: Payment.objects.select_related("order").filter(pk=payment_id).first())

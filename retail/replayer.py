@@ -44,7 +44,7 @@ MOST_CARTS = 30
 
 
 class Outcome(StrEnum):
-    """What became of an invoice."""
+    """The outcome of an invoice."""
 
     PLACED = "placed"
     PLACED_EARLIER = "placed by an earlier replay of this run"
@@ -68,7 +68,7 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one invoice. ``status`` and ``detail`` tell of a failure."""
+    """The outcome of one invoice. ``status`` and ``detail`` tell of a failure."""
 
     invoice: Invoice
     outcome: Outcome
@@ -218,7 +218,7 @@ class Replayer:
 
     def next_result(self) -> Result:
         """
-        Wait until one more invoice is done, and return what became of it; once for each invoice.
+        Wait until one more invoice is done, and return its outcome; once for each invoice.
 
         After ``stop`` was set, what had not begun is not reached any more, and is said to be so.
         """

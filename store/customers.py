@@ -55,6 +55,6 @@ def make_user_of(profile: Customer) -> Any:
     name = f"customer-{uuid4().hex[:16]}"
     user = get_user_model()(username=name, email=f"{name}@{NO_DOMAIN}")
     user.set_unusable_password()
-    profile.user = user  # So that saving it makes no second profile.
+    profile.user = user  # So that saving it does not create a second profile.
     user.save()
     return user

@@ -1,1 +1,1 @@
-"""What people decide."""
+"""The operators' actions."""

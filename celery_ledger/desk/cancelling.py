@@ -73,9 +73,9 @@ def cancel(
     signal: str | int | None = None,
 ) -> int:
     """
-    Cancel tasks that wait; return how many there were. Whatever restarts, they never run.
+    Cancel waiting tasks and return how many. They never run, whatever is restarted.
 
-    A step of a chain or a body of a chord is cancelled by its id before its turn has come, and ends when that comes.
+    A step of a chain or a body of a chord is cancelled by its id before its turn has come, and ends when it comes.
 
     ``which``: an id, ids, a queryset of :class:`~celery_ledger.models.DurableTask`, or a ``Q`` for one. Any number, in
     portions. In the caller's transaction, if there is one.

@@ -104,7 +104,7 @@ class Control(control.Control):
 
 def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, signal: Any = None) -> str:
     """
-    Cancel the tasks of these ids, and return a line that says what became of them.
+    Cancel the tasks of these ids, and return a line that gives their outcomes.
 
     Raises:
         CannotRevokeError: as of :meth:`Control.revoke`; what can be cancelled is all the same.

@@ -1,4 +1,4 @@
-"""Who is at work: each worker, relay and beat, what it does and for how long, and what a person wants of it."""
+"""Running processes: each worker, relay and beat, what it is doing, and an operator's instruction to it."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,5 +1,5 @@
 """
-What a live installation lacks, and what to do about it. Called by ``manage.py doctor``.
+The problems of a live installation, and what to do about them. Called by ``manage.py doctor``.
 
 Each examination yields findings; one that cannot be made, because the database or the broker is away, says so.
 """

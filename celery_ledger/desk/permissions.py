@@ -1,4 +1,4 @@
-"""What somebody needs to decide; the models declare it."""
+"""The permissions for operators' actions; the models declare them."""
 
 from typing import Final
 

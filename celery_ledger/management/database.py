@@ -1,4 +1,4 @@
-"""What a command says when its database is not there."""
+"""The message of a command whose database is unavailable."""
 
 import logging
 import time

@@ -1,7 +1,7 @@
 """
-Tasks that must not be run twice, and whose worker is gone: dead letters, for a person.
+Tasks that must not run twice and whose worker is gone: they become dead letters.
 
-A task says so by ``acks_late=False``. Whether its effect happened, nobody can tell. The relay's sweep calls this before
+A task says so by ``acks_late=False``. Whether its effect happened is unknown. The relay's sweep calls this before
 it brings back what other workers left.
 """
 

@@ -1,5 +1,5 @@
 """
-The one module that speaks to the broker: messages out, and how many wait there.
+The only module that talks to the broker: it publishes messages and counts those that wait.
 
 Called by the relay alone; workers receive through Celery. A message names a task and carries the ids
 of ledger rows, nothing else. Whatever the broker answers, the ledger stays right: a message that was

@@ -1,5 +1,5 @@
 """
-Calls whose time is over: a row that expires before a worker starts it is cancelled, and its result says so.
+Expired calls: a row that expires before a worker starts it is cancelled, and its result says so.
 
 No worker starts such a row; see ``complete`` in :mod:`celery_ledger.rows.sql`. The relay's sweep calls this every
 second.

@@ -1,7 +1,8 @@
 """
-Rates of tasks, kept by the relays, however many, on the way to the broker; no worker waits for them.
+Rate limits of tasks, enforced by all relays together before they publish; no worker waits for them.
 
-Who claims rows of a task that has a rate holds the rate's row meanwhile. Tasks without a rate cost nothing here.
+A relay that claims rows of a task with a rate limit locks the rate's row meanwhile. Tasks without a rate cost nothing
+here.
 """
 
 import logging

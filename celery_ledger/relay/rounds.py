@@ -1,4 +1,4 @@
-"""What every relay does now and then, beside its turns: one registers it in an app's ``ready()``."""
+"""Periodic work of every relay, besides publishing: register it in an app's ``ready()``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ def register(what: str, *, every: float, make: Callable[[], float | None]) -> No
     """
     Have each relay call ``make`` every ``every`` seconds.
 
-    It keeps the relay from publishing meanwhile, so it takes a moment, and goes on later if there is more to do.
-    A round that raises is a trouble of the relay, named ``what``, and is made again; nothing else suffers.
+    The relay does not publish meanwhile, so it must be short, and continue in a later call if there is more to do.
+    If it raises, the relay reports a problem named ``what`` and calls it again later; nothing else is affected.
 
     Raises:
         ValueError: the name is taken.

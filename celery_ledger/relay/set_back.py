@@ -1,5 +1,5 @@
 """
-A database clock that is set back: what was due stays due.
+A database clock that is set back: due tasks stay due.
 
 All times of the ledger are the database's. Set back by two minutes, by hand, by NTP or by a failover to a server
 whose clock is behind, it would keep everything that was due waiting for two minutes more. A relay compares the

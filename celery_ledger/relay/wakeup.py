@@ -1,5 +1,5 @@
 """
-How a sleeping relay learns that something was enqueued, without a price for those who enqueue.
+How a sleeping relay learns that something was enqueued, at no cost to the process that enqueues.
 
 PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. A process that
 enqueues tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the

@@ -1,7 +1,7 @@
 """
 A call of a durable task, looked at whole when it is made.
 
-What a row cannot hold is refused here, where the call is made and its maker can still be told: the INSERT
+What a row cannot hold is refused here, where the caller still gets the error: the INSERT
 comes later, for all calls of a block at once, and must not fail for one of them.
 """
 

@@ -98,9 +98,9 @@ def collecting(body: Any = None) -> Iterator[list[Call]]:
     raises, its calls are dropped, and so are those made in a part of its transaction that is rolled back.
 
     With ``body``, a signature, the tasks that are called in the block are the header of a chord: the body is called
-    when all of them have succeeded, at once if there are none. Each stays a ``.delay()`` of its own; a receiver of a
-    durable signal that fails is waited for too, and so is what it calls when it is sent the signal again. Not waited
-    for are chains, groups and chords that are called in the block, tasks that are not durable, and calls for which
+    when all of them have succeeded, at once if there are none. Each is still a separate ``.delay()``. The chord also
+    waits for a receiver of a durable signal that fails, and for the calls that it makes when it is retried. It does
+    not wait for chains, groups and chords that are called in the block, tasks that are not durable, and calls for which
     another row stands by their ``unique_key``.
 
     Raises:

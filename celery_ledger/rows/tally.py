@@ -1,5 +1,5 @@
 """
-Counts of what became of tasks, exact and cheap to read however many rows the ledger keeps.
+Counts of the outcome of tasks, exact and cheap to read however many rows the ledger keeps.
 
 A success, a retry or a death is counted by the statement that records its result (see
 :mod:`celery_ledger.rows.results`), so the counts say what was committed and nothing else. What the relay and

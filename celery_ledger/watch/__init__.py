@@ -1,1 +1,1 @@
-"""Who is at work, and what is wrong."""
+"""Monitoring: running processes, and problems."""

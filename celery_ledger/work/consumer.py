@@ -43,7 +43,7 @@ LOOK_AGAIN = 0.002
 
 def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
     """
-    Run the rows that a message names and return what became of them.
+    Run the rows that a message names and return their outcomes.
 
     Raises:
         StrangeMessageError: the message is not one of the relay's.
@@ -64,7 +64,7 @@ def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
 
 def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: float = 0.0) -> Outcomes:
     """
-    Record that the process that ran this message died, and return what became of its rows.
+    Record that the process that ran this message died, and return its outcomes rows.
 
     Called by the worker's parent process. What was published again since it took the message, ``held_for``
     seconds ago, is somebody else's by now.

@@ -104,7 +104,7 @@ class LedgerRequest(request.Request):
         """
         Count the attempt if the hard time limit killed the process; the soft one is an error in the body.
 
-        Celery's own way for the hard one records a result of the message, and from 5.7 on tells hooks and receivers
+        Celery's handling of the hard one records a result of the message, and from 5.7 on tells hooks and receivers
         that it failed. What they are to know is the row's end, and the ledger's.
         """
         if soft:

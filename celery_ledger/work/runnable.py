@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 
 class Report(Protocol):
-    """What became of the rows of a message. Its ``str`` is a line for the log."""
+    """The outcome of the rows of a message. Its ``str`` is a line for the log."""
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what became of each row, for the worker's parent to make events of."""
+        """Return the outcome of each row, for the worker's parent to make events of."""
 
 
 class Runnable(Protocol):
@@ -56,4 +56,4 @@ class Runnable(Protocol):
         """Return the seconds until the next attempt, after so many that failed."""
 
     def take(self, ids: Sequence[str]) -> Report | None:
-        """Run the rows that a message names; return what became of them. None: nothing is said of that."""
+        """Run the rows that a message names; return their outcomes. None: nothing is said of that."""

@@ -1,4 +1,4 @@
-"""What rows of both kinds need to be run: their task, how often it may start, and what became of a message."""
+"""What rows of both kinds need to be run: their task, how often it may start, and the outcome of a message."""
 
 import logging
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ done_logger = logging.getLogger("celery_ledger.done")
 
 @dataclass
 class Outcomes:
-    """What became of a message's rows."""
+    """The outcome of a message's rows."""
 
     passed_over: int
     #: Of those, given back to the ledger because the message took long.
@@ -40,7 +40,7 @@ class Outcomes:
         return f"{self.succeeded} succeeded, {self.failed} failed, {self.passed_over} passed over"
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what became of each row, for the worker's parent to make events of."""
+        """Return the outcome of each row, for the worker's parent to make events of."""
         return [telling.event for telling in self.tellings.values() if telling.event is not None]
 
     def telling(self, task: Runnable, row: ledger.Started) -> Telling:

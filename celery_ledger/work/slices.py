@@ -54,7 +54,7 @@ class RepeatedError(Exception):
 
 @dataclass
 class Slice:
-    """What became of the rows of one transaction."""
+    """The outcome of the rows of one transaction."""
 
     started: list[ledger.Started] = field(default_factory=list)
     successes: list[Success] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Who is at work, and what they are told."""
+"""Running processes, and the instructions to them."""
 
 from typing import Any
 

@@ -73,7 +73,7 @@ class LedgerBackend(Base):
 
     def get_result(self, result_id: str) -> Any:
         """
-        Return what became of a call.
+        Return the outcome of a call.
 
         Raises:
             TaskResultDoesNotExist: the ledger has no such call, or it is not one of this backend's tasks.

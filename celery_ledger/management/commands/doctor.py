@@ -1,4 +1,4 @@
-"""``manage.py doctor``: what this installation lacks, and what to do."""
+"""``manage.py doctor``: the problems of this installation, and what to do."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""``manage.py health``: whether this machine's worker or relay does its work, for the probes of containers."""
+"""``manage.py health``: whether this machine's worker or relay is healthy, for container probes."""
 
 from argparse import ArgumentParser
 from typing import Any

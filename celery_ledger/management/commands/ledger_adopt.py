@@ -1,4 +1,4 @@
-"""``manage.py ledger_adopt``: what a project will find when it adds the package."""
+"""``manage.py ledger_adopt``: what changes for a project that adds the package."""
 
 import dataclasses
 import json

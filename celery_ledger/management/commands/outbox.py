@@ -1,4 +1,4 @@
-"""``manage.py outbox``: look at the ledger, and put right what only a person may."""
+"""``manage.py outbox``: inspect the ledger, and take the decisions that only a person may."""
 
 import dataclasses
 import json

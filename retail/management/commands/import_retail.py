@@ -69,7 +69,7 @@ class Command(BaseCommand):
         self.summarise(export, done)
 
     def summarise(self, export: Export, done: Imported) -> None:
-        """Write what became of every line, and of every row."""
+        """Write the outcome of every line, and of every row."""
         for number, why in export.broken:
             self.stderr.write(f"line {number}: {why}")
         kinds = export.kinds

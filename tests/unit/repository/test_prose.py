@@ -16,6 +16,8 @@ PAIRS = {  # What stood here once, and what a technical writer wrote instead.
     "Whom one blocks": "List blocked users",
     "takes nothing while messages wait, for so long": "has taken no messages for 30 seconds",
     "to who wants it by mail": "to users who chose e-mail",
+    "It is reversed exactly if its order is cancelled.": "It is reversed if and only if its order is cancelled.",
+    "show what became of each task": "show the outcome of each task",
     "12 tasks went unheard of": "12 tasks were not acknowledged in time",
 }
 

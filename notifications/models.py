@@ -26,6 +26,8 @@ class Kind(models.TextChoices):
     PROMISE_BROKEN = "promise_broken"
     #: To managers: new dead letters, gathered, at most once an hour.
     DEAD_LETTERS = "dead_letters"
+    #: To managers: tasks that fail, and parts of the machinery that are silent or stuck; see notifications/trouble.py.
+    TROUBLE = "trouble"
     #: To an endpoint's owner, or to managers: it has failed for days and is disabled.
     WEBHOOK_DISABLED = "webhook_disabled"
     #: Somebody wrote to them.

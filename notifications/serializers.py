@@ -104,3 +104,9 @@ class PreferencesSerializer(StrictSerializer):
     quiet_hours = QuietHoursSerializer(
         required=False, allow_null=True, help_text="When mails, push notifications and SMS are held back. Null: never."
     )
+
+
+class ChannelsOnSerializer(serializers.Serializer[Any]):
+    """The channels that are on for a kind of notification."""
+
+    channels = serializers.ListField(child=serializers.ChoiceField(choices=Channel.choices))

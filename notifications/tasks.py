@@ -20,7 +20,7 @@ from django.utils import timezone
 from celery_ledger import clock
 from celery_ledger.desk import dead_letters, turns
 from messaging.models import Message
-from notifications import push, texts
+from notifications import push, texts, trouble
 from notifications.announce import notify, prune, write
 from notifications.models import Announcement, Kind, Notification
 from store.managers import managers
@@ -129,6 +129,17 @@ def tell_of_dead_letters() -> int:
         key=f"{Kind.DEAD_LETTERS}:{until:%Y-%m-%dT%H:%M}",
     )
     return died
+
+
+@shared_task(name="notifications.tasks.tell_of_trouble", queue="scheduled")
+def tell_of_trouble() -> int:
+    """
+    Tell the managers which tasks fail and what is wrong with the machinery; return how much of it was new to them.
+
+    Repeatable: the same is told at most once an hour. While no worker or no relay is at work, nothing runs this:
+    only a probe of ``/health/ready/`` from outside notices that.
+    """
+    return trouble.tell()
 
 
 @shared_task(name="notifications.tasks.announce_message", batch_size=200)

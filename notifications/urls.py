@@ -10,6 +10,7 @@ router.register("", views.NotificationViewSet, basename="notification")
 
 urlpatterns = [
     path("sse/", views.StreamView.as_view()),
+    path("test/", views.TestAlertView.as_view()),
     path("preferences/", views.PreferencesView.as_view()),
     path("", include(router.urls)),
 ]

@@ -16,14 +16,16 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, Throttled, ValidationError
+from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from notifications import push, vapid
+from notifications import push, trouble, vapid
 from notifications.models import Notification, NotificationQuerySet, PushSubscription, QuietHours
 from notifications.preferences import preferences_of, save_preferences, save_quiet_hours
 from notifications.serializers import (
+    ChannelsOnSerializer,
     EndpointSerializer,
     NotificationSerializer,
     PreferencesSerializer,
@@ -224,6 +226,25 @@ class PreferencesView(APIView):
         if "quiet_hours" in wish.validated_data:
             save_quiet_hours(user_id, wish.validated_data["quiet_hours"])
         return Response(_preferences(user_id))
+
+
+class TestAlertView(APIView):
+    permission_classes = [IsAdminUser]
+    throttle_scope = "subscriptions"
+
+    @extend_schema(
+        tags=["notifications"],
+        operation_id="notifications_test",
+        summary="Send yourself a test alert",
+        request=NothingSerializer,
+        responses={201: ChannelsOnSerializer},
+    )
+    @once()
+    def post(self, request: Request) -> Response:
+        """Send a test over the channels that are on for operations alerts, and list these. For staff."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        channels = trouble.test(_reader(request))
+        return Response({"channels": channels}, status=status.HTTP_201_CREATED)
 
 
 def _reader(request: Request) -> int:

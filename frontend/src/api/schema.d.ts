@@ -763,6 +763,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/notifications/test/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send yourself a test alert
+         * @description Send a test over the channels that are on for operations alerts, and list these. For staff.
+         */
+        post: operations["notifications_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ops/canvases/{canvas_id}/": {
         parameters: {
             query?: never;
@@ -2170,6 +2190,18 @@ export interface components {
             push?: boolean;
             sms?: boolean;
         };
+        /**
+         * @description * `in_app` - In App
+         *     * `email` - Email
+         *     * `push` - Push
+         *     * `sms` - Sms
+         * @enum {string}
+         */
+        ChannelsEnum: "in_app" | "email" | "push" | "sms";
+        /** @description The channels that are on for a kind of notification. */
+        ChannelsOn: {
+            channels: components["schemas"]["ChannelsEnum"][];
+        };
         /** @description Channels, on or off. */
         ChannelsRequest: {
             in_app?: boolean;
@@ -2783,6 +2815,7 @@ export interface components {
             schedule_late?: components["schemas"]["Channels"];
             promise_broken?: components["schemas"]["Channels"];
             dead_letters?: components["schemas"]["Channels"];
+            trouble?: components["schemas"]["Channels"];
             webhook_disabled?: components["schemas"]["Channels"];
             message?: components["schemas"]["Channels"];
             announcement?: components["schemas"]["Channels"];
@@ -2796,6 +2829,7 @@ export interface components {
             schedule_late?: components["schemas"]["ChannelsRequest"];
             promise_broken?: components["schemas"]["ChannelsRequest"];
             dead_letters?: components["schemas"]["ChannelsRequest"];
+            trouble?: components["schemas"]["ChannelsRequest"];
             webhook_disabled?: components["schemas"]["ChannelsRequest"];
             message?: components["schemas"]["ChannelsRequest"];
             announcement?: components["schemas"]["ChannelsRequest"];
@@ -3060,12 +3094,13 @@ export interface components {
          *     * `schedule_late` - Schedule Late
          *     * `promise_broken` - Promise Broken
          *     * `dead_letters` - Dead Letters
+         *     * `trouble` - Trouble
          *     * `webhook_disabled` - Webhook Disabled
          *     * `message` - Message
          *     * `announcement` - Announcement
          * @enum {string}
          */
-        NotificationKindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "webhook_disabled" | "message" | "announcement";
+        NotificationKindEnum: "order_placed" | "order_cancelled" | "duplicate_order" | "stock_low" | "schedule_late" | "promise_broken" | "dead_letters" | "trouble" | "webhook_disabled" | "message" | "announcement";
         /** @description An order. */
         Order: {
             readonly id: number;
@@ -7419,6 +7454,80 @@ export interface operations {
             };
             /** @description The request is not authenticated, or its credentials are not valid here. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error, as a problem document. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_test: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 255 printable ASCII characters, preferably a random UUID. Repeating a request with the same key and body within 24 hours returns the first response, with `Idempotent-Replayed: true`, and creates nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["NothingRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    /** @description Present if this is the response to an earlier request with the same key. */
+                    "Idempotent-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelsOn"];
+                };
+            };
+            /** @description The request is malformed, or has fields that are missing or wrong: `errors` says which. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not authenticated, or its credentials are not valid here. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A request with the same key is still in progress. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used with a different request body. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

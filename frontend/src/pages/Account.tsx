@@ -15,7 +15,7 @@ import { Address, Password } from "./Credentials";
 
 const CHANNELS = Object.keys(text.account.channels) as Channel[];
 /** Kinds that only who manages the shop is told of. */
-const FOR_MANAGERS = new Set(["duplicate_order", "stock_low", "schedule_late", "promise_broken", "webhook_disabled"]);
+const FOR_MANAGERS = new Set(["duplicate_order", "stock_low", "schedule_late", "promise_broken", "dead_letters", "trouble", "webhook_disabled"]);
 
 export function Account() {
   const { user } = useSession();
@@ -174,6 +174,14 @@ function HowTold() {
       reload();
     }
   }
+  async function test() {
+    try {
+      const { channels } = await ask(api.POST("/api/notifications/test/", { body: {} }));
+      say(words.testSent(channels.map((channel) => words.channels[channel])));
+    } catch (reason) {
+      say(wordsFor(reason as Error), true);
+    }
+  }
   return (
     <section aria-labelledby="told">
       <h2 id="told">{words.told}</h2>
@@ -212,6 +220,11 @@ function HowTold() {
             </tbody>
           </table>
           <p className="hint">{words.smsHint}</p>
+          {user?.is_staff && (
+            <button type="button" className="button small quiet" onClick={() => void test()}>
+              {words.testAlert}
+            </button>
+          )}
           <Quiet hours={value.quiet_hours ?? null} save={(quiet_hours) => void put({ quiet_hours })} />
         </div>
       )}

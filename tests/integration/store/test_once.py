@@ -15,7 +15,7 @@ from accounts.models import LoginFailures, SignIn, SpentToken
 from celery_ledger.models import DurableTask
 from email_app import addresses
 from messaging.models import Block, Message
-from notifications.models import PushSubscription
+from notifications.models import Notification, PushSubscription
 from store.models import Cart, CartItem, Customer, IdempotencyKey
 from tests.shop import all_at_once, api, check_out, make_cart, make_customer, make_manager, make_product, make_user
 from webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -63,6 +63,12 @@ CASES = {
         False,
     ),
     "save_sub_create": lambda _: ("/api/save-sub/", BROWSER, PushSubscription.objects, False),
+    "notifications_test": lambda user: (
+        "/api/notifications/test/",
+        {},
+        Notification.objects.filter(user=user, kind="trouble"),
+        False,
+    ),
     "webhooks_create": lambda _: ("/api/webhooks/", HOOK, WebhookEndpoint.objects, False),
     "webhooks_test_create": lambda user: (
         f"/api/webhooks/{make_hook(user).pk}/test/",
@@ -144,6 +150,7 @@ MAKES_NOTHING = {
     "ops_queues_limits_create": DECIDES,
     "ops_queues_pause_create": DECIDES,
     "ops_queues_resume_create": DECIDES,
+    "ops_task_rate": DECIDES,
     "ops_tasks_cancel_create": DECIDES,
     "ops_tasks_decide": DECIDES,
     "ops_tasks_run_now_create": DECIDES,

@@ -69,6 +69,28 @@ def test_three_hundred_members_are_a_node_with_a_count_that_changes_before_ones_
     expect(nodes.first).to_contain_text("299 pending, 1 cancel")
 
 
+def test_the_page_of_an_order_draws_for_staff_what_its_settlement_waits_for(visitor, wall):
+    visitor.fill_cart("Enamel saucepan")
+    visitor.place_order()
+    visitor.expect_settled_timeline()
+
+    nodes = wall.locator(".canvas-node")
+    settlement = nodes.filter(has_text="record_settlement")
+    expect(settlement).to_have_count(1)
+    expect(settlement).to_have_accessible_name(re.compile("record_settlement Done"))
+    look_at(wall, "order-canvas", at=wall.locator(".canvas"), pictures=None)
+    settlement.press("Enter")
+    expect(wall).to_have_url(re.compile("/operations/tasks/"))
+    wall.set_viewport_size({"width": 1280, "height": 860})
+    wall.goto("/")
+    visitor.sign_out()
+    visitor.sign_in()
+    visitor.fill_cart("Enamel saucepan")
+    visitor.place_order()
+    visitor.expect_settled_timeline()
+    expect(wall.locator(".canvas")).to_have_count(0)
+
+
 def test_the_admin_draws_it_too(shop, visitor, wall):
     visitor.expect_complaints("favicon")
     task = called(shop, f"chord(task.si().set({LATER}) for _ in range(30))(task.si())")

@@ -249,7 +249,7 @@ def test_f93_a_relay_that_is_started_while_its_database_recovers_waits_for_it(ow
     recovering = Recovering(own_postgresql.port)
     relay = machine.start_relay(wait=False)
     wait_until("it was refused", lambda: recovering.refused >= 3)
-    wait_until("it says so", lambda: relay.says("The database recovers"))
+    wait_until("it says so", lambda: relay.says("The database is starting or recovering"))
     assert relay.is_alive
     recovering.close()
     own_postgresql.start()

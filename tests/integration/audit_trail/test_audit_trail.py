@@ -168,7 +168,7 @@ def test_the_trail_is_only_ever_added_to():
         lambda: AuditEntry.objects.update(what="x"),
         lambda: AuditEntry.objects.bulk_update([entry], ["what"]),
     ):
-        with pytest.raises(TypeError, match="only ever added to"):
+        with pytest.raises(TypeError, match="append-only"):
             change()
 
 

@@ -1,4 +1,4 @@
-"""What a live stream survives: hints that are none, rows that cannot be told, many that open at once."""
+"""What a live stream survives: invalid hints, rows that cannot be told, many that open at once."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def test_f109_hints_that_are_none_end_no_stream(web, reader):
         bell.ring({order})
         assert json.loads(socket.recv(timeout=30)) == {"type": "order-tasks", "order": order}
         assert next(events)["event"] == "order-tasks"
-    assert web.web.says("hints that are none")
+    assert web.web.says("invalid hints")
 
 
 def test_a_feed_that_fails_in_whatever_way_goes_on(reader, monkeypatch):

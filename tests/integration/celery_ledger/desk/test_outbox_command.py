@@ -90,7 +90,7 @@ class TestDeadLetters:
         outbox("replay", "--all")
         with pytest.raises(CommandError, match="1 of the ids are not dead letters"):
             outbox("replay", dead[0])
-        with pytest.raises(CommandError, match="not a task's id"):
+        with pytest.raises(CommandError, match="not a task id"):
             outbox("discard", "nonsense")
 
     def test_discarding_keeps_the_row_and_the_reason(self, dead):

@@ -7496,6 +7496,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "channels": [
+                     *         "in_app",
+                     *         "email"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ChannelsOn"];
                 };
             };
@@ -8560,6 +8568,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "count": 1,
+                     *       "next": null,
+                     *       "previous": null,
+                     *       "results": [
+                     *         {
+                     *           "kind": "task",
+                     *           "name": "email_app.tasks.send_order_confirmation",
+                     *           "per_second": 10,
+                     *           "concurrency": null,
+                     *           "said": "10/s",
+                     *           "by_operator": true,
+                     *           "under_way": null,
+                     *           "held_back": 120,
+                     *           "held_back_is": "exact",
+                     *           "until": "2026-11-21T12:00:12Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["PaginatedLimitList"];
                 };
             };
@@ -8603,6 +8632,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "rate": "10/s"
+                 *     }
+                 */
                 "application/json": components["schemas"]["RateRequest"];
             };
         };
@@ -8612,6 +8646,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "task": "email_app.tasks.send_order_confirmation",
+                     *       "rate": "10/s",
+                     *       "own_rate": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["TaskRate"];
                 };
             };

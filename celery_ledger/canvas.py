@@ -7,14 +7,16 @@ chord's parts to the ledger. Apps without durable tasks are not affected.
 """
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
 from celery import canvas
 from celery.app.base import Celery
+from celery.result import AsyncResult
+from celery.utils import uuid
 from django.db import transaction
 
 from celery_ledger import clock
@@ -23,6 +25,8 @@ __all__ = ["install"]
 
 #: Bodies and handles of chords whose headers are about to be called, by their groups' ids.
 _opening: ContextVar[dict[str, tuple[Any, Any]] | None] = ContextVar("opening", default=None)
+#: Whether a chord is called, whose members it counts once its transaction has committed.
+_is_chord: ContextVar[bool] = ContextVar("is_chord", default=False)
 #: What Celery calls when a canvas is called.
 CALLED = ((canvas._chain, "run"), (canvas.group, "apply_async"), (canvas._chord, "apply_async"))
 
@@ -48,7 +52,7 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
 
         # What follows a task is a part of the transaction that completes it, and has no savepoint of its own.
         whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
-        with canvases.gathering(), whole, outbox.collecting():
+        with canvases.gathering(), whole, outbox.collecting(), _within_chord(isinstance(self, canvas._chord)):
             if isinstance(self, canvas._chord):
                 if options.get("chain"):
                     options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.
@@ -58,6 +62,15 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
 
     call.calls_in_one_transaction = True  # type: ignore[attr-defined]
     return call
+
+
+@contextmanager
+def _within_chord(is_chord: bool) -> Iterator[None]:
+    token = _is_chord.set(is_chord or _is_chord.get())
+    try:
+        yield
+    finally:
+        _is_chord.reset(token)
 
 
 def _counted_by_the_ledger(make: Callable[[], Any]) -> Callable[[], Any]:
@@ -119,7 +132,8 @@ def send_plainly(
     """
     Send the message of a task that is not durable, with all by value that the ledger keeps of its canvas.
 
-    A message that follows from a durable task is sent after the commit that ends it; a crash in between loses it.
+    A message that follows from a durable task is sent after the commit that ends it, and one of a chord's header after
+    the commit that writes the chord, which could not count a member that ended before. A crash in between loses it.
     """
     from celery_ledger.rows import canvases, chords, large, steps
 
@@ -131,7 +145,10 @@ def send_plainly(
         whole["chord"] = whole["chord"].signature
     if (caller := canvases.caller()) is not None:
         whole = {"parent_id": caller[0], "root_id": caller[1]} | whole
-    if not canvases.is_following():
+    if not canvases.is_following() and not _is_chord.get():
         return send(task_id, **whole)
-    transaction.on_commit(functools.partial(send, task_id, **whole))
-    return None
+    for ours in ("producer", "publisher"):  # Which by then are another's.
+        whole.pop(ours, None)
+    id = task_id or uuid()
+    transaction.on_commit(functools.partial(send, id, **whole))
+    return whole.get("result_cls", AsyncResult)(id)

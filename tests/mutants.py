@@ -461,6 +461,14 @@ MUTANTS = [
         "tests/integration/celery_ledger/test_canvas.py::TestChords::test_a_member_counts_once_and_the_body_is_there_once",
     ),
     Mutant(
+        "members that are counted",
+        "celery_ledger/canvas.py",
+        "    if not canvases.is_following() and not _is_chord.get():\n",
+        "    if not canvases.is_following():\n",
+        "tests/integration/celery_ledger/test_canvas.py::TestChords::"
+        "test_a_member_that_is_not_durable_is_sent_when_the_chord_is_there_to_count_it",
+    ),
+    Mutant(
         "parts once",
         "celery_ledger/rows/sql.py",
         "            ON CONFLICT (chord, task) DO NOTHING\n            RETURNING chord\n        ), fresh AS (",

@@ -155,6 +155,31 @@ print(json.dumps([values, failed.state, DurableTask.objects.filter(id__in=ids).c
         )
         assert said == [[42, 42, 2, 13, 3, "OSError('It cannot be done.')"], "FAILURE", 0]
 
+    def test_they_are_steps_and_members_of_one_canvas_five_deep(self, project, app):
+        said = self.ask(
+            project,
+            app,
+            """
+from celery import chord
+from celery_ledger.models import Chord, DurableTask
+from django.db import transaction
+twice, total = tasks["not_durable"].s(2), tasks["durable_total"]
+known = list(DurableTask.objects.values_list("id", flat=True))
+rows = DurableTask.objects.filter(name="beside.durable_total").exclude(id__in=known)
+canvas = total.s([1, 1])
+for _ in range(5):
+    canvas = chord([chain(canvas, twice), total.s([1, 1]), tasks["not_durable"].s(1, 1)], total.s())
+with transaction.atomic():
+    chain(canvas.clone(), twice).delay()
+    transaction.set_rollback(True)
+left = rows.count()
+value = chain(canvas, twice).delay().get(timeout=90)
+states = sorted(set(rows.values_list("status", flat=True)))
+print(json.dumps([left, value, rows.count(), states, Chord.objects.exclude(missing=0).count()]))
+""",
+        )
+        assert said == [0, 314, 11, ["succeeded"], 0]
+
     def test_one_that_is_revoked_does_not_run_and_its_result_says_so(self, project, app, tmp_path):
         path = tmp_path / "path"
         said = self.ask(

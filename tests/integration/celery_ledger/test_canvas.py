@@ -334,6 +334,24 @@ class TestChords:
         thread.join()
         assert not Chord.objects.filter(id__in=[outer.id, inner.id], failed_at=None).exists()
 
+    def test_a_member_that_is_not_durable_is_sent_when_the_chord_is_there_to_count_it(self, tasks, monkeypatch):
+        seen = []
+
+        def send(producer, name, message, **options):
+            seen.append((message.headers["group"], Chord.objects.count(), connection.in_atomic_block))
+
+        monkeypatch.setattr(app.amqp, "send_task_message", send)
+        plain = tasks.add.s(3, 4)
+        monkeypatch.setattr(tasks.add, "durable", False)
+        with transaction.atomic():
+            chord([plain, chain(plain, tasks.note.si(1))], tasks.total.s())()
+            transaction.set_rollback(True)
+        assert seen == []
+        with transaction.atomic():
+            result = chord([plain, chain(plain, tasks.note.si(1))], tasks.total.s())()
+            assert seen == []
+        assert seen == [(result.parent.id, 1, False), (None, 1, False)]
+
     def test_an_empty_header_calls_the_body_at_once(self, tasks):
         result = chord([], tasks.total.s())()
         drain()

@@ -73,6 +73,10 @@ def make(name, **options):  # noqa: C901 - they are many
     def durable(path, value=None):
         write(path, value or connections_of_this_process())
 
+    @app.task(name="beside.durable_total", base=celery_ledger.Task)
+    def durable_total(numbers):
+        return sum(numbers)
+
     @app.task(name="beside.durable_inside", base=celery_ledger.Task, transactional=True)
     def durable_inside(path):
         write(path, connections_of_this_process())

@@ -97,7 +97,7 @@ class WebhookEndpointAdmin(ActionsOnPage):
             except SwitchedOffError:
                 self.message_user(request, f"Endpoint {endpoint.pk} is switched off.", messages.ERROR)
             else:
-                self.message_user(request, f"Endpoint {endpoint.pk} is being sent a test, delivery {delivery.pk}.")
+                self.message_user(request, f"A test is on its way to endpoint {endpoint.pk}: delivery {delivery.pk}.")
 
     @admin.action(description="Rotate the secret", permissions=["change"])
     def rotate_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:

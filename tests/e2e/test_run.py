@@ -151,7 +151,7 @@ def test_it_starts_answers_mends_itself_and_stops(copy):
 
     second = copy.run()
     assert second.wait(timeout=30) == 1
-    assert "running already" in second.said.read_text()
+    assert "is already running" in second.said.read_text()
 
     demo = copy.run("demo")
     assert demo.wait(timeout=180) == 0, demo.said.read_text()

@@ -99,7 +99,7 @@ def test_a_report_that_is_dead_holds_up_the_note_that_all_were_sent_until_it_is_
     dead_letters.replay([dead.id])
     drain()
     assert graphs.graph_of(dead.canvas).counts == {"succeeded": 3}
-    assert f"The sales report of {yesterday()} is with all 2 managers" in caplog.text
+    assert f"The sales report of {yesterday()} has been sent to all 2 managers" in caplog.text
 
 
 def test_a_day_without_sales_says_so():

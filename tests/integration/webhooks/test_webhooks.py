@@ -345,7 +345,7 @@ class TestSecrets:
             assert words in client.get(page).content.decode()
             return client.post(f"{page.removesuffix('change/')}act/", {"action": action}, follow=True).content.decode()
 
-        assert "is sent a test" in press("webhookendpoint", endpoint, "Send a test", "send_test")
+        assert "A test is on its way" in press("webhookendpoint", endpoint, "Send a test", "send_test")
         delivery = WebhookDelivery.objects.get()
         assert "is still pending" in press("webhookdelivery", delivery, "Send again", "redeliver")
         drain()

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from celery_ledger.ids import row_id
 from celery_ledger.models import DurableTask
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.testing import drain, enqueued
@@ -205,7 +206,7 @@ def test_f69_no_receiver_harms_the_sender_or_another_receiver(connect, plans):
     again = {task.kwargs["dispatch_uid"] for task in enqueued("celery_ledger.tasks.redeliver")}
     assert again == {uid for uid, receiver in receivers.items() if receiver.must_be_sent_again}
     stand = [receiver for receiver in receivers.values() if not receiver.must_be_sent_again]
-    promised = {KNOWN_ID} | {handle.id for receiver in stand for handle in receiver.handles}
+    promised = {KNOWN_ID} | {str(row_id(handle.id)) for receiver in stand for handle in receiver.handles}
     there = {str(id) for id in DurableTask.objects.filter(name="tests.make_collection").values_list("id", flat=True)}
     assert there == promised
     assert Collection.objects.filter(title__startswith="of a").count() == sum(receiver.done for receiver in stand)

@@ -130,7 +130,7 @@ def test_a_class_that_derives_from_the_app_s_own_goes_with_it():
     class Further(Own):
         abstract = True
 
-    plain.task(name="tests.further", base=Further)(of_the_app)
+    plain.task(name="tests.further", base=Further, shared=False)(of_the_app)
     task = plain.tasks["tests.further"]
     assert list(adoption._of_bases(plain, {task.name: task})) == []
 

@@ -371,7 +371,7 @@ class TestOperators:
                 cursor.execute("SELECT 1 FROM celery_ledger_durabletask WHERE id = %s FOR UPDATE", [handle.id])
             assert cancelling.cancel([uuid.UUID(handle.id)], reason="too late") == 0
             monkeypatch.setattr(cancelling, "PATIENCE", 0.2)
-            with pytest.raises(control.CannotRevokeError, match="did not end in time"):
+            with pytest.raises(control.CannotRevokeError, match="did not stop in time"):
                 handle.revoke(terminate=True)
         finally:
             worker.rollback()

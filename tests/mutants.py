@@ -305,6 +305,14 @@ MUTANTS = [
         "tests/integration/celery_ledger/relay/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
     Mutant(
+        "old news",
+        "celery_ledger/relay/wakeup.py",
+        "            self._forget_news()\n",
+        "",
+        "tests/integration/celery_ledger/relay/test_news.py::"
+        "test_what_was_told_while_a_relay_was_awake_is_not_published_again",
+    ),
+    Mutant(
         "pooler",
         "celery_ledger/relay/wakeup.py",
         "            self._is_pooled = is_pooled()\n",

@@ -75,6 +75,7 @@ class PostgreSQLDoorbell:
             if work_is_due() or time.monotonic() > deadline:
                 return
         try:
+            self._forget_news()
             if not work_is_due():
                 self._sleep(seconds, told)
         finally:
@@ -103,6 +104,12 @@ class PostgreSQLDoorbell:
             # Several at a time are a load, for which there is a better way.
             if len(news) > MOST_NEWS or not all(news) or not told([row for words in news for row in _read(words)]):
                 return
+
+    def _forget_news(self) -> None:
+        """Drop what was told meanwhile: the look that follows sees it, and a turn may have published it already."""
+        with connection.wrap_database_errors:
+            for _ in connection.connection.notifies(timeout=0):
+                pass
 
     def _query(self, sql: str) -> bool:
         with connection.cursor() as cursor:

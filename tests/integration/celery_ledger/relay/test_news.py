@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask
-from celery_ledger.relay.wakeup import _read
+from celery_ledger.relay.wakeup import PostgreSQLDoorbell, _read
 from celery_ledger.rows import ledger
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.rows.sql import ASLEEP_LOCK, WAKE_CHANNEL
@@ -208,3 +208,14 @@ def test_a_relay_that_sleeps_is_told_and_publishes_without_a_turn(relay, queue, 
     customer.join()
     assert published_by == [["tests.make_collection"]]
     assert len(queue.messages) == 1
+
+
+def test_what_was_told_while_a_relay_was_awake_is_not_published_again():
+    """A turn has seen it: a second message would have a worker look for nothing, and Flower count the task twice."""
+    bell, heard = PostgreSQLDoorbell(), []
+    bell.wait(0, lambda: False, heard.extend)  # It listens from here on.
+    with psycopg.connect(database_url(), autocommit=True) as another:
+        another.execute(f"SELECT pg_advisory_lock({ASLEEP_LOCK})")
+        probe.make_collection.delay("atlases")
+    bell.wait(0.2, lambda: False, heard.extend)
+    assert heard == []

@@ -32,6 +32,7 @@ def refund(payment_id: int) -> None:
     provider().refund(payment.charge)
     crash_point("payments.after_refund")
     persist(lambda: _returned(payment_id))
+    crash_point("payments.after_returned")
 
 
 @shared_task(name="payments.tasks.void", transactional=False, retries="patient")
@@ -54,6 +55,7 @@ def void_declined(charge_id: int) -> None:
     declined = persist(lambda: DeclinedCharge.objects.select_related("payment").filter(pk=charge_id).first())
     if declined is not None:
         provider().refund(declined.charge)
+        crash_point("payments.after_void")
 
 
 def _returned(payment_id: int) -> None:

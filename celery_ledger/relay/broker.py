@@ -230,10 +230,12 @@ class _WithoutCopies:
 
     def append(self: Any, message: Any, delivery_tag: str) -> None:
         headers = message.headers
-        if isinstance(headers, dict) and self.is_durable(headers.get("task")):
+        is_durable = isinstance(headers, dict) and self.is_durable(headers.get("task"))
+        if is_durable and delivery_tag not in self._delivered:
             self._without.add(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
-        else:
+        else:  # Also where a forged message shares its tag with another: one copy more does no harm, one left behind does.
+            self._without.discard(delivery_tag)
             super().append(message, delivery_tag)  # type: ignore[misc]
 
     def ack(self: Any, delivery_tag: str) -> None:

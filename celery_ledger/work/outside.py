@@ -96,6 +96,7 @@ def _run_one(
         then = _wanted(message, left[0] if left and monotonic() <= until else None)
         try:
             finished = persist(lambda: _finish(task, row, value, then))
+            crash_point("consumer.after_record")
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - such as a value that is not JSON

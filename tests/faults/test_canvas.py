@@ -15,7 +15,21 @@ from tests import probe
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-POINTS = ["canvas.before_next", "canvas.before_parts", "canvas.before_body", "consumer.before_commit"]
+POINTS = [
+    "canvas.before_next",
+    "canvas.before_parts",
+    "canvas.before_body",
+    "consumer.before_commit",
+    "consumer.after_commit",
+]
+#: Where a worker dies of tasks with effects outside, and whether the effect that it has just had is recorded by then.
+OUTSIDE = {
+    "consumer.after_effect:2": False,
+    "canvas.before_next:2": False,
+    "canvas.before_parts:2": False,
+    "canvas.before_body": False,
+    "consumer.after_record:2": True,
+}
 #: How many canvases of each kind there are under fire, the members of a chord, and a seed.
 COUNT = int(os.environ.get("FIRE_COUNT", "2"))
 MEMBERS = int(os.environ.get("FIRE_MEMBERS", "6"))
@@ -75,6 +89,26 @@ def test_f170_a_worker_that_dies_before_any_statement_of_a_canvas_leaves_it_to_a
     wanted = {f"fire member {number:03}" for number in range(3)} | {"fire body of 3", "last"}
     wait_until("all is done", lambda: set(Collection.objects.values_list("title", flat=True)) >= wanted)
     assert sorted(Collection.objects.values_list("title", flat=True)) == sorted(wanted)
+
+
+@pytest.mark.slow_fault
+@pytest.mark.fault("F170")
+@pytest.mark.parametrize("point", OUTSIDE)
+def test_f170_a_canvas_with_effects_outside_goes_on_once_whatever_was_recorded(machine, tmp_path, point):
+    """The effect itself happens twice where its record was missing: what follows from it is called once all the same."""
+    marks = [tmp_path / name for name in ("one", "two", "three", "body", "last")]
+    *members, body, last = [probe.leave_mark.si(str(mark), 0) for mark in marks]
+    machine.start_relay(LEDGER_RUNNING_LEASE="2")
+    worker = machine.start_worker(concurrency=1, FAULT=point, LEDGER_RUNNING_LEASE="2")
+    chain(chord(members, body), last).delay()
+    wait_until("a process was lost", lambda: worker.says("A process was lost"))
+    worker.kill()
+    machine.start_worker(LEDGER_RUNNING_LEASE="2")
+    wait_until("all is done", lambda: marks[-1].exists() and not _open_rows().exists(), seconds=60)
+    effects = [mark.read_text().count("mark") for mark in marks]
+    assert min(effects) == 1
+    assert sum(effects) == len(marks) + (not OUTSIDE[point])
+    assert DurableTask.objects.filter(status="succeeded").count() == len(marks)
 
 
 @pytest.mark.once

@@ -611,16 +611,14 @@ MUTANTS = [
         "    from payments.models import Charge, new_reference\n\n"
         "    provider().refund(Charge(new_reference(), payment.amount, payment.currency))\n"
         '    crash_point("payments.after_refund")\n',
-        "tests/faults/test_payments.py::"
-        "test_f210_money_that_a_killed_worker_was_giving_back_goes_back_once",
+        "tests/faults/test_payments.py::test_f210_money_that_a_killed_worker_was_giving_back_goes_back_once",
     ),
     Mutant(
         "money that went back",
         "payments/refunds.py",
         "filter(pk=payment_id, status=Status.REFUND_DUE).first()",
         "filter(pk=payment_id).first()",
-        "tests/faults/test_payments.py::"
-        "test_f210_money_that_a_killed_worker_was_giving_back_goes_back_once",
+        "tests/faults/test_payments.py::test_f210_money_that_a_killed_worker_was_giving_back_goes_back_once",
     ),
     Mutant(
         "an order that is let go",

@@ -234,7 +234,7 @@ class _WithoutCopies:
         if is_durable and delivery_tag not in self._delivered:
             self._without.add(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
-        else:  # Also where a forged message shares its tag with another: one copy more does no harm, one left behind does.
+        else:  # Also where forged messages share a tag: a copy too many does no harm, one left behind does.
             self._without.discard(delivery_tag)
             super().append(message, delivery_tag)  # type: ignore[misc]
 

@@ -95,7 +95,7 @@ def test_f170_a_worker_that_dies_before_any_statement_of_a_canvas_leaves_it_to_a
 @pytest.mark.fault("F170")
 @pytest.mark.parametrize("point", OUTSIDE)
 def test_f170_a_canvas_with_effects_outside_goes_on_once_whatever_was_recorded(machine, tmp_path, point):
-    """The effect itself happens twice where its record was missing: what follows from it is called once all the same."""
+    """The effect happens twice where its record was missing; what follows from it is called once all the same."""
     marks = [tmp_path / name for name in ("one", "two", "three", "body", "last")]
     *members, body, last = [probe.leave_mark.si(str(mark), 0) for mark in marks]
     machine.start_relay(LEDGER_RUNNING_LEASE="2")

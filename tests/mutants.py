@@ -621,7 +621,7 @@ MUTANTS = [
         "tests/faults/test_payments.py::test_f210_money_that_a_killed_worker_was_giving_back_goes_back_once",
     ),
     Mutant(
-        "an order that is let go",
+        "an order that expires",
         "celery_ledger/work/consumer.py",
         "            started = ledger.complete([id], suspects=suspect)\n"
         '            crash_point("consumer.before_effect")\n',

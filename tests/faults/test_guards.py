@@ -92,7 +92,8 @@ def test_f57_a_task_of_the_next_release_waits_for_a_worker_that_knows_it(machine
     waiting = DurableTask.objects.get(id=call.id)
     assert waiting.attempts == 0
     new = machine.start_worker(concurrency=1, CELERY_IMPORTS="tests.next_release")
-    took = wait_until("the new worker did it", all_succeeded, seconds=30)
+    # Either worker may get the message each time, and a row that was left again pauses for as long as it has waited.
+    took = wait_until("the new worker did it", all_succeeded, seconds=140)
     assert Collection.objects.filter(title="new").count() == 1
     assert old.is_alive
     assert new.is_alive

@@ -104,7 +104,7 @@ def check_serializer(app: Any) -> Iterator[CheckMessage]:
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",
             hint="The arguments of durable tasks are stored as JSON, with dates, Decimals, UUIDs and bytes. Values "
-            "that JSON cannot restore are pickled if accept_content has pickle: nobody can read or edit them, a "
+            "that JSON cannot restore are pickled if accept_content has pickle: they cannot be read or edited, a "
             "deploy that changes a class can make them unreadable, and anyone who can write to the database can run "
             "any code in the workers. Otherwise the call is refused with a TypeError. Pass ids, and set "
             "task_serializer to 'json'.",
@@ -252,7 +252,7 @@ def check_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
         found.append(
             Advice(
                 "SQLite's transaction_mode is not IMMEDIATE.",
-                hint="Relay and workers write beside your own processes, whose transactions that read and then write "
+                hint="Relay and workers write while your own processes do, so transactions that read and then write "
                 "may fail with 'database is locked'. Set OPTIONS = {'transaction_mode': 'IMMEDIATE', 'timeout': 20}.",
                 id="celery_ledger.W012",
             )

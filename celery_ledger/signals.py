@@ -86,7 +86,7 @@ class DurableSignal(Signal):
         if not isinstance(dispatch_uid, str) or not dispatch_uid:
             raise TypeError(f"Connect {receiver!r} to {self.name} with a dispatch_uid: ledger rows carry it.")
         if inspect.iscoroutinefunction(receiver):
-            raise TypeError(f"{receiver!r} is asynchronous: nobody would wait for it inside {self.name}'s transaction.")
+            raise TypeError(f"{receiver!r} is asynchronous: {self.name}'s transaction would not wait for it.")
         known = self.receiver_for(dispatch_uid)
         if known is not None and known.function is not receiver:
             raise ValueError(f"{dispatch_uid!r} is connected to {self.name} already, as {known.__qualname__}.")
@@ -101,7 +101,7 @@ class DurableSignal(Signal):
 
         Raises:
             TransactionManagementError: there is no transaction that the reactions could be part of.
-            TypeError: an argument cannot be kept in a row, so that nobody could be sent it again.
+            TypeError: an argument cannot be stored in a row, so the signal could not be sent again.
             DatabaseError: the transaction is lost as a whole, and its sender's work with it.
         """
         if not connection.in_atomic_block:
@@ -223,10 +223,10 @@ def _sending(packed: str) -> Iterator[None]:
 
 def _pack(signal: str, named: dict[str, Any]) -> str:
     """
-    Return a signal's arguments as JSON, so that nobody changes them any more.
+    Return a signal's arguments as JSON, so that they cannot change any more.
 
     Raises:
-        TypeError: they are none, and nobody could be sent them again.
+        TypeError: they are not JSON, so the signal could not be sent again.
         ValueError: they are too large for a row.
     """
     packed = {key: _pack_value(value) for key, value in named.items()}
@@ -360,7 +360,7 @@ Not sent if nothing changes.
 
 rate_changed = DurableSignal("celery_ledger.rate_changed")
 """
-Sent when somebody sets another rate for a task than its own, or lifts that again, inside the transaction that does so.
+Sent when the rate of a task is overridden, or the override is removed, inside the transaction that does so.
 
 Arguments: ``task``, its name; ``before`` and ``after``, what was set, such as ``10/m``; None: the task's own rate
 holds, and 0: no rate; ``who``, as for ``tasks_replayed``.

@@ -100,7 +100,7 @@ def _of_apps(app: Any) -> Iterator[Remark]:
             yield Remark(
                 "apps",
                 str(other.main),
-                f"a Celery app beside {app.main}: calls of its tasks are durable if its own task_cls says so",
+                f"another Celery app besides {app.main}: calls of its tasks are durable if its own task_cls says so",
                 "Give both the same task_cls.",
             )
 
@@ -152,7 +152,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
             "serializer",
             lambda task: task.serializer not in {"json", None} and task.serializer != task.app.conf.task_serializer,
             "arguments that JSON does not take are kept as the serializer writes them, if accept_content takes that",
-            "Pass ids, and load the objects in the task: nobody can read or edit other arguments.",
+            "Pass ids, and load the objects in the task: other arguments cannot be read or edited.",
         ),
         (
             "acks_late=False",

@@ -291,7 +291,7 @@ def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
     known = set(DurableTask.objects.filter(pk__in=[call.id for call in left]).values_list("pk", flat=True))
     for call in left:
         if call.unique_key is None or call.id in known:
-            logger.warning("%s %s was enqueued by somebody else at the same moment.", call.name, call.id)
+            logger.warning("%s %s was enqueued by another process at the same moment.", call.name, call.id)
     free = [call for call in left if call.unique_key is not None and call.id not in known]
     left_out = {call.id for call in missed} - {call.id for call in free}
     _leave_out(call for call in missed if call.id in left_out)

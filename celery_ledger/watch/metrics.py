@@ -173,7 +173,7 @@ def rides() -> Iterator[Metric]:
 
 
 def broker_and_relays() -> Iterator[Metric]:
-    """Yield what waits at the broker, as a relay last saw it, and which processes are at work."""
+    """Yield what waits at the broker, as a relay last saw it, and which processes are running."""
     messages = GaugeMetricFamily(
         "celery_ledger_broker_messages", "Messages that wait at the broker, as a relay last saw it.", labels=["queue"]
     )
@@ -188,7 +188,7 @@ def broker_and_relays() -> Iterator[Metric]:
                     messages.add_metric([queue], waiting)
     yield messages
     yield age
-    processes = GaugeMetricFamily("celery_ledger_processes", "Processes that are at work.", labels=["kind", "state"])
+    processes = GaugeMetricFamily("celery_ledger_processes", "Running processes.", labels=["kind", "state"])
     for kind in Heartbeat.Kind:
         states = heartbeats.at_work(kind).values_list("state").annotate(Count("process"))
         for state, count in dict(states).items() or {heartbeats.OK: 0}.items():

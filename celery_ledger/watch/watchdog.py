@@ -1,8 +1,8 @@
 """
-What is wrong with the machinery as a whole, in words: silent processes, queues that nobody consumes, lateness.
+What is wrong with the machinery as a whole, in words: silent processes, queues without a consumer, lateness.
 
 Asked by ``/health/ready/``, ``/metrics``, ``manage.py doctor`` and the health command of a worker. It reads what
-processes said of themselves and what the canaries found; it asks nobody, so it answers at once.
+processes said of themselves and what the canaries found; it sends no requests, so it answers at once.
 """
 
 import logging
@@ -50,7 +50,7 @@ def problems() -> list[Problem]:
         except Exception as error:
             # What cannot be looked at hides nothing else.
             logger.exception("What is wrong with %s cannot be told.", part)
-            found.append(Problem(part, f"it cannot be looked at: {type(error).__name__}: {error}"))
+            found.append(Problem(part, f"it cannot be checked: {type(error).__name__}: {error}"))
     return found
 
 
@@ -59,7 +59,7 @@ def of_relays() -> list[Problem]:
     found = _of_silent("relay", Heartbeat.Kind.RELAY)
     relays = list(heartbeats.at_work(Heartbeat.Kind.RELAY))
     if not relays:
-        found.append(Problem("relay", "no relay is at work"))
+        found.append(Problem("relay", "no relay is running"))
     found += [Problem("relay", f"{row.process}: {row.state}") for row in relays if row.state != heartbeats.OK]
     return found
 
@@ -69,13 +69,13 @@ def of_workers() -> list[Problem]:
     found = _of_silent("workers", Heartbeat.Kind.WORKER)
     workers = list(heartbeats.at_work(Heartbeat.Kind.WORKER))
     if not workers:
-        found.append(Problem("workers", "no worker is at work"))
+        found.append(Problem("workers", "no worker is running"))
     waiting = _waiting_queues()
     since = clock.now() - IDLE_TOO_LONG
     found += [
         Problem(
             "workers",
-            f"{worker.process} takes nothing since {worker.received_at:%H:%M:%S} UTC: restart it",
+            f"{worker.process} has taken no messages since {worker.received_at:%H:%M:%S} UTC: restart it",
             stalled=worker.process,
         )
         for worker in workers
@@ -93,9 +93,9 @@ def of_beats() -> list[Problem]:
 
 
 def of_queues() -> list[Problem]:
-    """Return the queues from which nobody takes messages."""
+    """Return the queues from which no worker takes messages."""
     return [
-        Problem("queues", f"nobody takes messages from {queue} for {seconds:.0f} s")
+        Problem("queues", f"no worker has taken messages from {queue} for {seconds:.0f} s")
         for queue, seconds in sorted(canaries.unanswered().items())
     ]
 

@@ -172,7 +172,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
             not isinstance(worker.pool, solo.TaskPool)
             and Heartbeat.objects.filter(process=heartbeats.own_name(Heartbeat.Kind.WORKER), wish=Wish.STOP).exists()
         ):
-            logger.error("The loop of this worker hangs and somebody wants it to stop: it is killed.")
+            logger.error("The event loop of this worker hangs and it was told to stop: it is killed.")
             os.kill(os.getpid(), SIGKILL)
         if life.is_wanted():
             own = heartbeats.own_name(Heartbeat.Kind.WORKER)

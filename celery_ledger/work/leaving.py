@@ -56,7 +56,7 @@ def leave(ids: Sequence[UUID], reason: str) -> None:
     if left:
         logger.warning("%d tasks are left to a worker that knows them: %s", left, reason)
     if given_up:
-        logger.error("%d tasks are dead, for nobody knew them for a day: %s", len(given_up), reason)
+        logger.error("%d tasks are dead letters, because no worker knew them for a day: %s", len(given_up), reason)
 
 
 def recall(names: Collection[str]) -> int:

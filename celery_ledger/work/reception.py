@@ -123,7 +123,7 @@ class Consumer(celery_consumer.Consumer):
             try:
                 purify(message)
             except StrangeMessageError as error:
-                logger.warning("A message of nobody's was dropped: %s.", error)
+                logger.warning("A malformed message was dropped: %s.", error)
                 message.reject_log_error(logger, self.connection_errors)
             else:
                 handle(message)

@@ -34,8 +34,8 @@ def test_a_sound_installation_has_nothing_wrong(machine):
 
 def test_each_thing_that_is_wrong_is_named(machine):
     found = ailing(machine)
-    assert found["relay"] == "no relay is at work"
-    assert found["workers"] == "no worker is at work"
+    assert found["relay"] == "no relay is running"
+    assert found["workers"] == "no worker is running"
 
     DurableTask.objects.create(name="tests.gone", queue="nowhere", available_at=timezone.now() - timedelta(hours=1))
     DurableTask.objects.create(

@@ -109,7 +109,7 @@ for found in doctor.examine():
 """
         ).splitlines()
 
-    wait_until("it misses the worker", lambda: "workers: no worker is at work" in what_is_wrong())
+    wait_until("it misses the worker", lambda: "workers: no worker is running" in what_is_wrong())
     well = {"migrations", "broker", "relay", "clock", "tasks", "schedules", "connections", "stuck tasks"}
     assert not well & {line.partition(":")[0] for line in what_is_wrong()}
 

@@ -194,7 +194,7 @@ def test_what_the_watchdog_cannot_look_at_hides_nothing_else(monkeypatch, part):
     monkeypatch.setitem(watchdog.LOOKS, part, poison(RuntimeError("poison")))
     monkeypatch.setattr(clock, "skew", lambda: 5.0)
     found = {problem.part: problem.text for problem in watchdog.problems()}
-    assert found[part] == "it cannot be looked at: RuntimeError: poison"
+    assert found[part] == "it cannot be checked: RuntimeError: poison"
     assert set(found) >= {"relay", "workers", "clock"}
 
 

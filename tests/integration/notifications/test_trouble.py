@@ -16,7 +16,7 @@ from tests.shop import api, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SILENT = Problem("workers", "worker 7 at host has been silent since 10:00:00 UTC", stalled="worker 7 at host")
-UNHEARD = Problem("queues", "nobody takes messages from email for 61 s")
+UNHEARD = Problem("queues", "no worker has taken messages from email for 61 s")
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def test_what_is_wrong_is_gathered_and_told_once_an_hour(manager, superuser, wro
     wrong += [SILENT, UNHEARD]
     assert tasks.tell_of_trouble.run() == 2
     assert told(manager) == [f"{UNHEARD.text}. {SILENT.text}."]
-    wrong[1] = Problem("queues", "nobody takes messages from email for 3600 s")
+    wrong[1] = Problem("queues", "no worker has taken messages from email for 3600 s")
     assert tasks.tell_of_trouble.run() == 0
 
     pass_time(minutes=10)
-    wrong.append(Problem("relay", "no relay is at work"))
+    wrong.append(Problem("relay", "no relay is running"))
     assert tasks.tell_of_trouble.run() == 1
-    assert told(manager)[1:] == ["no relay is at work."]
+    assert told(manager)[1:] == ["no relay is running."]
     assert told(superuser) == []
 
     pass_time(minutes=51)

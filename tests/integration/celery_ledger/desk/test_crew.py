@@ -107,7 +107,7 @@ class TestTelling:
         for age in (1, 11):
             at = Now() - timedelta(seconds=age)
             QueueSample.objects.create(at=at, queue="email", published=3, messages=3, **zeros)
-        assert "takes nothing" in watchdog.of_workers()[0].text
+        assert "has taken no messages" in watchdog.of_workers()[0].text
         tell(steersman, worker, "drain")
 
         assert watchdog.of_workers() == []

@@ -52,7 +52,7 @@ def texts(part):
 class TestAWorkerThatTakesNothing:
     def test_it_is_found_while_messages_wait(self):
         messages_wait("email", 3, 2)
-        assert "takes nothing" in texts("workers")[0]
+        assert "has taken no messages" in texts("workers")[0]
 
     @pytest.mark.parametrize("waiting", [("email", 0, 0), ("email", 3, 0), ("email", 3), ("inventory", 3, 3)], ids=str)
     def test_a_worker_without_anything_to_take_is_well(self, waiting):
@@ -88,7 +88,7 @@ def test_a_clock_that_is_wrong_is_found(monkeypatch):
 
 def test_staff_are_told_what_is_wrong():
     body = api(make_user(is_staff=True)).get("/api/ops/problems/").json()
-    assert {"part": "relay", "text": "no relay is at work", "stalled": ""} in body["results"]
+    assert {"part": "relay", "text": "no relay is running", "stalled": ""} in body["results"]
 
 
 def test_a_relay_without_its_broker_is_found():
@@ -166,7 +166,7 @@ def test_a_queue_that_is_no_more_is_not_missed():
         Canary.objects.create(queue=queue, seen_at=Now() - timedelta(days=1))
     Canary.objects.update(sent_at=Now() - timedelta(minutes=1))
     assert len(texts("queues")) == 1
-    assert texts("queues")[0].startswith("nobody takes messages from email for 60 s")
+    assert texts("queues")[0].startswith("no worker has taken messages from email for 60 s")
     canaries.start_anew()
     assert texts("queues") == []
     assert canaries.due(["email"]) == ["email"]

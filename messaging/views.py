@@ -73,7 +73,7 @@ class MessageViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Message]):
         responses={201: MessageSerializer},
         examples=[
             OpenApiExample(
-                "To somebody", request_only=True, value={"receiver": "alan", "content": "Is the parcel there?"}
+                "To another user", request_only=True, value={"receiver": "alan", "content": "Is the parcel there?"}
             )
         ],
     )

@@ -61,7 +61,7 @@ class CanvasSerializer(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in which state.")
     is_whole = serializers.BooleanField(help_text="false: it is too large for all of its calls to be drawn.")
-    is_ended = serializers.BooleanField(help_text="Nothing more will happen unless somebody acts.")
+    is_ended = serializers.BooleanField(help_text="Nothing more will happen until a user acts.")
     text = serializers.CharField(source="in_words", help_text="A summary in one or two sentences.")
     nodes = NodeSerializer(many=True)
     edges = EdgeSerializer(many=True)

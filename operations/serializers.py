@@ -415,5 +415,5 @@ class TellScheduleSerializer(StrictSerializer):
 
     what = serializers.ChoiceField(
         choices=sorted(timetable.DECISIONS),
-        help_text="run-now: once, beside its due times. pause: switch it off. resume: switch it on, from now.",
+        help_text="run-now: once, in addition to its due times. pause: switch it off. resume: switch it on, from now.",
     )

@@ -2155,7 +2155,7 @@ export interface components {
             };
             /** @description false: it is too large for all of its calls to be drawn. */
             is_whole: boolean;
-            /** @description Nothing more will happen unless somebody acts. */
+            /** @description Nothing more will happen until a user acts. */
             is_ended: boolean;
             /** @description A summary in one or two sentences. */
             text: string;
@@ -4462,7 +4462,7 @@ export interface components {
         /** @description What a person wants of a schedule. */
         TellScheduleRequest: {
             /**
-             * @description run-now: once, beside its due times. pause: switch it off. resume: switch it on, from now.
+             * @description run-now: once, in addition to its due times. pause: switch it off. resume: switch it on, from now.
              *
              *     * `pause` - pause
              *     * `resume` - resume

@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 )
             except IntegrityError as error:
                 raise CommandError(
-                    "Nothing was loaded: somebody added the same users or products meanwhile, or a user has the "
+                    "Nothing was loaded: the same users or products were added meanwhile, or a user has the "
                     f"e-mail address of one of these customers. ({str(error).splitlines()[0]})"
                 ) from error
         self.summarise(export, done)

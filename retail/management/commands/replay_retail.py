@@ -40,7 +40,7 @@ def shop_url(text: str) -> str:
 class Command(BaseCommand):
     help = (
         "Place the invoices of a shop export as real checkouts over HTTP, after import_retail has loaded it. "
-        "Runs beside the shop, with its DATABASE_URL and SECRET_KEY: tokens for the imported customers are made "
+        "Runs next to the shop, with its DATABASE_URL and SECRET_KEY: tokens for the imported customers are made "
         "here, everything else goes through the public API. A customer's invoices keep the file's order. A "
         "cancellation (C...) cancels that customer's latest order of this replay, not yet cancelled, that has all "
         "that it returns; an order is cancelled as a whole, also where only part of it was returned, and both are "

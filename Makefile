@@ -77,10 +77,10 @@ matrix: ## Test the package on every Python, Django, Celery, database and broker
 	rm -rf var/matrix
 	.venv-nox/bin/nox $(ARGS)
 
-foreign-beat: ## Run django-celery-beat's own tests, plain and beside the package
+foreign-beat: ## Run django-celery-beat's own tests, plain and alongside the package
 	.venv/bin/python -m tests.package.foreign_beat
 
-foreign-results: ## Run django-celery-results' own tests, plain and beside the package; needs a PostgreSQL at localhost
+foreign-results: ## Run django-celery-results' own tests, plain and alongside the package; needs a PostgreSQL at localhost
 	.venv/bin/python -m tests.package.foreign_results
 
 upgrade: ## Have a project go from an earlier version to this one with work in flight: BEFORE=a-commit

@@ -1,5 +1,5 @@
 """
-What canvas costs: a chord beside the same tasks without one, and how cost grows with the length of chains and chords.
+What canvas costs: a chord compared with its tasks alone, and how cost grows with the length of chains and chords.
 
 ``make bench-canvas``. One relay, one worker of two processes, a PostgreSQL (``BENCH_DATABASE``: a database that may be
 emptied) and a Redis (``BENCH_REDIS``). Rounds alternate, and ratios are of their medians.
@@ -71,7 +71,7 @@ def run_all(call: Callable[[], Any]) -> float:
 
 
 def beside(task: Any) -> None:
-    """Say what a chord costs beside a group of the same tasks and one task more."""
+    """Say what a chord costs compared with a group of the same tasks and one task more."""
     from celery_ledger.models import DurableTask
 
     ways: dict[str, Callable[[], Any]] = {

@@ -21,7 +21,7 @@ RESERVE = """
 
 
 def carts(seed: int) -> Iterator[Cart]:
-    """Yield carts of three products without end, the same ones for the same seed."""
+    """Yield carts of three products endlessly, the same ones for the same seed."""
     generator = random.Random(seed)
     while True:
         products = generator.sample(range(1, PRODUCTS + 1), LINES)

@@ -6,7 +6,7 @@ group), the relay or a worker's child is killed and started again half a second 
 without its data; one receiver of the order's signal has a mistake. Four numbers: orders that were acknowledged
 and are not there; tasks not done when nothing has happened for as long as PATIENCE; effects that happened
 more than once; seconds from the last order to the last effect. What waits in Redis for its visibility timeout (an
-hour, by Celery's default) counts as not done, and is counted beside.
+hour, by Celery's default) counts as not done, and is counted alongside.
 """
 
 import argparse
@@ -209,7 +209,7 @@ def main() -> None:
 def table(found: dict[str, dict[str, Any]], chosen: list[Contender]) -> str:
     """Return the four numbers of each as Markdown."""
     lines = [
-        "| | told orders missing | tasks not done (waiting in Redis) | effects doubled | seconds to drain |",
+        "| | acknowledged orders missing | tasks not done (waiting in Redis) | duplicate effects | seconds to drain |",
         "|---|---|---|---|---|",
     ]
     for contender in chosen:

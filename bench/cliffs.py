@@ -1,5 +1,5 @@
 """
-Where ordinary tasks that ride together could be slower than alone, or than plain Celery's: each beside the other.
+Where ordinary tasks that ride together could be slower than alone, or than plain Celery's: each is compared.
 
 ``make bench-cliffs``. One relay, one worker of four processes, a PostgreSQL (``BENCH_DATABASE``: a database that may be
 emptied) and a Redis (``BENCH_REDIS``). Rounds alternate; figures are medians, and ratios those of a round.

@@ -1,5 +1,5 @@
 """
-``python -m bench.load``: checkouts over HTTP through the real web process, with everything else at work.
+``python -m bench.load``: checkouts over HTTP through the real web process, with everything else running.
 
 Clients without think time post one cart after another to ``/api/orders/``, each over a connection of
 its own, while a relay and a worker do what follows. Three times: while the broker answers, while it is gone, and while
@@ -107,7 +107,7 @@ class Clients:
 
 @contextmanager
 def flapping(broker: RedisServer) -> Iterator[None]:
-    """Have the broker be there and not be there by turns, without what it held."""
+    """Make the broker alternately available and unavailable, without what it held."""
     over = threading.Event()
 
     def flap() -> None:

@@ -1,4 +1,4 @@
-"""django-celery-outbox's tasks, enqueued by a receiver of Django's own signal, and beside it one that fails."""
+"""django-celery-outbox's tasks, enqueued by a receiver of Django's own signal, and alongside it one that fails."""
 
 from typing import Any
 

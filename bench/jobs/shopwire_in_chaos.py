@@ -1,4 +1,4 @@
-"""This project's tasks, and beside their receivers one that fails."""
+"""This project's tasks, and alongside their receivers one that fails."""
 
 from bench.jobs.failing import count_points
 from bench.jobs.shopwire import enqueue, order_created

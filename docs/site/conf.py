@@ -60,7 +60,7 @@ html_sidebars = {
         "sidebar/scroll-end.html",
     ]
 }
-# The versions that stand beside this one in the output, by the names of their folders.
+# The versions that stand alongside this one in the output, by the names of their folders.
 html_context = {"versions": sorted({release, *os.environ.get("DOCS_VERSIONS", "").split()}, reverse=True)}
 
 CONTENTS = {

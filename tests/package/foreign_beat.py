@@ -1,5 +1,5 @@
 """
-django-celery-beat's own tests, plain and beside the package: ``make foreign-beat``.
+django-celery-beat's own tests, plain and alongside the package: ``make foreign-beat``.
 
 They come with the source distribution of the version that is installed here, and run in an environment and a folder
 of their own, under ``var/``; nothing of them is kept. Beside the package means: ``celery_ledger`` and
@@ -103,7 +103,7 @@ def main() -> int:
         "| Tests of django-celery-beat | Passed |",
         "| --- | --- |",
         f"| plain | {plain} |",
-        f"| beside the package | {beside} |",
+        f"| alongside the package | {beside} |",
     ]
     print(*lines, *sorted(failed_plain | failed_beside), sep="\n")
     names = ", ".join(requirement.replace("==", " ") for requirement in (BEAT, *PINNED))

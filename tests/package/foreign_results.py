@@ -1,5 +1,5 @@
 """
-django-celery-results' own tests, plain and beside the package: ``make foreign-results``.
+django-celery-results' own tests, plain and alongside the package: ``make foreign-results``.
 
 As ``foreign_beat``, of which this takes the plugin. Their settings name a PostgreSQL at localhost with the user
 postgres, by a driver for PyPy; a module of that name has them take the one that is here.
@@ -40,7 +40,7 @@ def main() -> int:
         "| Tests of django-celery-results | Passed |",
         "| --- | --- |",
         f"| plain | {plain} |",
-        f"| beside the package | {beside} |",
+        f"| alongside the package | {beside} |",
     ]
     print(*lines, *sorted(failed_plain ^ failed_beside), sep="\n")
     names = ", ".join(requirement.replace("==", " ") for requirement in (RESULTS, *PINNED))

@@ -3936,7 +3936,7 @@ export interface components {
             times: string;
             /** @description false: it is paused. */
             enabled: boolean;
-            /** @description What becomes of missed due times: skip, once or all. */
+            /** @description What happens to missed due times: skip, once or all. */
             catch_up: string;
             /** Format: date-time */
             last_run_at: string | null;

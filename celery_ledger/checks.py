@@ -99,7 +99,7 @@ def check_content(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_serializer(app: Any) -> Iterator[CheckMessage]:
-    """Say what becomes of a serializer that takes more than JSON does."""
+    """Say what happens to a serializer that takes more than JSON does."""
     if "pickle" in str(app.conf.task_serializer):
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",

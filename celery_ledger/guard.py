@@ -1,5 +1,5 @@
 """
-Code that is run beside somebody else's work, and can harm nothing of it.
+Code that runs alongside other code, and can harm nothing of it.
 
 A :class:`Guard` is put around each receiver of a signal. Whatever the receiver does, and wherever it fails,
 the transaction is afterwards as if it had not run.

@@ -1,7 +1,7 @@
 """
 What makes an app's tasks durable, put in place by the first class of tasks that the app makes of ours.
 
-It fills in what the project has not set, adds boot steps beside the project's, and wraps a class of the project's in
+It fills in what the project has not set, adds boot steps alongside the project's, and wraps a class of the project's in
 one of its own; it replaces nothing that the project chose. See docs/adr/0013.
 """
 

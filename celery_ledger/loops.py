@@ -1,7 +1,7 @@
 """
 Queries of synchronous code that is called within an event loop, where Django refuses them.
 
-Django keeps a connection from coroutines that would use it by turns. Here no coroutine has its turn: the loop stands
+Django keeps a connection from coroutines that would take turns with it. Here no coroutine has its turn: the loop stands
 still until the query is done, as it does while plain Celery publishes a message. The query is made where the
 synchronous code is that runs the loop, and so is a part of its transaction, if it has one. See docs/adr/0024.
 """

@@ -249,7 +249,7 @@ class RevokedStamp(models.Model):
 
 
 class Decision(models.Model):
-    """What a person decided about many tasks, and how far that is. Kept for a month; the audit trail for good."""
+    """What a person decided about many tasks, and how far that is. Kept for a month; the audit trail permanently."""
 
     class What(models.TextChoices):
         #: Of the dead.
@@ -537,7 +537,7 @@ class Mark(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A process of the machinery that says now and then that it is at work."""
+    """A process of the machinery that says now and then that it is running."""
 
     class Kind(models.TextChoices):
         RELAY = "relay"
@@ -549,7 +549,7 @@ class Heartbeat(models.Model):
 
         #: A worker takes no more messages and ends those that it has; it stays.
         DRAIN = "drain"
-        #: It ends what it has in its hands, and then itself.
+        #: It finishes what it holds, and then ends.
         STOP = "stop"
 
     process = models.CharField(max_length=255, primary_key=True, help_text="Such as relay 4711 at host-1.")

@@ -27,12 +27,12 @@ class AppNotFoundError(LookupError):
 
 def find_app() -> Any:
     """
-    Return the project's Celery app. One that nobody has imported yet is looked for beside the settings.
+    Return the project's Celery app. One that nobody has imported yet is looked for next to the settings.
 
     Raises:
         AppNotFoundError: there is none.
     """
-    # Asked otherwise, Celery would make an app of its own, and that would be the one of every other thread for good.
+    # Asked otherwise, Celery would make an app of its own, and every other thread would have that one from then on.
     # Nor is it one what celery.contrib.testing puts there, to catch tests that depend on it.
     known = [app for app in (_state._tls.current_app, _state.default_app) if isinstance(app, Celery)]
     made = [app for app in known if app.main != FALLBACK]

@@ -61,7 +61,7 @@ class Task(celery.Task):
     of all of them ends, at most some fifty milliseconds.
 
     ``repeatable``: True has a transactional task ride without a savepoint, which is cheaper: when a body of its company
-    fails, the others run twice. For bodies without effects beside the database's.
+    fails, the others run twice. For bodies without effects besides the database's.
 
     ``acks_late``: False makes a task whose worker died a dead letter, instead of running it again.
 
@@ -354,7 +354,7 @@ class Task(celery.Task):
     def _otherwise(
         self, *, queue: Any = None, priority: Any = None, expires: Any = None, **others: Any
     ) -> dict[str, Any]:
-        """Return what a retry asks for beside a delay, arguments and a limit."""
+        """Return what a retry asks for besides a delay, arguments and a limit."""
         from celery_ledger.rows import calls
         from celery_ledger.rows import options as beside
 

@@ -235,7 +235,7 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
 def _queues_taken(app: Any) -> set[str] | None:
     """Return the queues that workers take which answer now; None: none answers."""
     try:
-        # On a connection of its own: Celery takes two from the pool for it, and waits without end where that has one.
+        # On a connection of its own: Celery takes two from the pool for it, and waits forever where that has one.
         with app.connection_for_write() as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except Exception:  # noqa: BLE001 - whatever a broker that is away raises

@@ -1,8 +1,8 @@
 """
-Ending a task for good: by an operator, by the code that enqueued it, or by Celery's ``revoke``.
+Ending a task permanently: by an operator, by the code that enqueued it, or by Celery's ``revoke``.
 
 A row that waits, in the ledger or at the broker, becomes ``cancelled`` and is never run: a message that arrives for it
-finds nothing to do, and a message that it shares with others runs those. What a worker has in its hands already is
+finds nothing to do, and a message that it shares with others runs those. What a worker already holds is
 left to end, and the answer says so, unless it is to be terminated. Then its process is killed, and its row is ended
 whether or not anybody hears of that: a success that comes late is not recorded. Where the body runs inside a
 transaction, that one holds the row; whichever ends first wins, it by its commit or the cancellation by its rollback.

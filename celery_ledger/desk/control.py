@@ -26,7 +26,7 @@ REASON = "revoked"
 
 
 class CannotRevokeError(RuntimeError):
-    """A worker has the task in its hands still, or the ledger does not know it: nothing was changed about it."""
+    """A worker still holds the task, or the ledger does not know it: nothing was changed about it."""
 
 
 class Control(control.Control):
@@ -74,7 +74,7 @@ class Control(control.Control):
         Cancel the tasks that wait in the app's queues, and return how many: their messages alone would come back.
 
         Those that are due later stay, as those do that Celery's workers keep until then. Messages of tasks that are
-        not durable are erased, and then all messages are counted beside the tasks.
+        not durable are erased, and then all messages are counted alongside the tasks.
         """
         erased: int = super().purge(connection)
         # After the messages, or what is published meanwhile would have lost its own.

@@ -241,7 +241,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
 
 def discard(ids: Iterable[UUID], *, reason: str) -> int:
     """
-    Give up dead tasks for good and note why; return how many there were. Any number, in portions.
+    Give up dead tasks permanently and note why; return how many there were. Any number, in portions.
 
     Raises:
         ValueError: there is no reason.

@@ -23,7 +23,7 @@ MOST_AWAITED: Final = 5
 
 
 class State(StrEnum):
-    """What a call is: its row's status, or, where it has no row yet, what becomes of it."""
+    """What a call is: its row's status, or, where it has no row yet, what happens to it."""
 
     DEAD = "dead"
     RUNNING = "running"

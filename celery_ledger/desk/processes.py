@@ -40,7 +40,7 @@ def tell_all(ids: Collection[UUID], *, reason: str, signum: int) -> bool:
     app = find_app()
     try:
         with app.connection_for_write() as connection:
-            connection.connect()  # Once: by itself, the remote control would wait for the broker without end.
+            connection.connect()  # Once: by itself, the remote control would wait for the broker forever.
             arguments = {"ids": [str(id) for id in ids], "reason": reason, "signum": signum}
             app.control.broadcast(COMMAND, arguments=arguments, connection=connection)
     except Exception as error:  # noqa: BLE001 - of whatever transport; and what can be fenced off is all the same

@@ -151,7 +151,7 @@ class Broker:
             self._connection = self.app.connection_for_write(transport_options=options)
             self._connection.connect()
             if self._kind == "amqp":
-                # Or every other answer, and even the goodbye, would be waited for without end.
+                # Or every other answer, and even the goodbye, would be waited for forever.
                 self._connection.connection.sock.settimeout(CONFIRM_TIMEOUT)
             channel = self._connection.channel()
             if self._kind == "redis":

@@ -392,7 +392,7 @@ class Relay:
 
     def _say_if_due(self) -> None:
         """
-        Say that this relay is at work, every few seconds.
+        Say that this relay is running, every few seconds.
 
         Between all that may wait for a broker that has fallen silent, or a relay that waits would be taken for stalled.
         """

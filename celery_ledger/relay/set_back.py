@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Status = DurableTask.Status
 #: A step back of less is not worth a word, in seconds.
 LEAST = 1.0
-#: How often processes say that they are at work, so that their last word may be as old.
+#: How often processes say that they are running, so that their last word may be as old.
 SPEAK_EVERY = timedelta(seconds=5)
 #: At most this many rows are changed in one transaction.
 PORTION = 5_000

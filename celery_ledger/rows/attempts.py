@@ -6,7 +6,7 @@ from celery_ledger.rows.ledger import MAX_ERROR_LENGTH, Started
 
 
 def record_failure(row: Started, error: str, traceback: str) -> None:
-    """Keep that an attempt failed, in the transaction that says what becomes of the task."""
+    """Keep that an attempt failed, in the transaction that says what happens to the task."""
     message = current_carrier()
     published = DurableTask.objects.filter(id=row.id).values_list("published_at", flat=True)
     FailedAttempt.objects.create(

@@ -318,7 +318,7 @@ def _as_seconds(length: Any) -> Any:
 
 
 def _shortened(text: str | None, column: str) -> str | None:
-    """Return what a row notes beside the call, as far as its column holds it: no call is refused for its story."""
+    """Return what a row notes alongside the call, as far as its column holds it: no call is refused for its story."""
     if text is None or (is_storable(text) and len(text) <= _WIDTHS[column]):
         return text
     return text.encode(errors="replace").decode().replace("\0", "?")[: _WIDTHS[column]]

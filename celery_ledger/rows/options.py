@@ -1,5 +1,5 @@
 """
-What a call says of itself beside its arguments: headers, properties and limits, kept in its row for ``self.request``.
+What a call says of itself besides its arguments: headers, properties and limits, kept in its row for ``self.request``.
 
 Most calls say nothing, and their rows have nothing but which process made them. What Celery's messages carry for
 themselves, such as a serializer, means nothing to a row and is left out.
@@ -68,7 +68,7 @@ _OF_THE_ROW = frozenset(
 
 def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return what a call says beside its arguments, as its row will have it; mostly nothing.
+    Return what a call says besides its arguments, as its row will have it; mostly nothing.
 
     Raises:
         TypeError: it is not JSON, or an option that a durable call does not have.

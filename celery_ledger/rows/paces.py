@@ -177,7 +177,7 @@ class Company:
     """
     How many rows of a message this process has in one transaction: halved by a conflict, then growing again.
 
-    For what workers have in their hands already when a conflict is seen; the relay's messages follow. And no more
+    For what workers already hold when a conflict is seen; the relay's messages follow. And no more
     than there was time for lately, since rows that a slice leaves are written twice.
     """
 

@@ -1,7 +1,7 @@
 """
 Rates of tasks: how many of one may begin a second in the whole cluster, and the rows that wait because of it.
 
-A task says its rate as in Celery, by ``rate_limit``, and ``app.control.rate_limit`` may say another one, for good. A
+A task says its rate as in Celery, by ``rate_limit``, and ``app.control.rate_limit`` may say another one, permanently. A
 row that is due and may not begin yet is held back: it is due again about when its turn comes, notes since when it
 waits, and is published earlier as soon as the rate allows it. So a relay that knows nothing of rates, or a rate that
 is lifted, leaves no row behind.

@@ -1,5 +1,5 @@
 """
-The end of rows that shall not run: cancelled, with a result that says REVOKED, for good.
+The end of rows that shall not run: cancelled, with a result that says REVOKED, permanently.
 
 A person or a caller cancels them, or they expire; either way it is this. Each row's end is told once, by the process
 that ended it, when that is committed: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.

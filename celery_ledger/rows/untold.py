@@ -75,7 +75,7 @@ def announce(app: Any, tasks: Sequence[Mapping[str, Any]]) -> None:
 def _announce(app: Any, said: Mapping[str, Any]) -> None:
     try:
         with app.connection_for_write() as connection:
-            connection.connect()  # Once: by itself, the remote control would wait for the broker without end.
+            connection.connect()  # Once: by itself, the remote control would wait for the broker forever.
             app.control.broadcast(COMMAND, arguments=said, connection=connection)
     except Exception as error:  # noqa: BLE001 - of whatever transport; what was revoked is so all the same
         logger.info("No event tells of %d tasks that were revoked: %r", len(said["tasks"]), error)

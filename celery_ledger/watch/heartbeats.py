@@ -1,4 +1,4 @@
-"""Which processes of the machinery are at work: each says so every few seconds, by the database's clock."""
+"""Which processes of the machinery are running: each says so every few seconds, by the database's clock."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ BROKER_AWAY = "broker away"
 DRAINING, DRAINED = "draining", "drained"
 #: Characters that a process may say of itself.
 LONGEST_STATE = 64
-#: A process that has been silent for this long is not at work.
+#: A process that has been silent for this long is not running.
 SILENT_AFTER = timedelta(seconds=15)
 #: A process that has been silent for this long is forgotten.
 FORGOTTEN_AFTER = timedelta(minutes=10)
@@ -39,7 +39,7 @@ def begin(kind: Heartbeat.Kind) -> None:
 
 def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> str:
     """
-    Say that this process is at work, and how; forget those that are gone. Return what a person wants of it.
+    Say that this process is running, and how; forget those that are gone. Return what a person wants of it.
 
     ``figures`` are ``queues``, those that it serves; ``memory``; and a worker's ``active``, ``received`` and ``doing``.
     """

@@ -1,4 +1,4 @@
-"""What people did and charts show beside the figures: another release came, a queue was paused, resumed or limited."""
+"""What people did and charts show with the figures: another release came, a queue was paused, resumed or limited."""
 
 from collections.abc import Sequence
 from datetime import datetime

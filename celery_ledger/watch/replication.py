@@ -1,5 +1,5 @@
 """
-Whether PostgreSQL can confirm what is committed: one that is told to wait for a standby waits without end.
+Whether PostgreSQL can confirm what is committed: one that is told to wait for a standby waits forever.
 
 Such a commit is neither lost nor done: it is on the primary's disk, and the client hears nothing.
 """

@@ -19,7 +19,7 @@ from celery_ledger.work.telling import request_of
 
 logger = logging.getLogger(__name__)
 
-#: What a message of Celery's says in its body, beside arguments.
+#: What a message of Celery's says in its body besides arguments.
 EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 #: What a task's request has, and no header of a message.
 NO_HEADERS = frozenset((*EMBEDDED, "args", "kwargs", "serialized", "properties", "delivery_info"))

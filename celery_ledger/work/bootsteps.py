@@ -1,8 +1,8 @@
 """
-A worker says that it is at work: from a thread, but only while its event loop goes round.
+A worker says that it is running: from a thread, but only while its event loop goes round.
 
 A stopped process says nothing, and neither does one whose loop hangs. What it says, its messages and how
-many it has in its hands, lets :mod:`celery_ledger.watch.watchdog` tell a worker that lives and takes nothing.
+many it holds, lets :mod:`celery_ledger.watch.watchdog` tell a worker that lives and takes nothing.
 """
 
 import logging
@@ -181,7 +181,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
     def _say(self, what: Any) -> None:
         """Speak to the database on a connection of this moment: none is open when the pool forks."""
         try:
-            with self._troubles.caught("saying that this worker is at work"):
+            with self._troubles.caught("saying that this worker is running"):
                 what()
         except DatabaseError as error:
             logger.warning("The database does not hear this worker: %s", error)

@@ -52,7 +52,7 @@ def is_due_again(row: ledger.Started, request: Any, reason: BaseException) -> No
 
 
 def failed(task: Runnable, row: ledger.Started, request: Any, error: BaseException, info: Any) -> None:
-    """Tell that it failed for good; with a traceback, unless it is an error that the task says it throws."""
+    """Tell that it failed permanently; with a traceback, unless it is an error that the task says it throws."""
     is_expected = isinstance(error, tuple(task.throws))
     description = "raised expected" if is_expected else "raised unexpected"
     told = _about(row, request) | {"description": description, "exc": shown(error), "hostname": request.hostname}

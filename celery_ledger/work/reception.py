@@ -96,7 +96,7 @@ class Consumer(celery_consumer.Consumer):
             connection.close()  # None is open when the pool forks again.
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave the broker for a moment: one that answers and refuses would be asked again at once, without end."""
+        """Leave the broker for a moment: one that answers and refuses would be asked again at once, forever."""
         super().on_connection_error_after_connected(exc)
         if not isinstance(exc, self.connection_errors):
             sleep(RESTART_PAUSE)

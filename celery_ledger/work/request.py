@@ -1,7 +1,7 @@
 """
 What the worker's parent process does with a message that a child has: tells of its rows, counts lost children.
 
-When a child dies with a message in its hands, Celery would mark the task failed and lose it, or requeue it forever.
+When a child dies while it holds a message, Celery would mark the task failed and lose it, or requeue it forever.
 Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged. When it was
 killed to end one of the rows, that one is cancelled, and the others come back as they were.
 """
@@ -65,7 +65,7 @@ class LedgerRequest(request.Request):
         return True
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Send the process a signal, now or when it begins; what becomes of the rows is told when it is gone."""
+        """Send the process a signal, now or when it begins; what happens to the rows is told when it is gone."""
         if self.time_start:
             pool.terminate_job(self.worker_pid, signals.signum(signal or "TERM"))
         else:

@@ -129,7 +129,7 @@ def followed_by_sentry(task: Runnable, request: Any) -> Iterator[None]:
 
 
 def report(task: Runnable, request: Any, error: BaseException) -> None:
-    """Have sentry-sdk, where it follows tasks, report the error by which one has failed for good."""
+    """Have sentry-sdk, where it follows tasks, report the error by which one has failed permanently."""
     unreported = getattr(request, "unreported", None)
     if unreported is None or isinstance(error, tuple(task.throws)):
         return

@@ -52,7 +52,7 @@ class ArgumentsForm(forms.Form):
 
 
 class DecisionForm(ActionForm):
-    """What stands beside the choice of an action: why tasks are discarded, how fast they are replayed."""
+    """What stands next to the choice of an action: why tasks are discarded, how fast they are replayed."""
 
     per_second = forms.CharField(required=False, label="Replay per second:", widget=forms.NumberInput({"step": "any"}))
     reason = forms.CharField(

@@ -1,4 +1,4 @@
-"""django-celery-beat's schedules, with when they ran, when they are due, and what becomes of missed due times."""
+"""django-celery-beat's schedules, with when they ran, when they are due, and what happens to missed due times."""
 
 import json
 from typing import Any
@@ -82,7 +82,7 @@ class ScheduleForm(PeriodicTaskForm):
 
 @admin.register(PeriodicTask)
 class ScheduleAdmin(PeriodicTaskAdmin):
-    """django-celery-beat's, with when each ran last and is due next, and what becomes of due times that are missed."""
+    """django-celery-beat's, with when each ran last and is due next, and what happens to due times that are missed."""
 
     form = ScheduleForm
     change_form_template = "celery_ledger_beat/schedule.html"

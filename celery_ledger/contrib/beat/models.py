@@ -1,4 +1,4 @@
-"""What becomes of due times that passed while no beat ran, a policy for each schedule; and the latest runs of each."""
+"""What happens to due times that passed while no beat ran, a policy for each schedule; and the latest runs of each."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class SchedulePolicy(models.Model):
-    """What becomes of a schedule's due times that passed while no beat ran. What has no row is as by default."""
+    """What happens to a schedule's due times that passed while no beat ran. What has no row is as by default."""
 
     class CatchUp(models.TextChoices):
         #: They are left out.

@@ -3,7 +3,7 @@ Beat's scheduler: schedules in the database, and each due time enqueued once, wh
 
 Every due time has a name, and the name is the ledger's ``unique_key``: two beats, or one that was killed
 and started again, make one row of it. Intervals are counted from the epoch, so that all beats agree.
-What becomes of due times that passed while no beat ran is each schedule's policy; see ``SchedulePolicy``.
+What happens to due times that passed while no beat ran is each schedule's policy; see ``SchedulePolicy``.
 
 Beat remembers nothing: it reads the schedules at every turn, and what a schedule is enqueued for and that it
 ran are one transaction. So whatever moment the database goes, a due time is done or still due.
@@ -104,7 +104,7 @@ class LedgerScheduler(DatabaseScheduler):
 
     def _say_if_due(self) -> None:
         """
-        Say that this beat is at work.
+        Say that this beat is running.
 
         Raises:
             SystemExit: a person wants it to stop.

@@ -113,7 +113,7 @@ def _next_due(row: PeriodicTask) -> list[datetime]:
 
 def run_now(id: int) -> str:
     """
-    Enqueue a schedule's task at once, beside its due times, also where it is paused; return the task's id.
+    Enqueue a schedule's task at once, in addition to its due times, also where it is paused; return the task's id.
 
     Raises:
         LookupError: there is no such schedule.

@@ -1,7 +1,7 @@
 """
 What Django's ``TaskResult`` says, from the rows of the ledger, or from what a worker knows while it has one.
 
-Of a run that ends well its result says, beside the value, when it began and at which worker; of one that fails, its
+Of a run that ends well its result says, alongside the value, when it began and at which worker; of one that fails, its
 attempts do. Only a run whose effects are outside the database is seen to run: one inside its transaction is ready
 until that has committed.
 """
@@ -67,7 +67,7 @@ def succeeded(declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[
 def failed(
     declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any], error: BaseException, info: Any
 ) -> Any:
-    """Return the result of a call that has failed for good, which is committed."""
+    """Return the result of a call that has failed permanently, which is committed."""
     kind = type(error)
     told = base.TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",

@@ -81,7 +81,7 @@ class Body(Task):
         self._tell_end(answers.succeeded(self.declared, self.request, args, kwargs, retval))
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Tell that it failed for good."""
+        """Tell that it failed permanently."""
         from celery_ledger.contrib.django_tasks import answers
 
         self._tell_end(answers.failed(self.declared, self.request, args, kwargs, exc, einfo))

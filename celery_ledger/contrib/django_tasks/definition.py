@@ -1,4 +1,4 @@
-"""What ``@task`` makes: Django's own class of tasks, with the ledger's options beside its own."""
+"""What ``@task`` makes: Django's own class of tasks, with the ledger's options alongside its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -29,7 +29,7 @@ class LedgerTask(Base):
     ``max_retries``: 0. How often it runs again after any error, with growing pauses; ``retries`` names the policy by
     which: ``"brisk"``, seconds to minutes, or ``"patient"``, for what speaks to others' servers.
 
-    ``acks_late``: True. False has a task whose worker died fail for good, instead of running again.
+    ``acks_late``: True. False has a task whose worker died fail permanently, instead of running again.
 
     ``unique_key``, ``unique_for``, ``debounce``: one row for many calls, as in :class:`celery_ledger.Task`.
 

@@ -1,7 +1,7 @@
 """
 All settings of Shopwire, from typed environment variables.
 
-Values come from the environment first, then from ``.env`` beside this project, then from
+Values come from the environment first, then from ``.env`` in this project, then from
 ``var/run.env``, which ``run.py`` writes so that a command typed in another terminal meets
 the same database and broker. A value that cannot be parsed stops the start and names its
 variable. ``.env.example`` lists every variable.
@@ -199,7 +199,7 @@ FRONTEND_DIR = BASE_DIR / "frontend" / "dist"
 STATICFILES_DIRS = [("ui", FRONTEND_DIR)]
 WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/ui/assets/"  # Vite puts a hash into their names.
 
-#: Seconds after which a task is stopped for good; a quarter before, it is asked to end.
+#: Seconds after which a task is killed; a quarter before, it is asked to end.
 TASK_TIME_LIMIT = read_positive("TASK_TIME_LIMIT", 60)
 TASK_SOFT_TIME_LIMIT = max(1, TASK_TIME_LIMIT * 3 // 4)
 

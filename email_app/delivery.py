@@ -1,5 +1,5 @@
 """
-The life of a mail: pending, then sent, or held, or failed for good. Called by the modules that know what mails say.
+The life of a mail: pending, then sent, or held, or failed permanently. Called by the modules that know what mails say.
 
 Promises one row and one ``Message-ID`` a mail, however often it is attempted. ``sent`` is final: no
 later attempt sends again or takes it back. What remains is the moment between the server's answer and

@@ -1,7 +1,7 @@
 """
 A receiver of webhooks for development: shows what the shop sent, and whether its signature is good.
 
-Started by ``run.py`` beside the shop: ``python -m launcher.catcher PORT SECRET_FILE``. It listens on the loopback
+Started by ``run.py`` alongside the shop: ``python -m launcher.catcher PORT SECRET_FILE``. It listens on the loopback
 address, keeps the last messages in memory, and answers 204; below ``/fail`` it answers 500, so that retries can be
 watched. ``seed_demo --catcher`` subscribes it and writes its secret into the file.
 """

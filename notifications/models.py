@@ -174,7 +174,7 @@ class NotificationDelivery(models.Model):
         SENT = "sent"
         #: There was no need or no way: it was read meanwhile, or no browser or verified number was left.
         SKIPPED = "skipped"
-        #: It was refused for good.
+        #: It was refused permanently.
         FAILED = "failed"
 
     # The unique constraint's index begins with it.

@@ -108,7 +108,7 @@ def payload_of(notification: Notification) -> bytes:
 
 def _push(browser: PushSubscription, payload: bytes, *, topic: str) -> str | None:
     """
-    Push to one browser. Returns None if it was taken, :data:`GONE`, or what else stands in the way for good.
+    Push to one browser. Returns None if it was taken, :data:`GONE`, or what else stands in the way permanently.
 
     Raises:
         PushDeferredError: not now.

@@ -136,7 +136,7 @@ def tell_of_trouble() -> int:
     """
     Tell the managers which tasks fail and what is wrong with the machinery; return how much of it was new to them.
 
-    Repeatable: the same is told at most once an hour. While no worker or no relay is at work, nothing runs this:
+    Repeatable: the same is told at most once an hour. While no worker or no relay is running, nothing runs this:
     only a probe of ``/health/ready/`` from outside notices that.
     """
     return trouble.tell()

@@ -402,7 +402,7 @@ class ScheduleSerializer(serializers.Serializer[Any]):
     queue = serializers.CharField(help_text="Empty: the task's own.")
     times = serializers.CharField(help_text="In words, such as every 5 minutes.")
     enabled = serializers.BooleanField(help_text="false: it is paused.")
-    catch_up = serializers.CharField(help_text="What becomes of missed due times: skip, once or all.")
+    catch_up = serializers.CharField(help_text="What happens to missed due times: skip, once or all.")
     last_run_at = serializers.DateTimeField(allow_null=True)
     next_due = serializers.ListField(child=serializers.DateTimeField())
     late_since = serializers.DateTimeField(allow_null=True, help_text="The due time that has not run; null: not late.")

@@ -94,7 +94,7 @@ class FakeProvider(ThreadingHTTPServer):
             self.charges.setdefault(reference, {**wish, "status": "declined"})
 
     def call_back(self, reference: str, *, ids: Sequence[str], after: float = 0.0, event: str = "paid") -> None:
-        """Tell the shop the outcome of a charge, once for each id, beside whatever else goes on."""
+        """Tell the shop the outcome of a charge, once for each id, alongside whatever else goes on."""
         wish = self.charges[reference]
         facts = {"reference": reference, "amount": wish["amount"], "currency": wish["currency"]}
         body = json.dumps({"type": f"payment.{event}", "data": facts}).encode()

@@ -1,5 +1,5 @@
 """
-What becomes of an order and its payment, from whatever source the news comes, and however often.
+What happens to an order and its payment, from whatever source the news comes, and however often.
 
 Each change is one transaction that holds the payment's row and then the order's. Promises that an order is placed by
 its payment once; that its stock is kept or given back, once; and that money for an order which no longer stands goes

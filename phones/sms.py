@@ -82,7 +82,7 @@ class HttpSender:
     """
     ``https://user:password@host/path``: a POST of ``{"to", "text"}`` as JSON, with an ``Idempotency-Key``.
 
-    The answer is a 2xx. A gateway with words of its own is a small class beside this one.
+    The answer is a 2xx. A gateway with words of its own is a small class next to this one.
     """
 
     def __init__(self, url: str) -> None:

@@ -54,7 +54,7 @@ class Shop:
         self.client = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-            trust_env=False,  # A proxy of the environment is not meant for a shop beside us.
+            trust_env=False,  # A proxy of the environment is not meant for a shop next to us.
         )
 
     def call(

@@ -93,7 +93,7 @@ class StockInline(admin.StackedInline):
 
 
 class PriceActionForm(ActionForm):
-    """What the action on prices is told beside the products."""
+    """What the action on prices is told besides the products."""
 
     percent = forms.DecimalField(
         required=False, min_value=Decimal(-99), max_value=Decimal(1000), decimal_places=2, label="Prices by % "

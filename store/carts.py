@@ -108,7 +108,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
 
 
 def drop_unused(*, older_than: timedelta) -> Iterator[int]:
-    """Delete old, empty carts without a customer in the same way: anonymous clients can make them without end."""
+    """Delete old, empty carts without a customer in the same way: anonymous clients can make them without limit."""
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than, customer=None, items=None))
 
 

@@ -162,7 +162,7 @@ _STATEMENTS: Final = {
 }
 
 
-#: A worker that is stopped with the stock of a batch in its hands has its session ended by the server after this time,
+#: A worker that is stopped while it holds the stock of a batch has its session ended by the server after this time,
 #: less than a checkout waits for a row. Only for a transaction that does nothing else: a receiver may take longer.
 _FALLS_SILENT_FOR: Final = ", (SELECT set_config('idle_in_transaction_session_timeout', '4s', true)) AS patience"
 

@@ -315,7 +315,7 @@ def read_first_lines(orders: Sequence[Any]) -> None:
     """
     Give each order ``first_items``, its first lines; the orders come ``with_sums``.
 
-    The lines of an order were written in one statement, so that their ids lie beside one another: no more are read
+    The lines of an order were written in one statement, so that their ids lie next to one another: no more are read
     than are shown, whatever an order has.
     """
     large = [order.pk for order in orders if order.items_count > LINES_IN_LIST]

@@ -28,7 +28,7 @@ class Version(models.IntegerChoices):
     """The format of messages. An endpoint keeps the version that it subscribed with until its owner changes it."""
 
     FIRST = 1, "1"
-    #: ``version`` beside ``type``; an order's lines have ``title`` and ``total``.
+    #: ``version`` alongside ``type``; an order's lines have ``title`` and ``total``.
     SECOND = 2, "2"
 
 

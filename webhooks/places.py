@@ -36,7 +36,7 @@ def enter(delivery_id: int) -> WebhookDelivery | None:
     """
     Return a delivery that may be sent now, with its endpoint, or None: it is settled, gone, or has to wait.
 
-    A delivery whose endpoint is switched off is settled as failed, and so is every one that waits beside it.
+    A delivery whose endpoint is switched off is settled as failed, and so is every one that waits alongside it.
     """
     with transaction.atomic():
         endpoint = _locked(delivery_id)

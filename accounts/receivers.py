@@ -1,4 +1,4 @@
-"""What the accounts do when somebody signs in, or cannot. Connected in apps.py."""
+"""What the accounts do after a sign-in, successful or not. Connected in apps.py."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from accounts import failures, sign_ins
 
 
 def note_session(sender: object, user: Any, request: Any, **kwargs: Any) -> None:
-    """Somebody signed in, perhaps with a browser: have that session listed among theirs."""
+    """A user signed in, perhaps with a browser: list the session among the user's own."""
     sign_ins.note_session(request, user)
 
 
 def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
     """
-    Somebody could not sign in: count it for the account, if there is such an account, and for the address.
+    A sign-in failed: count it for the account, if the account exists, and for the address.
 
     Never with what was typed: people type passwords into the wrong field.
     """

@@ -64,7 +64,7 @@ def notice_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None
 
 
 def record_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None:
-    """Something of the catalogue, or somebody, was deleted: put on record what it was, or that it was."""
+    """A catalogue item or a user was deleted: record which item, or that a user was deleted."""
     audit.write(What.DELETED, instance, before=vars(instance).pop("_audited", {}))
 
 
@@ -98,7 +98,7 @@ def enqueue_cancelled_entry(sender: object, order: Order, **kwargs: Any) -> None
 
 
 def record_login(sender: object, user: Any, **kwargs: Any) -> None:
-    """Somebody signed in: put it on record."""
+    """A user signed in: record it."""
     audit.write(What.LOGGED_IN, user, who=user.pk)
 
 
@@ -160,7 +160,7 @@ def record_schedule_change(
 
 
 def record_admin_action(sender: object, instance: LogEntry, created: bool, raw: bool, **kwargs: Any) -> None:
-    """The admin logged what somebody of the staff did: put it on record."""
+    """The admin logged an action by a member of staff: record it."""
     if created and not raw:
         audit.write_admin_action(instance)
 

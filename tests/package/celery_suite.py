@@ -40,7 +40,7 @@ WAYS = {"plain": None, "durable": {}, "transactional": {"SUITE_TRANSACTIONAL": "
 HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `transactional=True`"}
 PASSED, SKIPPED = "passed", "skipped"
 _STAMPS = "stamps that are revoked stay revoked, and the test has its worker forget them"
-_SUBSCRIBED = "a handle subscribes at Redis when somebody waits for it: a call speaks to the database alone"
+_SUBSCRIBED = "a handle subscribes at Redis only when a caller waits for it: a call uses only the database"
 _AT_ONCE = "a header is called in one transaction, all of it or nothing: its generator is read to its end first"
 _IN_REDIS = "it reads a chord's parts from the keys of Celery's own backend; here they are rows"
 _TWICE = "it calls a signature with the same id again: an id is one task, and is run once"

@@ -46,9 +46,18 @@ def prune(*, older_than: timedelta) -> int:
 
     In small transactions, oldest first, so that nobody waits long for a lock.
     """
-    count = sum(portions(older_than=older_than))
+    deleted = sum(portions(older_than=older_than))
     prune_canvases(older_than=older_than)
-    return count
+    return deleted
+
+
+def count(*, older_than: timedelta) -> int:
+    """Return how many tasks :func:`prune` would delete now."""
+    now = timezone.now()
+    ended = DurableTask.objects.filter(
+        status__in=[Status.SUCCEEDED, Status.CANCELLED], completed_at__lt=now - older_than
+    )
+    return sum(ended.filter(id__gt=after, id__lte=until).count() for after, until in _ranges(now, older_than))
 
 
 def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
@@ -61,15 +70,20 @@ def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
     now = timezone.now()
     cutoff = now - older_than
     size = FIRST
-    for after, until in ((FIRST_ID, first_uuid7_at(cutoff)), (first_uuid7_at(now + AHEAD), LAST_ID)):
+    for after, until in _ranges(now, older_than):
         while True:
             begun = time.monotonic()
-            count, last = _delete(after, until, cutoff, size, alone=alone)
-            if not count or last is None:
+            deleted, last = _delete(after, until, cutoff, size, alone=alone)
+            if not deleted or last is None:
                 break
             after = last
-            size = _size_after(count, time.monotonic() - begun)
-            yield count
+            size = _size_after(deleted, time.monotonic() - begun)
+            yield deleted
+
+
+def _ranges(now: datetime, older_than: timedelta) -> tuple[tuple[UUID, UUID], ...]:
+    """Return the ids of tasks that are old enough, and the ids that callers chose."""
+    return (FIRST_ID, first_uuid7_at(now - older_than)), (first_uuid7_at(now + AHEAD), LAST_ID)
 
 
 def prune_canvases(*, older_than: timedelta) -> None:

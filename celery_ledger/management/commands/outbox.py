@@ -5,14 +5,17 @@ import json
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from celery_ledger import clock, promises
 from celery_ledger.desk import (
@@ -98,8 +101,10 @@ class Command(BaseCommand):
             "--terminate", action="store_true", help="also cancel running tasks: their processes are killed"
         )
         cancel.add_argument("--signal", metavar="NAME", help="with --terminate: the signal to send (default TERM)")
-        for name, text in (("pause", "keep a queue's tasks in the ledger"), ("resume", "publish them again")):
-            verbs.add_parser(name, help=text).add_argument("queue")
+        pause = verbs.add_parser("pause", help="keep a queue's tasks in the ledger")
+        resume = verbs.add_parser("resume", help="publish them again")
+        for verb in (pause, resume):
+            verb.add_argument("queue")
         limit = verbs.add_parser("limit", help="limit a queue in the whole cluster; without options, remove the limit")
         limit.add_argument("queue")
         limit.add_argument("--per-second", type=float, metavar="N", help="tasks that may start per second")
@@ -116,14 +121,12 @@ class Command(BaseCommand):
             "limits", help="list the limits by queue, task and key, and what each holds back"
         )
         every_limit.add_argument("--kind", choices=limits.KINDS, help="only these")
-        for verb in (rate, every_limit):
-            verb.add_argument("--json", action="store_true", help="print JSON")
+        every_limit.add_argument("--json", action="store_true", help="print JSON")
         schedules = verbs.add_parser("schedules", help="list schedules: last run, its outcome, and next due time")
         schedule = verbs.add_parser("schedule", help="run a schedule now, pause it or resume it")
         schedule.add_argument("name", metavar="NAME", help="as listed by `outbox schedules`")
         schedule.add_argument("what", choices=["run-now", "pause", "resume"])
-        for verb in (schedules, schedule):
-            verb.add_argument("--json", action="store_true", help="print JSON")
+        schedules.add_argument("--json", action="store_true", help="print JSON")
         spans_of = verbs.add_parser("figures", help="show throughput, failures, lag and run time over time")
         spans_of.add_argument("--span", choices=list(figures.SPANS), default="15m", help="how far back (default 15m)")
         spans_of.add_argument("--tasks", action="store_true", help="per task instead of per queue")
@@ -135,10 +138,12 @@ class Command(BaseCommand):
             "process", metavar="PROCESS", help="as `outbox workers` names it, such as 'worker 4711 at host'"
         )
         tell.add_argument("what", choices=sorted(crew.WISHES))
-        for verb in (workers, tell):
-            verb.add_argument("--json", action="store_true", help="print JSON")
+        workers.add_argument("--json", action="store_true", help="print JSON")
         prune = verbs.add_parser("prune", help="delete old tasks that succeeded")
         prune.add_argument("--older-than", default="7d", metavar="AGE", help="such as 7d, 12h, 30m (default 7d)")
+        for verb in (pause, resume, limit, rate, schedule, tell, prune):
+            verb.add_argument("--dry-run", action="store_true", help="print what would be done, and change nothing")
+            verb.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -373,29 +378,46 @@ class Command(BaseCommand):
         else:
             self.stdout.write(text)
 
+    @contextmanager
+    def _changing(self, options: dict[str, Any]) -> Iterator[None]:
+        """Make the block's changes; in a dry run let it see them, and roll them back."""
+        with transaction.atomic():
+            yield
+            transaction.set_rollback(options["dry_run"])
+
+    def _say_change(self, value: dict[str, Any], text: str, options: dict[str, Any]) -> None:
+        if options["dry_run"]:
+            value, text = {**value, "dry_run": True}, f"Nothing was changed. Without --dry-run: {text}"
+        self._say(value, text, options)
+
+    def _change_queue(self, change: Callable[[str], None], text: str, options: dict[str, Any]) -> None:
+        with self._changing(options):
+            change(options["queue"])
+            [state] = [state for state in queues.queue_states() if state.queue == options["queue"]]
+        self._say_change(dataclasses.asdict(state), text, options)
+
     def pause(self, **options: Any) -> None:
-        queues.pause(options["queue"])
-        self.stdout.write(f"{options['queue']} is paused: its tasks wait in the ledger.")
+        self._change_queue(queues.pause, f"{options['queue']} is paused: its tasks wait in the ledger.", options)
 
     def resume(self, **options: Any) -> None:
-        queues.resume(options["queue"])
-        self.stdout.write(f"{options['queue']} is resumed.")
+        self._change_queue(queues.resume, f"{options['queue']} is resumed.", options)
 
     def limit(self, **options: Any) -> None:
         rate, at_once = options["per_second"], options["concurrency"]
-        queues.limit(options["queue"], per_second=rate, concurrency=at_once)
         said = [] if rate is None else [f"{rate:g} tasks a second"]
         said += [] if at_once is None else [f"{at_once} at once"]
-        self.stdout.write(f"{options['queue']} is limited to {', '.join(said)}." if said else "The limit is removed.")
+        text = f"{options['queue']} is limited to {', '.join(said)}." if said else "The limit is removed."
+        self._change_queue(partial(queues.limit, per_second=rate, concurrency=at_once), text, options)
 
     def rate(self, **options: Any) -> None:
         try:
-            kept = limits.limit_task(options["task"], options["rate"])
+            with self._changing(options):
+                kept = limits.limit_task(options["task"], options["rate"])
         except LookupError as error:
             raise CommandError(str(error)) from None
         rate = kept.own_rate if kept.rate is None else kept.rate
         text = f"limited to {rate}" if rate and rate != "0" else "not limited"
-        self._say(dataclasses.asdict(kept), f"{kept.task} is {text}.", options)
+        self._say_change(dataclasses.asdict(kept), f"{kept.task} is {text}.", options)
 
     def limits(self, **options: Any) -> None:
         found = [each for each in limits.limits() if options["kind"] in {None, each.kind}]
@@ -440,10 +462,11 @@ class Command(BaseCommand):
         ids = [each.id for each in timetable.schedules() if each.name == options["name"]]
         if not ids:
             raise CommandError(f"There is no schedule {options['name']!r}; `outbox schedules` lists them.")
-        timetable.DECISIONS[options["what"]](ids[0])
-        [told] = [each for each in timetable.schedules() if each.id == ids[0]]
+        with self._changing(options):
+            timetable.DECISIONS[options["what"]](ids[0])
+            [told] = [each for each in timetable.schedules() if each.id == ids[0]]
         done = {"run-now": "is enqueued once", "pause": "is paused", "resume": "goes on"}[options["what"]]
-        self._say(dataclasses.asdict(told), f"{told.name} {done}.", options)
+        self._say_change(dataclasses.asdict(told), f"{told.name} {done}.", options)
 
     def figures(self, **options: Any) -> None:
         found = figures.overview(options["span"])
@@ -490,15 +513,17 @@ class Command(BaseCommand):
 
     def tell(self, **options: Any) -> None:
         try:
-            told = crew.tell(options["process"], options["what"])
+            with self._changing(options):
+                told = crew.tell(options["process"], options["what"])
         except (LookupError, crew.NotToldError) as error:
             raise CommandError(str(error)) from None
         text = f"{told.process} is told to {options['what']}, and does so within seconds."
-        self._say(dataclasses.asdict(told), text, options)
+        self._say_change(dataclasses.asdict(told), text, options)
 
     def prune(self, **options: Any) -> None:
-        count = pruner.prune(older_than=_duration(options["older_than"]))
-        self.stdout.write(f"{count} {'task' if count == 1 else 'tasks'} deleted.")
+        work = pruner.count if options["dry_run"] else pruner.prune
+        count = work(older_than=_duration(options["older_than"]))
+        self._say_change({"count": count}, f"{count} {'task' if count == 1 else 'tasks'} deleted.", options)
 
     def verify(self, **options: Any) -> None:
         found = {promise: list(violations()) for promise, violations in promises.promises().items()}

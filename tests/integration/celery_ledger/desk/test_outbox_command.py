@@ -166,6 +166,17 @@ class TestPruning:
         assert DurableTask.objects.filter(status=Status.DEAD).count() == len(dead)
         assert not TaskResult.objects.filter(task_id__startswith="01000000").exists()
 
+    def test_a_dry_run_counts_and_deletes_nothing(self):
+        old, _ = probe.make_collection.delay("old"), probe.make_collection.delay("new")
+        drain()
+        DurableTask.objects.filter(id=old.id).update(id="01000000-0000-7000-8000-000000000000")
+        DurableTask.objects.update(completed_at="2010-12-01T08:00Z")
+        said = "Nothing was changed. Without --dry-run: 1 task deleted.\n"
+        assert outbox("prune", "--older-than", "1d", "--dry-run") == said
+        assert json.loads(outbox("prune", "--older-than", "1d", "--dry-run", "--json")) == {"count": 1, "dry_run": True}
+        assert DurableTask.objects.count() == 2
+        assert json.loads(outbox("prune", "--older-than", "1d", "--json")) == {"count": 1}
+
     @pytest.mark.parametrize("age", ["", "7", "d", "1 week", "-1d"])
     def test_an_age_that_cannot_be_read_is_refused(self, age):
         with pytest.raises(CommandError, match="number and a unit"):
@@ -208,6 +219,26 @@ def test_a_queue_is_limited_and_no_longer(options, said):
     assert outbox("limit", "email", *options) == f"{said}\n"
     state = queue("email")
     assert bool(state["per_second"] or state["concurrency"]) is bool(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "fact"),
+    [
+        (["pause", "email"], "email is paused: its tasks wait in the ledger.", {"paused": True}),
+        (["limit", "email", "--per-second", "5"], "email is limited to 5 tasks a second.", {"per_second": 5.0}),
+        (["rate", "tests.make_collection", "10/s"], "tests.make_collection is limited to 10/s.", {"rate": "10/s"}),
+    ],
+)
+def test_a_change_that_is_only_tried_changes_nothing(change, said, fact):
+    before = json.loads(outbox("stats", "--json")), json.loads(outbox("limits", "--json"))
+    assert outbox(*change, "--dry-run") == f"Nothing was changed. Without --dry-run: {said}\n"
+    tried = json.loads(outbox(*change, "--dry-run", "--json"))
+    assert tried["dry_run"] is True
+    assert tried.items() >= fact.items()
+    assert (json.loads(outbox("stats", "--json")), json.loads(outbox("limits", "--json"))) == before
+    done = json.loads(outbox(*change, "--json"))
+    assert done.items() >= fact.items()
+    assert (json.loads(outbox("stats", "--json")), json.loads(outbox("limits", "--json"))) != before
 
 
 def test_the_audit_is_told_to_machines_too():

@@ -14,6 +14,7 @@ from django.core.checks.registry import registry
 from django.core.management import call_command
 from django.db import OperationalError
 from django.utils.functional import SimpleLazyObject
+from kombu import pools
 
 from celery_ledger.desk import adoption
 from celery_ledger.desk.adoption import effects_of
@@ -173,7 +174,16 @@ def test_queues_that_no_worker_takes_are_named(said):
     assert "email" not in about(said, "queues")
 
 
+@pytest.fixture
+def pools_as_before():
+    """Celery sets the limit of an app's pools for the whole process."""
+    limit = pools.get_limit()
+    yield
+    pools.set_limit(limit)
+
+
 @pytest.mark.timeout(30)
+@pytest.mark.usefixtures("pools_as_before")
 def test_workers_are_asked_where_the_pool_has_one_connection():
     small = celery.Celery("small", broker="memory://", set_as_current=False)
     small.conf.broker_pool_limit = 1

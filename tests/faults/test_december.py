@@ -61,9 +61,9 @@ def test_f178_december_survives_every_kill_and_pays_for_its_orders(machine, prov
         "worker 2": machine.start_worker(concurrency=1),
     }
     port = machine.web_port
-    replay = machine.start_command(
-        "replay_retail", EXPORT, "--limit", LIMIT, "--url", f"http://127.0.0.1:{port}", "--concurrency", "4", "--json"
-    )
+    # A charge whose workers are killed again and again takes minutes: a lease each time, and a minute more.
+    options = ["--url", f"http://127.0.0.1:{port}", "--concurrency", "4", "--patience", "600", "--json"]
+    replay = machine.start_command("replay_retail", EXPORT, "--limit", LIMIT, *options)
     chance = random.Random(SEED)
     landed = dict.fromkeys(["web", "relay", "worker 1", "worker 2", "child", "flush"], 0)
     pause = threading.Event()

@@ -34,7 +34,7 @@ def may_read(request: HttpRequest) -> bool:
     """
     Whether ``request`` carries METRICS_TOKEN, or comes from this machine and through no proxy.
 
-    Nobody else may: the figures say how the business goes.
+    They are closed to others: the figures say how the business goes.
     """
     token = settings.METRICS_TOKEN
     offered = request.headers.get("Authorization", "")

@@ -31,7 +31,7 @@ class NotificationAdmin(admin.ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody edits what was said; the actions below change whether it was read."""
+        """Texts cannot be edited; the actions below change whether they were read."""
         return obj is None and super().has_change_permission(request, obj)
 
     @admin.action(description="Mark as read", permissions=["change"])

@@ -53,7 +53,7 @@ def write(notifications: Iterable[Notification]) -> None:
         wait_for_turn()
         before = newest_id() if ways else 0
         Notification.objects.bulk_create(rows, ignore_conflicts=True)
-        if ways:  # Nobody else writes now, so whatever is newer was written here.
+        if ways:  # No other process writes now, so whatever is newer was written here.
             deliveries.arrange(Notification.objects.filter(pk__gt=before), ways)
     ring_after_commit()
 

@@ -11,7 +11,7 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
-        from celery_ledger.events import tasks_settled
+        from celery_ledger.events import processes_missing, tasks_settled
         from celery_ledger.promises import register
         from celery_ledger.signals import schedule_late
         from messaging.models import Message
@@ -41,6 +41,9 @@ class NotificationsConfig(AppConfig):
         )
         post_save.connect(receivers.enqueue_fan_out, sender=Announcement, dispatch_uid="notifications.enqueue_fan_out")
         tasks_settled.connect(receivers.hint_at_orders, dispatch_uid="notifications.hint_at_orders")
+        processes_missing.connect(
+            receivers.tell_of_missing_processes, dispatch_uid="notifications.tell_of_missing_processes"
+        )
         deliveries_arranged.connect(receivers.enqueue_pushes, dispatch_uid="notifications.enqueue_pushes")
         deliveries_arranged.connect(receivers.enqueue_texts, dispatch_uid="notifications.enqueue_texts")
         register("Every customer was notified of the placed order.", promises.untold_of_placed_orders)

@@ -190,7 +190,7 @@ class Feed:
 
     async def _let_in(self, user_id: int, reader: Reader) -> None:
         async with self._turn:
-            if not self._readers:  # Nobody missed what came meanwhile.
+            if not self._readers:  # No reader missed what came meanwhile.
                 self._position = await self.in_thread(newest_id)
             self._readers.setdefault(user_id, set()).add(reader)
         if not self._tasks and not self.is_closing:
@@ -306,7 +306,7 @@ class Feed:
                 await asyncio.sleep(PACE)
 
     def _hear(self, hint: Any) -> None:
-        """Have the table looked at. A hint that is none of ours costs nobody anything."""
+        """Have the table looked at. A hint that is not ours costs nothing."""
         try:
             orders = orders_of(hint)
         except ValueError as error:

@@ -30,14 +30,14 @@ class Kind(models.TextChoices):
     TROUBLE = "trouble"
     #: To an endpoint's owner, or to managers: it has failed for days and is disabled.
     WEBHOOK_DISABLED = "webhook_disabled"
-    #: Somebody wrote to them.
+    #: Another user wrote to them.
     MESSAGE = "message"
     #: To everybody, or to many, from the shop.
     ANNOUNCEMENT = "announcement"
 
 
 class Channel(models.TextChoices):
-    """A way by which a notification reaches somebody."""
+    """A way by which a notification reaches a user."""
 
     #: The list of the page that is open, and its live stream.
     IN_APP = "in_app"
@@ -119,7 +119,7 @@ class Notification(models.Model):
 
 
 class NotificationPreference(models.Model):
-    """Whether somebody wants to hear of one kind of thing by one way. What has no row is as the shop has it."""
+    """Whether a user wants one kind of notification over one channel. Without a row, the shop's default applies."""
 
     # The unique constraint's index begins with it.
     user = models.ForeignKey(
@@ -140,7 +140,7 @@ class NotificationPreference(models.Model):
 
 class QuietHours(models.Model):
     """
-    When somebody wants nothing but what the open page shows: mails, pushes and SMS wait until the end.
+    When a user wants notifications only on the open page: mails, pushes and SMS wait until the end.
 
     From ``start`` to ``end`` on the clock of ``time_zone``, over midnight if ``end`` is the earlier one.
     """
@@ -198,7 +198,7 @@ class NotificationDelivery(models.Model):
 
 
 class PushSubscription(models.Model):
-    """A browser that takes pushes for somebody, as its Push API gave it."""
+    """A browser that takes pushes for a user, as its Push API gave it."""
 
     # The unique constraint's index begins with it.
     user = models.ForeignKey(
@@ -211,7 +211,7 @@ class PushSubscription(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "endpoint"], name="one_subscription_a_browser")]
-        # A browser that somebody else signs in on is looked for by its endpoint.
+        # A browser that another user signs in on is looked for by its endpoint.
         indexes = [models.Index(fields=["endpoint"], name="subscriptions_by_endpoint")]
 
     def __str__(self) -> str:

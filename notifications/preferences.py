@@ -14,7 +14,7 @@ from django.db import transaction
 
 from notifications.models import Channel, Kind, NotificationPreference, QuietHours
 
-#: How it is where somebody said nothing. A push reaches browsers that subscribed, and nobody else.
+#: The default of a user who has chosen nothing. A push reaches only browsers that subscribed.
 DEFAULTS: Final[dict[str, bool]] = {Channel.IN_APP: True, Channel.EMAIL: False, Channel.PUSH: True, Channel.SMS: False}
 
 

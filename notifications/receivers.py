@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from celery_ledger.context import working_on
+from celery_ledger.models import Heartbeat
 from messaging.models import Message
-from notifications import tasks
+from notifications import tasks, urgent
 from notifications.models import Announcement, Channel
 from notifications.wakeup import bell
 from store.models import Order, Product
@@ -80,6 +81,11 @@ def enqueue_fan_out(sender: object, instance: Announcement, *, created: bool, ra
 def moment(due_at: str | None) -> datetime | None:
     """Return the time that a signal carries."""
     return None if due_at is None else datetime.fromisoformat(due_at)
+
+
+def tell_of_missing_processes(sender: object, kind: Heartbeat.Kind, **kwargs: Any) -> None:
+    """No worker, or no relay, is running: tell the managers at once, because no task would."""
+    urgent.tell_of_missing(kind)
 
 
 def enqueue_late_schedule_alert(sender: object, name: str, due_at: str, **kwargs: Any) -> None:

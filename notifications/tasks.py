@@ -137,7 +137,7 @@ def tell_of_trouble() -> int:
     Tell the managers which tasks fail and what is wrong with the machinery; return how much of it was new to them.
 
     Repeatable: the same is told at most once an hour. While no worker or no relay is running, nothing runs this:
-    only a probe of ``/health/ready/`` from outside notices that.
+    see :mod:`notifications.urgent`.
     """
     return trouble.tell()
 
@@ -145,7 +145,7 @@ def tell_of_trouble() -> int:
 @shared_task(name="notifications.tasks.announce_message", batch_size=200)
 def announce_message(message_ids: list[int]) -> None:
     """
-    Tell people that somebody wrote to them, once for each message. Callers give one id each.
+    Notify users of messages, once for each message. Callers give one id each.
 
     A message that is gone is passed over.
     """
@@ -251,7 +251,7 @@ def prune_notifications() -> int:
     """
     Delete old notifications and return how many: those that were read after ``NOTIFICATION_RETENTION_DAYS``.
 
-    Those that nobody read go after ``NOTIFICATION_UNREAD_RETENTION_DAYS``. Repeatable.
+    Unread ones go after ``NOTIFICATION_UNREAD_RETENTION_DAYS``. Repeatable.
     """
     steps = prune(
         older_than=timedelta(days=settings.NOTIFICATION_RETENTION_DAYS),

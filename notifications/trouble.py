@@ -1,21 +1,24 @@
 """
-What managers are told about the machinery and failing tasks, without Prometheus. Called by a task.
+What managers are told about the machinery and failing tasks, without Prometheus.
+
+Called by a task, and by :mod:`notifications.urgent` where no task would be run.
 
 What they know is in the notifications of the last hour, so nothing else is kept: the same trouble is told once an
 hour, new trouble at the next look, and what stays and no manager has read is told to the superusers.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.db.models import QuerySet
 
 from celery_ledger import clock
 from celery_ledger.watch import failing, watchdog
-from notifications.announce import notify
+from notifications.announce import notify, wait_for_turn
 from notifications.models import Kind, Notification
 from notifications.preferences import preferences_of
 from store.managers import managers
@@ -38,7 +41,15 @@ def tell() -> int:
     Where there are no managers, the superusers are told.
     """
     now = clock.now()
-    trouble = _trouble(now)
+    failed = [each for each in failing.failing() if now - each.since >= FAILS_FOR]
+    return tell_of({**named(watchdog.problems()), **{f"failing {each.task}": each.in_words(now) for each in failed}})
+
+
+@transaction.atomic
+def tell_of(trouble: Mapping[str, str]) -> int:
+    """As :func:`tell`, of this trouble, which has names that stay the same while it does."""
+    wait_for_turn()  # Two processes that tell of the same would both find it new.
+    now = clock.now()
     told = list(Notification.objects.filter(kind=Kind.TROUBLE, created__gt=now - AGAIN_AFTER).order_by("pk"))
     known = _names(told)
     new = {name: text for name, text in trouble.items() if name not in known}
@@ -58,14 +69,9 @@ def test(user_id: int) -> list[str]:
     return [channel for channel, is_on in preferences_of(user_id)[Kind.TROUBLE].items() if is_on]
 
 
-def _trouble(now: datetime) -> dict[str, str]:
+def named(problems: Iterable[watchdog.Problem]) -> dict[str, str]:
     """Return what is wrong, in words, under names that stay the same while it does."""
-    found = {
-        f"{problem.part} {problem.stalled or _without_figures(problem.text)}": problem.text
-        for problem in watchdog.problems()
-    }
-    failed = [each for each in failing.failing() if now - each.since >= FAILS_FOR]
-    return found | {f"failing {each.task}": each.in_words(now) for each in failed}
+    return {f"{problem.part} {problem.stalled or _without_figures(problem.text)}": problem.text for problem in problems}
 
 
 def _without_figures(text: str) -> str:

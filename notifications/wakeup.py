@@ -2,7 +2,7 @@
 How web processes learn at once that there is something new; called by the writer, after its commit.
 
 Only a hint, over the channel layer: what is new, streams read from the table. It is sent by a thread of its
-own, so that nobody who works waits for Redis, and what was rung several times meanwhile goes out once. A
+own, so that no worker waits for Redis, and what was rung several times meanwhile goes out once. A
 hint that is lost costs streams a moment: they look by themselves every other second.
 """
 

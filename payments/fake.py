@@ -33,7 +33,7 @@ MOODS: Final = (
     "hang",  # It charged, and never answers.
     "late",  # It does not know yet, and calls back.
     "twice",  # It pays, and calls back twice, and a third time under another id.
-    "silent",  # It does not know, and charges when nobody listens.
+    "silent",  # It does not know, and charges later without a callback.
 )
 
 

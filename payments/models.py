@@ -98,7 +98,7 @@ class PaymentCallback(models.Model):
     """A message of the provider's that was taken: a second one of its id does nothing."""
 
     message_id = models.CharField(max_length=100, unique=True)
-    # Nobody looks for a payment's callbacks but in the admin.
+    # A payment's callbacks are looked up only in the admin.
     payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="callbacks")
     result = models.CharField(max_length=10)
     taken_at = models.DateTimeField(auto_now_add=True)

@@ -37,7 +37,7 @@ class Provider(Protocol):
         Take the money, once for each reference, or report its outcome.
 
         Raises:
-            ProviderAwayError: nobody knows.
+            ProviderAwayError: the outcome is unknown.
         """
 
     def refund(self, charge: Charge) -> None:
@@ -45,7 +45,7 @@ class Provider(Protocol):
         Give the money back, once for each reference.
 
         Raises:
-            ProviderAwayError: nobody knows whether that was done.
+            ProviderAwayError: it is unknown whether that was done.
         """
 
 

@@ -25,6 +25,13 @@ def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
             tasks.expire.apply_async((payment.pk,), eta=payment.expires_at)
 
 
+def end_payment(sender: object, order: Order, **kwargs: Any) -> None:
+    """An order has expired: have its payment end too, if it was not that which ended the order."""
+    for payment in Payment.objects.filter(order=order, status=Payment.Status.PENDING):
+        with working_on(subject=payment.subject):
+            tasks.expire.delay(payment.pk)
+
+
 def return_payment(sender: object, order: Order, **kwargs: Any) -> None:
     """An order is cancelled: have its money given back, if it was paid."""
     refunds.give_back(order)

@@ -1,4 +1,4 @@
-"""Asking the provider, as durable tasks: the reference is the same at every attempt, so nobody is charged twice."""
+"""Asking the provider, as durable tasks: the reference is the same at every attempt, so none is charged twice."""
 
 from datetime import timedelta
 from typing import Any, Final

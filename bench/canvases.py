@@ -103,7 +103,7 @@ def grow() -> None:
 
 
 def call_one(kind: str, length: int) -> None:
-    """Call one, with nobody there to run it, and say what that took."""
+    """Call one, without workers, and say how long that took."""
     from django.db.models import Max, TextField
     from django.db.models.functions import Cast, Length
 

@@ -93,7 +93,7 @@ class Installation:
 
 
 def cores_for_us(seconds: float, idle: float, ours: float) -> float:
-    """Return the cores that were ours to use: what we used and what nobody used."""
+    """Return the cores that were ours to use: those we used and those that were idle."""
     return (idle + ours) / seconds
 
 

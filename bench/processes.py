@@ -100,7 +100,7 @@ class Consumers:
         self.relay: Running | None = None
 
     def __enter__(self) -> Self:
-        """Start the workers, and the relay last: nothing is handed over before there is somebody to take it."""
+        """Start the workers, and the relay last: nothing is published before there are workers to take it."""
         try:
             for number, command in enumerate(self.contender.workers):
                 self.workers.append(self.bench.start(self.contender, command, f"worker-{number}"))

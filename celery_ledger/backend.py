@@ -1,7 +1,7 @@
 """
 The ledger as a result backend: for projects that have none, so that ``AsyncResult`` can read the ledger.
 
-It is read by everybody and written by nobody: the consumer writes what a task returned in the transaction that ends it,
+Every process reads it and none writes to it: the consumer writes what a task returned in the transaction that ends it,
 and ``update_state`` what it says of itself meanwhile. Of tasks that are not durable it knows nothing.
 """
 
@@ -141,7 +141,7 @@ class LedgerBackend(BaseBackend):
         unknown: dict[str, Any] = {"task_id": str(task_id), "status": states.PENDING, "result": None}
         id = row_id(task_id)
         key = id if connection.vendor == "postgresql" else id.hex
-        # By one statement, as cheap as can be: somebody may have waited for it.
+        # By one statement, as cheap as can be: a caller may be waiting for it.
         row: Any = next(iter(DurableTask.objects.using(connection.alias).raw(_ROW, [key])), None)
         if row is not None and self._is_expired(row):
             return unknown

@@ -29,6 +29,24 @@ _opening: ContextVar[dict[str, tuple[Any, Any]] | None] = ContextVar("opening", 
 _is_chord: ContextVar[bool] = ContextVar("is_chord", default=False)
 #: What Celery calls when a canvas is called.
 CALLED = ((canvas._chain, "run"), (canvas.group, "apply_async"), (canvas._chord, "apply_async"))
+#: How many arguments a group's call may have by position before the producer.
+BEFORE_PRODUCER = 3
+
+
+class _NoProducer:
+    """
+    Stands for the producer that a group gives to its members, so that Celery takes none from its pool.
+
+    It is false: a plain task among the members takes a real one when it is published.
+    """
+
+    serializer = None  # What an eager app looks for.
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NO_PRODUCER = _NoProducer()
 
 
 def install(app: Celery) -> None:
@@ -53,6 +71,9 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
         # What follows a task is a part of the transaction that completes it, and has no savepoint of its own.
         whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
         with canvases.gathering(), whole, outbox.collecting(), _within_chord(isinstance(self, canvas._chord)):
+            # Those of nested groups would wait for each other, once their number is that of the pool's producers.
+            if isinstance(self, canvas.group) and len(args) <= BEFORE_PRODUCER and options.get("producer") is None:
+                options["producer"] = NO_PRODUCER
             if isinstance(self, canvas._chord):
                 if options.get("chain"):
                     options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.

@@ -196,7 +196,7 @@ def check_clock(app_configs: Any, **_: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_tasks(app: Any) -> Iterator[CheckMessage]:
-    """Name tasks that are not durable though nobody said so, and what their decorators say that nobody keeps."""
+    """Name tasks that are not durable although no option says so, and their options that have no effect."""
     try:
         import_tasks()
     except Exception as error:  # noqa: BLE001 - the project's module may raise anything, and is named here

@@ -63,7 +63,7 @@ def current_subject() -> str | None:
 
 
 def current_actor() -> int | None:
-    """Return the id of the user at whose request this is done, or None: nobody signed in, or no person at all."""
+    """Return the id of the user at whose request this is done; None if they are anonymous, or there is none."""
     find = _actor.get()
     return find() if find else None
 

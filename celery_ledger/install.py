@@ -87,7 +87,7 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
         """
         Enqueue a call of the task ``name``, as a part of the current transaction.
 
-        A task that this process does not know has its row all the same, for workers that do; nobody can say here
+        A task that this process does not know has its row all the same, for workers that do; it cannot be said here
         whether the arguments fit it. Raises what ``Task.apply_async`` raises.
         """
         if isinstance(options.get("task_type"), celery.Task) and getattr(options["task_type"], "durable", False):

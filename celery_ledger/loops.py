@@ -68,7 +68,7 @@ def _answer(future: Future[Answer]) -> Answer:
 
 
 def _on_this_thread(function: Callable[[], Answer]) -> Answer:
-    """Call it on the thread's own connections; nobody else would close those that are opened only for this."""
+    """Call it on the thread's own connections; connections opened only for this would stay open."""
     open_before = [each for each in connections.all(initialized_only=True) if each.connection is not None]
     try:
         return function()

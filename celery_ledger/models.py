@@ -221,7 +221,7 @@ class TaskRate(models.Model):
     """
 
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
-    said = models.CharField(  # noqa: DJ001 - null: nobody said anything
+    said = models.CharField(  # noqa: DJ001 - null: nothing was said
         max_length=64,
         null=True,
         blank=True,
@@ -287,7 +287,7 @@ class Decision(models.Model):
 
 class Forgone(models.Model):
     """
-    A task that somebody gave up and the ledger has pruned since: the effect that nobody waits for any more.
+    A task that was given up and pruned since: an effect that is no longer expected.
 
     Kept for as long as what it was about, so that the audit of promises knows.
     """
@@ -415,7 +415,7 @@ class LargeResult(models.Model):
 
 
 class KeptGroup(models.Model):
-    """A ``GroupResult`` that somebody saved, where the project has no result backend of its own."""
+    """A saved ``GroupResult``, where the project has no result backend of its own."""
 
     id = models.CharField(max_length=255, primary_key=True)
     result = models.TextField(help_text="JSON, as Celery's backends store it.")

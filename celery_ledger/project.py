@@ -10,7 +10,7 @@ from celery.app.utils import find_app as find_app_in
 
 __all__ = ["AppNotFoundError", "find_app", "import_tasks"]
 
-#: What Celery calls the app that it makes itself where nobody has made one: no project's.
+#: What Celery calls the app that it makes itself if the project has not made one.
 FALLBACK: Final = "default"
 
 
@@ -27,7 +27,7 @@ class AppNotFoundError(LookupError):
 
 def find_app() -> Any:
     """
-    Return the project's Celery app. One that nobody has imported yet is looked for next to the settings.
+    Return the project's Celery app. One that is not imported yet is looked for next to the settings.
 
     Raises:
         AppNotFoundError: there is none.

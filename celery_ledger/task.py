@@ -69,6 +69,10 @@ class Task(celery.Task):
     says nothing of it.
     The key may be a function of the call's arguments, which returns None for a call that has no key.
 
+    ``concurrency_per_key``: how many calls with the same ``limit_key`` may be under way at once, in the whole cluster.
+    The others wait in the ledger, and no worker waits for them. ``limit_key`` is what :meth:`apply_async` is to take
+    where a call says nothing of it: the same key, or a function of the call's arguments. Such a task has no rate limit.
+
     ``label``: what it does, in a few words that customers read: "Send you the confirmation".
 
     ``retries``: the name of a policy in :mod:`celery_ledger.retries`, by which any error is retried: ``"patient"`` for
@@ -93,6 +97,8 @@ class Task(celery.Task):
     unique_for: str | float | timedelta | None = None
     debounce: float | timedelta | None = None
     debounce_at_most: float | timedelta | None = None
+    limit_key: str | Callable[..., str | None] | None = None
+    concurrency_per_key: int | None = None
     label: str = ""
     retries: str | None = None
     acks_late: bool = True
@@ -108,8 +114,9 @@ class Task(celery.Task):
         Read what a decorator says: of the way it goes, and in which words of its retries.
 
         Raises:
-            ValueError: there is no such policy, a batched or repeatable task is not transactional, or ``rides`` is
-                not a known word.
+            ValueError: there is no such policy, a batched or repeatable task is not transactional, ``rides`` is
+                not a known word, or ``concurrency_per_key`` is not a whole number above 0, is missing for a
+                ``limit_key``, or is said of a task with a ``rate_limit``.
             TypeError: ``retry_kwargs`` of a task with a policy says something else than ``max_retries`` and
                 ``countdown``.
         """
@@ -130,8 +137,10 @@ class Task(celery.Task):
             for name in ("Request", "Strategy", "acks_late"):
                 if name not in cls.__dict__:
                     setattr(cls, name, getattr(celery.Task, name))
-        if callable(key := cls.__dict__.get("unique_key")) and not isinstance(key, staticmethod):
-            cls.unique_key = staticmethod(key)  # It is asked about the call's arguments alone.
+        for name in ("unique_key", "limit_key"):
+            if callable(key := cls.__dict__.get(name)) and not isinstance(key, staticmethod):
+                setattr(cls, name, staticmethod(key))  # It is asked about the call's arguments alone.
+        cls._check_concurrency()
         if cls.batch_size > 1 and not cls.transactional:
             raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size requires transactional=True.")
         if cls.rides not in (True, False, None):
@@ -140,6 +149,16 @@ class Task(celery.Task):
             raise ValueError(f"{cls.__name__}: repeatable is said of what runs in a transaction: transactional=True.")
         if cls.retries is not None:
             cls._read_policy()
+
+    @classmethod
+    def _check_concurrency(cls) -> None:
+        most = cls.concurrency_per_key
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise ValueError(f"{cls.__name__}: concurrency_per_key is a whole number above 0, and not {most!r}.")
+        if most is None and cls.limit_key is not None:
+            raise ValueError(f"{cls.__name__}: a limit_key requires concurrency_per_key.")
+        if most is not None and "rate_limit" in cls.__dict__ and cls.rate_limit:
+            raise ValueError(f"{cls.__name__}: a task has a rate_limit or concurrency_per_key, and not both.")
 
     @classmethod
     def _read_policy(cls) -> None:
@@ -232,6 +251,7 @@ class Task(celery.Task):
         unique_for: str | float | timedelta | None = None,
         debounce: float | timedelta | None = None,
         debounce_at_most: float | timedelta | None = None,
+        limit_key: str | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """
@@ -248,6 +268,9 @@ class Task(celery.Task):
         while it is pending, is due that time after the last call, and has that call's arguments; with
         ``debounce_at_most`` it is due that time after the first call at the latest, however many follow.
 
+        Of the calls with the same ``limit_key``, as many are under way at once as the task's ``concurrency_per_key``
+        says; tasks that use the same key share it.
+
         ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
         ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.
 
@@ -255,7 +278,8 @@ class Task(celery.Task):
             TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
                 call does not have, such as ``routing_key``; or what is to follow is not a signature.
             ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, a value is
-                out of its range, or ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together.
+                out of its range, ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together, or
+                there is a ``limit_key`` and the task has no ``concurrency_per_key``.
         """
         said = {
             "countdown": countdown,
@@ -267,6 +291,7 @@ class Task(celery.Task):
             "unique_for": unique_for,
             "debounce": debounce,
             "debounce_at_most": debounce_at_most,
+            "limit_key": limit_key,
         }
         given = {option: value for option, value in said.items() if value is not None} | others
         if self.durable and not _is_wrapped(celery.Task.apply_async):
@@ -373,7 +398,7 @@ class Task(celery.Task):
         """
         Have ``AsyncResult`` say ``state`` and ``meta`` at once, also while this body's transaction is open.
 
-        On SQLite, what a body says within a transaction is dropped: nobody could read it before the end.
+        On SQLite, what a body says within a transaction is dropped: it could not be read before the end.
 
         Raises:
             ValueError: there is no ``task_id``, and this is not called by a task that runs.
@@ -440,7 +465,7 @@ class Task(celery.Task):
         return canvases.within(row_id(getattr(self.request, "canvas", None) or self.request.id))
 
     def _pause(self) -> float:
-        """Return the seconds until the next attempt, where nobody says: the policy's, or Celery's own."""
+        """Return the seconds until the next attempt if the call does not say: the policy's, or Celery's own."""
         if self.retries is not None:
             return self.pause_after(self.request.retries + 1)
         return float(self.default_retry_delay or 0)

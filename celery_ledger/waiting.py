@@ -1,13 +1,13 @@
 """
-How somebody who waits for a result learns that it is there, without a price for tasks that nobody waits for.
+How a caller that waits for a result learns that it is there, at no cost to tasks without such a caller.
 
 PostgreSQL: who waits listens, and shares an advisory lock of the task's id. The statement that records how the task
-ended tries to have that lock alone: if it cannot, somebody waits, and it notifies with its commit. If it can, it has it
+ended tries to have that lock alone: if it cannot, a caller waits, and it notifies with its commit. If it can, it has it
 to the end, and who comes to wait meanwhile cannot share it, and looks again at once. Nothing of it is believed: a
 notification that is lost costs the time to the next look.
 
-Behind a pooler, where a session is anybody's, the waiter looks twenty times a second; on SQLite, which notifies nobody,
-whenever somebody has committed, for which it looks every 10 ms.
+Behind a pooler, where sessions are shared, the waiter looks twenty times a second; on SQLite, without notifications,
+after each commit, which it checks for every 10 ms.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection, connections
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
 
-#: Seconds after which a waiter looks, also if nobody notified it.
+#: Seconds after which a waiter looks even without a notification.
 LOOK_AGAIN = 1.0
 #: As long as the task is about to end.
 SHORT = 0.005
@@ -61,7 +61,7 @@ class _Listener:
         self._ask(f"DO $$ BEGIN {unlock} UNLISTEN {RESULTS_CHANNEL}; END $$")
 
     def _share(self) -> None:
-        """Be seen by the process that ends the task; if somebody holds the lock exclusively, it is about to end."""
+        """Be seen by the process that ends the task; if that one holds the lock exclusively, it is about to end."""
         self._is_seen = self._ask(f"SELECT pg_try_advisory_lock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
 
     def _ask(self, sql: str, *parameters: str) -> Any:

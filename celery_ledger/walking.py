@@ -2,7 +2,7 @@
 Reading any number of rows, a portion at a time, each by a statement of its own.
 
 A cursor that the server keeps open between statements needs a session of its own, which a pooler in transaction mode
-does not give, and holds a snapshot for as long as somebody reads.
+does not give, and holds a snapshot for as long as the reader reads.
 """
 
 from collections.abc import Iterator

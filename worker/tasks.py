@@ -1,7 +1,7 @@
 """
 The old names of the ledger's own tasks: rows and messages of before it was a package bear them, and run.
 
-They stay, for a dead letter is kept until somebody decides, and may be replayed years later.
+They stay, for a dead letter is kept until a person decides, and may be replayed years later.
 """
 
 from celery import shared_task

@@ -25,7 +25,7 @@ from django.core.checks.registry import registry
 
 from celery_ledger.project import FALLBACK, find_app, import_tasks
 
-#: Modules by which code speaks to somebody else than the database.
+#: Modules by which code talks to anything but the database.
 OUTSIDE: Final = frozenset(
     (
         *("aiohttp", "boto3", "botocore", "elasticsearch", "firebase_admin", "ftplib", "google", "grpc", "httpx"),
@@ -51,7 +51,7 @@ CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "
 
 @dataclass(frozen=True)
 class Remark:
-    """Something that somebody who adds the package should know: about what, what it is, and what to do."""
+    """A finding for the adopting project: what it is about, what it is, and what to do."""
 
     topic: str
     about: str

@@ -5,7 +5,7 @@ Celery would tell its workers to drop a message, and write REVOKED where the led
 row is cancelled, in the caller's transaction, and what cannot be is refused.
 
 Imported by every program of Celery's, of which some, such as ``celery status``, have no use for Django: the ledger is
-imported when somebody revokes.
+imported when a task is revoked.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Control(control.Control):
         """
         Cancel tasks that wait: whatever restarts, they never run. One that has ended stays as it is.
 
-        An id that nobody knows is passed over with a warning: Celery lets it pass. ``terminate`` means one that runs
+        An unknown id is passed over with a warning: Celery lets it pass. ``terminate`` means one that runs
         as well: its process is sent ``signal``, and its success is not recorded.
 
         Raises:

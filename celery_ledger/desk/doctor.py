@@ -132,7 +132,7 @@ def database() -> Iterator[Finding]:
 
 
 def broker() -> Iterator[Finding]:
-    """Look whether the broker answers and keeps what it is given, and for queues that nobody knows."""
+    """Look whether the broker answers and keeps what it is given, and for unknown queues."""
     with Broker(find_app()) as link:
         try:
             link.check_policy()

@@ -57,7 +57,7 @@ WORDS: Final = {
 
 @dataclass
 class Call:
-    """A call, or ``count`` of them that nobody read one by one."""
+    """A call, or ``count`` of them that were not read one by one."""
 
     id: UUID
     name: str

@@ -25,7 +25,7 @@ from celery_ledger.rows import canvases, stamps, steps
 from celery_ledger.rows.steps import Place
 
 Status = DurableTask.Status
-#: Rows and chords that are read at most, those first that somebody may have to decide about.
+#: Rows and chords that are read at most, those first that may need a decision.
 MOST_ROWS: Final = 3_000
 MOST_CHORDS: Final = 1_000
 #: Chains whose steps are read, and how many of each, on both sides of where it stands.
@@ -51,7 +51,7 @@ class Graph:
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing changes any more unless somebody decides something."""
+        """Whether nothing changes any more without a decision."""
         return not any(self.counts.get(state) for state in (*folding.UNDER_WAY, State.WAITING))
 
     @property

@@ -1,10 +1,12 @@
 """
 Every limit there is, in one list, with what it holds back now: of queues, of tasks, and of keys.
 
-A queue's limit is what an operator said; a task's is its ``rate_limit`` or what was said in its place. Limits by key,
-such as one for each customer or provider, are kept by the apps that have them; :func:`register` lists them here.
+A queue's limit is what an operator said; a task's is its ``rate_limit`` or what was said in its place; that of a key,
+such as a customer or a provider, is the ``concurrency_per_key`` of the tasks that use it. Apps may keep limits by key
+of their own; :func:`register` lists them here.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,13 +19,15 @@ from celery_ledger.desk import rates as desk_rates
 from celery_ledger.desk.searching import Count
 from celery_ledger.models import DurableTask, QueueLimit, TaskRate
 from celery_ledger.project import find_app
-from celery_ledger.rows import rates
+from celery_ledger.rows import places, rates
 
 Status = DurableTask.Status
 QUEUE, TASK, KEY = "queue", "task", "key"
 KINDS: Final = (QUEUE, TASK, KEY)
 #: Tasks that are counted, for each limit; of more than these it is said that the number is a lower bound.
 MOST_COUNTED = 10_000
+#: Keys that are listed, those with most waiting tasks first.
+MOST_KEYS = 50
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Limit:
     said: str
     #: Whether a person said it; else the code or the settings do.
     by_operator: bool
-    #: Of those that count against ``concurrency``; None: nobody counts them.
+    #: Of those that count against ``concurrency``; None: they are not counted.
     under_way: int | None
     #: Tasks that are due and wait.
     held_back: Count
@@ -61,7 +65,7 @@ def register(what: str, look: Look) -> None:
 def limits() -> list[Limit]:
     """Return every limit: those of queues, of tasks, and by key."""
     by_key = [limit for look in _looks.values() for limit in look()]
-    return [*_of_queues(), *of_tasks(), *sorted(by_key, key=lambda limit: limit.name)]
+    return [*_of_queues(), *of_tasks(), *sorted([*_of_keys(), *by_key], key=lambda limit: limit.name)]
 
 
 def _of_queues() -> list[Limit]:
@@ -97,9 +101,12 @@ def of_tasks() -> list[Limit]:
         name: task.rate_limit for name, task in app.tasks.items() if getattr(task, "durable", False) and task.rate_limit
     }
     changed = rates.changed()
+    by_key = places.of_tasks(app)
     counted = {rate.name: rate for rate in TaskRate.objects.all()}
     found = []
     for name, said in sorted((own | changed).items()):
+        if name in by_key:
+            continue
         try:
             rate = rates.per_second(said)
         except ValueError:  # The relay says so in its log, and keeps none.
@@ -123,6 +130,31 @@ def of_tasks() -> list[Limit]:
             )
         )
     return found
+
+
+def _of_keys() -> list[Limit]:
+    sizes = places.of_tasks(find_app())
+    if not sizes:
+        return []
+    waiting, under_way, most = Counter[str](), Counter[str](), Counter[str]()
+    for counted, rows in ((waiting, places.held(sizes)), (under_way, places.under_way(sizes))):
+        for key, name, number in places.by_key(rows):
+            counted[key] += number
+            most[key] = max(most[key], sizes[name])
+    return [
+        Limit(
+            kind=KEY,
+            name=key,
+            per_second=None,
+            concurrency=most[key],
+            said="",
+            by_operator=False,
+            under_way=under_way[key],
+            held_back=Count(waiting[key]),
+            until=None,
+        )
+        for key in sorted(most, key=lambda key: (-waiting[key], key))[:MOST_KEYS]
+    ]
 
 
 def _count(rows: QuerySet[DurableTask]) -> Count:

@@ -40,7 +40,7 @@ ENDS = (Kind.SUCCEEDED, Kind.DIED, Kind.CANCELLED)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a task, or will. ``traceback`` and ``worker`` are empty where nobody knows them."""
+    """Something that happened to a task, or will. ``traceback`` and ``worker`` are empty if unknown."""
 
     at: datetime
     kind: Kind

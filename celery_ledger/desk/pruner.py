@@ -35,7 +35,7 @@ INTERVAL = 600.0
 MOMENT, PAUSE = 0.05, 1.0
 #: Canvases of one portion.
 MOST_CANVASES = 50
-#: Where ids that nobody's clock has made begin: callers' own.
+#: Where ids begin that have no time in them: callers' own.
 AHEAD = timedelta(days=1)
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
@@ -44,7 +44,7 @@ def prune(*, older_than: timedelta) -> int:
     """
     Delete succeeded and cancelled tasks that ended over ``older_than`` ago, with their results; return how many.
 
-    In small transactions, oldest first, so that nobody waits long for a lock.
+    In small transactions, oldest first, so that no other transaction waits long for a lock.
     """
     deleted = sum(portions(older_than=older_than))
     prune_canvases(older_than=older_than)
@@ -65,7 +65,7 @@ def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
     Do what :func:`prune` does, a portion at a time, and yield how many tasks each had.
 
     Along the primary key, which needs no index of its own: ids begin with the time. Ids that callers chose
-    themselves do not; those are walked over afterwards. ``alone`` ends it where somebody else who said so prunes.
+    themselves do not; those are walked over afterwards. ``alone`` ends it if another process that said so is pruning.
     """
     now = timezone.now()
     cutoff = now - older_than

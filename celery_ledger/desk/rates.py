@@ -18,10 +18,13 @@ def set_rate(app: Any, name: str, rate: Any) -> str:
     again, and what a later release makes of it, when the same is said. Returns Celery's line about it.
 
     Raises:
-        ValueError: it is not a rate.
+        ValueError: it is not a rate, or the task has a limit by key.
     """
     number = rates.per_second(rate)
-    own = getattr(app.tasks.get(name), "rate_limit", None)
+    task = app.tasks.get(name)
+    if number and getattr(task, "concurrency_per_key", None) is not None:
+        raise ValueError(f"{name} has a limit by key, and takes no rate. Limit its queue instead.")
+    own = getattr(task, "rate_limit", None)
     is_own = bool(own) and number == rates.per_second(own)
     _say(name, None if is_own else str(rate or 0))
     return "new rate limit set successfully" if number else "rate limit disabled successfully"

@@ -185,7 +185,7 @@ def search_of(given: dict[str, Any]) -> Search:
 
 def meant_by(words: str, search: Search) -> Search:
     """
-    Return ``search`` narrowed to what somebody may mean by ``words``.
+    Return ``search`` narrowed to what a user may mean by ``words``.
 
     The id of a task or of a request, a subject such as ``app.model:42``, an argument as ``name=value``, or else a part
     of a task's name or of an error.

@@ -30,7 +30,7 @@ def told_in_one_line() -> Iterator[None]:
 
 def wait_while_it_recovers() -> None:
     """
-    Connect to the database; one that is there and lets nobody in yet, since it starts or recovers, is waited for.
+    Connect to the database; one that refuses connections because it is starting or recovering is waited for.
 
     Raises:
         OperationalError: it cannot be reached, or does not want us.
@@ -51,7 +51,7 @@ def wait_while_it_recovers() -> None:
 
 
 def _recovers() -> bool:
-    """Whether a PostgreSQL says that it lets nobody in at the moment. Its words may be of any language."""
+    """Whether a PostgreSQL refuses connections for the moment. Its messages may be in any language."""
     if connection.vendor != "postgresql":
         return False
     from psycopg.conninfo import make_conninfo

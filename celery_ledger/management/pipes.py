@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as of ``manage.py outbox dead | head``."""
+"""Output whose reader has gone, as in ``manage.py outbox dead | head``."""
 
 import os
 import sys

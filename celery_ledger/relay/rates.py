@@ -16,6 +16,7 @@ from django.db import transaction
 
 from celery_ledger import clock
 from celery_ledger.models import TaskRate
+from celery_ledger.relay.places import Places
 from celery_ledger.relay.reach import Reach
 from celery_ledger.rows import ledger, rates
 from celery_ledger.rows.ledger import Claimed
@@ -28,7 +29,7 @@ BURST = 0.2
 AT_THE_BROKER = 10.0
 #: Seconds for which one turn of a relay holds rows back.
 LONGEST_HOLDING = 0.5
-#: Seconds until a task is looked at again that may begin and whose rows nobody could take.
+#: Seconds until a task is looked at again that may begin and none of whose rows could be taken.
 LOOK_AGAIN = 0.2
 
 
@@ -40,10 +41,12 @@ class Rates:
         self._rates: dict[str, float] = {}
         self._held: dict[str, float] = {}  # tasks with rows that wait, and when the next may go, by the monotonic clock
         self._strange: set[str] = set()
+        self.places = Places(app)
         self.reach = Reach()
 
     def look(self) -> None:
-        """Read what rates there are, and let go what waits for one that is no more."""
+        """Read what limits there are, and let go what waits for one that is no more."""
+        self.places.look()
         said = {
             name: task.rate_limit
             for name, task in self.app.tasks.items()
@@ -52,31 +55,32 @@ class Rates:
         said |= rates.changed()
         if self.app.conf.worker_disable_rate_limits:
             said = {}
-        found = {name: self._read(name, words) for name, words in said.items()}
+        found = {name: self._read(name, words) for name, words in said.items() if name not in self.places.sizes}
         self._rates = {name: rate for name, rate in found.items() if rate}
         held = rates.names_held()
-        if lifted := [name for name in held if name not in self._rates]:
+        if lifted := [name for name in held if name not in self._rates and name not in self.places.sizes]:
             with transaction.atomic():
                 rates.let_go(lifted)
         self._held = {name: self._held.get(name, 0.0) for name in held if name in self._rates}
 
     def are_kept_for(self, names: Iterable[str]) -> bool:
-        """Whether a task of one of these names has a rate."""
-        return any(name in self._rates for name in names)
+        """Whether a task of one of these names has a rate, or a limit by key."""
+        return any(name in self._rates or name in self.places.sizes for name in names)
 
     def pause(self) -> float:
         """Return the seconds until a row that waits may go."""
-        return max(0.0, min(self._held.values(), default=math.inf) - monotonic())
+        return min(max(0.0, min(self._held.values(), default=math.inf) - monotonic()), self.places.pause())
 
     def claim(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
-        """Claim as :func:`ledger.claim` does, but of tasks that have a rate as many as that allows now."""
-        if not self._rates:
+        """Claim as :func:`ledger.claim` does, but of tasks that have a limit as many as that allows now."""
+        if not self._rates and not self.places.sizes:
             return self._claim_in_reach(rooms, lease=lease, limit=limit)
         self.reach.forget()
         until = monotonic() + LONGEST_HOLDING
         while True:
             with transaction.atomic():
                 rows, held = self._claim_once(rooms, lease=lease, limit=limit)
+                rows += self.places.claim(_left(rooms, rows), lease=lease, most=limit - len(rows))
             if rows or not held or monotonic() > until:
                 return rows  # Else others may be due behind those that were held back.
 
@@ -89,6 +93,7 @@ class Rates:
         """Return what may go, and how many rows were held back."""
         rows = ledger.claim(rooms, lease=lease, limit=limit)
         due = len(rows)
+        rows = self.places.hold_back(rows)
         limited: defaultdict[str, list[Claimed]] = defaultdict(list)
         for row in rows:
             if row.name in self._rates:
@@ -96,10 +101,7 @@ class Rates:
         now = monotonic()
         for name in sorted(limited.keys() | {name for name, at in self._held.items() if at <= now}):
             others = [row for row in rows if row.name != name]
-            left = dict(rooms)
-            for row in others:
-                left[row.queue] -= 1
-            rows = others + self._claim(name, limited[name], left, lease=lease)
+            rows = others + self._claim(name, limited[name], _left(rooms, others), lease=lease)
         return rows, due - len(rows)
 
     def _claim(self, name: str, due: list[Claimed], rooms: Mapping[str, int], *, lease: float) -> list[Claimed]:
@@ -137,3 +139,11 @@ class Rates:
                 self._strange.add(name)
                 logger.error("The rate_limit of %s is invalid and ignored: %s", name, error)
             return 0.0
+
+
+def _left(rooms: Mapping[str, int], rows: Iterable[Claimed]) -> dict[str, int]:
+    """Return the room of each queue that these rows leave."""
+    left = dict(rooms)
+    for row in rows:
+        left[row.queue] -= 1
+    return left

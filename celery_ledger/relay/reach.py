@@ -46,7 +46,7 @@ class Reach:
         now = time.monotonic()
         for queue, room in rooms.items():
             if room < 1:
-                continue  # Nobody has looked.
+                continue  # It has not been looked at.
             if counts[queue] < room and counts.total() < limit:
                 self._taken[queue] = self._began
             elif queue in self._whole:

@@ -150,7 +150,7 @@ class Relay:
             self._rest((LINGER if published else 2 * LINGER) - (time.monotonic() - began))
         elif self._was_due and not published:
             self._was_due = False
-            self._rest(HELD_PAUSE)  # What was due is locked by somebody else: to look at once would be to spin.
+            self._rest(HELD_PAUSE)  # What was due is locked by another process: to look again at once would be to spin.
         elif not self._stopping:
             self._hold_back()
             pause = max(0.0, self._next_sweep - time.monotonic())
@@ -383,7 +383,7 @@ class Relay:
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
-            self._broker_refused(error, [])  # Nobody can say whether it has them, and nothing could be published.
+            self._broker_refused(error, [])  # Whether it has them is unknown, and nothing could be published.
         if buried := bury_abandoned(self.app):
             logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)

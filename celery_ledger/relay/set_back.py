@@ -76,7 +76,7 @@ def mend(until: datetime) -> None:
 
 
 def _in_portions(rows: "QuerySet[DurableTask]", **changes: Any) -> None:
-    """Change rows that nobody holds, a few thousand at a time."""
+    """Change rows that are not locked, a few thousand at a time."""
     while True:
         with transaction.atomic():
             free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)

@@ -69,7 +69,7 @@ class PostgreSQLDoorbell:
         pause = 0.001
         deadline = time.monotonic() + seconds
         while not self._query(f"SELECT pg_try_advisory_lock({ASLEEP_LOCK})"):
-            # Somebody who saw us awake has not committed yet.
+            # A transaction that saw us awake has not committed yet.
             time.sleep(pause)
             pause = min(pause * 2, 0.020)
             if work_is_due() or time.monotonic() > deadline:
@@ -97,7 +97,7 @@ class PostgreSQLDoorbell:
     def _sleep(self, seconds: float, told: Told) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            with connection.wrap_database_errors:  # Psycopg's own errors would be nobody's to catch.
+            with connection.wrap_database_errors:  # Callers do not catch psycopg's own errors.
                 news = [notify.payload for notify in connection.connection.notifies(timeout=left, stop_after=1)]
             if not news:
                 return

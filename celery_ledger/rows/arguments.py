@@ -25,5 +25,5 @@ def revived(value: Any) -> Any:
 def _revived(found: dict[str, Any]) -> Any:
     try:
         return object_hook(found)
-    except Exception:  # noqa: BLE001 - somebody's own dictionary, which only looks like one of kombu's
+    except Exception:  # noqa: BLE001 - a dictionary of the caller's, which only looks like one of kombu's
         return found

@@ -41,7 +41,7 @@ _ENCODER: Final = JSONEncoder(allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-@dataclass(kw_only=True, slots=True)  # Nobody changes one; to forbid it would double what it costs to make one.
+@dataclass(kw_only=True, slots=True)  # Never changed after it is made; frozen=True would double the cost of making one.
 class Call:
     """
     One call, as a row will hold it.
@@ -143,9 +143,9 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: i
     return text
 
 
-def checked_key(name: str, key: Any) -> str | None:
+def checked_key(name: str, key: Any, *, option: str = "unique_key") -> str | None:
     """
-    Return a ``unique_key`` that a row can hold.
+    Return a key that a row can hold.
 
     Raises:
         TypeError: it is not a string.
@@ -154,12 +154,12 @@ def checked_key(name: str, key: Any) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str):
-        raise TypeError(f"{name}: a unique_key is a string, not {key!r}.")
+        raise TypeError(f"{name}: a {option} is a string, not {key!r}.")
     longest = _WIDTHS["unique_key"]
     if len(key) > longest:
-        raise ValueError(f"{name}: a unique_key has at most {longest} characters, and this one {len(key)}.")
+        raise ValueError(f"{name}: a {option} has at most {longest} characters, and this one {len(key)}.")
     if not is_storable(key):
-        raise ValueError(f"{name}: a unique_key holds no NUL and no half a surrogate pair: {key!r}.")
+        raise ValueError(f"{name}: a {option} holds no NUL and no half a surrogate pair: {key!r}.")
     return key
 
 

@@ -35,7 +35,7 @@ class Body(dict[str, Any]):
     """
     The body of a chord, as its members have it: by reference, as JSON too.
 
-    It is read from the ledger when somebody looks at it.
+    It is read from the ledger on first access.
     """
 
     def __init__(self, group_id: str) -> None:

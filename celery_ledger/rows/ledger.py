@@ -3,7 +3,7 @@ Every change of a ledger row's status that the machine makes, and nothing else.
 
 Called by the relay (claim, release, lapse) and the consumer (complete, start, renew, finish, fail).
 Each function is one short transaction or part of the caller's. Locks are taken in id order and rows
-locked by somebody else are skipped, so that any number of relays and workers can share the work.
+locked by another transaction are skipped, so that any number of relays and workers can share the work.
 """
 
 import json
@@ -271,7 +271,7 @@ def hand_on(ids: Collection[UUID]) -> int:
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Rows of a message that nobody has ended or taken back: a worker may hold them, or a relay for a moment."""
+    """Rows of a message that are neither ended nor taken back: a worker may hold them, or a relay for a moment."""
 
     #: Their messages vanished too often.
     suspects: list[UUID]
@@ -326,12 +326,12 @@ def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Star
 
 
 def renew(task: Started, *, lease: float) -> bool:
-    """Prolong the claim, or take it back where its lease ended; False if somebody started the row since."""
+    """Prolong the claim, or take it back where its lease ended; False if another worker started the row since."""
     return _held(task).update(status=Status.RUNNING, lease_until=_in_seconds(lease)) == 1
 
 
 def finish(task: Started) -> bool:
-    """Record the success of a row that was started, also after its lease; False if somebody started it since."""
+    """Record the success of a row that was started, also after its lease; False if another worker started it since."""
     return _held(task).update(status=Status.SUCCEEDED, lease_until=None, completed_at=Now()) == 1
 
 
@@ -435,7 +435,7 @@ class Asked:
         return {column: value for column, value in said.items() if value is not None}
 
 
-#: A failure that nobody asked for.
+#: A failure that was not asked for.
 NOTHING_ASKED = Asked()
 
 
@@ -483,7 +483,7 @@ def in_flight(ids: Collection[UUID], *, held_for: float = 0.0) -> list[Started]:
 
 @dataclass(frozen=True)
 class Unrunnable:
-    """A published row whose task a process does not know, and for how many seconds nobody has known it."""
+    """A published row whose task a process does not know, and for how many seconds it has been unknown."""
 
     started: Started
     queue: str
@@ -491,7 +491,7 @@ class Unrunnable:
 
 
 def unrunnable(ids: Collection[UUID]) -> list[Unrunnable]:
-    """Lock those of ``ids`` that are published and that nobody holds, and return them."""
+    """Lock those of ``ids`` that are published and not locked, and return them."""
     rows = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).annotate(now=Now()).order_by("id")
     return [
         Unrunnable(
@@ -513,7 +513,7 @@ def due_siblings(queue: str, name: str, *, most: int) -> list[UUID]:
 
 
 def count_unknown(name: str) -> int:
-    """Return how many rows of a task wait for somebody who knows it."""
+    """Return how many rows of a task wait for a worker that knows it."""
     return DurableTask.objects.filter(name=name, unknown_since__isnull=False, status=Status.PENDING).count()
 
 

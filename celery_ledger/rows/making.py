@@ -24,6 +24,7 @@ from celery_ledger.rows import (
     large,
     options,
     outbox,
+    places,
     revoking,
     serialized,
     stamps,
@@ -49,6 +50,7 @@ def make(
     unique_for: str | float | timedelta | None = None,
     debounce: float | timedelta | None = None,
     debounce_at_most: float | timedelta | None = None,
+    limit_key: str | None = None,
     **others: Any,
 ) -> AsyncResult | EagerResult:
     """
@@ -68,6 +70,7 @@ def make(
     shared, debounce = _uniqueness(task, args, kwargs, unique_key, unique_for, debounce, debounce_at_most)
     if countdown is None and eta is None:
         countdown = debounce
+    _add_limit_key(task, args, kwargs, limit_key, said)
     maker = get_current_worker_task()
     queue, priority = task.routed(args, kwargs, getattr(queue, "name", queue), priority, maker)
     id = uuid7() if task_id is None else calls.checked_id(name, task_id)
@@ -162,6 +165,19 @@ def _uniqueness(
         shared["at_most"] = calls.checked_debounce(task.name, at_most)
         debounce = min(debounce, shared["at_most"])
     return shared, debounce
+
+
+def _add_limit_key(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, said: dict[str, Any]) -> None:
+    """Have the row's options say by which key it is limited: what the call says, or else its task."""
+    if key is None and (key := task.limit_key) is None:
+        return
+    if callable(key):
+        key = key(*large.resolved(args), **kwargs)
+    if key is None:
+        return
+    if task.concurrency_per_key is None:
+        raise ValueError(f"{task.name}: a limit_key requires that the task says concurrency_per_key.")
+    said[places.OPTION] = calls.checked_key(task.name, key, option="limit_key")
 
 
 def _apply_now(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: Any, **others: Any) -> EagerResult:

@@ -25,7 +25,7 @@ from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until the next look for a row that somebody else has locked, and how often it is looked for before
+#: Seconds until the next look for a row that another transaction has locked, and how often it is looked for before
 #: this waits for it, so that the database sees who waits for whom.
 LOCKED_PAUSE, MOST_LOOKS = 0.005, 200
 
@@ -273,7 +273,7 @@ def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
     for turn in count():
         if not missed:
             return
-        if turn > 1:  # Somebody has the row without changing it, or an INSERT would have waited for them.
+        if turn > 1:  # Another transaction locks the row without changing it, or an INSERT would have waited for them.
             time.sleep(LOCKED_PAUSE)
         missed = _settle_once(missed, wait=turn > MOST_LOOKS)
 

@@ -25,7 +25,7 @@ from celery_ledger.rows.sql import PACE_COLUMNS, statements
 
 logger = logging.getLogger(__name__)
 
-#: Rows of a task that nobody knows yet that share a message.
+#: Rows of a task with an unknown pace that share a message.
 FIRST = 4
 #: After this many bodies, the mean is good enough to use.
 ENOUGH = 10

@@ -53,7 +53,7 @@ def revoke(
     """
     End up to ``most`` of ``rows``, in the caller's transaction and in their order, and return them.
 
-    What somebody else has locked is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
+    What is locked elsewhere is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
     its result. ``signum``: with which signal the processes are killed of those rows whose status is among ``killed``.
     """
     sqlite.write_first()
@@ -141,7 +141,7 @@ def _announce(rows: Sequence[Revoked], *, expired: bool, signum: int | None, kil
 
 
 def _tasks_named(names: Collection[str]) -> dict[str, Any]:
-    """Return the tasks of these names that the project has; nobody listens for those that it has no longer."""
+    """Return the tasks of these names that the project has; workers no longer listen for the others."""
     try:
         app = find_app()
         if any(name not in app.tasks for name in names):

@@ -14,6 +14,8 @@ from celery_ledger.redeliveries import REDELIVERIES
 ASLEEP_LOCK = 4_915_002
 #: Key of the advisory lock of the one relay that prunes, for each of its statements.
 PRUNER_LOCK = 4_915_004
+#: Key of the advisory lock of the one relay that counts the places of keys; see celery_ledger/rows/places.py.
+PLACES_LOCK = 4_915_006
 #: The channel on which a sleeping relay listens.
 WAKE_CHANNEL = "celery_ledger"
 #: Class of the advisory locks of those who wait for a result, and the channel on which they listen; see
@@ -266,7 +268,7 @@ _POSTGRESQL_START = """
 #: Starts the next row in the statement that ends one: a commit and a round trip for both.
 _NEXT = f"next AS ({_POSTGRESQL_START.format(id='next', at_the_broker=_AT_THE_BROKER)})"
 
-#: Ends a row's attempt, if nobody else has taken the row over.
+#: Ends a row's attempt, if no other worker has taken the row over.
 _HELD = """held AS (
             UPDATE celery_ledger_durabletask
             SET status = 'succeeded', lease_until = NULL, completed_at = statement_timestamp()

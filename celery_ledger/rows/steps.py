@@ -31,7 +31,7 @@ class Rest(Sequence[Any]):
     """
     What is left of a chain, as Celery has it: the last one is next.
 
-    Its steps are read from the ledger when somebody looks at them, and only then.
+    Its steps are read from the ledger on first access.
     """
 
     def __init__(self, parts: Iterable[Place]) -> None:

@@ -163,7 +163,7 @@ def now() -> Moment:
 
 
 def take() -> None:
-    """Write down the figures of this minute, unless somebody has, and thin what is old."""
+    """Write down the figures of this minute, unless another process has, and thin what is old."""
     at = _floor(clock.now(), MINUTE)
     if FiguresSample.objects.filter(at=at).exists():
         return

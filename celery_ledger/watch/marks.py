@@ -16,7 +16,7 @@ def release(name: str) -> None:
 
 
 def queue(text: str) -> None:
-    """Mark what somebody did to a queue, in the current transaction."""
+    """Mark what an operator did to a queue, in the current transaction."""
     Mark.objects.create(kind=Mark.Kind.QUEUE, text=text[:LONGEST])
 
 

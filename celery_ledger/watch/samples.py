@@ -95,7 +95,7 @@ def open_tasks() -> dict[str, OpenTasks]:
 
 def take(messages: Mapping[str, int | None]) -> None:
     """
-    Write down the figures of now, unless somebody has, and forget those that are a day old.
+    Write down the current figures, unless another process has, and forget those that are a day old.
 
     ``messages`` says how many wait at the broker in each queue.
     """

@@ -39,6 +39,13 @@ class Problem:
     stalled: str = ""
 
 
+#: What is wrong where there is no process of a kind.
+MISSING = {
+    Heartbeat.Kind.RELAY: Problem("relay", "no relay is running"),
+    Heartbeat.Kind.WORKER: Problem("workers", "no worker is running"),
+}
+
+
 def problems() -> list[Problem]:
     """Return what is wrong now; nothing if all is well."""
     found = []
@@ -59,7 +66,7 @@ def of_relays() -> list[Problem]:
     found = _of_silent("relay", Heartbeat.Kind.RELAY)
     relays = list(heartbeats.at_work(Heartbeat.Kind.RELAY))
     if not relays:
-        found.append(Problem("relay", "no relay is running"))
+        found.append(MISSING[Heartbeat.Kind.RELAY])
     found += [Problem("relay", f"{row.process}: {row.state}") for row in relays if row.state != heartbeats.OK]
     return found
 
@@ -69,7 +76,7 @@ def of_workers() -> list[Problem]:
     found = _of_silent("workers", Heartbeat.Kind.WORKER)
     workers = list(heartbeats.at_work(Heartbeat.Kind.WORKER))
     if not workers:
-        found.append(Problem("workers", "no worker is running"))
+        found.append(MISSING[Heartbeat.Kind.WORKER])
     waiting = _waiting_queues()
     since = clock.now() - IDLE_TOO_LONG
     found += [
@@ -128,7 +135,7 @@ def _of_silent(part: str, kind: Heartbeat.Kind) -> list[Problem]:
 
 
 def _waiting_queues() -> set[str]:
-    """Return the queues at which messages waited whenever somebody looked, as long as a worker may be idle."""
+    """Return the queues at which messages waited at each look, as long as a worker may be idle."""
     looked: defaultdict[str, list[int | None]] = defaultdict(list)
     for queue, messages in QueueSample.objects.filter(at__gte=Now() - IDLE_TOO_LONG).values_list("queue", "messages"):
         looked[queue].append(messages)

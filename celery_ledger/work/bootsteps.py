@@ -25,7 +25,7 @@ from django.db import connection
 from celery_ledger.install import wrapped
 from celery_ledger.models import Heartbeat
 from celery_ledger.supervision import Troubles
-from celery_ledger.watch import heartbeats, life, watchdog
+from celery_ledger.watch import heartbeats, life, lookout, watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +174,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         ):
             logger.error("The event loop of this worker hangs and it was told to stop: it is killed.")
             os.kill(os.getpid(), SIGKILL)
+        lookout.for_relays()
         if life.is_wanted():
             own = heartbeats.own_name(Heartbeat.Kind.WORKER)
             self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}

@@ -67,7 +67,7 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     Record that the process that ran this message died, and return its outcomes rows.
 
     Called by the worker's parent process. What was published again since it took the message, ``held_for``
-    seconds ago, is somebody else's by now.
+    seconds ago, now belongs to a different worker.
 
     One row: that was the one, and its attempt counts. Several in one transaction: it may have been any, so each runs
     alone from now on, counted before it starts. Several whose effects are outside: it was the one that runs.
@@ -95,7 +95,7 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> O
     Record that the process that ran this message was killed to end one of its rows, which is recorded already.
 
     Called as :func:`count_lost`. The others come back at once, and no attempt of theirs counts: their transaction was
-    rolled back. Of one whose effect is outside, nobody knows whether it happened: that attempt counts.
+    rolled back. Of one whose effect is outside, it is unknown whether it happened: that attempt counts.
 
     Raises:
         OperationalError: as :func:`count_lost`.

@@ -3,7 +3,7 @@ Rows of tasks that this process does not know: left to one that does, in growing
 
 As during a deploy, when the next release's tasks meet this release's workers; and permanently, when a release has lost
 a task. The pauses grow from a second to minutes, and the more rows of a task wait, the longer they are, so that
-thousands of them are a few messages a second and hold up nobody. A worker that starts and knows a task has its rows
+thousands of them are a few messages a second and delay no others. A worker that starts and knows a task has its rows
 published at once.
 """
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 SHORTEST, LONGEST = 2.0, 300.0
 #: Rows of one task that are published again a second, however many wait, in all. Then pauses are longer than that.
 RATE = 5.0
-#: Seconds for which a row waits for somebody who knows its task.
+#: Seconds for which a row waits for a worker that knows its task.
 PATIENCE = 24 * 3600.0
 #: Rows of the same task that are left together with one, before they are messages.
 SIBLINGS = 1_000
@@ -41,7 +41,7 @@ def leave(ids: Sequence[UUID], reason: str) -> None:
     """
     Give rows back that this process cannot run, for one that can; no attempt is counted.
 
-    Those that nobody could run for a day are dead letters from now on.
+    Those that no worker could run for a day become dead letters.
     """
     with transaction.atomic():
         rows = ledger.unrunnable(ids)
@@ -60,7 +60,7 @@ def leave(ids: Sequence[UUID], reason: str) -> None:
 
 
 def recall(names: Collection[str]) -> int:
-    """Have rows that were left by others, of tasks that somebody knows now, published at once; return how many."""
+    """Have rows that were left by others, of tasks that a worker knows now, published at once; return how many."""
     recalled = ledger.recall(names)
     if recalled:
         logger.info("%d tasks that were left by other workers are known here.", recalled)

@@ -79,7 +79,7 @@ class LedgerRequest(request.Request):
         """
         Send an event of this message. How it ended is said of each row, by the row's own id.
 
-        A message of one row bears its id, and so its events are the row's; those of several are nobody's.
+        A message of one row bears its id, and so its events are the row's; those of several belong to none.
         """
         if type == "task-succeeded":
             self._tell(json.loads(fields["result"]))

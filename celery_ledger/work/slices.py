@@ -223,7 +223,7 @@ def run_batch(task: Runnable, rows: list[ledger.Started], outcomes: Outcomes) ->
 
 
 def _with_limits_of(task: Runnable, row: ledger.Started) -> ledger.Started:
-    """Return the row with its task's time limits, where its call has none: in company nobody else keeps them."""
+    """Return the row with its task's time limits, where its call has none: in company nothing else enforces them."""
     called = (row.options or {}).get("timelimit") or (None, None)
     limits = [own or of_task for own, of_task in zip(called, (task.time_limit, task.soft_time_limit), strict=True)]
     return replace(row, options={**(row.options or {}), "timelimit": limits}) if any(limits) else row

@@ -242,7 +242,7 @@ def request_of(task: Runnable, row: ledger.Started) -> Context:
 def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Untraced":
     """Return what hooks are given; a cause that was never raised has the traceback of the error that names it."""
     trace = cause.__traceback__ or error.__traceback__
-    # Nobody raised an error that the ledger makes itself: that all attempts are used up, that a process died.
+    # The ledger makes these errors itself, and no body raised them: that all attempts are used up, that a process died.
     if trace is None:
         return _Untraced(cause)
     safe = sendable(cause)

@@ -2,7 +2,7 @@
 The ledger's tables become those of ``celery_ledger``: renamed with their rows, not copied.
 
 What the package's first migrations have made, empty, says what everything is called, and is dropped; the old tables
-take its place. Nobody else looks at them meanwhile, and that takes no longer with more rows.
+take its place. No other session can read them meanwhile, and it takes no longer with more rows.
 
 On PostgreSQL, until the release after this one, views bear the old names and are written to as well, so that processes
 of the last release go on while they are replaced. SQLite's views are read only, and would keep Django from altering

@@ -17,7 +17,7 @@ def lock(schema_editor, tables: Iterable[str]) -> None:
     Keep everybody else from ``tables`` until the migration's transaction ends.
 
     Raises:
-        OperationalError: somebody held one of them for all of five minutes, such as a backup. Nothing is changed:
+        OperationalError: a session held one of them for all of five minutes, such as a backup. Nothing is changed:
             migrate again.
     """
     connection = schema_editor.connection

@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 
 
 class ReadOnly:
-    """Nobody adds, changes or deletes here what happened."""
+    """A list that cannot be added to, changed or deleted from."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

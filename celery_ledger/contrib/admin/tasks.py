@@ -1,10 +1,9 @@
 """Durable tasks, attempt by attempt, and what people decide about the dead."""
 
 import time
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from celery import current_app
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
@@ -17,21 +16,29 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from celery_ledger.contrib.admin import canvases
-from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, is_uuid, page
-from celery_ledger.desk import cancelling, dead_letters, decisions
+from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page
+from celery_ledger.desk import cancelling, dead_letters, decisions, searching
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY
+from celery_ledger.desk.searching import Search
 from celery_ledger.models import Decision, DurableTask, FailedAttempt, Tally
 from celery_ledger.rows import results
 from celery_ledger.rows.wording import to_the_millisecond
 from celery_ledger.watch import samples
 
-#: Tasks that are found by words and decided about while somebody waits.
+Status = DurableTask.Status
+#: Tasks that a search finds and one request decides about.
 MOST_CHOSEN = 10_000
-#: How long somebody waits for an action, in seconds.
+#: How long an action may take, in seconds.
 PATIENCE = 10.0
 #: The most results whose worker is looked through for a name.
 MOST_RESULTS = 1_000
+#: The most failed attempts whose errors and workers are searched, the latest.
+MOST_ATTEMPTS = 10_000
+#: The most tasks that a list without a filter goes back to.
+MOST_LISTED = 5_000
+#: What narrows a list, by its names in the address.
+FILTERS: Final = ("q", "status__exact", "name", "queue")
 
 
 class ArgumentsForm(forms.Form):
@@ -85,6 +92,35 @@ class NameFilter(admin.SimpleListFilter):
         return queryset.filter(name=self.value()) if self.value() else queryset
 
 
+def _search_of(request: HttpRequest, words: str) -> Search:
+    """Return what the filters of a list say, and the words."""
+    state = request.GET.get("status__exact")
+    given = Search(
+        state=state if state in Status.values else None,
+        task=request.GET.get("name") or None,
+        queue=request.GET.get("queue") or None,
+    )
+    return searching.meant_by(words.replace("\0", ""), given)
+
+
+def _is_unfiltered(request: HttpRequest) -> bool:
+    return not any(request.GET.get(key) for key in FILTERS)
+
+
+def _named_elsewhere(words: str) -> set[UUID]:
+    """Return the ids of tasks with these words in a failed attempt, of the latest, or whose worker has this name."""
+    last = FailedAttempt.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    latest = FailedAttempt.objects.filter(id__gt=last - MOST_ATTEMPTS)
+    failed = latest.filter(Q(error__icontains=words) | Q(worker__icontains=words)).values_list("task_id", flat=True)
+    return {*failed, *results.done_by(words, most=MOST_RESULTS)}
+
+
+def _what_is_left(page: searching.Page) -> str:
+    if page.looked_to is None:
+        return f"More tasks match: the newest {searching.MOST_A_PAGE} are listed. Narrow the search to see others."
+    return f"Searched back to {page.looked_to:%Y-%m-%d %H:%M} UTC. Narrow the search to look further back."
+
+
 class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     """Durable tasks, newest first, and what can be decided about the dead."""
 
@@ -111,26 +147,30 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     list_per_page = 50
     readonly_fields = ("all_attempts", "result", "whole_canvas", "decide", "in_flower")
 
+    def get_paginator(self, request: HttpRequest, queryset: QuerySet[DurableTask], *args: Any, **options: Any) -> Any:
+        paginator = super().get_paginator(request, queryset, *args, **options)
+        if _is_unfiltered(request):
+            paginator.count = min(searching.count(Search()).rows, MOST_LISTED)
+        return paginator
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
     ) -> tuple[QuerySet[DurableTask], bool]:
-        """Narrow ``queryset`` to what the words may mean; see ``search_help_text``."""
-        words = search_term.strip()
-        if not words:
+        """
+        Narrow ``queryset``, which the filters have narrowed, to what the words may mean; see ``search_help_text``.
+
+        Where no index leads to the rows, it is what a search of bounded time finds, the newest first.
+        """
+        search = _search_of(request, search_term)
+        ids = _named_elsewhere(search.words) if search.words else set()
+        if search.is_whole_base():
             return queryset, False
-        if is_uuid(words):
-            return queryset.filter(Q(id=words) | Q(request_id=words)), False
-        if ":" in words and queryset.filter(subject=words).exists():
-            return queryset.filter(subject=words), False
-        failed = FailedAttempt.objects.filter(Q(error__icontains=words) | Q(worker__icontains=words))
-        found = queryset.filter(
-            Q(name__in=[name for name in current_app.tasks if words.lower() in name.lower()])
-            | Q(id__in=failed.values("task"))
-            | Q(id__in=results.done_by(words, most=MOST_RESULTS))
-            | Q(status=DurableTask.Status.DEAD, last_error__icontains=words)
-            | Q(request_id=words)
-        )
-        return found, False
+        if search.id or search.subject or search.state not in searching.UNINDEXED:
+            return queryset.filter(id__in=search.tasks().values("id")) | queryset.filter(id__in=ids), False
+        found = searching.page(search, size=searching.MOST_A_PAGE)
+        if found.after is not None and request.method == "GET":
+            self.message_user(request, _what_is_left(found), messages.WARNING)
+        return queryset.filter(id__in=ids.union(task.pk for task in found.tasks)), False
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -149,7 +189,10 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         return [*own, *canvases.urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"flower_url": flower_url(), **(extra_context or {})})
+        own: dict[str, Any] = {"flower_url": flower_url(), "most_listed": MOST_LISTED}
+        if _is_unfiltered(request) and (count := searching.count(Search())).rows > MOST_LISTED:
+            own["how_many"] = count
+        return super().changelist_view(request, {**own, **(extra_context or {})})
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [column for column in super().get_list_display(request) if self._has(column)]

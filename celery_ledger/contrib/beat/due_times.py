@@ -1,5 +1,5 @@
 """
-When schedules are due, which of them are late although nobody may be there to run them, and which never can run.
+When schedules are due, which of them are late, whether or not a beat is running, and which can never run.
 
 Called by beat's scheduler, by the relays, by ``outbox verify``, by the admin and by the health page: a beat that is
 away says nothing itself. A schedule whose times cannot be told is a problem of its own and of no other.
@@ -31,7 +31,7 @@ _LONGEST: Final = 100 * 365 * 24 * 3600.0  # seconds
 
 
 class UnknownZone(tzinfo):
-    """A timezone that this machine does not know: it has a name, and nobody can tell the time there."""
+    """A timezone that this machine does not know: it has a name, and no known offset."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -17,7 +17,7 @@ from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
 from celery_ledger.signals import schedule_changed
 
-#: What somebody needs to decide about schedules.
+#: The permission to decide about schedules.
 CHANGE: Final = "django_celery_beat.change_periodictask"
 #: Runs and due times that are shown of each.
 SHOWN: Final = 5

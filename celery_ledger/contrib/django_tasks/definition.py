@@ -33,6 +33,8 @@ class LedgerTask(Base):
 
     ``unique_key``, ``unique_for``, ``debounce``: one row for many calls, as in :class:`celery_ledger.Task`.
 
+    ``limit_key``, ``concurrency_per_key``: how many with the same key are under way at once, as there.
+
     ``time_limit``, ``soft_time_limit``: seconds, as Celery keeps them.
     """
 
@@ -44,6 +46,8 @@ class LedgerTask(Base):
     unique_key: str | Callable[..., str | None] | None = None
     unique_for: str | float | timedelta | None = None
     debounce: float | timedelta | None = None
+    limit_key: str | Callable[..., str | None] | None = None
+    concurrency_per_key: int | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
 

@@ -1,4 +1,4 @@
-/* Canvases are drawn anew every three seconds, while somebody can see them and nobody has the focus in them. */
+/* Canvases are drawn anew every three seconds, while they are visible and do not have the focus. */
 for (const canvas of document.querySelectorAll("[data-canvas]")) {
   let before = "";
   setInterval(async () => {

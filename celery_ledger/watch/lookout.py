@@ -1,0 +1,64 @@
+"""
+Relays that find no worker, and workers that find no relay: they say so themselves, for no task could.
+
+Of several, the first by name speaks, every half minute while nothing changes. What the others are told, and how often,
+is up to the receivers of :data:`celery_ledger.events.processes_missing`.
+"""
+
+import threading
+import time
+from typing import Final
+
+from django.db import connection
+
+from celery_ledger.events import processes_missing
+from celery_ledger.models import Heartbeat
+from celery_ledger.watch import heartbeats
+
+Kind = Heartbeat.Kind
+#: Seconds between two looks, and between two signals.
+INTERVAL: Final = 5.0
+AGAIN_AFTER: Final = 30.0
+#: Seconds without a process of the other kind until that is said: a restart takes fewer.
+MISSING_AFTER: Final = 20.0
+
+
+class Lookout:
+    """Looks, from processes of the kind ``own``, for those of the kind ``other``."""
+
+    def __init__(self, own: Kind, other: Kind) -> None:
+        self.own = own
+        self.other = other
+        self._missing_since: float | None = None
+        self._say_next = 0.0
+        self._speaker: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Look once, and speak if there is something to say; the receivers run in a thread."""
+        now = time.monotonic()
+        if heartbeats.at_work(self.other).exists():
+            self._missing_since = None
+            return
+        if self._missing_since is None:
+            self._missing_since = now
+        if now < max(self._missing_since + MISSING_AFTER, self._say_next) or not self._is_first():
+            return
+        if self._speaker is None or not self._speaker.is_alive():
+            self._say_next = now + AGAIN_AFTER
+            self._speaker = threading.Thread(target=self._speak, name="lookout", daemon=True)
+            self._speaker.start()
+
+    def _is_first(self) -> bool:
+        """Whether this process is the first of its kind that is running."""
+        own = heartbeats.own_name(self.own)
+        return own == heartbeats.at_work(self.own).order_by("process").values_list("process", flat=True).first()
+
+    def _speak(self) -> None:
+        try:
+            processes_missing.send_robust(sender=Heartbeat, kind=self.other)
+        finally:
+            connection.close()
+
+
+for_workers: Final = Lookout(Kind.RELAY, Kind.WORKER).look
+for_relays: Final = Lookout(Kind.WORKER, Kind.RELAY).look

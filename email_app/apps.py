@@ -13,7 +13,9 @@ class EmailAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the promises."""
         from celery_ledger.promises import register
-        from email_app import promises, receivers
+        from email_app import notification_mail, promises, receivers
+        from notifications import urgent
+        from notifications.models import Channel
         from notifications.signals import deliveries_arranged
         from store.models import Order
         from store.signals import address_wished, order_cancelled, order_created, order_delivered, order_shipped
@@ -36,6 +38,7 @@ class EmailAppConfig(AppConfig):
         deliveries_arranged.connect(
             receivers.enqueue_notification_mails, dispatch_uid="email_app.enqueue_notification_mails"
         )
+        urgent.register(Channel.EMAIL, notification_mail.send)
         register("Every order has exactly one confirmation mail.", promises.orders_without_confirmation)
         register("Every cancelled order has exactly one cancellation mail.", promises.cancelled_orders_without_mail)
         register("Every shipped order has exactly one shipping mail.", promises.shipped_orders_without_mail)

@@ -18,7 +18,7 @@ class AddressClaim(models.Model):
     """
     An address that has still to be shown to be its user's: the one of a new account, or one to change to.
 
-    A user of whom there is none has a verified address, or one that somebody of the shop entered. The links that
+    A user of whom there is none has a verified address, or one that staff entered. The links that
     are mailed name the claim and its nonce, so they say nothing about anybody; see :mod:`email_app.addresses`.
     """
 

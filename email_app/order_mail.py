@@ -13,47 +13,31 @@ from store.models import Order, OrderItem
 Kind = EmailDelivery.Kind
 
 
-def send_confirmation(order_id: int) -> None:
+def send(kind: EmailDelivery.Kind, order_id: int) -> None:
     """
-    Send an order's confirmation, unless it was sent.
+    Send the customer a mail of this kind about an order, unless it was sent.
 
-    An order that was cancelled meanwhile is confirmed too, and the mail says that it is cancelled:
-    so the two mails may come in any order.
+    An order that was cancelled meanwhile is confirmed too, and its mail says so: the two mails may arrive
+    in any order.
 
     Raises:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
     """
-    _send(Kind.ORDER_CONFIRMATION, order_id)
-
-
-def send_cancellation(order_id: int) -> None:
-    """
-    Send the news that an order is cancelled, unless it was sent.
-
-    Raises:
-        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
-    """
-    _send(Kind.ORDER_CANCELLATION, order_id)
-
-
-def send_shipped(order_id: int) -> None:
-    """
-    Send the news that an order is on its way, unless it was sent.
-
-    Raises:
-        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
-    """
-    _send(Kind.ORDER_SHIPPED, order_id)
-
-
-def send_delivered(order_id: int) -> None:
-    """
-    Send the news that an order has arrived, unless it was sent.
-
-    Raises:
-        PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
-    """
-    _send(Kind.ORDER_DELIVERED, order_id)
+    order = _order(order_id)
+    user = order.customer.user
+    delivery.deliver(
+        kind,
+        recipient=user.email,
+        order_id=order.pk,
+        context={
+            "order": order,
+            "user": user,
+            "lines": _lines(order),
+            "address": envelope(address_of(order)),
+            "cancelled": order.status == Order.Status.CANCELLED,
+            "order_url": f"{settings.SITE_URL}/orders/{order.pk}",
+        },
+    )
 
 
 def send_duplicate_alert(order_id: int, manager_id: int) -> None:
@@ -95,21 +79,3 @@ def _lines(order: Order) -> QuerySet[OrderItem]:
         F("quantity") * F("unit_price"), output_field=DecimalField(max_digits=18, decimal_places=2)
     )
     return order.items.select_related("product").annotate(amount=amount)
-
-
-def _send(kind: EmailDelivery.Kind, order_id: int) -> None:
-    order = _order(order_id)
-    user = order.customer.user
-    delivery.deliver(
-        kind,
-        recipient=user.email,
-        order_id=order.pk,
-        context={
-            "order": order,
-            "user": user,
-            "lines": _lines(order),
-            "address": envelope(address_of(order)),
-            "cancelled": order.status == Order.Status.CANCELLED,
-            "order_url": f"{settings.SITE_URL}/orders/{order.pk}",
-        },
-    )

@@ -52,7 +52,7 @@ def send(message: EmailMessage) -> None:
     try:
         _connected().send_messages([message])
     except BaseException as error:
-        # Whatever it was, a timeout or a task's time limit: nobody knows where the dialogue stands.
+        # Whatever it was, a timeout or a task's time limit: the state of the dialogue is unknown.
         hang_up()
         if isinstance(error, smtplib.SMTPException):
             raise _without_names(error) from None

@@ -54,7 +54,7 @@ def ask_about_address(sender: object, user: AbstractBaseUser, email: str, **kwar
 
 
 def enqueue_address_checks(claim: AddressClaim | None) -> None:
-    """Have everybody asked who has still to show something about a claim; nobody if there is none."""
+    """Have each user asked who has yet to confirm an address they claim."""
     if claim is None:
         return
     reference = uuid4().hex

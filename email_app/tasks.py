@@ -35,7 +35,7 @@ def send_order_confirmation(order_id: int) -> None:
 
     Permanent errors: the order no longer exists, the address is invalid, or the mail server answers with 5xx.
     """
-    order_mail.send_confirmation(order_id)
+    order_mail.send(Kind.ORDER_CONFIRMATION, order_id)
 
 
 @shared_task(
@@ -50,7 +50,7 @@ def send_order_cancellation(order_id: int) -> None:
 
     Permanent errors: the same as for the confirmation.
     """
-    order_mail.send_cancellation(order_id)
+    order_mail.send(Kind.ORDER_CANCELLATION, order_id)
 
 
 @shared_task(
@@ -65,7 +65,7 @@ def send_order_shipped(order_id: int) -> None:
 
     Permanent errors: the same as for the confirmation.
     """
-    order_mail.send_shipped(order_id)
+    order_mail.send(Kind.ORDER_SHIPPED, order_id)
 
 
 @shared_task(
@@ -80,7 +80,7 @@ def send_order_delivered(order_id: int) -> None:
 
     Permanent errors: the same as for the confirmation.
     """
-    order_mail.send_delivered(order_id)
+    order_mail.send(Kind.ORDER_DELIVERED, order_id)
 
 
 @shared_task(name="email_app.tasks.send_welcome", transactional=False, retries="patient")

@@ -30,12 +30,12 @@ interface Read {
 const UNKNOWN: Read = { owner: undefined, id: null, cart: undefined };
 const Context = createContext<Basket | null>(null);
 
-/** The cart of whoever is signed in, or nobody's: its id is kept here, all else is the shop's to say. */
+/** The cart of the signed-in user, or an anonymous one: only its id is kept here; the shop says the rest. */
 export function CartProvider({ children }: { children: ReactNode }) {
   const { user, error: unasked, ask: askWho } = useSession();
   const owner = user === undefined ? undefined : (user?.id ?? null);
   const [last, setLast] = useState(UNKNOWN);
-  // What was read for somebody else is nothing that this person is shown, not even for a moment.
+  // What was read for another user is never shown, not even for a moment.
   const { cart, id, error } = last.owner === owner && owner !== undefined ? last : UNKNOWN;
   const turn = useRef(0);
   const taken = useRef(Promise.resolve());
@@ -151,7 +151,7 @@ async function begin(owner: Owner): Promise<string> {
   return id;
 }
 
-/** Make nobody's cart, filled before signing in, the own one of who signed in; an earlier one of theirs comes after it. */
+/** Give the user the anonymous cart that they filled before signing in; an earlier one of theirs comes after it. */
 async function takeAlong(owner: Owner): Promise<void> {
   const nobodys = owner === null ? null : carts.of(null);
   if (owner === null || !nobodys) return;
@@ -159,7 +159,7 @@ async function takeAlong(owner: Owner): Promise<void> {
     const { items } = await ask(api.POST("/api/carts/{cart_id}/claim/", { params: { path: { cart_id: nobodys } }, body: {} }));
     if (items.length > 0) carts.put(owner, nobodys);
   } catch (reason) {
-    if (!isGone(reason)) return; // It stays nobody's, and is asked for again with the next page.
+    if (!isGone(reason)) return; // It stays anonymous, and is claimed again with the next page.
   }
   carts.drop(null, nobodys);
 }

@@ -99,7 +99,7 @@ it("keeps open what may have been ordered before the session ended", async () =>
   expect(openAttempt(CART, ADA)).toMatchObject({ key: keys[0] });
 });
 
-it("does not go on with what somebody else began", async () => {
+it("does not go on with what another user began", async () => {
   answers = [null, null, null];
   await settle(placeOrder(CART, ADA));
 

@@ -13,7 +13,7 @@ export const PATIENCE = [1000, 3000];
 
 interface Attempt {
   cart: string;
-  /** The id of the user whose press began it: nobody else goes on with it. */
+  /** The id of the user who began it: no other user goes on with it. */
   user: number;
   key: string;
   /** Where the goods go: the same at every try, as the key is. */

@@ -1,6 +1,6 @@
 import { useEffect } from "react";
 
-/** Call every one of `looks` again and again, while somebody can see the page. */
+/** Call each of `looks` again and again, while the page is visible. */
 export function useEvery(milliseconds: number, ...looks: (() => void)[]): void {
   useEffect(() => {
     const timer = setInterval(() => {

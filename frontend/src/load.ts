@@ -9,7 +9,7 @@ export interface Loaded<T> {
   set: (value: T) => void;
 }
 
-/** What is kept for whoever comes back to a page, by its key: the last few, and nothing that is somebody's own. */
+/** What is kept for a return to a page, by its key: the last few, and nothing personal. */
 const kept = new Map<string, unknown>();
 const MOST_KEPT = 20;
 

@@ -24,7 +24,7 @@ async function subscriptionHere(): Promise<PushSubscription | null> {
   return (await registration?.pushManager.getSubscription()) ?? null;
 }
 
-/** Return whether this browser takes pushes for a user; those of somebody who was here before do not count. */
+/** Return whether this browser takes pushes for a user; those of an earlier user do not count. */
 export async function isOn(user: number): Promise<boolean> {
   return localStorage.getItem(KEPT) === String(user) && Boolean(await subscriptionHere());
 }

@@ -134,7 +134,7 @@ export const text = {
     pay: (amount: string) => `Pay ${amount}`,
     declined: "Your payment was declined. Nothing was charged: try again, with another card if you have one.",
     again: (amount: string) => `Try again to pay ${amount}`,
-    asked: "Your payment is being made. This page shows when it is done.",
+    asked: "Your payment is being processed. This page updates when it is complete.",
     failed: "Your payment was not accepted, and the order has expired. Nothing was charged.",
     late: "This order was not paid in time and has expired. Nothing was charged.",
     returned: "This order expired before your payment arrived. Your money is being returned.",

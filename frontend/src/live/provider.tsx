@@ -18,7 +18,7 @@ interface Live {
 
 const Context = createContext<Live>({ state: "off", unread: 0, recount: () => undefined, listen: () => () => undefined });
 
-/** The one live connection of the page, for as long as somebody is signed in. */
+/** The one live connection of the page, for as long as a user is signed in. */
 export function LiveProvider({ children }: { children: ReactNode }) {
   const reader = useSession().user?.id;
   const [state, setState] = useState<State>("off");

@@ -13,7 +13,7 @@ import { useToast } from "../parts/toasts";
 import { tellOthers } from "../tabs";
 import { text } from "../text";
 
-/** Messages of each box that are shown at first, and each time that somebody wants to see earlier ones. */
+/** Messages of each box that are shown at first, and each time the user asks for earlier ones. */
 const MOST = 100;
 /** Longest message, in characters, as the shop has it. */
 const LONGEST = 2000;

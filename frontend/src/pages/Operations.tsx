@@ -18,7 +18,7 @@ import { Empty, Failure, Skeleton } from "../parts/states";
 import { words } from "../operations/text";
 
 /** Milliseconds between two looks at the queues and the dead letters, at the machinery, and at the last hour. */
-const PACE = 2000;
+const PACE = 4000;
 const MIDDLE_PACE = 10_000;
 const SLOW_PACE = 30_000;
 

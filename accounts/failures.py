@@ -23,7 +23,7 @@ SWEEP: Final = 100
 
 
 def record(user: User | None) -> None:
-    """Count a failed login as this user, or as nobody, and put it on record if it is the first, the tenth, ..."""
+    """Count a failed login as this user or an unknown one, and put it on record if it is the first, the tenth, ..."""
     now = timezone.now()
     about: dict[str, Any] = {
         "user_id": user.pk if user else 0,

@@ -1,10 +1,10 @@
 """
-What django-axes is told about failed logins, and what somebody who is locked out is answered.
+What django-axes is told about failed logins, and the answer to a user who is locked out.
 
 Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together:
 anyone who fails too often under a name is locked out under that name, from that address, until the cool-off has
-passed. Each failure after that locks out again, for twice as long, until somebody signs in or a day has gone by.
-Nobody can lock another out from elsewhere, and attempts while it is locked do not make it longer.
+passed. Each failure after that locks out again, for twice as long, until a login succeeds or a day has passed.
+An attacker elsewhere cannot lock a user out, and attempts while it is locked do not make it longer.
 """
 
 import json
@@ -44,7 +44,7 @@ def name_of(request: HttpRequest, credentials: dict[str, Any] | None = None) -> 
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """Return the address from which somebody signs in, as the throttles have it; None if it is none."""
+    """Return the client's address, as the throttles have it; None if it is not an address."""
     network = network_of(request)
     return None if network is None else str(network.network_address)
 
@@ -58,7 +58,7 @@ def cool_off(request: HttpRequest) -> timedelta:
 
 
 def refuse(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
-    """Answer somebody who is locked out, instead of ``response``: 429, and when to come back."""
+    """Answer a user who is locked out, instead of ``response``: 429, and when to come back."""
     last = _failures(request).aggregate(at=Max("attempt_time"))["at"]
     left: timedelta = (last or timezone.now()) + cool_off(request) - timezone.now()
     wait = max(1, math.ceil(left.total_seconds()))

@@ -64,9 +64,9 @@ class SignIn(models.Model):
 
 class LoginFailures(models.Model):
     """
-    How often somebody failed to sign in as a user, from one client address, within an hour: :mod:`accounts.failures`.
+    How many logins as a user failed from one client address within an hour: :mod:`accounts.failures`.
 
-    Kept for two days. Names that nobody has are counted together, as of user 0.
+    Kept for two days. Unknown names are counted together, as user 0.
     """
 
     user_id = models.BigIntegerField(default=0)

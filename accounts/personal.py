@@ -154,9 +154,9 @@ def _forget(user: Any) -> None:
 
 
 def _anonymise(user: Any, customer: Any) -> None:
-    """Make of a user and profile some that are nobody's; of their mails, that they went out."""
-    nobody = f"deleted-{uuid4().hex}"
-    user.username, user.email = nobody, f"{nobody}@{NO_DOMAIN}"
+    """Anonymise a user, their profile and their mails, of which only the fact that they were sent stays."""
+    anonymous = f"deleted-{uuid4().hex}"
+    user.username, user.email = anonymous, f"{anonymous}@{NO_DOMAIN}"
     user.first_name = user.last_name = ""
     user.last_login = None
     user.is_active = False

@@ -1,5 +1,5 @@
 """
-The admin with a second factor: with ``ADMIN_TWO_FACTOR=1`` it lets nobody in by a password alone.
+The admin with a second factor: with ``ADMIN_TWO_FACTOR=1`` a password alone is not enough.
 
 Codes are those of RFC 6238, by django-otp, which also slows down who guesses them. Sessions that were signed in
 through the API have given no code, and are sent to the admin's own door.

@@ -146,7 +146,7 @@ def read_back(thing: Model, fields: Names[str] | None = None) -> dict[str, Any]:
 
 
 def write_admin_action(entry: LogEntry) -> None:
-    """Add what the admin says that somebody did, without the names and values that its message may carry."""
+    """Add what the admin says a user did, without the names and values that its message may carry."""
     kind = entry.content_type
     AuditEntry.objects.create(
         who_id=entry.user_id,

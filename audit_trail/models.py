@@ -47,9 +47,9 @@ class AuditEntry(models.Model):
         PLACED = "placed"
         CANCELLED = "cancelled"
         LOGGED_IN = "logged in"
-        #: The trail of a failed login names no user: nobody was authenticated.
+        #: A failed login names no user: none was authenticated.
         LOGIN_FAILED = "login failed"
-        #: Somebody of the staff did something in the admin.
+        #: A member of staff did something in the admin.
         ADMIN = "admin"
 
     at = models.DateTimeField(default=timezone.now, db_index=True)

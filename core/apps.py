@@ -1,4 +1,4 @@
-"""The composition root: settings, addresses, the schema of the API, and the checks of all that. Nobody imports it."""
+"""The composition root: settings, addresses, the schema of the API, and their checks. No other module imports it."""
 
 from django.apps import AppConfig
 

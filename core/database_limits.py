@@ -1,8 +1,8 @@
 """
 What PostgreSQL is to know of our sessions (``DATABASE_LIMITS``), whether it does, and how it is told once and for all.
 
-A session of our own is told when it begins. Behind a pooler in transaction mode it is somebody else's by the next
-statement, so there the role is told, in our database, and every session that begins for it knows.
+A session of our own is told when it begins. Behind a pooler in transaction mode the next statement may run in a
+different session, so there the role is told, in our database, and every session that begins for it knows.
 """
 
 from collections.abc import Mapping

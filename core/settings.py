@@ -494,7 +494,7 @@ DUPLICATE_ORDER_WINDOW = read_positive("DUPLICATE_ORDER_WINDOW", 10)
 CUSTOMER_QUANTITY_LIMIT = read(env.int, "CUSTOMER_QUANTITY_LIMIT", 0)
 if CUSTOMER_QUANTITY_LIMIT < 0:
     stop("the environment variable CUSTOMER_QUANTITY_LIMIT must be 0 or more.")
-#: Days after which a cart that nobody ordered is dropped.
+#: Days after which a cart without an order is dropped.
 CART_LIFETIME_DAYS = read_positive("CART_LIFETIME_DAYS", 30)
 #: Days that records of mails are kept, except those to customers about their orders, which stay.
 MAIL_RETENTION_DAYS = read_positive("MAIL_RETENTION_DAYS", 90)
@@ -526,7 +526,7 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-#: Requests and seconds by scope, for each user or, where nobody is signed in, each address. Counted by
+#: Requests and seconds by scope, for each user or, if not signed in, each address. Counted by
 #: each web process for itself, in memory: see web/throttling.py.
 THROTTLE_RATES = {
     "login": read_rate("THROTTLE_LOGIN", "300/min"),
@@ -534,7 +534,7 @@ THROTTLE_RATES = {
     "checkout": read_rate("THROTTLE_CHECKOUT", "6000/min"),
     "subscriptions": read_rate("THROTTLE_SUBSCRIPTIONS", "30/min"),
     "messages": read_rate("THROTTLE_MESSAGES", "60/min"),
-    #: Carts of nobody who is signed in, and what is put into them.
+    #: Anonymous carts, and what is put into them.
     "carts": read_rate("THROTTLE_CARTS", "300/min"),
     "carts_a_day": read_rate("THROTTLE_CARTS_A_DAY", "10000/day"),
     "cart_lines": read_rate("THROTTLE_CART_LINES", "3000/min"),
@@ -551,7 +551,7 @@ AXES_FAILURE_LIMIT = read_positive("LOGIN_FAILURE_LIMIT", 10)
 LOGIN_COOLOFF = timedelta(minutes=read_positive("LOGIN_COOLOFF_MINUTES", 15))
 AXES_COOLOFF_TIME = "accounts.lockout.cool_off"
 AXES_HANDLER = "accounts.lockout.LockoutHandler"
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or somebody could keep a shared address locked forever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or an attacker could keep a shared address locked forever.
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True  # The audit trail is that.
 AXES_VERBOSE = False

@@ -144,7 +144,7 @@ class Supervisor:
         time.sleep(seconds)
 
     def watch(self) -> None:
-        """Supervise until somebody asks to stop."""
+        """Supervise until asked to stop."""
         while not self.stop_asked:
             self.tick()
 

@@ -1,4 +1,4 @@
-"""Messages, to look at: nobody writes in somebody else's name."""
+"""Messages, read-only: staff do not write in users' names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What people write to each other. Nobody is told here that something came: notifications listens."""
+"""What users write to each other. Their notifications are the business of ``notifications``, which listens."""
 
 from django.apps import AppConfig
 

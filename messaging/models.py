@@ -69,7 +69,7 @@ class Message(models.Model):
 
 
 class Block(models.Model):
-    """Somebody wants no messages from somebody. Neither can then write to the other."""
+    """A user has blocked another. Neither can then write to the other."""
 
     # The unique constraint's index begins with it.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="blocks", db_index=False)

@@ -1,4 +1,4 @@
-"""Writing to somebody. Called by views.py."""
+"""Writing a message. Called by views.py."""
 
 from typing import Any
 

@@ -37,7 +37,7 @@ class NoBudget(Exception):  # noqa: N818 - It names what is the matter, as its r
 
 
 def hold() -> None:
-    """Let nobody else be granted an SMS until this transaction ends. SQLite's writers take turns anyway."""
+    """Grant no other SMS until this transaction ends. SQLite's writers take turns anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [GRANT_LOCK])

@@ -1,4 +1,4 @@
-"""The shop as a client sees it that does not lose patience: what is asked again, and what nobody may ask twice."""
+"""The shop as seen by a patient client: what may be asked again, and what may be asked only once."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ class GaveUpError(Exception):
 
 
 class AnswerLostError(Exception):
-    """Nobody knows whether the shop did what it was asked."""
+    """It is unknown whether the shop did what it was asked."""
 
 
 class UnexpectedAnswerError(Exception):

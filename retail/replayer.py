@@ -237,29 +237,33 @@ class Replayer:
         """
         Wait until every payment is made or given up, for as long as we are patient, and count.
 
-        What is declined is tried again.
+        A declined payment is tried again.
         """
         shop = self._open_shop(patience=self.patience)
         deadline = time.monotonic() + self.patience
+        waiting = dict(self.asked)
         try:
-            for order_id, username in self.asked.items():
-                self.meter.payments[self._state_of_payment(shop, order_id, username, deadline)] += 1
+            while waiting:
+                for order_id, username in list(waiting.items()):
+                    status = self._state_of_payment(shop, order_id, username)
+                    if status not in UNDECIDED or time.monotonic() > deadline or self.stop.is_set():
+                        self.meter.payments[status] += 1
+                        del waiting[order_id]
+                if waiting:
+                    self.stop.wait(FIRST_PAUSE)
         finally:
             shop.client.close()
 
-    def _state_of_payment(self, shop: Shop, order_id: int, username: str, deadline: float) -> str:
+    def _state_of_payment(self, shop: Shop, order_id: int, username: str) -> str:
         headers = self._headers(username, f"payment {order_id}")
-        while True:
-            try:
-                answer = expect(shop.call("GET", f"/api/orders/{order_id}/payment/", headers=headers), 200)
-                told = read_object(answer, "status", "declined_at")
-                if told["declined_at"] and told["status"] == "pending":
-                    self._pay(shop, order_id, username, headers)
-            except (GaveUpError, UnexpectedAnswerError, httpx.HTTPError):
-                return "unknown"
-            status = str(told["status"])
-            if status not in UNDECIDED or time.monotonic() > deadline or self.stop.wait(FIRST_PAUSE):
-                return status
+        try:
+            answer = expect(shop.call("GET", f"/api/orders/{order_id}/payment/", headers=headers), 200)
+            told = read_object(answer, "status", "declined_at")
+            if told["declined_at"] and told["status"] == "pending":
+                self._pay(shop, order_id, username, headers)
+        except (GaveUpError, UnexpectedAnswerError, httpx.HTTPError):
+            return "unknown"
+        return str(told["status"])
 
     def _serve(self, turns: Turns) -> None:
         shop = self._open_shop(patience=self.patience)
@@ -363,7 +367,7 @@ class Replayer:
 
     def _was_placed(self, shop: Shop, keyed: Mapping[str, str]) -> bool:
         """
-        Return whether the key has been used, by asking for a checkout of a cart that nobody has.
+        Return whether the key has been used, by asking for a checkout of a cart that does not exist.
 
         A key that has placed an order refuses another cart (422); with a new key the cart is unknown (404).
         """

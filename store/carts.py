@@ -87,7 +87,7 @@ def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
 
 def claim_cart(cart_id: UUID, customer: Customer, *, among: QuerySet[Cart]) -> None:
     """
-    Assign a cart to the customer, so that nobody else can use it. Claiming it again changes nothing.
+    Assign a cart to the customer, so that no other customer can use it. Claiming it again changes nothing.
 
     Raises:
         Cart.DoesNotExist: there is no such cart.
@@ -102,7 +102,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
     """
     Throw away the carts that were made longer ago, in small transactions; yield after each how many it had.
 
-    One that somebody holds at this moment is in use and stays.
+    One that is locked at this moment is in use and stays.
     """
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than))
 

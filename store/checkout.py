@@ -41,7 +41,7 @@ def one_transaction() -> Iterator[None]:
 
 
 class CartNotFound(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """There is no such cart, or it is somebody else's."""
+    """There is no such cart, or it belongs to another customer."""
 
 
 class CartNotOrderable(Exception):  # noqa: N818 - As above.

@@ -1,4 +1,4 @@
-"""Trying again what the database gave up because of somebody else's transaction."""
+"""Trying again what the database gave up because of another transaction."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -14,7 +14,7 @@ ATTEMPTS: Final = 3
 
 
 class LostRace(OperationalError):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """Somebody committed first what this transaction was about to write; a new try will see it."""
+    """Another transaction committed first what this one was about to write; a new try will see it."""
 
 
 def persist(transaction: Callable[[], Result]) -> Result:

@@ -37,7 +37,7 @@ def customer_of(user: Any) -> Customer:
 
 
 def customer_or_none(user: Any) -> Customer | None:
-    """Return the profile of ``user``, or None for somebody who is not signed in."""
+    """Return the profile of ``user``, or None if they are not signed in."""
     return customer_of(user) if user.is_authenticated else None
 
 
@@ -50,7 +50,7 @@ def make_user_of(profile: Customer) -> Any:
     """
     Save a user for a profile that comes before its user, such as in an import, and return it.
 
-    With an unusable password, and a name and an address that are nobody's, until somebody gives it others.
+    With an unusable password, and a name and an address that are placeholders until they are replaced.
     """
     name = f"customer-{uuid4().hex[:16]}"
     user = get_user_model()(username=name, email=f"{name}@{NO_DOMAIN}")

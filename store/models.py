@@ -91,7 +91,7 @@ class Product(models.Model):
 
 
 class PriceChange(models.Model):
-    """A product that cost ``old`` until somebody had it cost ``new``. Written with the change itself."""
+    """A change of a product's price from ``old`` to ``new``. Written with the change itself."""
 
     # The index begins with it.
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="price_changes", db_index=False)
@@ -151,7 +151,7 @@ class CartQuerySet(models.QuerySet["Cart"]):
     """Carts."""
 
     def reachable_by(self, customer: Customer | None) -> "CartQuerySet":
-        """Return the carts that somebody who knows their id may use: nobody's, and the customer's own."""
+        """Return the carts that a client who knows their id may use: anonymous ones, and the customer's own."""
         return self.filter(Q(customer=None) | Q(customer=customer) if customer else Q(customer=None))
 
     def with_lines(self) -> "CartQuerySet":
@@ -160,7 +160,7 @@ class CartQuerySet(models.QuerySet["Cart"]):
 
 
 class Cart(models.Model):
-    """What somebody means to buy. It is gone once an order has been made of it."""
+    """What a customer means to buy. It is gone once an order has been made of it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, null=True, blank=True, related_name="carts")

@@ -18,7 +18,7 @@ from celery_ledger.context import working_on
 from store import inventory
 from store.models import Order
 from store.promises import SETTLEMENT
-from store.signals import order_announced, order_created
+from store.signals import order_announced, order_created, order_expired
 
 
 def announce(order: Order) -> None:
@@ -50,7 +50,7 @@ def place(order_id: int) -> bool:
 
 
 def let_go(order_id: int) -> bool:
-    """Give back the stock of an order that waits for its payment; return whether it waited."""
+    """Have an order that waits for its payment expire and give its stock back; return whether it waited."""
     with transaction.atomic():
         order = _waiting(order_id)
         if order is None:
@@ -58,6 +58,7 @@ def let_go(order_id: int) -> bool:
         inventory.give_back(order.pk)
         order.status = Order.Status.EXPIRED
         order.save(update_fields=["status"])
+        order_expired.send_robust(sender=Order, order=order)
     return True
 
 

@@ -18,7 +18,7 @@ CENT = Decimal("0.01")
 
 
 def lock_price(product_id: int) -> Decimal | None:
-    """Return what a product costs, or None if there is no such product; nobody else changes it until the commit."""
+    """Return what a product costs, or None if there is no such product; it cannot change until the commit."""
     row = Product.objects.select_for_update(no_key=True).filter(pk=product_id).values_list("unit_price", flat=True)
     return row.first()
 

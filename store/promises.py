@@ -48,7 +48,7 @@ def unsettled_lines() -> Iterator[str]:
     """
     Find lines of orders that stand and have no movement of goods, or one of another quantity.
 
-    An order whose settling somebody gave up permanently is passed over: its goods stay reserved.
+    An order whose settling was given up permanently is passed over: its goods stay reserved.
     """
     unsettled: dict[int, list[int]] = {}
     for order_id, product_id in _due().values_list("order_id", "product_id"):

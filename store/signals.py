@@ -36,6 +36,16 @@ Not sent in a shop without payments (``PAYMENT_URL``). ``order_created`` follows
 must be repeatable, as for ``order_created``.
 """
 
+order_expired = DurableSignal("store.order_expired")
+"""
+Sent once for every order that expires unpaid, inside the transaction that gives its stock back: it was not paid in
+time, its customer cancelled it, or the customer's account was deleted.
+
+Arguments: ``order``, a :class:`store.models.Order` whose status is already ``expired``.
+
+Not sent for an order that is already expired. Receivers must be repeatable, as for ``order_created``.
+"""
+
 order_cancelled = DurableSignal("store.order_cancelled")
 """
 Sent once for every order that is cancelled, inside the transaction that cancels it.
@@ -43,7 +53,8 @@ Sent once for every order that is cancelled, inside the transaction that cancels
 Arguments: ``order``, a :class:`store.models.Order` whose status is already ``cancelled`` and whose
 stock is already given back.
 
-Not sent for an order that is already cancelled. Receivers must be repeatable, as for ``order_created``.
+Not sent for an order that is already cancelled, nor for an unpaid one, which expires. Receivers must be repeatable,
+as for ``order_created``.
 """
 
 order_shipped = DurableSignal("store.order_shipped")

@@ -51,7 +51,7 @@ def record_settlement(placed: list[dict[str, Any]]) -> None:
 @shared_task(name="store.tasks.drop_abandoned_carts", queue="scheduled", transactional=False)
 def drop_abandoned_carts() -> int:
     """
-    Delete carts of over ``CART_LIFETIME_DAYS`` ago, nobody's empty ones after a day, and return how many.
+    Delete carts of over ``CART_LIFETIME_DAYS`` ago, anonymous empty ones after a day, and return how many.
 
     Repeatable: what is gone stays gone.
     """
@@ -62,5 +62,5 @@ def drop_abandoned_carts() -> int:
 
 @shared_task(name="store.tasks.prune_idempotency_keys", queue="scheduled", transactional=False)
 def prune_idempotency_keys() -> int:
-    """Delete the idempotency keys that nobody may use any more, and return how many. Repeatable."""
+    """Delete the idempotency keys that have expired, and return how many. Repeatable."""
     return turns.take(prune_idempotency_keys, idempotency.prune())

@@ -5,7 +5,7 @@ A server that is reached ends a long statement itself (``statement_timeout``). A
 is sent says nothing at all, and libpq waits for as long as the system's TCP does. Here a thread looks at
 the connections once a second, and cuts those that have waited for one answer too long.
 
-A server that ends a session says so at once, and nobody listens until the next request: that one would fail.
+A server that ends a session says so at once, and it goes unread until the next request: that one would fail.
 :func:`part_with_the_dead` listens first, which costs no round trip.
 """
 
@@ -37,7 +37,7 @@ _lines: list["Line"] = []
 
 def part_with_the_dead() -> None:
     """
-    Close this thread's connection if its server has something to say: nobody asked, so it is its end.
+    Close this thread's connection if its server has something to say: unasked, it can only be its end.
 
     Also if it takes no writes: another server may have taken its place. To be called before the first statement,
     which opens another connection.

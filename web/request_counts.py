@@ -33,7 +33,7 @@ class RequestCounts:
             count: Count = self._own.count
         except AttributeError:
             count = self._own.count = Count()
-            self._of_threads.append(count)  # One step for the interpreter: nobody's is lost.
+            self._of_threads.append(count)  # One step for the interpreter: no count is lost.
         return count
 
     def total(self) -> Count:

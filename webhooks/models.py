@@ -37,7 +37,7 @@ TEST: Final = "webhook.test"
 
 
 class WebhookEndpoint(models.Model):
-    """An address of somebody else's that is sent the events it subscribed to, signed with its secret."""
+    """A third party's address that is sent the events it subscribed to, signed with its secret."""
 
     url = models.CharField(max_length=MAX_URL_LENGTH)
     description = models.CharField(max_length=200, blank=True)

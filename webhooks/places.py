@@ -25,7 +25,7 @@ from webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from webhooks.sending import Outcome
 
 Status = WebhookDelivery.Status
-#: After this many failed attempts a delivery is given up, until somebody redelivers it.
+#: After this many failed attempts a delivery is given up, unless an operator redelivers it.
 MOST_TRIES: Final = policy(PATIENT).retries + 1
 #: Endpoints that operators are shown, those with most waiting deliveries first.
 MOST_LISTED: Final = 50
@@ -140,7 +140,7 @@ def limits() -> list[Limit]:
 
 
 def _locked(delivery_id: int) -> WebhookEndpoint | None:
-    """Return a delivery's endpoint; nobody else enters or leaves it until the commit. New deliveries do not wait."""
+    """Return a delivery's endpoint, locked until the commit: no other delivery enters or leaves it."""
     locked = WebhookEndpoint.objects.select_for_update(of=("self",), no_key=True)
     return locked.filter(deliveries__pk=delivery_id).first()
 

@@ -23,7 +23,7 @@ TOLERANCE: Final = 300
 
 
 def is_genuine(keys: Sequence[str], *, headers: Mapping[str, str], body: bytes) -> bool:
-    """Say whether one of ``keys`` has signed a message of somebody else's, within the last minutes."""
+    """Say whether one of ``keys`` signed a received message, within the last minutes."""
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not re.fullmatch(r"[!-~]{1,100}", message_id) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
         return False

@@ -44,7 +44,7 @@ class Command(BaseCommand):
             proxy_headers=False,  # The settings say whether a proxy is to be believed: BEHIND_PROXY.
             server_header=False,
             log_config=None,  # Django's logging is configured already.
-            ws_max_size=4096,  # bytes; nobody has anything to say there.
+            ws_max_size=4096,  # bytes; clients send nothing there.
         )
 
     def check_database(self) -> None:

@@ -17,7 +17,7 @@ class MailServer(Controller):
     ``answers`` are used up, one for each mail that comes as far as its DATA, and then it is ``OK``:
     a reply, such as ``"451 busy"``; ``"drop"`` keeps the mail and breaks off without a reply; ``"stall"``
     never replies. ``refused`` maps recipients to the reply they get. ``received`` holds every mail whose
-    sender might believe it was taken; ``connections`` counts how often somebody connected.
+    sender might believe it was taken; ``connections`` counts connections.
     """
 
     def __init__(self) -> None:

@@ -477,6 +477,13 @@ MUTANTS = [
         "test_a_member_that_is_not_durable_is_sent_when_the_chord_is_there_to_count_it",
     ),
     Mutant(
+        "groups without producers",
+        "celery_ledger/canvas.py",
+        '                options["producer"] = NO_PRODUCER\n',
+        "                pass\n",
+        "tests/integration/celery_ledger/test_canvas.py::TestProducers::test_what_is_nested_five_deep_takes_none",
+    ),
+    Mutant(
         "parts once",
         "celery_ledger/rows/sql.py",
         "            ON CONFLICT (chord, task) DO NOTHING\n            RETURNING chord\n        ), fresh AS (",
@@ -630,6 +637,102 @@ MUTANTS = [
         '            crash_point("consumer.before_effect")\n',
         "tests/faults/test_steps_of_an_order.py::"
         "test_f176_a_worker_that_is_killed_as_it_lets_an_order_go_gives_its_stock_back_once",
+    ),
+    Mutant(
+        "a payment ends with its order",
+        "payments/apps.py",
+        '        order_expired.connect(receivers.end_payment, dispatch_uid="payments.end_payment")\n',
+        "",
+        "tests/integration/payments/test_payments.py::"
+        "test_f211_an_unpaid_order_that_is_cancelled_ends_its_payment_at_once",
+    ),
+    Mutant(
+        "who may act in Flower",
+        "operations/flower_sign_in.py",
+        "(only_looks or user.has_perms([STEER, CANCEL]))",
+        "True",
+        "tests/faults/test_flower.py::TestSession::test_who_acts_needs_the_desks_permissions_and_a_page_of_flowers_own",
+    ),
+    Mutant(
+        "where an action in Flower comes from",
+        "operations/flower_sign_in.py",
+        " and (only_looks or _is_of_its_own_pages(handler.request))",
+        "",
+        "tests/faults/test_flower.py::TestSession::test_who_acts_needs_the_desks_permissions_and_a_page_of_flowers_own",
+    ),
+    Mutant(
+        "places of a key",
+        "celery_ledger/relay/rates.py",
+        "        rows = self.places.hold_back(rows)\n",
+        "",
+        "tests/integration/celery_ledger/relay/test_places.py::"
+        "test_calls_wait_for_their_own_key_and_go_by_priority_and_time",
+    ),
+    Mutant(
+        "one relay counts places",
+        "celery_ledger/rows/places.py",
+        "        return bool(cursor.fetchone()[0])",
+        "        return True",
+        "tests/integration/celery_ledger/relay/test_places.py::test_no_place_is_given_while_another_relay_counts_them",
+    ),
+    Mutant(
+        "places when told",
+        "celery_ledger/relay/rates.py",
+        "name in self._rates or name in self.places.sizes for name in names",
+        "name in self._rates for name in names",
+        "tests/integration/celery_ledger/relay/test_places.py::"
+        "test_a_relay_that_is_notified_of_a_call_with_a_key_publishes_nothing_before_it_has_claimed_it",
+    ),
+    Mutant(
+        "rates on record",
+        "audit_trail/apps.py",
+        '        rate_changed.connect(receivers.record_rate_change, dispatch_uid="audit_trail.record_rate_change")\n',
+        "",
+        "tests/integration/operations/test_limits.py::TestSettingARate::"
+        "test_it_is_kept_listed_on_record_and_taken_off_again",
+    ),
+    Mutant(
+        "run now once",
+        "celery_ledger/desk/hastening.py",
+        "filter(LATER, id__in=ids)",
+        "filter(id__in=ids)",
+        "tests/integration/operations/test_searching.py::TestDeciding::test_what_is_due_already_is_not_run_now_again",
+    ),
+    Mutant(
+        "alerts gathered",
+        "notifications/trouble.py",
+        "    known = _names(told)",
+        "    known = set()",
+        "tests/integration/notifications/test_trouble.py::test_what_is_wrong_is_gathered_and_told_once_an_hour",
+    ),
+    Mutant(
+        "alerts escalate",
+        "notifications/trouble.py",
+        "    if left:\n",
+        "    if False:\n",
+        "tests/integration/notifications/test_trouble.py::TestEscalation::"
+        "test_what_stays_and_nobody_has_read_is_told_to_the_superusers_once",
+    ),
+    Mutant(
+        "relays look for workers",
+        "celery_ledger/apps.py",
+        '        rounds.register("looking for workers", every=lookout.INTERVAL, make=lookout.for_workers)\n',
+        "",
+        "tests/faults/test_missing_processes.py::test_f212_who_is_left_mails_the_managers_once",
+    ),
+    Mutant(
+        "one speaks for all",
+        "celery_ledger/watch/lookout.py",
+        " or not self._is_first()",
+        "",
+        "tests/integration/celery_ledger/watch/test_lookout.py::test_one_of_several_speaks",
+    ),
+    Mutant(
+        "alerts that keep quiet hours",
+        "notifications/urgent.py",
+        " if user not in quiet]",
+        "]",
+        "tests/integration/notifications/test_trouble.py::TestUrgent::test_all_are_told_at_once_but_who_has_quiet_hours",
     ),
     Mutant(
         "one reference a try",

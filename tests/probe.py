@@ -255,6 +255,25 @@ def ring_slowly(title: str, seconds: float) -> None:
     Collection.objects.create(title=f"{title} {os.getpid()}")
 
 
+@shared_task(
+    name="tests.ask_provider",
+    transactional=False,
+    concurrency_per_key=2,
+    limit_key=lambda provider, *_: provider,
+)
+def ask_provider(provider: str, path: str, seconds: float = 0.2) -> None:
+    """Write down when it begins and ends, with its provider."""
+    for what in ("begins", "ends"):
+        with Path(path).open("a") as file:
+            file.write(f"{provider} {what}\n")
+        time.sleep(seconds if what == "begins" else 0)
+
+
+@shared_task(name="tests.pay_provider", concurrency_per_key=1)
+def pay_provider(number: int) -> int:
+    return number
+
+
 @shared_task(name="tests.hoard", transactional=False)
 def hoard(megabytes: int) -> None:
     seen.append(bytearray(megabytes * 1024 * 1024))

@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def free_port() -> int:
     """
-    Return a port that nobody listens on, below those that systems give to outgoing connections.
+    Return a free port, below those that systems give to outgoing connections.
 
-    So nobody's connection sits on it when what listened there is killed and comes back; not even one to itself, which
+    So no connection has it when what listened there is killed and comes back; not even one to itself, which
     a client that goes on trying can have made.
     """
     while True:
@@ -76,7 +76,7 @@ class Process:
     ) -> None:
         self.name = name
         self.log = log
-        #: Nobody is left in its group, so that its number may be another's by now.
+        #: No process is left in its group, so that its number may have been given to another.
         self.is_gone = False
         with log.open("ab") as output:
             self.popen = subprocess.Popen(

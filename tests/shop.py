@@ -80,7 +80,7 @@ def make_order(
         OrderItem(order=order, product=product, quantity=quantity, unit_price=product.unit_price)
         for product, quantity in lines
     )
-    if placed_at is not None:  # auto_now_add lets nobody set it.
+    if placed_at is not None:  # auto_now_add does not let it be set.
         Order.objects.filter(pk=order.pk).update(placed_at=placed_at)
         order.placed_at = placed_at
     return order

@@ -98,6 +98,12 @@ def add_contents(app: Any, docname: str, source: list[str]) -> None:
         )
 
 
+def point_to_shop(app: Any, docname: str, source: list[str]) -> None:
+    """Have the runbook's links lead to the operator's own shop, named by SITE_URL."""
+    if docname == "docs/runbook" and (site := os.environ.get("SITE_URL")):
+        source[0] = source[0].replace("](http://127.0.0.1:8000/", f"]({site.rstrip('/')}/")
+
+
 def add_index(app: Any, exception: Exception | None) -> None:
     """Have the first page answer for its folder."""
     if exception is None and app.builder.format == "html":
@@ -106,4 +112,5 @@ def add_index(app: Any, exception: Exception | None) -> None:
 
 def setup(app: Any) -> None:
     app.connect("source-read", add_contents)
+    app.connect("source-read", point_to_shop)
     app.connect("build-finished", add_index)

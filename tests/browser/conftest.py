@@ -141,6 +141,6 @@ def no_dead_letters(client):
 
 @pytest.fixture
 def client(address) -> Iterator[httpx.Client]:
-    """Somebody who speaks to the API beside the browser."""
+    """A user who talks to the API next to the browser."""
     with httpx.Client(base_url=address, timeout=30) as client:
         yield client

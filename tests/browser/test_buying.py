@@ -135,7 +135,7 @@ def test_what_is_short_is_named_and_nothing_is_ordered(visitor, page):
     visitor.fill_cart("Storm lantern")
     page.goto("/cart")
     expect(page.get_by_role("button", name="Place order")).to_be_visible()
-    page.evaluate(ASK_FOR_MORE, 9999)  # As somebody does who has it in the cart while others buy.
+    page.evaluate(ASK_FOR_MORE, 9999)  # As a customer does who has it in the cart while others buy.
     visitor.expect_complaints("409")
 
     page.get_by_role("button", name="Place order").click()

@@ -101,7 +101,7 @@ def test_a_page_whose_session_is_over_asks_to_sign_in_again(visitor, page):
     name = visitor.register()
     page.get_by_role("link", name="Notifications").click()
     expect(page.get_by_text("Nothing new")).to_be_visible()
-    page.context.clear_cookies()  # As when somebody signs out in another window.
+    page.context.clear_cookies()  # As when the user signs out in another window.
     visitor.expect_complaints("401|WebSocket")
 
     page.get_by_role("button", name="All", exact=True).click()
@@ -226,7 +226,7 @@ def test_preferences_and_profile_are_kept(visitor, page):
 
 
 def announce(name: str, *words: str) -> str:
-    """Return the Python that tells somebody some things, as the shop does."""
+    """Return the Python that notifies a user, as the shop does."""
     return (
         "from django.contrib.auth import get_user_model; from notifications.announce import notify; "
         f"reader = get_user_model().objects.get(username={name!r}).pk; "

@@ -18,7 +18,7 @@ def mail_to(server, name) -> int:
 
 @pytest.fixture
 def customer(visitor, mail_server):
-    """Somebody whom the welcome mail has reached, so that the next mail is about an order."""
+    """A customer who has the welcome mail, so that the next mail is about an order."""
     visitor.name = visitor.register()
     wait_until("the welcome mail is there", lambda: mail_to(mail_server, visitor.name) == 1)
     return visitor

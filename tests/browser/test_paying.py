@@ -63,7 +63,7 @@ def test_an_order_goes_where_it_was_said_and_is_paid_at_the_first_or_second_try(
 
     provider.moods = ["late", "decline"]
     page.get_by_role("button", name="Pay £").click()
-    expect(page.get_by_text("Your payment is being made.")).to_be_visible()
+    expect(page.get_by_text("Your payment is being processed.")).to_be_visible()
     expect(page.locator(".state.placed")).to_be_visible()
     expect(page.locator("[data-task='store.tasks.update_inventory'][data-status=succeeded]")).to_be_visible()
 

@@ -109,7 +109,7 @@ def test_who_comes_after_somebody_else_is_not_said_to_be_pushed_to(subscriber):
     page.goto("/account")
     page.get_by_role("button", name="Turn on push").click()
     expect(page.get_by_text("Push notifications are on in this browser.")).to_be_visible()
-    page.context.clear_cookies()  # The session is over, and nobody signed out.
+    page.context.clear_cookies()  # The session is over, without a sign-out.
 
     subscriber.register()
     page.get_by_role("link", name="Account").click()

@@ -1,4 +1,4 @@
-"""Somebody at a browser: what such a person does on the pages, and what the browser complains about."""
+"""A user at a browser: what they do on the pages, and what the browser complains about."""
 
 import itertools
 import re
@@ -49,7 +49,7 @@ class Visitor:
         expect(self.page.locator("header").get_by_role("link", name="Sign in")).to_be_visible()
 
     def register(self) -> str:
-        """Register as somebody new, and return the name."""
+        """Register as a new user, and return the name."""
         name = f"visitor{next(_numbers)}-{uuid.uuid4().hex[:8]}"
         self.page.goto("/register")
         self.page.get_by_label("Username").fill(name)

@@ -1,4 +1,4 @@
-"""Somebody who orders over HTTP from a shop in containers, with the sample accounts and goods."""
+"""A customer who orders over HTTP from a shop in containers, with the sample accounts and goods."""
 
 import time
 import uuid

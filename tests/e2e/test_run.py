@@ -1,5 +1,5 @@
 """
-``run.py`` as somebody who has just cloned the repository meets it, with real processes.
+``run.py`` in a fresh clone of the repository, with real processes.
 
 Each test has a copy of the project with its own ``var/``, so its own database and broker. Only the
 virtual environment is this one, lent under another name, for installing takes a minute.
@@ -26,7 +26,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".env", "var", "__pycache__", "node_modules", "tests")
-#: What would lead the copy to somebody else's database or broker.
+#: What would lead the copy to a database or broker outside it.
 FOREIGN = {
     "WEBHOOKS_TO_LOCALHOST",
     "DATABASE_URL",

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.once]
 
 @pytest.fixture
 def heard(machine):
-    """The events by task, as somebody hears them who listens to the broker."""
+    """The events by task, as received from the broker."""
     if machine.uses_rabbitmq:
         pytest.skip("It listens to a Redis.")
     told = defaultdict(list)

@@ -9,15 +9,19 @@ from uuid import UUID
 import httpx
 import pytest
 from django.db.models import F, Sum
+from django.test import Client
 from django.urls import reverse
 
 from celery_ledger.models import Canary, DurableTask, FailedAttempt
 from celery_ledger.rows.outbox import collecting
 from tests import probe
 from tests.processes import free_port, wait_until
+from tests.shop import make_staff, make_user
 
 pytestmark = [pytest.mark.processes, pytest.mark.once]
 PASSWORD = ("operator", "s3cret")
+#: What Flower's page of tasks asks for its table with.
+DATATABLE = {"draw": 1, "start": 0, "length": 10, "order[0][column]": 0, "columns[0][data]": "name"}
 
 
 @pytest.fixture
@@ -215,3 +219,67 @@ def test_a_read_only_one_shows_and_does_nothing(machine, start_flower):
     applied = httpx.post(f"{base}/api/task/async-apply/tests.make_collection", auth=PASSWORD, json={"args": ["x"]})
     assert applied.status_code == 403
     assert worker.is_alive
+
+
+class TestSession:
+    """Staff who are signed in to the shop need no password for Flower, in the same browser."""
+
+    @pytest.fixture
+    def base(self, machine, start_flower):
+        return f"http://127.0.0.1:{start_flower().port}"
+
+    def cookies(self, user):
+        browser = Client()
+        browser.force_login(user)
+        return {name: morsel.value for name, morsel in browser.cookies.items()}
+
+    def test_it_opens_flower_to_whom_the_admin_lets_in_until_they_sign_out(self, base):
+        staff, customer, gone = make_staff(), make_user(), make_user(is_staff=True, is_active=False)
+        assert httpx.get(base, cookies=self.cookies(customer)).status_code == 401
+        assert httpx.get(base, cookies=self.cookies(gone)).status_code == 401
+        assert httpx.get(base, cookies={"sessionid": "x" * 32}).status_code == 401
+        signed_in = self.cookies(staff)
+        for path in ("/", "/api/workers", "/metrics"):
+            assert httpx.get(base + path, cookies=signed_in).status_code == 200
+        table = httpx.post(f"{base}/tasks/datatable", cookies=signed_in, data=DATATABLE)
+        assert table.json()["recordsTotal"] == 0
+        assert httpx.get(base, cookies=signed_in, auth=("operator", "wrong")).status_code == 401
+        staff.set_password("Another1!")
+        staff.save()
+        assert httpx.get(base, cookies=signed_in).status_code == 401
+        assert httpx.get(base, auth=PASSWORD).status_code == 200
+
+    def test_who_acts_needs_the_desks_permissions_and_a_page_of_flowers_own(self, machine, base):
+        call = probe.make_collection.apply_async(("shelf",), countdown=600)
+        address = f"{base}/api/task/revoke/{call.id}"
+        looks, acts = self.cookies(make_staff()), self.cookies(make_staff("change_queueswitch", "cancel_durabletask"))
+        own = {"Sec-Fetch-Site": "same-origin"}
+        refused = [(looks, own), (acts, {}), (acts, {"Sec-Fetch-Site": "same-site"}), (acts, {"Origin": "https://a.b"})]
+        for cookies, headers in refused:
+            assert httpx.post(address, cookies=cookies, headers=headers).status_code in {401, 403}, headers
+        machine.start_relay()
+        worker = machine.start_worker("-E", concurrency=1)
+        wait_until(
+            "Flower sees the worker",
+            lambda: httpx.get(f"{base}/api/workers?refresh=1", auth=PASSWORD, timeout=20).json(),
+        )
+        assert DurableTask.objects.get(pk=call.id).status == "pending"
+        assert httpx.post(address, cookies=acts, headers=own, timeout=30).is_success
+        wait_until("it is cancelled", lambda: DurableTask.objects.get(pk=call.id).status == "cancelled")
+        assert worker.is_alive
+
+    def test_with_a_second_factor_a_password_alone_does_not_open_it(self, start_flower):
+        staff = make_staff()
+        base = f"http://127.0.0.1:{start_flower(ADMIN_TWO_FACTOR='1').port}"
+        assert httpx.get(base, cookies=self.cookies(staff)).status_code == 401
+
+    @pytest.mark.fault("F214")
+    def test_while_the_database_is_away_the_password_is_left(self, machine, database_proxy, start_flower):
+        base = f"http://127.0.0.1:{start_flower(DATABASE_URL=database_proxy.url).port}"
+        signed_in = self.cookies(make_staff())
+        assert httpx.get(base, cookies=signed_in).status_code == 200
+        database_proxy.refuse()
+        assert httpx.get(base, cookies=signed_in, timeout=20).status_code == 401
+        assert httpx.get(base, cookies=signed_in, auth=PASSWORD, timeout=20).status_code == 200
+        database_proxy.let_through()
+        wait_until("it is open again", lambda: httpx.get(base, cookies=signed_in, timeout=20).status_code == 200)

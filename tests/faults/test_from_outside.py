@@ -19,7 +19,7 @@ PASSWORD = "correct horse battery"
 
 
 class Person:
-    """Somebody with an account, who talks to the running shop."""
+    """A user with an account, who talks to the running shop."""
 
     def __init__(self, browser, user):
         user.set_password(PASSWORD)
@@ -91,7 +91,7 @@ def test_a_subscriber_s_day(browser):
         orders = [answer.json()["id"] for answer in placed if answer.status_code == 201]
         buyer("post", f"/api/orders/{orders[0]}/cancel/")
         wait_until("the quick one has heard of all", lambda: len(quick.taken) == len(orders) + 1, seconds=30)
-        assert len(slow.taken) == 1  # It holds its first message still, and nobody waited for it.
+        assert len(slow.taken) == 1  # It holds its first message still, and no other client waited for it.
         wait_until(
             "the orders are settled",
             lambda: all(buyer("get", f"/api/orders/{id}/").json().get("settled_at") for id in orders),

@@ -136,7 +136,7 @@ def test_f24_garbage_at_the_broker_costs_neither_a_worker_nor_a_task(machine, cl
 
 
 def forged(task: str, ids: object) -> str:
-    """A message as Celery writes it, from somebody who is not the relay."""
+    """A message as Celery writes it, from a sender that is not the relay."""
     return json.dumps(
         {
             "body": json.dumps([[ids], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]),

@@ -20,7 +20,7 @@ from webhooks.models import WebhookDelivery, WebhookEndpoint
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 PUBLIC = "93.184.216.34"
-#: Each has somebody who listens at the port of https, and should never hear anything.
+#: Each has a listener at the port of https, which must never hear anything.
 LOOPBACK = ["127.0.0.1", "::1"]
 INSIDE = ["10.0.0.1", "169.254.169.254", "100.64.0.1", "fd12::1", "64:ff9b::7f00:1", "2002:7f00:1::"]
 ZONE = {

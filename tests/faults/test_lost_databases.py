@@ -215,7 +215,7 @@ def test_f46_a_relay_that_nobody_wakes_looks_for_itself(machine):
 
 
 class Recovering:
-    """In a PostgreSQL's place, on its port, while it recovers: it answers, and lets nobody in."""
+    """In a PostgreSQL's place, on its port, while it recovers: it answers, and refuses connections."""
 
     def __init__(self, port):
         self.refused = 0

@@ -35,7 +35,7 @@ def test_a_worker_that_dies_at_any_moment_of_a_mail(machine, place, copies):
     (child,) = worker.children()
     with transaction.atomic():
         order_created.send_robust(sender=Order, order=order)
-    DurableTask.objects.exclude(queue="email").delete()
+        DurableTask.objects.exclude(queue="email").delete()
     wait_until("the fault landed", lambda: child not in worker.children())
     worker.kill()
     machine.start_worker(concurrency=1)

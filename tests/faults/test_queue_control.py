@@ -9,6 +9,7 @@ import pytest
 
 from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask
+from celery_ledger.rows.outbox import collecting
 from tests import probe
 from tests.processes import ROOT, wait_until
 
@@ -110,3 +111,15 @@ def test_f73_a_rate_that_somebody_sets_for_a_task_holds_no_worker_back(machine):
     others = DurableTask.objects.exclude(name=SLOWED)
     wait_until("all others are done", lambda: not others.exclude(status=Status.SUCCEEDED).exists(), seconds=20)
     assert DurableTask.objects.filter(name=SLOWED, status=Status.PENDING).count() >= 4
+
+
+def test_a_command_whose_reader_has_gone_ends_quietly(machine):
+    """As in ``outbox tasks | head -1``, where more is left to say than a pipe holds."""
+    with collecting():
+        for number in range(500):
+            probe.make_collection.delay(f"shelf {number} {'x' * 200}")
+    command = f"set -o pipefail; {sys.executable} manage.py outbox tasks --limit 0 --json | head -c 1"
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=machine.environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("{", "", 141)

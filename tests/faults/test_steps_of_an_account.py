@@ -23,7 +23,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def ada():
-    """A customer who has ordered, written to somebody, and has still to show the new address."""
+    """A customer who has ordered, written a message, and not yet verified the new address."""
     customer = make_customer(username="ada", email="ada@shop.example", password=PASSWORD)
     cart = make_cart({make_product(): 1}, customer)
     order = {"cart_id": str(cart.pk), "shipping_address": SHIPPING_ADDRESS}

@@ -89,7 +89,7 @@ class Project:
         """
         Have a worker be in the middle of writing to ``path``, as ``code`` asks of it; yield what ``code`` prints.
 
-        It is a pipe that nobody reads. What tries again finds no such file.
+        It is a pipe without a reader. What tries again finds no such file.
         """
         self.start_worker(worker)
         os.mkfifo(path)

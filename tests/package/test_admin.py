@@ -24,7 +24,7 @@ DRAWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
     ids=["alone", "with results and schedules"],
 )
 def visit(request, tmp_path_factory):
-    """What somebody met who went through the desk, and which apps the project has beside it."""
+    """What a visit to each page of the desk met, and which other apps the project has."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.package.desk", tmp_path_factory.mktemp("desk"), *request.param.split()],
         cwd=ROOT,

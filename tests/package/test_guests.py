@@ -1,4 +1,4 @@
-"""The package as a guest: importing it does nothing, its names are its own, and it writes into nobody's tables."""
+"""The package as a guest: importing it does nothing, its names are its own, and it writes only into its own tables."""
 
 import json
 import subprocess

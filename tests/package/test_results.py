@@ -10,7 +10,7 @@ import pytest
 
 from tests.package.test_two_lines import pytestmark  # noqa: F401 - they are slow for the same reason
 
-#: As often somebody waits for a task, and how long it may be told late, in seconds: half of the times, on any machine.
+#: So often a caller waits for a task, and how long it may be told late, in seconds: half of the times, on any machine.
 ROUNDS = 40
 LATE = 0.25
 
@@ -79,7 +79,7 @@ told_on_the_way(goes_on, "outside", "PROGRESS")
 if connection.vendor == "postgresql":
     told_on_the_way(goes_on_inside, "inside", "PROGRESS")
 
-# What nobody wants.
+# What no caller waits for.
 call = keeps_quiet.delay()
 said["ignored"] = [call.get(timeout=60), AsyncResult(call.id).result]
 said["errors alone"] = repr(until(says_only_what_went_wrong.delay(), "FAILURE").result)

@@ -115,7 +115,7 @@ def test_pages_that_are_saved_have_their_references_written_down_by_the_ledger_s
     site.shell(SAVING + undone)
     assert rows(site) == before
 
-    # Nobody runs them yet: what is saved has no reference.
+    # None has run yet: what is saved has no reference.
     site.shell(SAVING + f"write({ARTICLES}, root)")
     called = rows(site) - before
     assert called >= ARTICLES

@@ -1,4 +1,4 @@
-"""Two workers with overlapping batches: every order counts once, and nobody waits in a circle."""
+"""Two workers with overlapping batches: every order counts once, without a deadlock."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -81,7 +81,7 @@ class Model:
 
 class Shop(RuleBasedStateMachine):
     carts = Bundle("carts")
-    #: Carts that somebody tried to check out. Which of those that try at once become orders is for the database
+    #: Carts whose checkout was tried. Which of those that try at once become orders is for the database
     #: to say, and what Hypothesis draws from must not depend on it.
     orders = Bundle("orders")
 

@@ -1,4 +1,4 @@
-"""Answers take as long for what is there as for what is not: nobody learns from a clock who or what exists."""
+"""Answers take as long for what is there as for what is not: timing does not show who or what exists."""
 
 import time
 from statistics import median

@@ -1,4 +1,4 @@
-"""With ADMIN_TWO_FACTOR the admin lets nobody in by a password alone."""
+"""With ADMIN_TWO_FACTOR a password alone does not open the admin."""
 
 from io import StringIO
 from urllib.parse import parse_qs, urlsplit

@@ -1,8 +1,10 @@
 """Chains, groups and chords of durable tasks: what follows is written in the transaction that completes."""
 
 import threading
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,6 +15,8 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from kombu import Connection
+from kombu.pools import ProducerPool
 
 from celery_ledger import collecting
 from celery_ledger.context import working_on
@@ -476,6 +480,69 @@ class TestOptions:
         drain()
         assert [in_chain.id, in_chord.id] == ids
         assert [app.AsyncResult(id).get(timeout=5) for id in ids] == [3, 2]
+
+
+class TestProducers:
+    """A producer of Celery's pool is taken by who publishes, and by nobody else."""
+
+    @pytest.fixture
+    def broker(self, monkeypatch):
+        """Have a pool of one producer, as ``broker_pool_limit=1`` has; who waits for it in vain fails."""
+        broker = Connection("memory://")
+        pool = ProducerPool(broker.Pool(1), limit=1)
+        acquire = partial(pool.acquire, block=True, timeout=5)
+        monkeypatch.setattr(pool, "acquire", lambda **_: acquire())
+        monkeypatch.setattr(app.amqp, "_producer_pool", pool)
+        yield broker
+        pool.force_close_all()
+        broker.release()
+
+    @staticmethod
+    def nested(tasks, kind):
+        canvas = tasks.add.s(1, 1)
+        for _ in range(5):
+            two = [canvas, tasks.add.s(0, 0)]
+            canvas = chord(two, tasks.total.s()) if kind == "chord" else group(two) | tasks.total.s()
+        return group([canvas])
+
+    @pytest.mark.parametrize("kind", ["chord", "chain"])
+    def test_what_is_nested_five_deep_takes_none(self, tasks, broker, kind):
+        with app.producer_pool.acquire():  # The only one is in use elsewhere.
+            result = self.nested(tasks, kind).apply_async()
+        drain()
+        assert result.get(timeout=5) == [2]
+
+    def test_threads_that_call_canvases_do_not_wait_for_each_other(self, tasks, broker):
+        def call(_):
+            try:
+                return self.nested(tasks, "chord").apply_async()
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(call, range(8)))
+        drain()
+        assert [result.get(timeout=5) for result in results] == [[2]] * 8
+
+    @pytest.mark.parametrize("is_inside", [True, False], ids=["inside a transaction", "outside"])
+    def test_a_plain_task_is_published_by_one_of_its_own(self, tasks, broker, monkeypatch, is_inside):
+        monkeypatch.setattr(tasks.note, "durable", False)
+        plain = tasks.note.s(1)
+        with transaction.atomic() if is_inside else nullcontext():
+            group([plain, chord([plain, group(plain, plain) | tasks.total.s()], tasks.total.s())]).apply_async()
+        queue = broker.SimpleQueue(app.conf.task_default_queue)
+        assert {queue.get(timeout=5).headers["task"] for _ in range(4)} == {plain.task}
+        assert queue.qsize() == 0
+        queue.close()
+
+    def test_the_producer_that_a_caller_gives_is_used(self, tasks, broker, monkeypatch):
+        monkeypatch.setattr(tasks.note, "durable", False)
+        with app.producer_pool.acquire() as producer:
+            group([tasks.note.s(1), tasks.add.s(1, 1)]).apply_async(producer=producer)
+        queue = broker.SimpleQueue(app.conf.task_default_queue)
+        assert queue.get(timeout=5).headers["task"] == tasks.note.name
+        queue.close()
+        assert statuses("tests.add") == ["pending"]
 
 
 class TestLargeResults:

@@ -59,7 +59,7 @@ def say_how_far(self):
 
 
 def look(id):
-    """Read, as somebody else does, what is known of a task."""
+    """Read what is known of a task, as another process does."""
 
     def ask():
         try:

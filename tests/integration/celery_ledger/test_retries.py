@@ -97,7 +97,7 @@ def confirmation(mail_server):
 
 @pytest.mark.fault("F51", "F79")
 def test_f51_a_mail_outlasts_a_mail_server_that_is_away_for_a_day_and_is_sent_once(mail_server, confirmation, settings):
-    settings.EMAIL_PORT, port = 1, settings.EMAIL_PORT  # Nobody listens there.
+    settings.EMAIL_PORT, port = 1, settings.EMAIL_PORT  # There is no listener.
     days = Days(confirmation)
     while days.seconds < DAY:
         days.go_on()

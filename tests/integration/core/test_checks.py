@@ -65,7 +65,7 @@ def test_a_receiver_that_is_connected_twice_is_named():
 
 def test_a_receiver_that_can_vanish_is_named():
     def react(sender, **kwargs):
-        """Somebody wrote it inside of another function."""
+        """Written inside another function."""
 
     react.__module__ = receivers.__name__
     post_save.connect(react, sender=Order, dispatch_uid="tests.nested")

@@ -21,7 +21,7 @@ def test_a_limit_that_the_session_was_not_told_is_named(settings, capsys):
     with pytest.raises(CommandError, match="lock_timeout"):
         call_command("database_limits")
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL lock_timeout = '7s'")  # Another one is somebody's choice.
+        cursor.execute("SET LOCAL lock_timeout = '7s'")  # Any other value is a choice of the project's.
     assert warned() == set()
     call_command("database_limits")
     assert "lock_timeout = 7000  (wanted: 5000)" in capsys.readouterr().out

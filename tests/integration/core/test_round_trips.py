@@ -74,7 +74,7 @@ def test_what_the_tasks_of_an_order_cost_a_worker_on_the_wire(machine, database_
             began, before = time.monotonic(), (database_proxy.turns, redis_proxy.turns)
             place(buyers.checkouts[10:])
             took, after = time.monotonic() - began, (database_proxy.turns, redis_proxy.turns)
-            time.sleep(min(took, 3.0))  # What is counted is what happens while nobody orders.
+            time.sleep(min(took, 3.0))  # What is counted is what happens between orders.
             idle = [
                 (now - then) * took / min(took, 3.0)
                 for now, then in zip((database_proxy.turns, redis_proxy.turns), after, strict=True)

@@ -1,7 +1,7 @@
 """
-Every address times every method: as another customer on somebody's objects, and as a stranger.
+Every address times every method: as another customer on a customer's objects, and as a stranger.
 
-A route that has no entry here fails, so that nobody adds one without saying whom it answers.
+A route that has no entry here fails, so that none is added without saying whom it answers.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ UNKNOWN_NUMBER = 987_654_321
 ENDPOINT = "https://fcm.googleapis.com/fcm/send/owner"
 
 #: What another customer is answered, by route and method; a method that is not named here is a 405.
-#: On objects, the identifiers are those of somebody else, or of nothing at all: no difference.
+#: On objects, the identifiers are another user's, or unknown: no difference.
 OTHER_CUSTOMER: dict[str, dict[str, int]] = {
     "/api/": READ,
     "/api/users/": {"POST": 400},

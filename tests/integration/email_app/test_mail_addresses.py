@@ -1,4 +1,4 @@
-"""An address that somebody typed in is asked whether it is theirs, and told nothing else until it says so."""
+"""An address that was typed in gets a request to confirm it, and nothing else until it is confirmed."""
 
 import re
 from datetime import timedelta
@@ -31,7 +31,7 @@ def nothing_counted():
 
 @pytest.fixture
 def mallory():
-    """A client of somebody who registered with an address that is not hers."""
+    """A client who registered with an address that is not hers."""
     assert api().post("/api/users/", ACCOUNT, format="json").status_code == 201
     return api(get_user_model().objects.get(username="mallory"))
 
@@ -193,7 +193,7 @@ def test_the_profile_changes_an_address_no_faster():
 def test_an_address_that_another_took_meanwhile_is_not_changed_to():
     customer = make_customer(email="old@example.com")
     api(customer).patch("/api/customers/me/", {"email": "new@example.com"}, format="json")
-    assert len(read("old@example.com")) == 2  # The welcome, and the question; in which order, nobody says.
+    assert len(read("old@example.com")) == 2  # The welcome, and the question, in any order.
     [question] = [mail for mail in read("old@example.com") if "/verify-email?token=" in mail.body]
     tokens = [token_in(question), token_in(read("new@example.com")[-1])]
     make_customer(email="New@example.com")

@@ -34,7 +34,7 @@ def loud():
 
 @pytest.fixture
 def reader():
-    """Somebody who wants announcements by mail and SMS."""
+    """A user who wants announcements by mail and SMS."""
     user = make_user(first_name="Ada", email="ada@example.com")
     api(user).put(PREFERENCES, {"kinds": {"announcement": {"email": True, "sms": True}}})
     return user

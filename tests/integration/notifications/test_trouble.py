@@ -1,16 +1,18 @@
-"""Managers are told what is wrong without Prometheus: gathered, once an hour, and escalated where nobody reads it."""
+"""Managers are told what is wrong without Prometheus: gathered, once an hour, and escalated if no manager reads it."""
 
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core import mail
 from django.db.models import F
 from django.utils import timezone
 
 from celery_ledger.models import DurableTask, FailedAttempt
 from celery_ledger.watch import watchdog
 from celery_ledger.watch.watchdog import Problem
-from notifications import tasks, trouble
+from email_app import notification_mail
+from notifications import tasks, trouble, urgent
 from notifications.models import Notification, NotificationDelivery, NotificationPreference, QuietHours
 from tests.shop import api, make_user
 
@@ -127,6 +129,45 @@ def test_it_comes_by_the_managers_channels_after_their_quiet_hours(manager, wron
     assert [delivery.channel for delivery in NotificationDelivery.objects.all()] == ["email"]
     mail = DurableTask.objects.get(name="email_app.tasks.send_notification")
     assert mail.available_at > now + timedelta(minutes=50)
+
+
+class TestUrgent:
+    """No task would be run: deliveries are made by the process that notices."""
+
+    @pytest.fixture
+    def readers(self, manager):
+        others = [make_user() for _ in range(2)]
+        for user in others:
+            user.groups.add(*manager.groups.all())
+        for user in (manager, *others):
+            NotificationPreference.objects.create(user=user, kind="trouble", channel="email", enabled=True)
+        return [manager, *others]
+
+    def test_all_are_told_at_once_but_who_has_quiet_hours(self, readers):
+        now = timezone.now()
+        start, end = (now - timedelta(hours=1)).time(), (now + timedelta(hours=1)).time()
+        QuietHours.objects.create(user=readers[1], start=start, end=end, time_zone="UTC")
+        for _ in range(2):
+            urgent.tell_of_missing("worker")
+        assert [told(reader) for reader in readers] == [["no worker is running."]] * 3
+        assert sorted(sent.to for sent in mail.outbox) == sorted([[readers[0].email], [readers[2].email]])
+        assert DurableTask.objects.filter(name="email_app.tasks.send_notification").count() == 3
+
+    def test_one_that_cannot_be_made_holds_up_no_other_and_is_tried_again(self, readers, monkeypatch):
+        tries = []
+
+        def fail_first(delivery_id):
+            tries.append(delivery_id)
+            if len(tries) == 1:
+                raise OSError("The mail server is away.")
+            notification_mail.send(delivery_id)
+
+        monkeypatch.setitem(urgent._ways, "email", fail_first)
+        urgent.tell_of_missing("relay")
+        assert len(mail.outbox) == 2
+        urgent.tell_of_missing("relay")
+        assert len(mail.outbox) == 3
+        assert tries[-1] == tries[0]
 
 
 class TestTheTest:

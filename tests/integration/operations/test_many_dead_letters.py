@@ -1,4 +1,4 @@
-"""Any number of dead letters: replayed and discarded in portions, by a worker where somebody would wait."""
+"""Any number of dead letters: replayed and discarded in portions, by a worker where a request would take too long."""
 
 import json
 from io import StringIO

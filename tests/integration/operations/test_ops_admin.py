@@ -11,7 +11,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from audit_trail.models import AuditEntry
 from celery_ledger.contrib.admin import charts
-from celery_ledger.desk import queues
+from celery_ledger.desk import queues, searching
 from celery_ledger.models import DurableTask, FailedAttempt, QueueSample
 from celery_ledger.relay import limits
 from celery_ledger.rows import ledger
@@ -66,6 +66,44 @@ class TestSearch:
     def test_hostile_words_are_only_words(self):
         for words in ("%00", "\x00", "'; --", "%", "store.order:", "\uff19"):
             assert browser(superuser=True).get(reverse(TASKS), {"q": words}).status_code == 200
+
+
+class TestLargeTables:
+    """No page of the admin counts, or looks through, a table of millions."""
+
+    @pytest.fixture
+    def many(self):
+        return [probe.ring.delay(str(number)).id for number in range(8)]
+
+    def listed(self, **given):
+        page = browser(superuser=True).get(reverse(TASKS), given)
+        return page.content.decode(), [str(task.pk) for task in page.context["cl"].result_list]
+
+    def test_a_list_without_filters_ends_at_a_limit_and_says_so(self, many, monkeypatch):
+        monkeypatch.setattr("celery_ledger.contrib.admin.tasks.MOST_LISTED", 3)
+        monkeypatch.setattr("celery_ledger.contrib.admin.tasks.DurableTaskAdmin.list_per_page", 2)
+        text, ids = self.listed()
+        assert len(ids) == 2
+        assert "?p=2" in text
+        assert "?p=3" not in text
+        assert "The newest 3 are listed" in text
+        text, _ = self.listed(status__exact="pending")
+        assert "p=4" in text
+        assert "are listed" not in text
+
+    def test_a_search_that_finds_more_than_it_lists_says_so(self, many, monkeypatch):
+        monkeypatch.setattr("celery_ledger.desk.searching.MOST_A_PAGE", 3)
+        for given in ({"q": "ring"}, {"queue": "default"}, {"name": "tests.ring", "q": "ring"}):
+            text, ids = self.listed(**given)
+            assert ids == sorted(many)[:-4:-1]
+            assert "the newest 3 are listed" in text
+
+    def test_a_search_that_has_looked_for_long_enough_says_how_far_back(self, many, monkeypatch):
+        monkeypatch.setattr("celery_ledger.desk.searching.FIRST_LOOK", 2)
+        monkeypatch.setitem(searching.page.__kwdefaults__, "patience", 0.0)
+        text, ids = self.listed(q="nothing of the kind")
+        assert ids == []
+        assert "Searched back to" in text
 
 
 class TestOneTask:

@@ -294,6 +294,11 @@ class TestDeciding:
         entries = AuditEntry.objects.filter(model="celery_ledger.durabletask")
         assert [entry.after for entry in entries] == [{"due": "now", "reason": "the shop opens early"}] * 3
 
+    def test_what_is_due_already_is_not_run_now_again(self):
+        waiting, due, ended = later(1), rows(1), rows(1, status=Status.SUCCEEDED)
+        assert hastening.run_now([task.id for task in (*waiting, *due, *ended)]) == 1
+        assert hastening.run_now([task.id for task in waiting]) == 0
+
     def test_they_run_in_order_at_a_bounded_rate(self):
         ids = [task.id for task in later(4)]
         assert hastening.run_now(ids, per_second=0.5) == 4

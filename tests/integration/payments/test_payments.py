@@ -297,6 +297,20 @@ def test_who_takes_an_unpaid_order_back_pays_nothing_even_if_the_provider_had_ch
     assert broken() == {}
 
 
+@pytest.mark.fault("F211")
+@pytest.mark.parametrize("mood", ["decline", "silent"])
+def test_f211_an_unpaid_order_that_is_cancelled_ends_its_payment_at_once(provider, product, mood):
+    provider.moods = [mood]
+    order, customer = buy(product)
+    drain()
+    assert states(order) == ("unpaid", "pending", 10, 2)
+    assert customer.post(f"/api/orders/{order.pk}/cancel/").json()["status"] == "expired"
+    drain()
+    assert states(order) == ("expired", "failed", 10, 0)
+    assert pay(customer, order).status_code == 409
+    assert broken() == {}
+
+
 def test_a_paid_order_that_is_cancelled_is_paid_back_once(provider, product):
     order, customer = buy(product)
     drain()

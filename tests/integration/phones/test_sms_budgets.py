@@ -56,7 +56,7 @@ def test_sixty_numbers_from_one_address_are_not_all_texted(folder, settings, add
     for number in range(20):
         set_number(make_customer(), f"+44 20 7946 {number:04}", address(number))
     assert len(receivers(folder)) == 8
-    set_number(make_customer(), "+44 20 7946 0100", "203.0.113.9")  # Somebody else is not held back.
+    set_number(make_customer(), "+44 20 7946 0100", "203.0.113.9")  # Other users are not held back.
     assert len(receivers(folder)) == 9
 
 
@@ -90,10 +90,10 @@ def test_the_shop_as_a_whole_has_a_budget_and_says_when_there_is_more(folder, se
     "number",
     [
         "+12025550123",  # a country that is not served
-        "+447009001234",  # a personal number: somebody earns by it
+        "+447009001234",  # a personal number, which earns its owner money
         "+449098790000",  # premium
         "+442",  # no number at all
-        "+44 99 9999 9999",  # a range that nobody was given
+        "+44 99 9999 9999",  # an unassigned range
         "+88213300655",  # satellites
     ],
 )

@@ -175,7 +175,7 @@ def test_stock_that_its_constraint_did_not_keep_in_order_is_found(product):
 
 
 def without_constraints(cursor, statement):
-    """Run a statement as somebody might who has dropped the constraints of a table."""
+    """Run a statement without the constraints of its table."""
     if connection.vendor == "postgresql":
         cursor.execute("ALTER TABLE store_stock DROP CONSTRAINT stock_covers_reservations")
         cursor.execute(statement)

@@ -21,7 +21,7 @@ numbers = count(int(time.time()))
 
 
 def nothing(**kwargs):
-    """A receiver of somebody's."""
+    """A receiver of the project's."""
 
 
 def pytest_configure(config):

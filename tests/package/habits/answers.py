@@ -1,4 +1,4 @@
-"""Tasks whose results somebody wants."""
+"""Tasks whose results are read."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def says_only_what_went_wrong():
 
 
 def go_on(task, path):
-    """Say how far it is, until somebody has read that and puts a file there; return whether anybody did."""
+    """Say how far it is, until the reader of that makes a file; return whether it did."""
     task.update_state(state="PROGRESS", meta={"done": 1, "of": 3})
     deadline = time.monotonic() + 30
     while not os.path.exists(path) and time.monotonic() < deadline:

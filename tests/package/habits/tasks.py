@@ -55,4 +55,4 @@ def not_twice(path):
 
 @shared_task(queue="reports")
 def in_a_queue_of_its_own():
-    """Nobody has declared the queue."""
+    """The queue is not declared."""

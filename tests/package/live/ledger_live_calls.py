@@ -1,4 +1,4 @@
-"""Calls tasks of somebody's project in a transaction, and writes down the ids: in the order of its arguments,
+"""Calls tasks of a foreign project in a transaction, and writes down the ids: in the order of its arguments,
 the file for them, how the transaction ends, how many calls of each, and in JSON the tasks with their arguments."""
 
 import json

@@ -1,5 +1,5 @@
 """
-Notes what a worker of somebody's project begins and ends, in a file; loaded by ``celery worker --include``.
+Notes what a worker of a foreign project begins and ends, in a file; loaded by ``celery worker --include``.
 
 While the file that ``LIVE_HOLD`` names is there, a call stays begun: something to be killed in the middle.
 """

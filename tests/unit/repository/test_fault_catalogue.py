@@ -73,3 +73,8 @@ def test_a_mutant_fits_its_file_and_is_in_the_page(mutant):
     assert f"(`{mutant.name}`) | `{mutant.test}` |" in PAGE
     file, _, test = mutant.test.partition("::")
     assert test in faults_by_test(file)
+
+
+def test_the_page_has_one_row_for_each_mutant():
+    rows = re.findall(r"^\| .*\(`([^`]+)`\) \| `tests/[^`]+` \|$", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted(mutant.name for mutant in MUTANTS)

@@ -98,7 +98,7 @@ def said(odd_tasks):
 
 @pytest.fixture
 def a_library(monkeypatch):
-    """A library that nobody here has heard of, and which speaks by requests."""
+    """An unknown library, which makes its calls by requests."""
     package, client = ModuleType("a_library"), ModuleType("a_library.client")
     client.requests = requests
     package.Client = type("Client", (), {"__module__": "a_library.client"})

@@ -29,7 +29,7 @@ def test_a_claim_begins_where_the_last_one_left_nothing():
     assert reach.LATE <= sight.back(["email"])["email"] < reach.LATE + 5
     back = taken(sight, rooms, ["default"] * 4)
     assert back["email"] < WHOLE
-    assert back["full"] == WHOLE  # Nobody looked.
+    assert back["full"] == WHOLE  # It was not looked at.
     assert sight.back(["default"])["default"] < WHOLE
 
 

@@ -1,4 +1,4 @@
-"""Rows of tasks that nobody here knows: left in growing pauses, a few a second, and dead after a day."""
+"""Rows of unknown tasks: left in growing pauses, a few a second, and dead after a day."""
 
 import itertools
 from datetime import timedelta

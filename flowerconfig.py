@@ -1,9 +1,9 @@
 """
 What Flower is started with; it reads this file by its name, in the folder it is started in.
 
-Flower shows and steers the workers, so it does not start without a password, listens on the
-loopback address unless told otherwise, and keeps what it has seen under ``var/flower/``. A second one that
-only shows: ``FLOWER_READ_ONLY=1 celery -A worker flower --port=5556``.
+Flower shows and steers the workers, so it does not start without a password. It lets in staff who are signed in to the
+shop in the same browser, listens on the loopback address unless told otherwise, and keeps what it has seen under
+``var/flower/``. A second one that only shows: ``FLOWER_READ_ONLY=1 celery -A worker flower --port=5556``.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import hashlib
 from django.conf import settings
 from tornado.options import options
 
-from operations import flower
+from operations import flower, flower_sign_in
 
 credentials = [pair for pair in options.basic_auth if pair] or settings.FLOWER_BASIC_AUTH
 if not (credentials or options.auth):
@@ -26,7 +26,7 @@ for pair in credentials:
 basic_auth = credentials
 address = "127.0.0.1"
 port = settings.FLOWER_PORT
-# Nobody needs to sign in again because Flower was restarted.
+# A restart of Flower signs nobody out.
 cookie_secret = hashlib.sha256(b"flower" + settings.SECRET_KEY.encode()).hexdigest()
 
 folder = settings.VAR_DIR / "flower"
@@ -39,5 +39,6 @@ max_tasks = 10_000
 purge_offline_workers = 60  # seconds
 tasks_columns = "name,uuid,state,received,runtime,worker"
 flower.close_doors()
+flower_sign_in.let_in_by_session()
 flower.link_to_ledger()
 format_task = flower.format_task

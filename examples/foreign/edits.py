@@ -1,5 +1,5 @@
 """
-Edits that add the package to somebody's project, told without a line of that project.
+Edits that add the package to a public project, told without a line of that project.
 
 Each names a file and what to change there: a line more at its end, an argument more to a call, or another module that a
 name is imported from. The call and the import are found by their names.

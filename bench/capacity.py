@@ -56,6 +56,7 @@ class Installation:
             return Running((sys.executable, *command), environment, folder / f"{name}.log")
 
         self.postgresql = machine.PostgreSQL(database.value("SELECT pg_backend_pid()"), database.name)
+        self.database = database
         self.redis = redis
         self.web = start("web", "manage.py", "serve", "--port", str(PORT))
         self.workers = start(
@@ -86,6 +87,10 @@ class Installation:
             postgresql=self.postgresql.cpu(),
             redis=machine.tree_cpu(self.redis.process.pid),
         )
+
+    def wal(self) -> int:
+        """Bytes of WAL that the server has written so far."""
+        return int(self.database.value("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))
 
     def stop(self) -> None:
         for running in (self.web, self.relay, self.workers):
@@ -192,6 +197,7 @@ def run(installation: Installation, count: int, *, per_second: float | None) -> 
     orders = make_orders(count)
     wait_until_done()
     before, idle, own, began = installation.cpu(), idle_seconds(), time.process_time(), time.monotonic()
+    wal = installation.wal()
     place(orders, per_second=per_second)
     wait_until_done()
     seconds = time.monotonic() - began
@@ -201,6 +207,7 @@ def run(installation: Installation, count: int, *, per_second: float | None) -> 
     return {
         "costs": Costs(**{role: cpu / count for role, cpu in used.items()}),
         "client": client / count,
+        "wal": (installation.wal() - wal) / count,
         "per_second": count / seconds,
         "cores": cores_for_us(seconds, idle_seconds() - idle, sum(used.values()) + client),
     }
@@ -244,6 +251,7 @@ def main() -> None:
     print(f"CPU milliseconds an order at {options.pace:g} a second, its tasks included:")
     print("  " + ", ".join(f"{role} {1000 * cpu:.1f}" for role, cpu in asdict(costs).items()))
     print("  at full speed: " + ", ".join(f"{role} {1000 * cpu:.1f}" for role, cpu in asdict(full["costs"]).items()))
+    print(f"WAL an order: {easy['wal'] / 1000:.0f} kB, at full speed {full['wal'] / 1000:.0f} kB")
     print(f"This machine, with {full['cores']:.2f} cores left to us and the client on it:")
     print(f"  predicted {predicted:.0f} orders a second, measured {full['per_second']:.0f}")
     print(f"  measured / predicted {full['per_second'] / predicted:.2f}")

@@ -262,7 +262,7 @@ def test_a_task_is_limited_and_its_limit_removed_by_keyboard(visit):
     wall.get_by_label("Rate").fill("10/m")
     wall.keyboard.press("Enter")
     card = wall.locator("[data-limit='email_app.tasks.send_welcome']")
-    expect(card).to_contain_text("10/m Set by an operator.")
+    expect(card).to_contain_text("10/m · set by an operator")
     expect(card).to_contain_text("0 tasks")
 
     card.get_by_role("button", name="Remove limit").focus()

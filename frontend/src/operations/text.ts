@@ -1,4 +1,4 @@
-/** Every word that the operators' page says; it comes to operators alone. */
+/** All texts of the operations pages, loaded for operators only. */
 import { count, number } from "../text";
 
 export const words = {
@@ -124,8 +124,8 @@ export const words = {
   noLimitsHint: "Every task starts as soon as it is due and a worker is free.",
   limitKinds: { queue: "Queue", task: "Task", key: "Key" },
   limitSays: (rate: string, atOnce: number | null) => [rate, atOnce === null ? "" : `${number.format(atOnce)} at once`].filter(Boolean).join(", "),
-  byOperator: "Set by an operator.",
-  byCode: "Set in the code.",
+  byOperator: "set by an operator",
+  byCode: "set in the code",
   heldBack: "Held back",
   heldBackSays: (amount: number, known: string) => `${known === "exact" ? "" : "at least "}${count(amount, "task", "tasks")}`,
   heldUntil: "The last may start",
@@ -177,8 +177,8 @@ export const words = {
   find: "Find",
   moreFilters: "More filters",
   counted: (amount: number, known: string) => `${known === "exact" ? "" : known === "estimate" ? "About " : "At least "}${count(amount, "task", "tasks")}.`,
-  lookedTo: (then: string) => `Looked back to ${then} so far.`,
-  lookFurther: "Look further",
+  lookedTo: (then: string) => `Searched back to ${then} so far.`,
+  lookFurther: "Search further",
   first: "First page",
   next: "Next page",
   pages: "Pages of results",

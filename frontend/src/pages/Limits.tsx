@@ -50,7 +50,7 @@ function Card({ limit, ask: put }: { limit: Limit; ask: (question: Question) => 
         <div>
           <h2>{name}</h2>
           <p>
-            <span className="state">{words.limitKinds[kind]}</span> {words.limitSays(limit.said, limit.concurrency)} {limit.by_operator ? words.byOperator : words.byCode}
+            <span className="state">{words.limitKinds[kind]}</span> {words.limitSays(limit.said, limit.concurrency)} · {limit.by_operator ? words.byOperator : words.byCode}
           </p>
         </div>
         {kind !== "key" && limit.by_operator && (

@@ -51,6 +51,8 @@ def install(app: Celery) -> None:
         return
     app.celery_ledger = True
     _lay_below_the_settings(app)
+    # Relays name the ledger's own tasks in messages, and not every project calls ``autodiscover_tasks``.
+    app.loader.builtin_modules |= {"celery_ledger.tasks"}
     app.steps["worker"].update(WORKER_STEPS)
     app.steps["consumer"].update(CONSUMER_STEPS)
     app.send_task = _durable_send_task(app, app.send_task)

@@ -95,6 +95,28 @@ def test_durable_tasks_run_in_other_pools(project, tmp_path, pool):
     wait_until("another kind of worker does it", lambda: project.has_succeeded(id))
 
 
+def test_a_worker_without_autodiscovery_and_checks_runs_messages_of_several_tasks(project, tmp_path):
+    project.stop_worker()
+    ids = project.shell(
+        f"""
+from habits.answers import makes_widget
+from habits.tasks import hands_on
+with transaction.atomic():
+    calls = [call for number in range(5) for call in (
+        makes_widget.delay(str(number)), hands_on.delay({str(tmp_path)!r} + f"/{{number}}")
+    )]
+print(*(call.id for call in calls))
+"""
+    ).split()
+    worker = project.start(
+        "worker", "-m", "celery", "-A", "compositions.listed", "--skip-checks", "worker", "-l", "info"
+    )
+    for id in ids:
+        wait_until("it is done", lambda call=id: project.has_succeeded(call, attempts=1))
+    assert worker.says(". celery_ledger.tasks.run_mixed")
+    assert not worker.says("left to a worker that knows them")
+
+
 def test_a_pool_of_green_threads_is_refused_with_a_line(project):
     project.stop_worker()
     worker = project.start("worker", "-m", "celery", "-A", "compositions.green", "worker")

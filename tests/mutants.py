@@ -455,6 +455,13 @@ MUTANTS = [
         "tests/integration/celery_ledger/work/test_rides.py::TestOutside::test_a_body_that_takes_long_gives_back_what_is_behind_it",
     ),
     Mutant(
+        "handed on and due long ago",
+        "celery_ledger/relay/relay.py",
+        "                self.rates.reach.hurry()\n",
+        "                pass\n",
+        "tests/integration/celery_ledger/relay/test_news.py::test_f216_rows_that_a_worker_hands_on_go_out_at_once_although_they_were_due_long_ago",
+    ),
+    Mutant(
         "turns",
         "celery_ledger/desk/turns.py",
         "        if time.monotonic() > end:\n",

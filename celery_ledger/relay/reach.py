@@ -4,7 +4,8 @@ How far back a relay's claims look.
 PostgreSQL keeps what was taken and done as long as a transaction is open that began before, and the index of what is
 pending keeps its entries: a claim that begins at the oldest walks over all of them. A claim that had room for more has
 taken everything that was due; the next one begins where that one was made, and a little before. What appears further
-back (a late commit, a message that was lost, a replay) is found by a whole look, once a second.
+back (a late commit, a message that was lost, a replay) is found by a whole look, once a second. Workers announce rows
+that they hand on, and the whole look follows at once if it is quick.
 """
 
 import time
@@ -26,6 +27,7 @@ class Reach:
     def __init__(self) -> None:
         self._taken: dict[str, float] = {}  # when everything due had been taken, by the monotonic clock
         self._next_whole: dict[str, float] = {}
+        self._slow: set[str] = set()  # the queues in which a whole look takes long
         self._began = 0.0
         self._whole: set[str] = set()
 
@@ -52,7 +54,15 @@ class Reach:
             elif queue in self._whole:
                 self._taken.pop(queue, None)  # There is a backlog, however old.
             if queue in self._whole:
-                self._next_whole[queue] = now + max(INTERVAL, SHARE * (now - self._began))
+                pause = SHARE * (now - self._began)
+                self._next_whole[queue] = now + max(INTERVAL, pause)
+                (self._slow.add if pause > INTERVAL else self._slow.discard)(queue)
+
+    def hurry(self) -> None:
+        """Make the next look whole, except in queues where that takes long."""
+        for queue in self._taken.keys() - self._slow:
+            del self._taken[queue]
+            self._next_whole.pop(queue, None)
 
     def forget(self) -> None:
         """Have the next looks be whole."""

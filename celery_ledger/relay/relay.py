@@ -156,7 +156,9 @@ class Relay:
             pause = max(0.0, self._next_sweep - time.monotonic())
             pause = min(pause, self.rates.pause())
             pause = min([pause, *(self._refused[queue].until - began for queue in self._refused.resting())])
-            self.doorbell.wait(min(pause, HELD_PAUSE) if self._held else pause, self._work_is_due, self._publish_news)
+            pause = min(pause, HELD_PAUSE) if self._held else pause
+            if self.doorbell.wait(pause, self._work_is_due, self._publish_news):
+                self.rates.reach.hurry()
 
     def _is_loaded(self, published: int) -> bool:
         """Whether so much is enqueued that gathering pays, after a turn that published that many rows."""

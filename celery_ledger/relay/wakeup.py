@@ -23,7 +23,7 @@ from uuid import UUID
 from django.db import connection
 
 from celery_ledger.rows import ledger
-from celery_ledger.rows.sql import ASLEEP_LOCK, WAKE_CHANNEL
+from celery_ledger.rows.sql import ASLEEP_LOCK, OLD_ROWS, WAKE_CHANNEL
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,12 @@ Told = Callable[[list[ledger.Claimed]], bool]
 class Doorbell(Protocol):
     """What wakes a relay."""
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> None:
-        """Return when something may have been enqueued that was not ``told``, at the latest after ``seconds``."""
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> bool:
+        """
+        Return when something may have been enqueued that was not ``told``, at the latest after ``seconds``.
+
+        True: rows that became due earlier may be pending again.
+        """
 
 
 class PostgreSQLDoorbell:
@@ -54,18 +58,17 @@ class PostgreSQLDoorbell:
         self._is_pooled = False
         self._is_sleeper = False
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> None:
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> bool:
         self._connect()
         if self._is_pooled:
             deadline = time.monotonic() + seconds
             while not work_is_due() and time.monotonic() < deadline:
                 time.sleep(min(POOLED_INTERVAL, max(0.0, deadline - time.monotonic())))
-            return
+            return False
         if not self._is_sleeper:
             self._is_sleeper = self._query(f"SELECT pg_try_advisory_lock({SLEEPER_LOCK})")
         if not self._is_sleeper:
-            self._sleep(seconds, lambda _: True)  # The sleeper has been told the same.
-            return
+            return self._sleep(seconds, lambda _: True)  # The sleeper has been told the same.
         pause = 0.001
         deadline = time.monotonic() + seconds
         while not self._query(f"SELECT pg_try_advisory_lock({ASLEEP_LOCK})"):
@@ -73,11 +76,9 @@ class PostgreSQLDoorbell:
             time.sleep(pause)
             pause = min(pause * 2, 0.020)
             if work_is_due() or time.monotonic() > deadline:
-                return
+                return False
         try:
-            self._forget_news()
-            if not work_is_due():
-                self._sleep(seconds, told)
+            return self._forget_news() or (not work_is_due() and self._sleep(seconds, told))
         finally:
             self._query(f"SELECT pg_advisory_unlock({ASLEEP_LOCK})")
 
@@ -94,22 +95,31 @@ class PostgreSQLDoorbell:
                     cursor.execute(f"LISTEN {WAKE_CHANNEL}")
             self._connected_to = connection.connection
 
-    def _sleep(self, seconds: float, told: Told) -> None:
+    def _sleep(self, seconds: float, told: Told) -> bool:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             with connection.wrap_database_errors:  # Callers do not catch psycopg's own errors.
                 news = [notify.payload for notify in connection.connection.notifies(timeout=left, stop_after=1)]
-            if not news:
-                return
+            if OLD_ROWS in news:
+                return True
             # Several at a time are a load, for which there is a better way.
-            if len(news) > MOST_NEWS or not all(news) or not told([row for words in news for row in _read(words)]):
-                return
+            if (
+                not news
+                or len(news) > MOST_NEWS
+                or not all(news)
+                or not told([row for words in news for row in _read(words)])
+            ):
+                return False
+        return False
 
-    def _forget_news(self) -> None:
-        """Drop what was told meanwhile: the look that follows sees it, and a turn may have published it already."""
+    def _forget_news(self) -> bool:
+        """
+        Drop what was told meanwhile: the look that follows sees it, and a turn may have published it already.
+
+        True: not that look, for rows that became due earlier were among it.
+        """
         with connection.wrap_database_errors:
-            for _ in connection.connection.notifies(timeout=0):
-                pass
+            return OLD_ROWS in [notify.payload for notify in connection.connection.notifies(timeout=0)]
 
     def _query(self, sql: str) -> bool:
         with connection.cursor() as cursor:
@@ -134,7 +144,7 @@ class SQLiteDoorbell:
     def __init__(self) -> None:
         self._seen: int | None = None
 
-    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told | None = None) -> None:
+    def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told | None = None) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with connection.cursor() as cursor:
@@ -143,8 +153,9 @@ class SQLiteDoorbell:
             if version != self._seen:
                 self._seen = version
                 if work_is_due():
-                    return
+                    return False
             time.sleep(POLL_INTERVAL)
+        return False
 
 
 def doorbell() -> Doorbell:

@@ -23,7 +23,7 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
 from celery_ledger.rows import arguments, canvases, large, serialized, tally
 from celery_ledger.rows.kinds import fingerprint_of_error
-from celery_ledger.rows.sql import WAKE_CHANNEL, statements
+from celery_ledger.rows.sql import OLD_ROWS, WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
 from celery_ledger.rows.taken import Wanted, as_uuid, started
 from celery_ledger.uuid7 import uuid7
@@ -265,7 +265,7 @@ def hand_on(ids: Collection[UUID]) -> int:
         handed_on = release(ids)
         if handed_on and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute(f"SELECT pg_notify('{WAKE_CHANNEL}', '')")
+                cursor.execute(f"SELECT pg_notify('{WAKE_CHANNEL}', '{OLD_ROWS}')")
     return handed_on
 
 

@@ -18,6 +18,8 @@ PRUNER_LOCK = 4_915_004
 PLACES_LOCK = 4_915_006
 #: The channel on which a sleeping relay listens.
 WAKE_CHANNEL = "celery_ledger"
+#: What a notification says there after rows that became due earlier were made pending again.
+OLD_ROWS = "old rows"
 #: Class of the advisory locks of those who wait for a result, and the channel on which they listen; see
 #: celery_ledger/waiting.py.
 WAITING_LOCKS = 4_915

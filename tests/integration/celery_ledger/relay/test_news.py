@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask
+from celery_ledger.relay import reach
 from celery_ledger.relay.wakeup import PostgreSQLDoorbell, _read
 from celery_ledger.rows import ledger
 from celery_ledger.rows.outbox import collecting
@@ -22,6 +23,10 @@ from tests.processes import database_url, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 Status = DurableTask.Status
+SLEEPING = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    f" WHERE datname = current_database() AND locktype = 'advisory' AND objid = {ASLEEP_LOCK} AND granted"
+)
 
 
 @pytest.fixture
@@ -194,11 +199,7 @@ def test_a_relay_that_sleeps_is_told_and_publishes_without_a_turn(relay, queue, 
 
     def enqueue():
         with psycopg.connect(database_url(), autocommit=True) as link:
-            sleeping = (
-                "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-                " WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND granted"
-            )
-            wait_until("it sleeps", lambda: link.execute(sleeping, [ASLEEP_LOCK]).fetchone()[0])
+            wait_until("it sleeps", lambda: link.execute(SLEEPING).fetchone()[0])
         probe.make_collection.delay("atlases")
         connection.close()
 
@@ -208,6 +209,33 @@ def test_a_relay_that_sleeps_is_told_and_publishes_without_a_turn(relay, queue, 
     customer.join()
     assert published_by == [["tests.make_collection"]]
     assert len(queue.messages) == 1
+
+
+@pytest.mark.fault("F216")
+def test_f216_rows_that_a_worker_hands_on_go_out_at_once_although_they_were_due_long_ago(relay, queue, monkeypatch):
+    monkeypatch.setattr(reach, "INTERVAL", 60.0)
+    task = probe.make_collection.delay("atlases")
+    DurableTask.objects.update(available_at=timezone.now() - timedelta(seconds=30))
+    handed_on = []
+
+    def hand_on():
+        with psycopg.connect(database_url(), autocommit=True) as link:
+            wait_until(
+                "it is published and the relay sleeps", lambda: queue.messages and link.execute(SLEEPING).fetchone()[0]
+            )
+        handed_on.append(ledger.hand_on([task.id]))
+        deadline = time.monotonic() + 5
+        while len(queue.messages) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        relay.stop()
+        connection.close()
+
+    worker = threading.Thread(target=hand_on)
+    worker.start()
+    relay.run()
+    worker.join()
+    assert handed_on == [1]
+    assert len(queue.messages) == 2
 
 
 def test_what_was_told_while_a_relay_was_awake_is_not_published_again():

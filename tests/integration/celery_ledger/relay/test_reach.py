@@ -49,6 +49,22 @@ def test_a_claim_that_took_as_much_as_it_may_says_nothing_of_the_rest():
     assert sight.back(rooms) == dict.fromkeys(rooms, WHOLE)
 
 
+def test_a_whole_look_follows_at_once_where_it_is_quick(monkeypatch):
+    sight, rooms = Reach(), {"default": 5}
+    taken(sight, rooms, [])
+    sight.hurry()
+    assert sight.back(rooms) == {"default": WHOLE}
+    assert taken(sight, rooms, []) == {"default": WHOLE}
+
+    sight.hurry()
+    sight.begin(rooms)
+    clock = time.monotonic() + 2 * reach.INTERVAL / reach.SHARE
+    monkeypatch.setattr(reach.time, "monotonic", lambda: clock)
+    sight.note(rooms, [], limit=100)
+    sight.hurry()
+    assert sight.back(rooms)["default"] < WHOLE
+
+
 @pytest.mark.postgresql
 def test_the_statements_keep_to_it():
     probe.make_collection.delay("old")

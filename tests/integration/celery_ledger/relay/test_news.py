@@ -214,6 +214,7 @@ def test_a_relay_that_sleeps_is_told_and_publishes_without_a_turn(relay, queue, 
 @pytest.mark.fault("F216")
 def test_f216_rows_that_a_worker_hands_on_go_out_at_once_although_they_were_due_long_ago(relay, queue, monkeypatch):
     monkeypatch.setattr(reach, "INTERVAL", 60.0)
+    monkeypatch.setattr(relay.rates, "claim", relay.rates._claim_in_reach)  # As in a project without rates.
     task = probe.make_collection.delay("atlases")
     DurableTask.objects.update(available_at=timezone.now() - timedelta(seconds=30))
     handed_on = []

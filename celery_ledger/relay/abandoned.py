@@ -1,8 +1,8 @@
 """
-Tasks that must not run twice and whose worker is gone: they become dead letters.
+Tasks that must not run twice and have lost their worker: they become dead letters.
 
-A task says so by ``acks_late=False``. Whether its effect happened is unknown. The relay's sweep calls this before
-it brings back what other workers left.
+A task declares this with ``acks_late=False``. Whether its effect happened is unknown. The relay's sweep calls this
+before it brings back the rows that other workers left behind.
 """
 
 from celery import Celery
@@ -15,12 +15,12 @@ from celery_ledger.rows import attempts, ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.rows.wording import words_of
 
-#: At most this many rows are looked at in one sweep.
+#: At most this many rows are processed in one sweep.
 PORTION = 500
 
 
 def bury_abandoned(app: Celery) -> int:
-    """Turn rows whose lease is over, of tasks that run at most once, into dead letters; return how many."""
+    """Turn rows of at-most-once tasks into dead letters if their lease has expired; return how many."""
     names = [name for name, task in app.tasks.items() if getattr(task, "durable", False) and not task.acks_late]
     if not names:
         return 0

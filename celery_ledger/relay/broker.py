@@ -1,9 +1,9 @@
 """
-The only module that talks to the broker: it publishes messages and counts those that wait.
+The only module that talks to the broker: it publishes messages and counts those that are waiting.
 
 Called by the relay alone; workers receive through Celery. A message names a task and carries the ids
-of ledger rows, nothing else. Whatever the broker answers, the ledger stays right: a message that was
-refused, lost or delivered twice is made good by leases and by the consumer.
+of ledger rows, nothing else. Whatever the broker answers, the ledger stays correct: leases and the
+consumer compensate for messages that were refused, lost or delivered twice.
 """
 
 import logging
@@ -21,24 +21,24 @@ from celery_ledger.uuid7 import uuid7
 
 logger = logging.getLogger(__name__)
 
-#: Seconds, RabbitMQ: a server that is out of memory, or a queue without a leader, confirms and answers nothing.
+#: Seconds, RabbitMQ: a server that is out of memory, or a queue without a leader, neither confirms nor answers.
 CONFIRM_TIMEOUT = 5.0
 
 
-#: RabbitMQ: the queue exists with other arguments, or is exclusive to another connection; or it may not be created.
+#: RabbitMQ: the queue exists with different arguments, is exclusive to another connection, or may not be created.
 QUEUE_ERRORS = (AccessRefused, NotFound, PreconditionFailed, ResourceLocked)
 
 
 class RefusedError(Exception):
     """
-    The broker works, and did not take this message.
+    The broker works, but did not accept this message.
 
-    Its queue is full, has no leader at the moment, or is there already and another one than we ask for.
+    Its queue is full, has no leader at the moment, or already exists with different arguments.
     """
 
 
 class UnsafeBrokerError(Exception):
-    """The broker is set up to throw messages away."""
+    """The broker is configured to discard messages."""
 
 
 class Broker:
@@ -61,16 +61,16 @@ class Broker:
 
     @property
     def errors(self) -> tuple[type[BaseException], ...]:
-        """What :meth:`publish` and :meth:`depth` raise when the broker is away, full, unsafe or refuses."""
+        """The errors that :meth:`publish` and :meth:`depth` raise if the broker is away, full, unsafe or refuses."""
         connection = self.app.connection_for_write()
         return (*connection.connection_errors, *connection.channel_errors, UnsafeBrokerError)
 
     def check_policy(self) -> None:
         """
-        Look whether the broker keeps what it is given; a broker that is away is looked at when it is back.
+        Check that the broker never evicts messages; an unavailable broker is checked when it is back.
 
         Raises:
-            UnsafeBrokerError: it is a Redis that evicts keys when its memory is full. A queue is one key.
+            UnsafeBrokerError: it is a Redis that evicts keys when its memory is full. A queue is a single key.
         """
         try:
             with self:
@@ -82,10 +82,10 @@ class Broker:
 
     def refuse_eviction(self) -> None:
         """
-        Look whether the broker keeps what it is given: its policy may be changed while one is connected.
+        Check that the broker never evicts messages: its policy may change during a connection.
 
         Raises:
-            UnsafeBrokerError: as :meth:`check_policy`; the connection cannot be used then.
+            UnsafeBrokerError: as in :meth:`check_policy`; the connection is then unusable.
         """
         channel = self._open().channel
         if self._kind == "redis":
@@ -93,19 +93,19 @@ class Broker:
 
     def publish(self, queue: str, name: str, ids: Sequence[UUID]) -> None:
         """
-        Hand over one message for the rows ``ids``, of which a canary has none, to the workers of ``queue``.
+        Publish one message for the rows ``ids`` (none for a canary) to the workers of ``queue``.
 
-        Returns when the broker has it (RabbitMQ: confirmed). An error leaves open whether it does.
+        Returns when the broker has it (RabbitMQ: confirmed). After an error it is unknown whether the broker has it.
 
         Raises:
-            RefusedError: RabbitMQ said that it did not take it, or cannot have such a queue.
+            RefusedError: RabbitMQ rejected the message, or cannot have such a queue.
         """
         if queue not in self._declared:
             self._declare(queue)
         producer = self._open()
         keys = [str(id) for id in ids]
         message = self.app.amqp.as_task_v2(
-            # A single row's message bears its id, so that Flower and the ledger name it alike.
+            # A single row's message bears the row's id, so that Flower and the ledger use the same name.
             keys[0] if len(keys) == 1 else str(uuid7()),
             name,
             (keys,),
@@ -125,7 +125,7 @@ class Broker:
                 delivery_mode=2,
                 **message.properties,
             )
-        except MessageNacked:  # In no transport's list of errors.
+        except MessageNacked:  # Not in any transport's list of errors.
             raise RefusedError("it does not accept messages: full, or without a leader") from None
 
     def depth(self, queue: str) -> int:
@@ -146,12 +146,12 @@ class Broker:
 
     def _open(self) -> Producer:
         if self._producer is None:
-            # RabbitMQ says what it has taken only to those who ask. Redis says it anyway.
+            # RabbitMQ confirms messages only on request. Redis always answers.
             options = {"confirm_publish": True} if self._kind == "amqp" else {}
             self._connection = self.app.connection_for_write(transport_options=options)
             self._connection.connect()
             if self._kind == "amqp":
-                # Or every other answer, and even the goodbye, would be waited for forever.
+                # Otherwise the wait for any other answer, even that to closing the connection, would be unlimited.
                 self._connection.connection.sock.settimeout(CONFIRM_TIMEOUT)
             channel = self._connection.channel()
             if self._kind == "redis":
@@ -163,32 +163,32 @@ class Broker:
 
     def _declare(self, name: str) -> int:
         """
-        Declare a queue as a worker does, which is harmless if it is there; return how many messages wait in it.
+        Declare a queue as a worker does, which is harmless if it exists; return how many messages wait in it.
 
-        One that the project says not to declare is only looked at.
+        A queue that the project marks with ``no_declare`` is only inspected.
         """
         queue = self.app.amqp.queues[name]
         channel = self._open().channel
         try:
             answer = queue.bind(channel).queue_declare(passive=bool(queue.no_declare))
         except QUEUE_ERRORS as error:
-            self.close()  # The channel is closed, and this queue's trouble is no other's.
+            self.close()  # The channel is closed, and other queues must not suffer from this one.
             raise RefusedError(str(error)) from None
         self._declared.add(name)
         return int(answer.message_count)
 
 
 def describe(ids: Iterable[str]) -> str:
-    """Return what logs and Flower call the rows of a message."""
+    """Return the text with which logs and Flower describe the rows of a message."""
     ids = list(ids)
     return f"({ids[0]})" if len(ids) == 1 else f"({len(ids)} rows{f' from {ids[0]}' if ids else ''})"
 
 
 def keep_client(channel: Any) -> None:
     """
-    Have a channel to Redis use one client, as long as its connections are the same ones.
+    Make a channel to Redis reuse one client until its connection pool changes.
 
-    Kombu makes one for each command, which takes longer than the command. Channels of other brokers have none.
+    Kombu creates a client for each command, which takes longer than the command. Channels of other brokers have none.
     """
     make = getattr(channel, "_create_client", None)
     if make is None or "_create_client" in vars(channel):
@@ -207,11 +207,11 @@ def keep_client(channel: Any) -> None:
 
 def keep_no_copies(channel: Any, is_durable: Callable[[object], bool]) -> None:
     """
-    Have a channel to Redis keep no copy of messages for durable tasks, as ``is_durable`` says of names.
+    Stop a channel to Redis from copying messages of durable tasks; ``is_durable`` decides by the task's name.
 
-    Kombu writes each message down again when it is taken, and deletes that at the end: two transactions a message, so
-    that what dies with a worker comes back an hour later. The ledger brings it back in seconds. What a worker has not
-    begun goes back when it ends, as ever. Channels of other brokers stay as they are.
+    Kombu stores a copy of each message when it is taken and deletes it at the end: two transactions per message, so
+    that messages of a dead worker come back an hour later. The ledger brings them back in seconds. Messages that a
+    worker has not started still go back to the queue when it exits. Channels of other brokers stay unchanged.
     """
     if not getattr(channel, "ack_emulation", False):
         return
@@ -222,7 +222,7 @@ def keep_no_copies(channel: Any, is_durable: Callable[[object], bool]) -> None:
 
 
 class _WithoutCopies:
-    """What a channel knows of messages that were taken and not acknowledged; before kombu's own, for Redis."""
+    """A channel's record of unacknowledged messages; a mixin that precedes kombu's own class for Redis."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._without: set[str] = set()
@@ -234,7 +234,7 @@ class _WithoutCopies:
         if is_durable and delivery_tag not in self._delivered:
             self._without.add(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
-        else:  # Also where forged messages share a tag: a copy too many does no harm, one left behind does.
+        else:  # Also if forged messages share a tag: an extra copy does no harm, a leftover copy does.
             self._without.discard(delivery_tag)
             super().append(message, delivery_tag)  # type: ignore[misc]
 
@@ -269,7 +269,7 @@ def _refuse_cluster(client: Any) -> None:
 
     try:
         is_cluster = bool(client.info("cluster").get("cluster_enabled"))
-    except ResponseError:  # It does not tell, and then nothing of it can be said.
+    except ResponseError:  # It does not report this, so nothing can be concluded.
         return
     if is_cluster:
         raise UnsafeBrokerError(

@@ -16,13 +16,13 @@ from celery_ledger.rows.paces import UNKNOWN, Known
 MIXED_LIMIT = 60
 #: The task that runs messages of several tasks; see celery_ledger/tasks.py.
 MIXED_TASK = "celery_ledger.tasks.run_mixed"
-#: Rows that are due together go out in this many messages, so that idle workers all get one, unless the bodies of one
-#: would take less than this part of a slice: a message costs as much by itself.
+#: Rows that are due together go out in this many messages, so that all idle workers get one, unless the bodies of a
+#: message would take less than this part of a slice: a message itself costs as much.
 SPREAD = 4
 LEAST_SHARE = 0.1
 ROUNDING = 1e-9
 
-#: What is known of how long tasks take.
+#: What is known about how long tasks take.
 Paces = Mapping[str, Known]
 
 
@@ -33,9 +33,9 @@ class Message:
     queue: str
     name: str
     ids: tuple[UUID, ...]
-    #: How many rows a message like it could carry.
+    #: How many rows a message of this kind could carry.
     most: int = 1
-    #: Whether it is a slice of work: rows of tasks of one item.
+    #: Whether it is a slice of work: rows of single-item tasks.
     is_slice: bool = False
 
     def halves(self) -> "tuple[Message, Message]":
@@ -48,8 +48,8 @@ def size_of(app: Celery, name: str, lapses: int, paces: Paces) -> int:
     """
     Return how many rows like this one may share a message.
 
-    A row that may be what kills its workers travels alone, and so does one of a task that this process
-    does not know, as during a deploy.
+    A row that may have killed its workers travels alone, and so does a row of a task that this process
+    does not know, for example during a deploy.
     """
     task = app.tasks.get(name)
     if task is None or lapses >= ledger.SUSPECT_LAPSES:
@@ -64,10 +64,10 @@ def size_of(app: Celery, name: str, lapses: int, paces: Paces) -> int:
 
 def rides(task: Any) -> bool:
     """
-    Whether rows of a task of one item may share messages at all, however long they take.
+    Whether rows of a single-item task may share messages at all, however long they take.
 
-    Those with effects outside do so only if the task is known to be quick, and has no time limits of its own: Celery
-    keeps those for the message.
+    Rows with effects outside the database do so only if the task is known to be quick and has no time limits of its
+    own: Celery enforces those per message.
     """
     if not getattr(task, "durable", False) or not task.acks_late:
         return False
@@ -80,9 +80,9 @@ def bundle(
     app: Celery, rows: Iterable[ledger.Claimed], paces: Paces, free: Mapping[str, int] | None = None
 ) -> Iterator[Message]:
     """
-    Decide which rows travel together, in one queue alone: such as declare batches, and such as ride; :func:`size_of`.
+    Decide which rows of the same queue travel together: rows of batched tasks, and riders; see :func:`size_of`.
 
-    Of each kind in the order in which ``rows`` are given. ``free`` says how many messages fit into the queues.
+    Each kind keeps the order of ``rows``. ``free`` says how many messages fit into the queues.
     """
     batched: dict[str, dict[str, list[UUID]]] = defaultdict(lambda: defaultdict(list))
     riders: dict[tuple[str, str], list[ledger.Claimed]] = defaultdict(list)
@@ -116,10 +116,10 @@ def _in_company(
     app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, int], paces: Paces, spread: int
 ) -> Iterator[Message]:
     """
-    Divide rows of one queue into messages, each of about one slice of work, or of less, so that several can begin.
+    Divide rows of one queue into messages of about one slice of work each, or less, so that several can start.
 
-    A row takes the share of a message that its task's ``sizes`` leave it: one of ten that may be in one, a tenth. What
-    it takes of a worker's time is less, where its task is quick and not yet known in large company.
+    A row takes up the share of a message that follows from its task's ``sizes``: a tenth if ten may share one. It takes
+    a smaller share of a worker's time if its task is quick and not yet known to run well in large groups.
     """
     shares = {name: 1 / size for name, size in sizes.items()}
     times = {name: _time_of(paces.get(name, UNKNOWN), share) for name, share in shares.items()}
@@ -138,7 +138,7 @@ def _in_company(
 
 
 def _time_of(known: Known, share: float) -> float:
-    """Return which part of a slice a body takes, so far as is known."""
+    """Return the fraction of a slice that a body takes, as far as is known."""
     return known.seconds / (conf.SLICE.value / 1000) if known.is_enough else share
 
 
@@ -146,7 +146,7 @@ def _of_riders(app: Celery, rows: Sequence[ledger.Claimed], sizes: Mapping[str, 
     names = {row.name for row in rows}
     [name] = names if len(names) == 1 else [MIXED_TASK]
     if len(rows) > 1 and name != MIXED_TASK and has_limits(app.tasks[name]):
-        name = MIXED_TASK  # Celery would keep the task's time limits for the message.
+        name = MIXED_TASK  # Celery would apply the task's time limits to the whole message.
     most = min(sizes[row.name] for row in rows)
     return Message(rows[0].queue, name, tuple(row.id for row in rows), most, is_slice=len(rows) > 1)
 

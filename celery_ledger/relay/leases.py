@@ -1,8 +1,8 @@
 """
-Leases of rows whose messages still wait at the broker: as long as they wait there, nothing is amiss.
+Leases of rows whose messages still wait at the broker: while they wait there, nothing is wrong.
 
-A queue whose tasks take long keeps messages waiting for longer than a lease. The relay, which asks the broker
-how many wait in each queue, renews as many rows: a queue is a line, so those that were published last wait.
+A queue of slow tasks keeps messages waiting for longer than a lease. The relay, which asks the broker how many
+messages wait in each queue, renews as many rows: a queue is FIFO, so the rows published last are the waiting ones.
 """
 
 from datetime import timedelta
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from celery_ledger.models import DurableTask
 from celery_ledger.relay.bundle import Paces, size_of
 
-#: A lease is renewed when less than this part of it is left: a worker that takes the message has the rest.
+#: A lease is renewed when less than this fraction of it is left: the rest is for a worker that takes the message.
 RENEWED_BELOW = 2 / 3
 #: At most this many rows are renewed at a time.
 MOST_RENEWED = 10_000
@@ -31,7 +31,7 @@ def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float, paces
     left = float(messages)
     latest = published.order_by("-published_at", "-id").values_list("id", "name", "lapses")
     for id, name, lapses in latest[:MOST_RENEWED]:
-        if left < 1e-6:  # Parts of a message do not add up to a whole one.
+        if left < 1e-6:  # Fractions of a message do not add up exactly to a whole one.
             break
         waiting.append(id)
         left -= 1 / size_of(app, name, lapses, paces)

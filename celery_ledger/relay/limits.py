@@ -1,8 +1,8 @@
 """
-Limits of a queue that hold for the whole cluster: tasks per second, and tasks at once.
+Limits of a queue that apply to the whole cluster: tasks per second, and concurrent tasks.
 
-Any number of relays keep them, on the way to the broker: a relay that claims rows of a limited queue holds the
-limit's row meanwhile. A queue without a limit costs nothing here.
+Any number of relays enforce them before they publish: a relay that claims rows of a limited queue keeps the
+limit's row locked meanwhile. A queue without a limit costs nothing here.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from celery_ledger.rows import ledger
 
 Status = DurableTask.Status
 Take = Callable[..., list[ledger.Claimed]]
-#: What a rate allows at once after a pause, in seconds' worth; at least one task.
+#: The burst that a rate allows after a pause, in seconds' worth of tasks; at least one task.
 BURST = 0.2
 
 
@@ -27,10 +27,10 @@ def limited_queues() -> set[str]:
 
 def claim(queue: str, *, room: int, lease: float, take: Take = ledger.claim) -> list[ledger.Claimed]:
     """
-    Claim due rows of ``queue``, at most ``room``, as far as its limits allow now; ``take`` is :func:`ledger.claim`.
+    Claim at most ``room`` due rows of ``queue``, as far as its limits allow now; ``take`` is :func:`ledger.claim`.
 
-    A row counts against the rate when it is claimed, at every attempt, and against what may be at once from
-    then until it has ended or is due again.
+    A row counts against the rate whenever it is claimed, at every attempt, and against the concurrency limit
+    from then until it has ended or is due again.
     """
     with transaction.atomic():
         limit = QueueLimit.objects.select_for_update().filter(queue=queue).first()
@@ -49,7 +49,7 @@ def claim(queue: str, *, room: int, lease: float, take: Take = ledger.claim) -> 
 
 
 def _allowance(limit: QueueLimit, now: datetime) -> float | None:
-    """Return how many tasks the rate allows by now; None: any number."""
+    """Return how many tasks the rate allows now; None: any number."""
     if limit.per_second is None:
         return None
     passed = max(0.0, (now - limit.counted_at).total_seconds())
@@ -57,7 +57,7 @@ def _allowance(limit: QueueLimit, now: datetime) -> float | None:
 
 
 def _in_flight(queue: str) -> int:
-    """Return how many tasks of ``queue`` are at the broker or in workers' hands."""
+    """Return how many tasks of ``queue`` are at the broker or with workers."""
     return DurableTask.objects.filter(
         lease_until__isnull=False, status__in=[Status.PUBLISHED, Status.RUNNING], queue=queue
     ).count()

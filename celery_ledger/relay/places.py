@@ -1,7 +1,7 @@
 """
 Limits by key, enforced by all relays together before they publish; no worker waits for them.
 
-Rows with a key are held back when they are claimed, and taken in their order as far as their keys have free places.
+Rows with a key are held back when they are claimed, and taken in order as far as their keys have free places.
 Tasks without ``concurrency_per_key`` cost nothing here.
 """
 
@@ -14,14 +14,14 @@ from celery import Celery
 from celery_ledger.rows import places
 from celery_ledger.rows.ledger import Claimed
 
-#: Seconds from one look at the places to the next, while rows are held back.
+#: Seconds between two checks of the places while rows are held back.
 LOOK_AGAIN = 0.05
-#: A look that takes long, at many rows, is followed by a pause of this many times its length.
+#: A check takes longer with many rows; it is followed by a pause of this many times its duration.
 REST = 5
 
 
 class Places:
-    """The tasks of an app that limit calls with the same key, and whether any of their rows are held back."""
+    """The tasks of an app that limit calls by key, and whether any of their rows are held back."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
@@ -30,7 +30,7 @@ class Places:
         self._next_look = 0.0  # by the monotonic clock
 
     def look(self) -> None:
-        """Read which tasks have such limits, and whether rows wait for them."""
+        """Update which tasks have such limits, and whether rows are waiting for them."""
         self.sizes = places.of_tasks(self.app)
         self._holds = bool(self.sizes) and places.held(self.sizes).exists()
 
@@ -39,11 +39,11 @@ class Places:
         return any(name in self.sizes for name in names)
 
     def pause(self) -> float:
-        """Return the seconds until the next look at the places."""
+        """Return the seconds until the next check of the places."""
         return max(0.0, self._next_look - monotonic()) if self._holds else math.inf
 
     def hold_back(self, rows: list[Claimed]) -> list[Claimed]:
-        """Hold back those of the claimed rows that have a key; return the others."""
+        """Hold back the claimed rows that have a key; return the others."""
         limited = [row.id for row in rows if row.name in self.sizes]
         keyed = places.with_key(limited) if limited else set()
         if not keyed:
@@ -53,7 +53,7 @@ class Places:
         return [row for row in rows if row.id not in keyed]
 
     def claim(self, rooms: Mapping[str, int], *, lease: float, most: int) -> list[Claimed]:
-        """Claim rows that are held back and have a free place now."""
+        """Claim held rows for which there is a free place now."""
         began = monotonic()
         if not self._holds or began < self._next_look or most < 1:
             return []

@@ -1,8 +1,8 @@
 """
 Rate limits of tasks, enforced by all relays together before they publish; no worker waits for them.
 
-A relay that claims rows of a task with a rate limit locks the rate's row meanwhile. Tasks without a rate cost nothing
-here.
+A relay that claims rows of a task with a rate limit keeps the rate's row locked meanwhile. Tasks without a rate cost
+nothing here.
 """
 
 import logging
@@ -23,29 +23,30 @@ from celery_ledger.rows.ledger import Claimed
 
 logger = logging.getLogger(__name__)
 
-#: What a rate allows at once after a pause, in seconds' worth; at least one task.
+#: The burst that a rate allows after a pause, in seconds' worth of tasks; at least one task.
 BURST = 0.2
-#: What may wait at the broker for workers, in seconds' worth: or all of it would begin at once when they come.
+#: How much may wait at the broker for workers, in seconds' worth: without this limit, all of it would start at once
+#: when workers arrive.
 AT_THE_BROKER = 10.0
-#: Seconds for which one turn of a relay holds rows back.
+#: Seconds that one turn of a relay spends on holding rows back.
 LONGEST_HOLDING = 0.5
-#: Seconds until a task is looked at again that may begin and none of whose rows could be taken.
+#: Seconds until a retry for a task that its rate allows to start, but none of whose rows could be taken.
 LOOK_AGAIN = 0.2
 
 
 class Rates:
-    """The rates of an app's tasks, and which of them have rows that wait."""
+    """The rates of an app's tasks, and which of them have waiting rows."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._rates: dict[str, float] = {}
-        self._held: dict[str, float] = {}  # tasks with rows that wait, and when the next may go, by the monotonic clock
+        self._held: dict[str, float] = {}  # tasks with waiting rows, and when the next may go, by the monotonic clock
         self._strange: set[str] = set()
         self.places = Places(app)
         self.reach = Reach()
 
     def look(self) -> None:
-        """Read what limits there are, and let go what waits for one that is no more."""
+        """Update the limits, and release rows that wait for a limit that no longer exists."""
         self.places.look()
         said = {
             name: task.rate_limit
@@ -68,11 +69,11 @@ class Rates:
         return any(name in self._rates or name in self.places.sizes for name in names)
 
     def pause(self) -> float:
-        """Return the seconds until a row that waits may go."""
+        """Return the seconds until a waiting row may go."""
         return min(max(0.0, min(self._held.values(), default=math.inf) - monotonic()), self.places.pause())
 
     def claim(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
-        """Claim as :func:`ledger.claim` does, but of tasks that have a limit as many as that allows now."""
+        """Claim as :func:`ledger.claim` does, but take only as many rows of a limited task as its limit allows now."""
         if not self._rates and not self.places.sizes:
             return self._claim_in_reach(rooms, lease=lease, limit=limit)
         self.reach.forget()
@@ -82,7 +83,7 @@ class Rates:
                 rows, held = self._claim_once(rooms, lease=lease, limit=limit)
                 rows += self.places.claim(_left(rooms, rows), lease=lease, most=limit - len(rows))
             if rows or not held or monotonic() > until:
-                return rows  # Else others may be due behind those that were held back.
+                return rows  # Otherwise, other rows may be due behind those that were held back.
 
     def _claim_in_reach(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> list[Claimed]:
         rows = ledger.claim(rooms, lease=lease, limit=limit, back=self.reach.begin(rooms))
@@ -90,7 +91,7 @@ class Rates:
         return rows
 
     def _claim_once(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> tuple[list[Claimed], int]:
-        """Return what may go, and how many rows were held back."""
+        """Return the rows that may go, and how many were held back."""
         rows = ledger.claim(rooms, lease=lease, limit=limit)
         due = len(rows)
         rows = self.places.hold_back(rows)
@@ -105,7 +106,7 @@ class Rates:
         return rows, due - len(rows)
 
     def _claim(self, name: str, due: list[Claimed], rooms: Mapping[str, int], *, lease: float) -> list[Claimed]:
-        """Return which rows of a task may go now, of those that are due and those that wait; hold back the others."""
+        """Return the due or waiting rows of a task that may go now; hold back the others."""
         rate, now = self._rates[name], clock.now()
         TaskRate.objects.get_or_create(name=name)
         kept = TaskRate.objects.select_for_update().get(name=name)
@@ -142,7 +143,7 @@ class Rates:
 
 
 def _left(rooms: Mapping[str, int], rows: Iterable[Claimed]) -> dict[str, int]:
-    """Return the room of each queue that these rows leave."""
+    """Return the room that these rows leave in each queue."""
     left = dict(rooms)
     for row in rows:
         left[row.queue] -= 1

@@ -2,17 +2,16 @@
 The relay: due rows of the ledger become messages at the broker.
 
 Run by ``manage.py relay``, in any number of processes. It claims rows under a lease, commits, and only then
-speaks to the broker, so that a broker that stalls holds no lock. It lets only a limited number of
-messages wait in each queue; the rest of a backlog waits in the ledger, where priorities hold and the
-broker's memory is not needed. Rows of a task with a ``batch_size`` share messages: as many as are due.
-A single row that is due goes out alone, at once. The relay also reports late schedules, since beat itself may be away.
+contacts the broker, so that a stalled broker never causes a lock to be held. It lets only a limited number of
+messages wait in each queue; the rest of a backlog waits in the ledger, where priorities apply and no broker
+memory is used. Rows of a task with a ``batch_size`` share messages: as many as are due.
+A single due row goes out alone, immediately. The relay also reports late schedules, since beat itself may be down.
 
-It serves the queues of the project's Celery app. Where tasks may name others, as they may by default, it looks once a
-second which ones the ledger's rows name, and serves those as well.
+It serves the queues of the project's Celery app. If tasks may name other queues, which is the default, it checks
+once a second which queues the ledger's rows name, and serves those as well.
 
-It ends when it is told to, and by nothing else: a broker or database that is away is waited for, a queue that
-the broker refuses is left alone for a while, a row that cannot be published too, and whatever else fails is
-named by its heartbeat and tried again.
+It stops only on request: it waits for an unavailable broker or database, leaves a refused queue or a row that
+cannot be published alone for a while, and reports any other failure in its heartbeat and retries.
 """
 
 import logging
@@ -45,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 CLAIM_LIMIT = 1_000  # rows a turn
 LINGER = 0.015  # seconds from one claim to the next under load, in which a batch gathers
-#: Fewer rows in that time are no load: each commit's go out at once.
+#: Fewer rows in that time do not count as load: the rows of each commit go out immediately.
 LOAD = 10
-LOAD_LASTS = 0.1  # seconds for which it gathers after that, or it would go to sleep at each short gap
-HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is looked at again
+LOAD_LASTS = 0.1  # seconds for which it keeps gathering after that, or it would go to sleep at each short gap
+HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is checked again
 SWEEP_INTERVAL = 1.0  # seconds
 #: This many messages that are slices of work may wait in a queue, or a fifth of its window if that is more.
 LEAST_SLICES = 10
@@ -57,7 +56,7 @@ MISSED_AFTER = 5.0  # seconds
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
 #: Seconds until a row that could not be published is tried again.
 UNPUBLISHED_PAUSE = 60.0
-#: A queue that only rows named is dropped after this time without a publication; a row that names it brings it back.
+#: A queue known only from rows is dropped after this time without a publication; a row that names it brings it back.
 UNUSED_AFTER = 600.0  # seconds
 TROUBLE_PAUSE = 1.0  # seconds from a turn that failed to the next
 CANARY_TASK = "celery_ledger.tasks.see_canary"
@@ -80,42 +79,42 @@ class Relay:
         self.rates = Rates(app)
         self._stopping = False
         self._queues = list(app.amqp.queues)
-        self._found: dict[str, float] = {}  # queues that rows named, and when each was used last
+        self._found: dict[str, float] = {}  # queues that rows named, and when each was last used
         self._paused: set[str] = set()
         self._paces: dict[str, paces.Known] = {}
         self._limited: set[str] = set()
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
-        self._refused = Refusals()  # queues of which the broker takes nothing
-        self._was_cut_off = False  # from the database or the broker, since canaries were sent
+        self._refused = Refusals()  # queues for which the broker accepts nothing
+        self._was_cut_off = False  # from the database or the broker, since the last canaries were sent
         self._was_due = False  # whether the last wait ended because work was due
         self._has_much_news = False  # whether it ended because there were many commits
         self._loaded_until = 0.0
-        self._news = (0.0, 0)  # since when rows of which it was told are counted, and how many there were
+        self._news = (0.0, 0)  # since when rows from notifications are counted, and how many there were
         self._clock = ClockWatch()
         self.troubles = Troubles(logger)
         self._waiting: dict[str, int] = dict.fromkeys(self._queues, 0)  # an upper bound of the messages at the broker
-        self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next may carry
+        self._rows_a_message: dict[str, float] = dict.fromkeys(self._queues, 1.0)  # that the next message may carry
         self._sliced: set[str] = set()  # queues whose last messages were slices of work
-        self._is_full = False  # whether some queue's window was, at the last turn
-        # Queues whose messages were all taken when the broker was last asked: who has them has begun by the next time.
+        self._is_full = False  # whether some queue's window was full at the last turn
+        # Queues that were empty when the broker was last asked: workers will have started those messages by next time.
         self._empty: set[str] = set()
         self._next_sweep = 0.0
-        self._said = ""  # by its heartbeat
+        self._said = ""  # the state in its last heartbeat
         self._next_word = 0.0
         self._refusals = 0
-        self._refused_for: set[str] = set()  # what has been logged of the present outage
+        self._refused_for: set[str] = set()  # errors already logged during the current outage
         self._next_sample = 0.0
         began = time.monotonic()
-        self._rounds = {round: began + round.every for round in rounds()}  # when each is made next
+        self._rounds = {round: began + round.every for round in rounds()}  # when each runs next
         self._published: Counter[tuple[str, str]] = Counter()  # rows by queue and name that are not in the tally yet
         self._messages: Counter[tuple[str, str]] = Counter()
 
     def stop(self, *_: object) -> None:
-        """End :meth:`run` after the turn at hand. May be called by a signal handler."""
+        """End :meth:`run` after the current turn. May be called by a signal handler."""
         self._stopping = True
 
     def run(self) -> None:
-        """Work until stopped. A database or broker that goes away is waited for."""
+        """Run until stopped, waiting for the database or broker whenever it becomes unavailable."""
         connection.close()
         while not self._stopping:
             try:
@@ -150,7 +149,7 @@ class Relay:
             self._rest((LINGER if published else 2 * LINGER) - (time.monotonic() - began))
         elif self._was_due and not published:
             self._was_due = False
-            self._rest(HELD_PAUSE)  # What was due is locked by another process: to look again at once would be to spin.
+            self._rest(HELD_PAUSE)  # Another process has locked the due rows: an immediate retry would spin.
         elif not self._stopping:
             self._hold_back()
             pause = max(0.0, self._next_sweep - time.monotonic())
@@ -161,7 +160,7 @@ class Relay:
                 self.rates.reach.hurry()
 
     def _is_loaded(self, published: int) -> bool:
-        """Whether so much is enqueued that gathering pays, after a turn that published that many rows."""
+        """Whether the load justifies gathering, after a turn that published this number of rows."""
         now = time.monotonic()
         if published >= LOAD or self._has_much_news:
             self._loaded_until = now + LOAD_LASTS
@@ -170,7 +169,7 @@ class Relay:
         return is_loaded
 
     def turn(self) -> int:
-        """Claim what is due and fits into the window, publish it, return how many rows went out."""
+        """Claim due rows that fit into the window, publish them, and return how many went out."""
         rooms = self._rooms()
         limited = {queue: rooms.pop(queue) for queue in self._limited & rooms.keys()}
         rows = self.rates.claim(rooms, lease=self.lease, limit=CLAIM_LIMIT)
@@ -204,9 +203,9 @@ class Relay:
 
     def _publish_news(self, rows: list[ledger.Claimed]) -> bool:
         """
-        Publish rows that were committed just now, while they are claimed. False: there is something left for a turn.
+        Publish rows that were just committed, while they are being claimed. False: some work is left for a turn.
 
-        A worker that has a message before its rows are claimed takes them all the same.
+        A worker that receives a message before its rows are claimed takes them all the same.
         """
         needed = Counter(row.queue for row in rows)
         kept = self._paused | self._limited | self._refused.keys()
@@ -225,7 +224,7 @@ class Relay:
                     self.broker.publish(message.queue, message.name, message.ids)
                     published.append(message)
                     crash_point("relay.after_publish")
-            except Exception as error:  # noqa: BLE001 - a turn looks at what it is
+            except Exception as error:  # noqa: BLE001 - a turn finds out what it is
                 failed = error
         self._note_published(published, names)
         if failed is None:
@@ -238,7 +237,7 @@ class Relay:
         return False
 
     def _has_room(self, queue: str, messages: int) -> bool:
-        """Whether that number of messages fits into a queue's window; the broker is asked where it may not."""
+        """Whether this number of messages fits into a queue's window; if in doubt, ask the broker."""
         if queue not in self._waiting:
             return False
         window = self._window_of(queue)
@@ -247,11 +246,11 @@ class Relay:
             try:
                 self._waiting[queue] = self.broker.depth(queue)
             except errors:
-                return False  # A turn asks again, and says so.
+                return False  # A turn asks again, and reports the error.
         return self._waiting[queue] + messages <= window
 
     def _note_news(self, rows: int) -> bool:
-        """Count rows of which this relay was told, and return whether they are few enough to sleep on."""
+        """Count rows that arrived by notification, and return whether they are few enough to sleep on."""
         since, before = self._news
         now = time.monotonic()
         self._news = (now, rows) if now - since > LINGER else (since, before + rows)
@@ -259,7 +258,7 @@ class Relay:
         return not self._has_much_news
 
     def _note_published(self, published: list[Message], names: dict[UUID, str]) -> None:
-        """Note what the broker has now: an upper bound of what waits there, what a message carries, and counts."""
+        """Record what the broker now has: an upper bound of waiting messages, rows per message, and counts."""
         for message in published:
             self._waiting[message.queue] += 1
             self._messages[message.queue, message.name] += 1
@@ -267,7 +266,7 @@ class Relay:
         used = {message.queue for message in published}
         self._found |= dict.fromkeys(used & self._found.keys(), time.monotonic())
         for queue in used:
-            # Twice what they carry now, or a window of small messages would stay one while workers fall behind.
+            # Twice what they carry now, or a window of small messages would stay that way while workers fall behind.
             slices = sum(message.is_slice for message in published if message.queue == queue)
             (self._sliced.add if slices else self._sliced.discard)(queue)
             in_queue = [min(2 * len(message.ids), message.most) for message in published if message.queue == queue]
@@ -275,9 +274,9 @@ class Relay:
 
     def _publish(self, message: Message) -> list[Message]:
         """
-        Publish the rows of a message, and return the messages that they went out in.
+        Publish the rows of a message, and return the messages in which they went out.
 
-        What cannot be published, for whatever reason lies in it, is found by halves and refused alone.
+        A row that itself makes publishing fail is found by halving the message, and only that row is refused.
         """
         not_its_own: tuple[type[BaseException], ...] = (*self.broker_errors, RefusedError)
         try:
@@ -299,14 +298,14 @@ class Relay:
 
     def sweep_if_due(self) -> None:
         """
-        Once a second: bring back rows whose lease has expired or whose message is lost; apply pauses.
+        Once a second, bring back rows whose lease has expired or whose message is lost, and apply pauses.
 
-        Each step by itself: one that fails keeps no other from being made.
+        The steps are independent: a failing step does not prevent the others.
         """
         now = time.monotonic()
         if now < self._next_sweep:
             return
-        # Not in step with workers that ask Redis once a second, or the same one would get a lone message each time.
+        # Out of step with workers that poll Redis once a second, or the same worker would get a lone message each time.
         self._next_sweep = now + SWEEP_INTERVAL * random.uniform(0.75, 1.25)  # noqa: S311 - guards no secret
         caught = self.troubles.caught
         self._say_if_due()
@@ -343,7 +342,7 @@ class Relay:
                     self._rounds[round] = now + pause
 
     def _look_for_queues(self) -> None:
-        """Serve the queues that rows name, whatever the app has; leave those that have long been of no use."""
+        """Serve queues that rows name, even if the app does not define them; drop those that have long been unused."""
         for queue in ledger.unknown_queues(self._queues):
             self._serve(queue)
         now = time.monotonic()
@@ -369,7 +368,7 @@ class Relay:
             for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
                 if queue not in self._waiting:
                     if not self.app.conf.task_create_missing_queues:
-                        continue  # The next release's: its relays look after it.
+                        continue  # It belongs to the next release, whose relays serve it.
                     self._serve(queue)
                 try:
                     self._waiting[queue] = self.broker.depth(queue)
@@ -385,7 +384,7 @@ class Relay:
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
-            self._broker_refused(error, [])  # Whether it has them is unknown, and nothing could be published.
+            self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
         if buried := bury_abandoned(self.app):
             logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)
@@ -394,9 +393,9 @@ class Relay:
 
     def _say_if_due(self) -> None:
         """
-        Say that this relay is running, every few seconds.
+        Report every few seconds that this relay is running.
 
-        Between all that may wait for a broker that has fallen silent, or a relay that waits would be taken for stalled.
+        Called between all steps that may wait for an unresponsive broker, or a waiting relay would seem stalled.
         """
         life.sign()
         state = self._state()
@@ -411,14 +410,14 @@ class Relay:
             self._said, self._next_word = state, time.monotonic() + samples.INTERVAL / 2
 
     def _state(self) -> str:
-        """Return what there is to say of this relay: ``ok``, or what is wrong."""
+        """Return the state of this relay: ``ok``, or a description of what is wrong."""
         wrong = [heartbeats.BROKER_AWAY] * bool(self._refusals)
         if self._refused:
             wrong.append(f"the broker refuses {', '.join(sorted(self._refused))}")
         return "; ".join([*wrong, *self.troubles])[: heartbeats.LONGEST_STATE] or heartbeats.OK
 
     def _depths(self) -> dict[str, int | None]:
-        """Return how many messages wait in each queue; nothing while the broker is away."""
+        """Return how many messages wait in each queue; empty while the broker is unavailable."""
         depths: dict[str, int | None] = {}
         try:
             for queue in self._queues:
@@ -433,7 +432,7 @@ class Relay:
         return depths
 
     def _send_canaries(self) -> None:
-        """Put a message into every queue whose last one came back, to see whether workers take it."""
+        """Send a canary into every queue where one is due, to see whether workers take it."""
         if self._refusals:
             self._was_cut_off = True
             return
@@ -451,7 +450,7 @@ class Relay:
             self._broker_refused(error, [])
 
     def _count_published(self) -> None:
-        """Add what was published since the last time to the tally; a relay that is killed forgets a second of it."""
+        """Add everything published since the last call to the tally; a killed relay loses about a second of counts."""
         keys = self._published.keys() | self._messages.keys()
         if not keys:
             return
@@ -464,7 +463,7 @@ class Relay:
         self._messages.clear()
 
     def _hold_back(self) -> None:
-        """Note which limited queues have due work: it must not keep the relay awake, and is looked at soon."""
+        """Note which limited queues have due work: it must not keep the relay awake, and is checked again soon."""
         limited = self._limited - self._paused
         self._held = limited if limited and ledger.any_due(limited) else set()
 
@@ -475,7 +474,7 @@ class Relay:
         return self._was_due
 
     def _free(self) -> dict[str, int]:
-        """Return how many messages fit into each queue's window; one where half of it waits: no worker is idle then."""
+        """Return how many messages fit into each queue's window; 1 if half of it waits, as no worker is idle then."""
         windows = {queue: self._window_of(queue) for queue in self._waiting}
         return {
             queue: 1 if 2 * waiting >= windows[queue] else windows[queue] - waiting
@@ -484,14 +483,14 @@ class Relay:
 
     def _window_of(self, queue: str) -> int:
         """
-        Return how many messages may wait in a queue: fewer, where each is a slice of work.
+        Return how many messages may wait in a queue: fewer if each is a slice of work.
 
-        What waits at the broker is ahead of all that is enqueued later, whatever its priority.
+        Messages waiting at the broker run before everything enqueued later, whatever its priority.
         """
         return max(min(self.window, LEAST_SLICES), self.window // 5) if queue in self._sliced else self.window
 
     def _rooms(self) -> dict[str, int]:
-        """Return how many rows each queue may have published now, without overfilling its window."""
+        """Return how many rows may be published to each queue now without overfilling its window."""
         rooms = {}
         self._is_full = False
         resting = self._refused.resting()
@@ -499,7 +498,7 @@ class Relay:
             if queue in self._paused or queue in resting:
                 continue
             if queue in self._refused:
-                rooms[queue] = 1  # To see whether it is taken by now.
+                rooms[queue] = 1  # To see whether the broker accepts it by now.
                 continue
             window = self._window_of(queue)
             if self._waiting[queue] >= window:
@@ -530,7 +529,7 @@ class Relay:
             logger.debug("The broken connection could not be closed cleanly.", exc_info=True)
 
     def _queue_refused(self, queue: str, error: BaseException) -> None:
-        """Leave a queue alone for a while: the broker works and does not take what is for it."""
+        """Leave a queue alone for a while: the broker works but does not accept messages for it."""
         times = self._refused.note(queue)
         if times == 1:
             logger.warning("The broker refuses messages for %s; its tasks wait in the ledger: %s", queue, error)
@@ -549,5 +548,5 @@ class Relay:
 
 
 def relay_from_settings(app: Celery) -> Relay:
-    """Return a relay as the settings have it."""
+    """Return a relay configured by the project's settings."""
     return Relay(app, window=conf.QUEUE_WINDOW.value, lease=conf.PUBLISHED_LEASE.value)

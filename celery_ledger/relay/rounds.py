@@ -1,4 +1,4 @@
-"""Periodic work of every relay, besides publishing: register it in an app's ``ready()``."""
+"""Periodic work of every relay in addition to publishing: register it in an app's ``ready()``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Round:
     """
-    Something to do ``every`` few seconds, first after that time. ``what`` names it where it fails.
+    A job that runs ``every`` few seconds, the first time after that interval. ``what`` names it in error reports.
 
-    ``make`` may return the seconds after which it wants to go on; None: until the next time.
+    ``make`` may return the seconds after which it wants to continue; None: at the next regular time.
     """
 
     what: str
@@ -22,7 +22,7 @@ _rounds: dict[str, Round] = {}
 
 def register(what: str, *, every: float, make: Callable[[], float | None]) -> None:
     """
-    Have each relay call ``make`` every ``every`` seconds.
+    Register ``make`` to be called by each relay every ``every`` seconds.
 
     The relay does not publish meanwhile, so it must be short, and continue in a later call if there is more to do.
     If it raises, the relay reports a problem named ``what`` and calls it again later; nothing else is affected.

@@ -1,9 +1,9 @@
 """
 A database clock that is set back: due tasks stay due.
 
-All times of the ledger are the database's. Set back by two minutes, by hand, by NTP or by a failover to a server
-whose clock is behind, it would keep everything that was due waiting for two minutes more. A relay compares the
-clock with the time that has passed here; once a step back is seen, what was due by the old time is due now.
+All times in the ledger come from the database. A clock set back by two minutes, by hand, by NTP or by a failover to a
+server whose clock is behind, would keep all due tasks waiting for two more minutes. A relay compares the clock
+with the time elapsed locally; once it detects a step back, everything due by the old time is due now.
 """
 
 import logging
@@ -22,26 +22,26 @@ from celery_ledger.watch import canaries
 logger = logging.getLogger(__name__)
 
 Status = DurableTask.Status
-#: A step back of less is not worth a word, in seconds.
+#: A smaller step back, in seconds, is ignored.
 LEAST = 1.0
-#: How often processes say that they are running, so that their last word may be as old.
+#: How often processes report that they are running, so that their last report may be this old.
 SPEAK_EVERY = timedelta(seconds=5)
 #: At most this many rows are changed in one transaction.
 PORTION = 5_000
 
 
 class ClockWatch:
-    """Compares the database's clock with the time that has passed since the last look."""
+    """Compares the database's clock with the time that has passed since the last check."""
 
     def __init__(self) -> None:
         self._seen: datetime | None = None
         self._at = 0.0  # By the monotonic clock.
 
     def look(self) -> None:
-        """Notice a step back since the last look, and repair its effects."""
+        """Detect a step back since the last check, and repair its effects."""
         before = time.monotonic()
         now = clock.now()
-        # Looking takes time, and is counted so that it never looks like a step.
+        # The check itself takes time, which is accounted for so that it never appears as a step.
         expected = self._expected(now, before)
         self._seen, self._at = now, time.monotonic()
         step = (expected - now).total_seconds()
@@ -50,7 +50,7 @@ class ClockWatch:
             mend(expected)
 
     def _expected(self, now: datetime, at: float) -> datetime:
-        """Return what time it should be; a relay that has just begun goes by what processes said last."""
+        """Return the time that the clock should show; a relay that just started infers it from the latest heartbeat."""
         if self._seen is not None:
             return self._seen + timedelta(seconds=at - self._at)
         latest: datetime | None = Heartbeat.objects.aggregate(latest=Max("beaten_at"))["latest"]
@@ -58,7 +58,7 @@ class ClockWatch:
 
 
 def mend(until: datetime) -> None:
-    """Have everything due now that was due by ``until``, which the clock had reached before it was set back."""
+    """Make everything that was due by ``until``, which the clock had reached before it was set back, due now."""
     was_due = DurableTask.objects.filter(status=Status.PENDING, available_at__gt=Now(), available_at__lte=until)
     _in_portions(was_due, available_at=Now())
     for status, lease in (
@@ -76,7 +76,7 @@ def mend(until: datetime) -> None:
 
 
 def _in_portions(rows: "QuerySet[DurableTask]", **changes: Any) -> None:
-    """Change rows that are not locked, a few thousand at a time."""
+    """Update rows that are not locked, a few thousand at a time."""
     while True:
         with transaction.atomic():
             free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)

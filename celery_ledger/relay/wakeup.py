@@ -1,16 +1,16 @@
 """
 How a sleeping relay learns that something was enqueued, at no cost to the process that enqueues.
 
-PostgreSQL: a relay that goes to sleep takes an advisory lock exclusively and listens. A process that
-enqueues tries to share that lock, in the INSERT itself: granted, some relay is awake and will look; refused, the
-INSERT sends a NOTIFY with its commit, which says which rows are due: the relay publishes them while it claims them, and
-sleeps on. A transaction that shared the lock holds it until its end, so a relay cannot fall asleep while a commit that
-did not wake it is still to come, and it looks once more after it got the lock.
+PostgreSQL: a relay that goes to sleep takes an exclusive advisory lock and listens. A process that enqueues
+tries to share that lock, in the INSERT itself. If it gets the lock, some relay is awake and will check for work. If
+not, the INSERT sends a NOTIFY with its commit that names the due rows: the relay publishes them while it claims them,
+and stays asleep. A transaction that shared the lock holds it until its end, so a relay cannot fall asleep while a
+commit that did not wake it is still to come, and it checks once more after acquiring the lock.
 
-Behind a pooler a session is shared: a lock or a LISTEN would stay with another client. The relay notices and looks
-twenty times a second instead.
+Behind a pooler sessions are shared: a lock or a LISTEN would stay with another client. The relay detects this and
+polls twenty times a second instead.
 
-SQLite: the database counts its commits (``PRAGMA data_version``); the relay compares every 10 ms.
+SQLite: the database counts its commits (``PRAGMA data_version``); the relay compares the count every 10 ms.
 """
 
 import json
@@ -27,15 +27,15 @@ from celery_ledger.rows.sql import ASLEEP_LOCK, OLD_ROWS, WAKE_CHANNEL
 
 logger = logging.getLogger(__name__)
 
-#: Held by the one relay that may take ASLEEP_LOCK; the others look once a second.
+#: Held by the only relay that may take ASLEEP_LOCK; the others check once a second.
 SLEEPER_LOCK = 4_915_003
 POLL_INTERVAL = 0.010  # seconds, SQLite
 POOLED_INTERVAL = 0.050  # seconds, behind a pooler
-#: Commits of which a relay is told at the same time, and sleeps on.
+#: Up to this many simultaneous notifications of commits let a relay stay asleep.
 MOST_NEWS = 3
 
 
-#: Called with the rows that a notification names; says whether all of them are dealt with, and the relay can sleep on.
+#: Called with the rows that a notification names; returns whether all are handled, so that the relay can stay asleep.
 Told = Callable[[list[ledger.Claimed]], bool]
 
 
@@ -44,14 +44,14 @@ class Doorbell(Protocol):
 
     def wait(self, seconds: float, work_is_due: Callable[[], bool], told: Told) -> bool:
         """
-        Return when something may have been enqueued that was not ``told``, at the latest after ``seconds``.
+        Return when something that ``told`` did not handle may have been enqueued, or after ``seconds``.
 
         True: rows that became due earlier may be pending again.
         """
 
 
 class PostgreSQLDoorbell:
-    """The advisory-lock doorbell; where a pooler is in between, one that looks by itself."""
+    """A doorbell based on an advisory lock; behind a pooler, it polls instead."""
 
     def __init__(self) -> None:
         self._connected_to: object = None
@@ -68,7 +68,7 @@ class PostgreSQLDoorbell:
         if not self._is_sleeper:
             self._is_sleeper = self._query(f"SELECT pg_try_advisory_lock({SLEEPER_LOCK})")
         if not self._is_sleeper:
-            return self._sleep(seconds, lambda _: True)  # The sleeper has been told the same.
+            return self._sleep(seconds, lambda _: True)  # The sleeper receives the same notifications.
         pause = 0.001
         deadline = time.monotonic() + seconds
         while not self._query(f"SELECT pg_try_advisory_lock({ASLEEP_LOCK})"):
@@ -83,7 +83,7 @@ class PostgreSQLDoorbell:
             self._query(f"SELECT pg_advisory_unlock({ASLEEP_LOCK})")
 
     def _connect(self) -> None:
-        """Listen on the current connection, which is a new one after the database was away."""
+        """Listen on the current connection, which is new after an outage of the database."""
         connection.ensure_connection()
         if self._connected_to is not connection.connection:
             self._is_sleeper = False
@@ -102,7 +102,7 @@ class PostgreSQLDoorbell:
                 news = [notify.payload for notify in connection.connection.notifies(timeout=left, stop_after=1)]
             if OLD_ROWS in news:
                 return True
-            # Several at a time are a load, for which there is a better way.
+            # Several at a time are a load, which a turn handles better.
             if (
                 not news
                 or len(news) > MOST_NEWS
@@ -114,9 +114,9 @@ class PostgreSQLDoorbell:
 
     def _forget_news(self) -> bool:
         """
-        Drop what was told meanwhile: the look that follows sees it, and a turn may have published it already.
+        Drop pending notifications: the next check finds those rows, and a turn may have published them already.
 
-        True: not that look, for rows that became due earlier were among it.
+        True: that check may miss rows that became due earlier and are pending again.
         """
         with connection.wrap_database_errors:
             return OLD_ROWS in [notify.payload for notify in connection.connection.notifies(timeout=0)]
@@ -132,14 +132,14 @@ def _read(words: str) -> list[ledger.Claimed]:
 
 
 def is_pooled() -> bool:
-    """Whether a pooler is between this process and PostgreSQL: the server that answers is not who greeted us."""
+    """Whether a pooler is between this process and PostgreSQL: the backend that answers is not the one connected to."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return bool(cursor.fetchone()[0] != connection.connection.info.backend_pid)
 
 
 class SQLiteDoorbell:
-    """Looks whether anybody committed since the last look."""
+    """Checks for commits since the last check."""
 
     def __init__(self) -> None:
         self._seen: int | None = None

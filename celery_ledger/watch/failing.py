@@ -1,8 +1,8 @@
 """
-Which tasks fail now, since when and with what: each whose latest attempts failed and that has not succeeded since.
+Tasks that currently fail, since when and with which error: their latest attempts failed, with no success since.
 
-Read from the latest failed attempts and the newest tasks, of both a bounded number, so that it costs the same however
-much the ledger keeps.
+Read from a bounded number of the latest failed attempts and the newest tasks, so that the cost does not depend on the
+size of the ledger.
 """
 
 from collections.abc import Iterable
@@ -14,26 +14,26 @@ from django.db.models import Max
 from celery_ledger import clock
 from celery_ledger.models import DurableTask, FailedAttempt
 
-#: What failed before that, and has not failed again, is not shown.
+#: Tasks that failed longer ago than this, and not again since, are not shown.
 RECENT = timedelta(minutes=15)
-#: Failed attempts, and tasks, that are looked at.
+#: Failed attempts, and tasks, that are considered.
 MOST_ATTEMPTS, MOST_TASKS = 2_000, 20_000
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A task that fails: none of its calls has succeeded since ``since``, as far as can be seen."""
+    """A failing task: none of its calls is known to have succeeded since ``since``."""
 
     task: str
     queue: str
     since: datetime
     last_at: datetime
-    #: Attempts that failed since.
+    #: Attempts that have failed since then.
     failed: int
     error: str
 
     def in_words(self, now: datetime) -> str:
-        """Return it in one sentence."""
+        """Return a description in one sentence."""
         seconds = max(0.0, (now - self.since).total_seconds())
         span = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
         times = "1 attempt" if self.failed == 1 else f"{self.failed} attempts"
@@ -41,7 +41,7 @@ class Failing:
 
 
 def failing() -> list[Failing]:
-    """Return the tasks that fail now, those that fail longest first."""
+    """Return the currently failing tasks, the longest-failing first."""
     latest = FailedAttempt.objects.order_by("-id")
     rows = latest.values_list("task__name", "task__queue", "failed_at", "error")[:MOST_ATTEMPTS]
     start = clock.now() - RECENT

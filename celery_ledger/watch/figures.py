@@ -1,9 +1,9 @@
 """
 Throughput, failures, lag and run time of each queue and task, over 15 minutes, six hours and seven days.
 
-A relay writes down once a minute what the counts of :mod:`celery_ledger.rows.tally` and the paces say by then. What
-happened in a span is the difference of two moments, and so are the buckets of its lags, from which the percentiles
-come: they add up. Older moments are thinned, so that there are at most about 450 rows, whatever the ledger keeps.
+Once a minute, a relay records the current counts of :mod:`celery_ledger.rows.tally` and the paces. The figures of a
+span are the difference between two such moments, and so are the additive buckets of its lags, from which percentiles
+are derived. Older moments are thinned out, so that there are at most about 450 rows, whatever the size of the ledger.
 """
 
 from collections import defaultdict
@@ -22,15 +22,15 @@ from celery_ledger.watch import marks
 
 Outcome = Tally.Outcome
 MINUTE: Final = 60
-#: Seconds from one look of a relay to the next.
+#: Seconds between two checks by a relay.
 INTERVAL: Final = 20.0
-#: By its name, how long a span is, and the seconds from one of its points to the next.
+#: By name, the length of a span and the seconds from one of its points to the next.
 SPANS: Final = {
     "15m": (timedelta(minutes=15), MINUTE),
     "6h": (timedelta(hours=6), 5 * MINUTE),
     "7d": (timedelta(days=7), 60 * MINUTE),
 }
-#: How old moments are kept, with the seconds from one to the next.
+#: From which age on moments are thinned out, with the seconds from one to the next.
 _THINNED: Final = ((timedelta(hours=1), 5 * MINUTE), (timedelta(hours=12), 60 * MINUTE))
 _FORGOTTEN_AFTER: Final = timedelta(days=8)
 _PERCENTILES: Final = (0.5, 0.95, 0.99)
@@ -38,7 +38,7 @@ _PERCENTILES: Final = (0.5, 0.95, 0.99)
 
 @dataclass
 class Figures:
-    """What tasks came to, from the beginning or in a span of time."""
+    """The outcomes of tasks, from the beginning or in a span of time."""
 
     succeeded: int = 0
     retried: int = 0
@@ -75,11 +75,11 @@ class Figures:
 
     @property
     def run_seconds(self) -> float | None:
-        """What a body took on average; None: none ran."""
+        """The average run time of a body; None: none ran."""
         return self.body_seconds / self.bodies if self.bodies else None
 
     def lag(self, share: float) -> float | None:
-        """Return the seconds from due to done within which this share of the successes was; None: there were none."""
+        """Return the seconds from due to done within which this share of tasks succeeded; None: none succeeded."""
         total, reached, below = sum(self.buckets), 0, 0.0
         if not total:
             return None
@@ -87,7 +87,7 @@ class Figures:
             if reached + rows >= share * total:
                 return below + (bound - below) * (share * total - reached) / rows
             reached, below = reached + rows, bound
-        return below  # It was longer than the last bound: at least that.
+        return below  # The lag exceeds the last bound, so it is at least that.
 
 
 #: By queue and task.
@@ -113,7 +113,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """What was done from the point before to this one."""
+    """The work done between the previous point and this one."""
 
     at: datetime
     succeeded_per_minute: float
@@ -125,7 +125,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Overview:
-    """A span: its points, oldest first, what each queue and task came to, and what people did meanwhile."""
+    """A span: its points, oldest first, the figures of each queue and task, and the actions of people meanwhile."""
 
     span: str
     since: datetime | None
@@ -136,7 +136,7 @@ class Overview:
 
 
 def now() -> Moment:
-    """Return what each task has come to by now."""
+    """Return the figures of each task up to now."""
     counts = Tally.objects.filter(outcome__in=[Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.DEAD])
     moment: Moment = defaultdict(Figures)
     for queue, name, outcome, bucket, rows in counts.values_list("queue", "name", "outcome", "bucket").annotate(
@@ -153,7 +153,7 @@ def now() -> Moment:
     paces = {
         name: (bodies, seconds) for name, bodies, seconds in Pace.objects.values_list("name", "bodies", "body_seconds")
     }
-    # What a body takes is known by its task alone: the queue where most of its tasks are has it.
+    # Run times are known per task only: they are assigned to the queue where most of its tasks ran.
     for name, (bodies, seconds) in paces.items():
         own = [key for key in moment if key[1] == name]
         if own:
@@ -163,7 +163,7 @@ def now() -> Moment:
 
 
 def take() -> None:
-    """Write down the figures of this minute, unless another process has, and thin what is old."""
+    """Record the figures of this minute, unless another process has, and thin out old ones."""
     at = _floor(clock.now(), MINUTE)
     if FiguresSample.objects.filter(at=at).exists():
         return
@@ -181,9 +181,9 @@ def take() -> None:
 
 def overview(span: str, *, queue: str | None = None, task: str | None = None) -> Overview:
     """
-    Return the figures over a span, one of :data:`SPANS`; its points of one queue or task, if so asked.
+    Return the figures over a span, one of :data:`SPANS`; its points for a single queue or task if requested.
 
-    Where the first figures are younger than the span, it begins with them.
+    If the first figures are more recent than the start of the span, the span starts with them.
     """
     length, step = SPANS[span]
     at = clock.now()
@@ -208,7 +208,7 @@ def _taken(start: datetime, step: int) -> list[tuple[datetime, Moment]]:
     """Return the moments of a span, oldest first, and the last one before it."""
     rows = FiguresSample.objects.filter(at__gte=start - timedelta(seconds=step)).order_by("at")
     times = [each for each in rows.values_list("at", flat=True) if each == _floor(each, step)]
-    # Where nothing was written down so far, by a minute and not yet by a step.
+    # If only the first minutes have been recorded, and not yet a full step.
     times = times or list(rows.values_list("at", flat=True)[:1])
     return [
         (row.at, {(queue, name): Figures(*numbers) for queue, name, *numbers in row.figures})
@@ -250,7 +250,7 @@ def _lags(figures: Figures) -> tuple[float | None, float | None, float | None]:
 
 
 def _sum(figures: Iterable[Figures]) -> Figures:
-    """Add up thousands of them, in one go."""
+    """Add up thousands of figures in a single pass."""
     rows = [
         (each.succeeded, each.retried, each.dead, each.bodies, each.body_seconds, *each.buckets) for each in figures
     ]

@@ -1,4 +1,4 @@
-"""Which processes of the machinery are running: each says so every few seconds, by the database's clock."""
+"""The running processes of the machinery: each reports every few seconds, by the database's clock."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ from celery_ledger.watch import marks
 
 OK = "ok"
 BROKER_AWAY = "broker away"
-#: A worker that takes no more messages, because a person wants it so, and still has some; and one that has none.
+#: A worker that takes no more messages at an operator's request: one that still holds some, and one that holds none.
 DRAINING, DRAINED = "draining", "drained"
-#: Characters that a process may say of itself.
+#: Longest state that a process may report, in characters.
 LONGEST_STATE = 64
 #: A process that has been silent for this long is not running.
 SILENT_AFTER = timedelta(seconds=15)
@@ -28,20 +28,20 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 def own_name(kind: Heartbeat.Kind) -> str:
-    """Return what this process is called."""
+    """Return the name of this process."""
     return f"{kind} {os.getpid()} at {socket.gethostname()}"
 
 
 def begin(kind: Heartbeat.Kind) -> None:
-    """Forget what a process of the same name said, or was told: in a container, ids come again."""
+    """Delete the reports of, and requests to, an earlier process of the same name: containers reuse process ids."""
     end(kind)
 
 
 def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> str:
     """
-    Say that this process is running, and how; forget those that are gone. Return what a person wants of it.
+    Report that this process is running, and its state; forget processes that are gone. Return an operator's wish.
 
-    ``figures`` are ``queues``, those that it serves; ``memory``; and a worker's ``active``, ``received`` and ``doing``.
+    ``figures`` are ``queues``, which it serves; ``memory``; and a worker's ``active``, ``received`` and ``doing``.
     """
     mine = Heartbeat.objects.filter(process=own_name(kind))
     if "received" in figures:
@@ -59,19 +59,19 @@ def beat(kind: Heartbeat.Kind, state: str = OK, **figures: Any) -> str:
 
 
 def memory_of(pids: Collection[int]) -> int | None:
-    """Return the bytes of memory that processes of this machine have; what they share is counted once."""
+    """Return the bytes of memory that processes of this machine use; shared memory is counted once."""
     total = 0
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:  # It has ended, or the system does not say: it is not Linux.
+        except OSError:  # The process has ended, or the system does not provide this: it is not Linux.
             continue
         total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total or None
 
 
 def _runs(row: Heartbeat) -> bool:
-    """Whether the process that said this runs: one of its id exists, and is not younger than its last message."""
+    """Whether the process that sent this is running: its id exists, and that process is not younger than the report."""
     pid = int(row.process.split()[1])
     try:
         os.kill(pid, 0)
@@ -79,13 +79,13 @@ def _runs(row: Heartbeat) -> bool:
         return False
     except PermissionError:
         pass
-    # In a container that was started again, ids come again.
+    # A restarted container reuses process ids.
     age = _age(pid)
     return age is None or age >= (clock.now() - row.beaten_at).total_seconds()
 
 
 def _age(pid: int) -> float | None:
-    """Return for how many seconds a process has run, or None where the system does not say: it is not Linux."""
+    """Return for how many seconds a process has run, or None if the system does not provide this: it is not Linux."""
     try:
         started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): field 22, in ticks
     except OSError:
@@ -94,20 +94,20 @@ def _age(pid: int) -> float | None:
 
 
 def end(kind: Heartbeat.Kind) -> None:
-    """Say that this process stops as intended."""
+    """Report that this process stops as intended."""
     Heartbeat.objects.filter(process=own_name(kind)).delete()
 
 
 def at_work(kind: Heartbeat.Kind) -> QuerySet[Heartbeat]:
-    """Return the processes of a kind that were heard of lately."""
+    """Return the processes of a kind that have reported recently."""
     return Heartbeat.objects.filter(kind=kind, beaten_at__gte=Now() - SILENT_AFTER)
 
 
 def silent(kind: Heartbeat.Kind) -> QuerySet[Heartbeat]:
-    """Return the processes of a kind that did not say that they stop, and were not heard of lately."""
+    """Return the processes of a kind that have not reported recently and did not report that they stop."""
     return Heartbeat.objects.filter(kind=kind, beaten_at__lt=Now() - SILENT_AFTER)
 
 
 def of_this_machine(kind: Heartbeat.Kind) -> QuerySet[Heartbeat]:
-    """Return the processes of a kind on this machine that did not say that they stop."""
+    """Return the processes of a kind on this machine that did not report that they stop."""
     return Heartbeat.objects.filter(kind=kind, process__endswith=f" at {socket.gethostname()}")

@@ -1,8 +1,8 @@
 """
-A sign of life that costs its reader nothing: a file that a process touches for as long as it goes round.
+A sign of life that costs its reader nothing: a file that a process touches as long as its loop is turning.
 
-For the probes of containers, which ask every few seconds and must not depend on the database, the broker, or the
-load of the machine. Which file is said by the setting ``LEDGER_ALIVE_FILE``; without it there is none.
+For container probes, which run every few seconds and must not depend on the database, the broker, or the load of the
+machine. The setting ``LEDGER_ALIVE_FILE`` names the file; without it there is none.
 """
 
 import logging
@@ -14,12 +14,12 @@ __all__ = ["INTERVAL", "is_wanted", "sign"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two signs, about.
+#: Approximate seconds between two signs.
 INTERVAL = 2.0
 
 
 def is_wanted() -> bool:
-    """Whether the project has named a file."""
+    """Whether the project's settings name a file."""
     return bool(getattr(settings, "LEDGER_ALIVE_FILE", ""))
 
 

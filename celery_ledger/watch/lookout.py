@@ -1,8 +1,8 @@
 """
-Relays that find no worker, and workers that find no relay: they say so themselves, for no task could.
+Relays that find no worker, and workers that find no relay: they report it themselves, because no task could.
 
-Of several, the first by name speaks, every half minute while nothing changes. What the others are told, and how often,
-is up to the receivers of :data:`celery_ledger.events.processes_missing`.
+Of several processes, the first by name sends the signal, every half minute while nothing changes. Whom to notify, and
+how often, is up to the receivers of :data:`celery_ledger.events.processes_missing`.
 """
 
 import threading
@@ -16,15 +16,15 @@ from celery_ledger.models import Heartbeat
 from celery_ledger.watch import heartbeats
 
 Kind = Heartbeat.Kind
-#: Seconds between two looks, and between two signals.
+#: Seconds between two checks, and between two signals.
 INTERVAL: Final = 5.0
 AGAIN_AFTER: Final = 30.0
-#: Seconds without a process of the other kind until that is said: a restart takes fewer.
+#: Seconds without a process of the other kind until this is reported: a restart takes less.
 MISSING_AFTER: Final = 20.0
 
 
 class Lookout:
-    """Looks, from processes of the kind ``own``, for those of the kind ``other``."""
+    """Checks, in processes of the kind ``own``, that a process of the kind ``other`` is running."""
 
     def __init__(self, own: Kind, other: Kind) -> None:
         self.own = own
@@ -34,7 +34,7 @@ class Lookout:
         self._speaker: threading.Thread | None = None
 
     def look(self) -> None:
-        """Look once, and speak if there is something to say; the receivers run in a thread."""
+        """Check once, and send the signal if a report is due; the receivers run in a thread."""
         now = time.monotonic()
         if heartbeats.at_work(self.other).exists():
             self._missing_since = None
@@ -49,7 +49,7 @@ class Lookout:
             self._speaker.start()
 
     def _is_first(self) -> bool:
-        """Whether this process is the first of its kind that is running."""
+        """Whether this process is the first running process of its kind."""
         own = heartbeats.own_name(self.own)
         return own == heartbeats.at_work(self.own).order_by("process").values_list("process", flat=True).first()
 

@@ -1,8 +1,8 @@
 """
 Metrics for Prometheus: the ledger, the queues, the relays and workers, the database. Needs ``prometheus_client``.
 
-What is said of tasks is read from the ledger's own counts (:mod:`celery_ledger.rows.tally`) and partial indexes, so
-that every web process on every machine says the same, and what is done costs nothing.
+Task metrics are read from the ledger's own counts (:mod:`celery_ledger.rows.tally`) and partial indexes, so that
+every web process on every machine reports the same values, and completed tasks cost nothing.
 """
 
 import logging
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 Outcome = Tally.Outcome
 #: A sum of the tally: queue, task, outcome, bucket, rows, messages, seconds.
 Sums = list[tuple[str, str, str, int, int, int, float]]
-#: A sample that is older, in seconds, says nothing about now.
+#: A sample older than this, in seconds, says nothing about the present.
 STALE: Final = 60
 
 
 class LedgerCollector(Collector):
-    """Asks the database when it is asked: ``prometheus_client.REGISTRY.register(LedgerCollector())``."""
+    """Queries the database at each scrape: ``prometheus_client.REGISTRY.register(LedgerCollector())``."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("celery_ledger_database_up", "1: the database answers.")
@@ -55,7 +55,7 @@ class LedgerCollector(Collector):
 
 
 def ledger() -> Iterator[Metric]:
-    """Yield what the database knows."""
+    """Yield all metrics that come from the database."""
     tally = Tally.objects.values_list("queue", "name", "outcome", "bucket").annotate(
         Sum("rows"), Sum("messages"), Sum("seconds")
     )
@@ -69,7 +69,7 @@ def ledger() -> Iterator[Metric]:
 
 
 def tasks_ever(counts: Sums) -> Iterator[Metric]:
-    """Yield how many tasks came to what, and in how many messages they travelled."""
+    """Yield how many tasks had which outcome, and in how many messages they travelled."""
     outcomes = CounterMetricFamily(
         "celery_ledger_tasks",
         "Tasks that were published, succeeded, were retried, died, were rescued, replayed, discarded or cancelled.",
@@ -89,7 +89,7 @@ def tasks_ever(counts: Sums) -> Iterator[Metric]:
 
 
 def tasks_now(counts: Sums) -> Iterator[Metric]:
-    """Yield how many tasks are where, and from that how many were ever enqueued."""
+    """Yield how many tasks are in which status, and from that how many were ever enqueued."""
     enqueued: defaultdict[tuple[str, str], int] = defaultdict(int)
     for queue, name, outcome, _, rows, _, _ in counts:
         if outcome in {Outcome.SUCCEEDED, Outcome.DISCARDED, Outcome.CANCELLED}:
@@ -145,7 +145,7 @@ def lags(counts: Sums) -> Metric:
 
 
 def rides() -> Iterator[Metric]:
-    """Yield how tasks of one item share messages and transactions; see :mod:`celery_ledger.rows.paces`."""
+    """Yield how single-item tasks share messages and transactions; see :mod:`celery_ledger.rows.paces`."""
     bodies = GaugeMetricFamily("celery_ledger_body_seconds", "Average run time of the latest bodies.", labels=["task"])
     riders = GaugeMetricFamily("celery_ledger_riders", "Tasks that may share a message now; 1: none.", labels=["task"])
     conflicts = CounterMetricFamily(
@@ -173,7 +173,7 @@ def rides() -> Iterator[Metric]:
 
 
 def broker_and_relays() -> Iterator[Metric]:
-    """Yield what waits at the broker, as a relay last saw it, and which processes are running."""
+    """Yield the messages waiting at the broker, as a relay last saw them, and the running processes."""
     messages = GaugeMetricFamily(
         "celery_ledger_broker_messages", "Messages that wait at the broker, as a relay last saw it.", labels=["queue"]
     )
@@ -202,7 +202,7 @@ def broker_and_relays() -> Iterator[Metric]:
 
 
 def database() -> Iterator[Metric]:
-    """Yield how many connections to the database there are, and may be: a figure that SQLite has not."""
+    """Yield how many connections the database has and how many it allows; there are no such figures for SQLite."""
     used = GaugeMetricFamily("celery_ledger_database_connections", "Connections to the database.", labels=["state"])
     most = GaugeMetricFamily("celery_ledger_database_connections_max", "Connections that the server allows.")
     if connection.vendor == "postgresql":

@@ -1,16 +1,16 @@
 """
-Whether PostgreSQL can confirm what is committed: one that is told to wait for a standby waits forever.
+Whether PostgreSQL can confirm commits: a server configured to wait for a missing standby waits forever.
 
-Such a commit is neither lost nor done: it is on the primary's disk, and the client hears nothing.
+Such a commit is neither lost nor done: it is on the primary's disk, but the client receives no answer.
 """
 
 from django.db import connection
 
 __all__ = ["missing_standby"]
 
-#: A commit that waits for longer waits for a standby that is away, in seconds.
+#: A commit that waits for longer than this, in seconds, waits for a standby that is away.
 PATIENCE = 3.0
-#: Who may not see of others' replication how it is sees that it is.
+#: A user without permission to see details of the replication still sees that it exists.
 _ASK = """
     SELECT
         current_setting('synchronous_standby_names'),
@@ -28,7 +28,7 @@ _ASK = """
 
 
 def missing_standby() -> str:
-    """Return what is said of a primary whose commits wait for a standby that is away; nothing if none does."""
+    """Return a message about a primary whose commits wait for a missing standby; empty if none wait."""
     if connection.vendor != "postgresql":
         return ""
     with connection.cursor() as cursor:

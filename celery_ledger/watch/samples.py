@@ -1,7 +1,7 @@
 """
-The queues' figures over time, for charts: one row a queue every ten seconds.
+The queues' figures over time, for charts: one row per queue every ten seconds.
 
-Taken by the relays, each moment once however many there are. Kept for a day.
+Taken by the relays, once per moment regardless of the number of relays. Kept for a day.
 """
 
 from collections import Counter
@@ -32,16 +32,16 @@ class OpenTasks:
     published: int = 0
     running: int = 0
     dead: int = 0
-    #: Of those pending, how many failed before and wait to be tried again.
+    #: How many of the pending tasks failed before and are waiting for a retry.
     retrying: int = 0
     oldest_pending_seconds: float | None = None
 
 
 def queue_names() -> list[str]:
     """
-    Return every queue of the project's Celery app, in its order, and then those that relays serve besides.
+    Return every queue of the project's Celery app, in the app's order, followed by any others that relays serve.
 
-    Where ``task_create_missing_queues`` is on, as it is by default, those are the ones that waiting tasks name.
+    If ``task_create_missing_queues`` is on, which is the default, those are the queues that waiting tasks name.
     """
     app = find_app()
     own = list(app.amqp.queues)
@@ -55,7 +55,7 @@ def open_by_task() -> list[tuple[str, str, str, int]]:
     """
     Return queue, name and status of the tasks that are not done, and how many there are.
 
-    Each query reads one of the partial indexes, so what is done costs nothing.
+    Each query reads one of the partial indexes, so completed tasks cost nothing.
     """
     pending = DurableTask.objects.filter(status=Status.PENDING)
     leased = DurableTask.objects.filter(lease_until__isnull=False, status__in=[Status.PUBLISHED, Status.RUNNING])
@@ -65,12 +65,12 @@ def open_by_task() -> list[tuple[str, str, str, int]]:
         for rows in (pending, leased)
         for row in rows.order_by().values_list("queue", "name", "status").annotate(Count("id"))
     ]
-    # Of the dead, which are kept, the index alone is read: neither status nor id are in it.
+    # Dead tasks are kept, so only their index is read, which contains neither status nor id.
     return found + [(queue, name, str(Status.DEAD), rows) for queue, name, rows in dead.annotate(rows=Count("*"))]
 
 
 def retrying_by_task() -> list[tuple[str, str, int]]:
-    """Return queue and name of the tasks that failed and wait to be tried again, and how many there are."""
+    """Return queue and name of the tasks that failed and are waiting for a retry, and how many there are."""
     pending = DurableTask.objects.filter(status=Status.PENDING, attempts__gt=0)
     return list(pending.order_by().values_list("queue", "name").annotate(Count("id")))
 
@@ -83,7 +83,7 @@ def oldest_due() -> dict[str, float]:
 
 
 def open_tasks() -> dict[str, OpenTasks]:
-    """Return how many tasks of each queue are not done, as of now."""
+    """Return how many tasks of each queue are currently not done."""
     figures: dict[str, Counter[str]] = {queue: Counter() for queue in queue_names()}
     for queue, _, status, rows in open_by_task():
         figures.setdefault(queue, Counter())[status] += rows
@@ -95,7 +95,7 @@ def open_tasks() -> dict[str, OpenTasks]:
 
 def take(messages: Mapping[str, int | None]) -> None:
     """
-    Write down the current figures, unless another process has, and forget those that are a day old.
+    Record the current figures, unless another process has, and delete those that are a day old.
 
     ``messages`` says how many wait at the broker in each queue.
     """
@@ -132,7 +132,7 @@ def since(start: datetime) -> Sequence[QueueSample]:
 
 
 def latest(*, before: datetime) -> dict[str, QueueSample]:
-    """Return each queue's last sample from ``before`` or earlier, or else its first one since."""
+    """Return each queue's last sample from ``before`` or earlier, or otherwise its first one since."""
     at = (
         QueueSample.objects.filter(at__lte=before).order_by("-at").values_list("at", flat=True).first()
         or QueueSample.objects.order_by("at").values_list("at", flat=True).first()

@@ -11,7 +11,7 @@ from celery_ledger.watch import samples
 
 @dataclass(frozen=True)
 class Point:
-    """A queue at one moment, and what was done since the moment before."""
+    """A queue at one moment, and the work done since the previous moment."""
 
     at: datetime
     pending: int
@@ -33,7 +33,7 @@ class QueueSeries:
 
 
 def of_queues(*, minutes: int, step: int) -> list[QueueSeries]:
-    """Return each queue's figures over the last ``minutes``, a point every ``step`` seconds."""
+    """Return each queue's figures over the last ``minutes``, with a point every ``step`` seconds."""
     start = clock.now() - timedelta(minutes=minutes, seconds=step)
     kept: dict[str, dict[int, QueueSample]] = {queue: {} for queue in samples.queue_names()}
     for sample in samples.since(start):

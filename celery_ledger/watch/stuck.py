@@ -1,4 +1,4 @@
-"""Tasks that should have moved on and did not: what ``outbox verify`` looks for in the ledger itself."""
+"""Tasks that should have moved on but did not: the part of ``outbox verify`` that checks the ledger itself."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,7 +15,7 @@ STUCK_AFTER = 10.0
 
 
 def stuck_tasks() -> Iterator[str]:
-    """Yield a line for each task that is overdue: due and not published, or out and its lease long over."""
+    """Yield a line for each overdue task: due but not published, or out with a lease that expired long ago."""
     late = Now() - timedelta(seconds=STUCK_AFTER)
     overdue = DurableTask.objects.filter(
         Q(status=Status.PENDING, available_at__lt=late)

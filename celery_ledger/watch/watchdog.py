@@ -1,8 +1,8 @@
 """
-What is wrong with the machinery as a whole, in words: silent processes, queues without a consumer, lateness.
+Problems of the machinery as a whole, in words: silent processes, queues without a consumer, lateness.
 
-Asked by ``/health/ready/``, ``/metrics``, ``manage.py doctor`` and the health command of a worker. It reads what
-processes said of themselves and what the canaries found; it sends no requests, so it answers at once.
+Queried by ``/health/ready/``, ``/metrics``, ``manage.py doctor`` and the health command of a worker. It reads the
+reports of processes and the results of the canaries; it sends no requests, so it answers immediately.
 """
 
 import logging
@@ -20,18 +20,18 @@ from celery_ledger.watch import canaries, heartbeats
 
 logger = logging.getLogger(__name__)
 
-#: An idle worker that takes nothing for this long while messages wait does not consume.
+#: An idle worker that takes nothing for this long while messages are waiting has stopped consuming.
 IDLE_TOO_LONG = timedelta(seconds=20)
-#: A clock that is so far from the database's, in seconds, is wrong.
+#: A clock that differs from the database's by more than this, in seconds, is wrong.
 MOST_SKEW = 2.0
 
 
 @dataclass(frozen=True)
 class Problem:
     """
-    Something that a person should look at. ``part`` is one of :data:`LOOKS`.
+    A condition that needs a person's attention. ``part`` is one of :data:`LOOKS`.
 
-    ``stalled`` names the process that is, where to start it again would help.
+    ``stalled`` names the stalled process if restarting it would help.
     """
 
     part: str
@@ -39,7 +39,7 @@ class Problem:
     stalled: str = ""
 
 
-#: What is wrong where there is no process of a kind.
+#: The problem if no process of a kind is running.
 MISSING = {
     Heartbeat.Kind.RELAY: Problem("relay", "no relay is running"),
     Heartbeat.Kind.WORKER: Problem("workers", "no worker is running"),
@@ -47,7 +47,7 @@ MISSING = {
 
 
 def problems() -> list[Problem]:
-    """Return what is wrong now; nothing if all is well."""
+    """Return the current problems; none if all is well."""
     found = []
     for part, look in LOOKS.items():
         try:
@@ -55,14 +55,14 @@ def problems() -> list[Problem]:
         except DatabaseError:
             raise
         except Exception as error:
-            # What cannot be looked at hides nothing else.
+            # A check that cannot be made must not hide the others.
             logger.exception("What is wrong with %s cannot be told.", part)
             found.append(Problem(part, f"it cannot be checked: {type(error).__name__}: {error}"))
     return found
 
 
 def of_relays() -> list[Problem]:
-    """Return what is wrong with the relays."""
+    """Return the problems of the relays."""
     found = _of_silent("relay", Heartbeat.Kind.RELAY)
     relays = list(heartbeats.at_work(Heartbeat.Kind.RELAY))
     if not relays:
@@ -72,7 +72,7 @@ def of_relays() -> list[Problem]:
 
 
 def of_workers() -> list[Problem]:
-    """Return which workers are silent, and which live and take nothing although messages wait."""
+    """Return silent workers, and live workers that accept nothing although messages are waiting."""
     found = _of_silent("workers", Heartbeat.Kind.WORKER)
     workers = list(heartbeats.at_work(Heartbeat.Kind.WORKER))
     if not workers:
@@ -95,7 +95,7 @@ def of_workers() -> list[Problem]:
 
 
 def of_beats() -> list[Problem]:
-    """Return which beats are silent. No part of :func:`problems`, where a schedule that is late says what matters."""
+    """Return silent beats. Not included in :func:`problems`, where late schedules already report what matters."""
     return _of_silent("beat", Heartbeat.Kind.BEAT)
 
 
@@ -108,12 +108,12 @@ def of_queues() -> list[Problem]:
 
 
 def of_clock() -> list[Problem]:
-    """Return whether this machine's clock is wrong."""
+    """Return a problem if this machine's clock is wrong."""
     skew = clock.skew()
     return [Problem("clock", f"it is {skew:+.1f} s from the database's")] if abs(skew) > MOST_SKEW else []
 
 
-#: What a problem can be with, and who looks for it.
+#: The parts that can have problems, and the function that checks each.
 LOOKS: dict[str, Callable[[], list[Problem]]] = {
     "relay": of_relays,
     "workers": of_workers,
@@ -123,7 +123,7 @@ LOOKS: dict[str, Callable[[], list[Problem]]] = {
 
 
 def register(part: str, look: Callable[[], list[Problem]]) -> None:
-    """Have ``look`` asked as well for what is wrong, with ``part`` of the machinery."""
+    """Register ``look`` as the check for problems of ``part`` of the machinery."""
     LOOKS[part] = look
 
 
@@ -135,7 +135,7 @@ def _of_silent(part: str, kind: Heartbeat.Kind) -> list[Problem]:
 
 
 def _waiting_queues() -> set[str]:
-    """Return the queues at which messages waited at each look, as long as a worker may be idle."""
+    """Return the queues that had waiting messages in all samples of the time for which a worker may be idle."""
     looked: defaultdict[str, list[int | None]] = defaultdict(list)
     for queue, messages in QueueSample.objects.filter(at__gte=Now() - IDLE_TOO_LONG).values_list("queue", "messages"):
         looked[queue].append(messages)

@@ -1,8 +1,8 @@
 """
-``task_received``, sent for each row that a message brings: as if the row were a message of its own.
+``task_received``, sent for each row that a message carries, as if the row were a separate message.
 
-A message says nothing of its rows but their ids. They are read, by one query for each message, only in a project that
-has a receiver.
+A message contains only the ids of its rows. The rows are read, with one query per message, only in projects that
+have a receiver.
 """
 
 import logging
@@ -19,14 +19,14 @@ from celery_ledger.work.telling import request_of
 
 logger = logging.getLogger(__name__)
 
-#: What a message of Celery's says in its body besides arguments.
+#: The contents of a Celery message body in addition to the arguments.
 EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
-#: What a task's request has, and no header of a message.
+#: Attributes of a task's request that are not message headers.
 NO_HEADERS = frozenset((*EMBEDDED, "args", "kwargs", "serialized", "properties", "delivery_info"))
 
 
 def tell(consumer: Any, carrier: Any) -> None:
-    """Send it for the rows that a message brings, whose request is ``carrier``; without the database, for none."""
+    """Send the signal for each row of the message whose request is ``carrier``; for none if the database is away."""
     try:
         rows = {str(row.id): row for row in ledger.arrived([UUID(id) for id in carrier.ids])}
         requests = [_request_of(consumer, carrier, rows[id]) for id in carrier.ids if id in rows]
@@ -34,13 +34,13 @@ def tell(consumer: Any, carrier: Any) -> None:
         logger.warning("What a message of %s brings cannot be read, and no receiver is told: %s", carrier.name, error)
         return
     finally:
-        connection.close()  # None is open when the pool forks again.
+        connection.close()  # No connection may be open when the pool forks again.
     for request in requests:
         signals.task_received.send(sender=consumer, request=request)
 
 
 def _request_of(consumer: Any, carrier: Any, row: ledger.Started) -> Request:
-    """Return a row as the request that Celery makes of a message of that task."""
+    """Return a row as the request that Celery would create from a message of that task."""
     task = consumer.app.tasks.get(row.name, carrier.task)
     told = request_of(task, row)
     properties = {"correlation_id": told.id, "priority": row.priority, **told.properties}

@@ -1,13 +1,12 @@
 """
-What a result backend is told by a task: that it began, what it says of itself meanwhile, and how it ended.
+Writes to the result backend: that a task has started, what it reports while it runs, and how it ended.
 
-A backend of the project's own (Redis, files, or whatever ``result_backend`` names) is told the end once the attempt is
-committed, as Celery stores it once a task has ended: what can be read has happened. Those of django-celery-results and
-the ledger's own are written in the transaction itself; see :mod:`celery_ledger.rows.results`.
+A project's own backend (Redis, files, or whatever ``result_backend`` names) receives the outcome once the attempt is
+committed, as Celery stores it once a task has ended: every stored result has really happened. The results of
+django-celery-results and of the ledger itself are written in the transaction; see :mod:`celery_ledger.rows.results`.
 
-What a body reports while it runs must be readable at once, and so goes past the open transaction: by a thread, which
-has a connection of its own. SQLite has one writer at a time; while a transaction is open, such reports are dropped
-there.
+Reports of a running body must be readable immediately, so they bypass the open transaction: a thread with a separate
+connection writes them. SQLite has one writer at a time; there, such reports are dropped while a transaction is open.
 """
 
 import logging
@@ -26,18 +25,18 @@ from celery_ledger.work.runnable import Runnable
 
 logger = logging.getLogger(__name__)
 
-#: The thread by which this process goes around transactions.
+#: The thread through which this process bypasses transactions.
 _threads: dict[int, ThreadPoolExecutor] = {}
 
 
 def is_kept(task: Runnable, options: Mapping[str, Any] | None, *, failed: bool = False) -> bool:
-    """Whether the result of a call is for anybody, by its task and by what the call itself said in its ``options``."""
+    """Whether to keep the result of a call, according to its task and to the call's own ``options``."""
     is_ignored = task.ignore_result or bool(options and options.get("ignore_result"))
     return not is_ignored or (failed and task.store_errors_even_if_ignored)
 
 
 def store(task: Runnable, request: Any, state: str, value: Any, traceback: str | None = None) -> None:
-    """Store how an attempt ended, or that it began, where the project keeps results and the task has any."""
+    """Store how an attempt ended, or that it started, if the project keeps results and the task has any."""
     if not is_kept(task, {"ignore_result": request.ignore_result}, failed=state in states.EXCEPTION_STATES):
         return
     backend = task.backend
@@ -53,7 +52,7 @@ def store(task: Runnable, request: Any, state: str, value: Any, traceback: str |
 
 
 def say(backend: Any, request: Any, id: str, state: str, value: Any, **options: Any) -> None:
-    """Store what a task says of itself before it has ended, to be read at once. Raises what the backend raises."""
+    """Store what a running task reports, readable immediately. Errors of the backend propagate."""
     if getattr(backend, "is_the_ledgers", False):
         _around_the_transaction(lambda: results.say(row_id(id), state, value))
     elif _is_in_the_database(backend):

@@ -1,8 +1,8 @@
 """
-The call of a task's body: as Celery's tracer makes it, so that what is put around it there is around it here.
+The call of a task's body: made as Celery's tracer makes it, so that wrappers around the body apply here, too.
 
-That is a ``__call__`` of a base class, or of a tool's such as sentry-sdk's, which looks for the tracer as well: of what
-it does there, the part that joins a task to the trace of its caller is in :mod:`celery_ledger.work.tracing`.
+Such a wrapper is a ``__call__`` of a base class or of a tool such as sentry-sdk, which also patches the tracer: of what
+it does there, the part that joins a task to its caller's trace is in :mod:`celery_ledger.work.tracing`.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ from celery_ledger.work.runnable import Runnable
 
 def run(task: Runnable, request: Any, /, *args: Any, **kwargs: Any) -> Any:
     """
-    Call the body of ``task`` for the row of ``request``, which is the current one, and return what it returns.
+    Call the body of ``task`` for the row of ``request``, the current request, and return its return value.
 
-    A body that raises ``Ignore`` has not failed, and what it did stands: that is what is returned.
+    A body that raises ``Ignore`` has not failed, and its effects stand: the exception is returned.
 
-    Raises what the body raises, and ``Retry`` where it asked for that by ``self.retry(throw=False)`` and went on.
+    Raises any other exception of the body, and ``Retry`` if it called ``self.retry(throw=False)`` and went on.
     """
     request.retry_asked = None
-    request._protected = 0  # Else a call after one that failed would not be taken for the worker's.
+    request._protected = 0  # Otherwise, a call after a failed one would not count as the worker's.
     body: Any = task if task_has_custom(task, "__call__") else task.run
     with tracing.followed_by_sentry(task, request):
         try:

@@ -1,8 +1,9 @@
 """
-A worker says that it is running: from a thread, but only while its event loop goes round.
+A worker reports that it is running: from a thread, but only while its event loop is turning.
 
-A stopped process says nothing, and neither does one whose loop hangs. What it says, its messages and how
-many it holds, lets :mod:`celery_ledger.watch.watchdog` tell a worker that lives and takes nothing.
+A stopped process reports nothing, and neither does one whose loop hangs. From the report, which includes the
+messages that it has taken and how many it holds, :mod:`celery_ledger.watch.watchdog` recognises a live worker that
+accepts nothing.
 """
 
 import logging
@@ -33,9 +34,9 @@ logger = logging.getLogger(__name__)
 GREEN_POOLS = ("gevent", "eventlet")
 LOOP_INTERVAL = 1.0  # seconds
 INTERVAL = 5.0  # seconds
-#: The loop counts as hung if it has not gone round for this many seconds.
+#: The loop counts as hung if it has not turned for this many seconds.
 LOOP_HANGS_AFTER = 10.0
-#: Messages that a worker says it runs, at most.
+#: At most this many running messages are reported by a worker.
 MOST_SAID = 20
 EX_OK = 0
 Wish = Heartbeat.Wish
@@ -43,9 +44,9 @@ Wish = Heartbeat.Wish
 
 class ClassesStep(bootsteps.Step):
     """
-    Puts our pool and consumer in the place of Celery's own, or before the project's.
+    Replaces Celery's pool and consumer with ours, or wraps the project's own.
 
-    Each step of a worker is made before any of them makes what it is for.
+    All steps of a worker are constructed before any of them creates its component.
     """
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -69,9 +70,9 @@ class ClassesStep(bootsteps.Step):
 
 class ConnectionsStep(bootsteps.Step):
     """
-    Keeps Celery from closing every database connection before and after a row: it runs in a transaction.
+    Keeps Celery from closing every database connection before and after a row: the row runs in a transaction.
 
-    Tasks that are not durable have it as ever.
+    Tasks that are not durable keep Celery's behaviour.
     """
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -95,9 +96,9 @@ class ConnectionsStep(bootsteps.Step):
 
 class PrefetchStep(bootsteps.Step):
     """
-    Has a worker take no more messages than its children run, unless the project or its command line says otherwise.
+    Limits a worker to as many messages as its children run, unless the project or its command line says otherwise.
 
-    ``celery worker`` reads that setting for its options before our default is laid below the project's settings.
+    ``celery worker`` reads that setting for its options before our default is applied below the project's settings.
     """
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -108,7 +109,7 @@ class PrefetchStep(bootsteps.Step):
 
 
 class HeartbeatStep(bootsteps.StartStopStep):
-    """Part of a worker's start and stop."""
+    """The heartbeat, as a part of a worker's start and stop."""
 
     requires = {"celery.worker.components:Timer", "celery.worker.components:Pool"}
 
@@ -123,21 +124,21 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._takes_nothing = False
 
     def start(self, worker: Any) -> None:
-        """Begin to beat."""
-        if life.is_wanted():  # By a thread that waits for nothing: the other one waits for the database.
+        """Start the heartbeat."""
+        if life.is_wanted():  # In a thread that never blocks: the other one waits for the database.
             threading.Thread(target=self._live, args=(worker,), name="sign of life", daemon=True).start()
         queues = sorted(worker.app.amqp.queues.consume_from)
         self._thread = threading.Thread(target=self._beat, args=(worker, queues), name="heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
-        """Say that the worker stops."""
+        """Report that the worker is stopping."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(INTERVAL)
 
     def terminate(self, worker: Any) -> None:
-        """As :meth:`stop`."""
+        """Do the same as :meth:`stop`."""
         self.stop(worker)
 
     def _beat(self, worker: Any, queues: list[str]) -> None:
@@ -149,7 +150,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
 
     def _live(self, worker: Any) -> None:
-        """Give the sign of life, but where to start this worker again would help."""
+        """Give the sign of life, except when restarting this worker would help."""
         while not self._stopping.wait(life.INTERVAL):
             if _goes_round(worker) and not self._takes_nothing:
                 life.sign()
@@ -161,7 +162,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
                 _state_of(worker),
                 queues=queues,
                 active=len(state.reserved_requests),
-                # A copy, made at once: the event loop counts meanwhile.
+                # An atomic copy: the event loop keeps counting meanwhile.
                 received=sum(state.total_count.copy().values()),
                 doing=_doing(),
                 memory=heartbeats.memory_of(_pids_of(worker)),
@@ -180,7 +181,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
             self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}
 
     def _say(self, what: Any) -> None:
-        """Speak to the database on a connection of this moment: none is open when the pool forks."""
+        """Report to the database on a temporary connection, so that none is open when the pool forks."""
         try:
             with self._troubles.caught("saying that this worker is running"):
                 what()
@@ -191,7 +192,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
 
 def _state_of(worker: Any) -> str:
-    """Return what there is to say of a worker: ``ok``, or why it takes nothing."""
+    """Return the state of a worker: ``ok``, or why it accepts nothing."""
     if not worker.has_broker:
         return heartbeats.BROKER_AWAY
     if worker.wish != Wish.DRAIN:
@@ -200,7 +201,7 @@ def _state_of(worker: Any) -> str:
 
 
 def _doing() -> list[dict[str, Any]]:
-    """Return the messages that run: of each its task, how many rows it names, the first of them, and since when."""
+    """Return the running messages: each with its task, the number of rows, the first of them, and its run time."""
     now = time.monotonic()
     running = [
         {
@@ -222,21 +223,21 @@ def _pids_of(worker: Any) -> list[int]:
 
 
 def _goes_round(worker: Any) -> bool:
-    """Whether the event loop does; a worker that looks for its broker has none, and a new one would not either."""
+    """Whether the event loop is turning; true for a worker without a broker, which a restart would not help."""
     return not worker.has_broker or time.monotonic() - worker.loop_went_round < LOOP_HANGS_AFTER
 
 
 class LoopStep(bootsteps.StartStopStep):
-    """Part of each start of the consumer: Celery drops all timers when it loses the broker."""
+    """A timer that each start of the consumer sets again: Celery drops all timers when it loses the broker."""
 
     requires = {"celery.worker.consumer.connection:Connection"}
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self._left: list[str] = []  # The queues that are not taken from, because the worker is drained.
+        self._left: list[str] = []  # The queues that are not consumed because the worker is drained.
 
     def start(self, consumer: Any) -> None:
-        """Note from now on that the event loop goes round, and do there what a person wants of the worker."""
+        """Start recording that the event loop turns, and carry out an operator's request to the worker there."""
         worker = consumer.controller
 
         def go_round() -> None:
@@ -251,7 +252,7 @@ class LoopStep(bootsteps.StartStopStep):
         worker.has_broker = True
 
     def stop(self, consumer: Any) -> None:
-        """Note that the broker was lost, or that the worker ends."""
+        """Record that the broker was lost or that the worker is stopping."""
         consumer.controller.has_broker = False
 
     def _leave_queues(self, consumer: Any) -> None:

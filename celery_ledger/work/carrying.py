@@ -1,10 +1,10 @@
 """
-What a message may say, and what a worker's process does with it.
+The permitted content of a message, and how a worker's process handles it.
 
-A message is only news of rows. Of all that Celery's messages can carry (a body's arguments, callbacks, errbacks,
-chains, time limits, a claim to be run at once) nothing is believed: only which task's rows it brings, the
-message's own id, and the rows' ids. :func:`purify` removes everything else before Celery looks at it, in the worker's
-parent; :func:`run` is the way of a message in its processes, on which no body is within reach but through a row.
+A message only announces rows. Of everything that Celery's messages can carry (a body's arguments, callbacks, errbacks,
+chains, time limits, a request to run immediately) only three things are trusted: the task whose rows it carries, the
+message's own id, and the rows' ids. :func:`purify` removes everything else in the worker's parent, before Celery sees
+it; :func:`run` handles a message in the worker's child processes, where a body can be reached only through a row.
 """
 
 import json
@@ -30,22 +30,22 @@ logger = logging.getLogger(__name__)
 
 #: Rows that one message may name; the relay's messages name at most a few hundred.
 MOST_IDS = 1_000
-#: Bytes of a body that are looked at.
+#: Longest body that is parsed, in bytes.
 LONGEST_BODY = 50 * MOST_IDS
-#: Seconds that a message waits for a database that is away, and between two looks at it.
+#: Seconds that a message waits for an unavailable database, and between two attempts to reach it.
 PATIENCE = 20.0
 PAUSE = 0.5
-#: Characters of a task's name: the ledger has no longer ones.
+#: Longest name of a task, in characters: the ledger has no longer ones.
 LONGEST_NAME = 255
 
 
 class StrangeMessageError(ValueError):
-    """A message is none of the relay's; its text says why, and nothing of what is in it."""
+    """A message does not come from the relay; the text says why, and reveals nothing of the content."""
 
 
 @dataclass(frozen=True)
 class Errand:
-    """All that a message may say."""
+    """The permitted content of a message."""
 
     task: str
     id: str
@@ -54,10 +54,10 @@ class Errand:
 
 def read(message: Any) -> Errand:
     """
-    Return what a message says.
+    Return the errand of a message.
 
     Raises:
-        StrangeMessageError: it is none of the relay's.
+        StrangeMessageError: it does not come from the relay.
     """
     headers = message.headers
     if not isinstance(headers, dict):
@@ -83,17 +83,17 @@ def parse_ids(keys: Iterable[Any]) -> list[UUID]:
     Return the ids of rows that a message names.
 
     Raises:
-        StrangeMessageError: one of them is none.
+        StrangeMessageError: one of them is not an id.
     """
     return [_uuid(key) for key in keys]
 
 
 def purify(message: Any) -> None:
     """
-    Take everything away from a message but its errand, before Celery looks at it.
+    Remove everything but its errand from a message before Celery sees it.
 
     Raises:
-        StrangeMessageError: it is none of the relay's.
+        StrangeMessageError: it does not come from the relay.
     """
     errand = read(message)
     arguments = [[list(errand.ids)], {}, {}]
@@ -124,9 +124,9 @@ def purify(message: Any) -> None:
 
 def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], request: dict[str, Any]) -> trace.trace_ok_t:
     """
-    Have ``task`` take the rows that a message names: in place of Celery's tracer, and with its kind of answer.
+    Make ``task`` run the rows that a message names: in place of Celery's tracer, with the same kind of return value.
 
-    Of ``request`` only what this worker itself put there is used.
+    Only the parts of ``request`` that this worker itself put there are used.
     """
     began = monotonic()
     carrier = Carrier(
@@ -156,7 +156,7 @@ def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], reques
 
 
 def _take(task: Runnable, args: list[Any], *, patience: float) -> Report | None:
-    """Have the rows run. A database that is away is waited for: what is done by then is passed over the next time."""
+    """Run the rows, waiting for an unavailable database: rows that are done by then are skipped the next time."""
     deadline = monotonic() + patience
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What is written of rows that succeeded, in the transaction that completes them: the one place that knows them all."""
+"""Everything written about rows that succeeded, in the transaction that completes them: gathered in this one place."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from celery_ledger.work.runnable import Runnable
 
 @dataclass(frozen=True)
 class Success:
-    """A row whose body ended well, its task, and what that returned."""
+    """A row whose body succeeded, its task, and its outcome."""
 
     task: Runnable
     row: ledger.Started
@@ -23,10 +23,10 @@ class Success:
 
 def conclude(successes: Sequence[Success]) -> None:
     """
-    Write what rows came to that succeeded together, as a part of the transaction that completes them.
+    Write the outcomes of rows that succeeded together, as a part of the transaction that completes them.
 
-    What follows from a success belongs here: it exists if and only if the success does. Raises what the database
-    raises; the rows are then as if they had not run, except for effects outside.
+    All consequences of a success belong here: they exist if and only if the success does. Database errors propagate;
+    the rows are then as if they had not run, except for effects outside the database.
     """
     if not successes:
         return

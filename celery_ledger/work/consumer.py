@@ -1,13 +1,13 @@
 """
-What a worker does with a message: run the ledger rows that it names, each exactly once.
+How a worker handles a message: it runs the ledger rows that the message names, each exactly once.
 
-Called by ``Task.__call__`` in a worker process. A message is only news: it carries ids, and what
-runs is what the ledger says. Ids that are unknown, done, discarded or held by another worker are
-passed over, so lost, doubled, late and forged messages have no effect.
+Called by ``Task.__call__`` in a worker process. A message is only an announcement: it carries ids, and the ledger
+determines what runs. Ids that are unknown, done, discarded or held by another worker are passed over, so lost,
+duplicate, late and forged messages have no effect.
 
-Effects in the database share one transaction with the row's success. For effects outside it the row
-is claimed under a lease, renewed while the body runs; what remains is the moment between the effect
-and its record, in which a crash causes a second run.
+Effects in the database share one transaction with the row's success. For effects outside it, the row is claimed
+under a lease that is renewed while the body runs; what remains is the moment between the effect and its record,
+in which a crash causes a second run.
 """
 
 import logging
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: The database may still be busy with a statement of the process that died: wait this many seconds for it.
 LOST_PATIENCE = 2
-#: A row may be held for a moment by the relay that marks it as published. Who has its message looks this often, with a
-#: pause in seconds: a different worker runs a row that is held for longer.
+#: The relay that marks a row as published may hold it for a moment. The worker with its message tries this often, with
+#: a pause in seconds: if the row is held for longer, a different worker runs it.
 LOOKS = 5
 LOOK_AGAIN = 0.002
 
@@ -64,13 +64,13 @@ def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
 
 def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: float = 0.0) -> Outcomes:
     """
-    Record that the process that ran this message died, and return its outcomes rows.
+    Record that the process that ran this message died, and return the outcomes of its rows.
 
-    Called by the worker's parent process. What was published again since it took the message, ``held_for``
-    seconds ago, now belongs to a different worker.
+    Called by the worker's parent process. Rows that were published again since the process took the message,
+    ``held_for`` seconds ago, now belong to a different worker.
 
-    One row: that was the one, and its attempt counts. Several in one transaction: it may have been any, so each runs
-    alone from now on, counted before it starts. Several whose effects are outside: it was the one that runs.
+    A single row is the culprit, and its attempt counts. Of several rows in one transaction it may have been any, so
+    each runs alone from now on, counted before it starts. Of several with outside effects it was the running row.
 
     Raises:
         OperationalError: the rows are still held; they come back when their lease ends.
@@ -92,13 +92,13 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
 
 def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> Outcomes:
     """
-    Record that the process that ran this message was killed to end one of its rows, which is recorded already.
+    Record that the process that ran this message was killed to end one of its rows, which is already recorded.
 
-    Called as :func:`count_lost`. The others come back at once, and no attempt of theirs counts: their transaction was
-    rolled back. Of one whose effect is outside, it is unknown whether it happened: that attempt counts.
+    Called like :func:`count_lost`. The other rows come back at once, and their attempts do not count: their transaction
+    was rolled back. An attempt with an effect outside the database counts: whether the effect happened is unknown.
 
     Raises:
-        OperationalError: as :func:`count_lost`.
+        OperationalError: as in :func:`count_lost`.
     """
     row_ids = parse_ids(ids)
     _discard_broken_connection()
@@ -110,7 +110,7 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> O
 
 
 def _count_begun(task: Runnable, ids: Sequence[UUID], error: Exception, outcomes: Outcomes, *, held_for: float) -> None:
-    """Have the attempt fail that is counted already, for it had begun, and give the other rows back."""
+    """Fail the row whose attempt is already counted, because it had started, and give the other rows back."""
     rows = ledger.in_flight(ids, held_for=held_for)
     for row in rows:
         if row.counted:
@@ -122,7 +122,7 @@ def _count_begun(task: Runnable, ids: Sequence[UUID], error: Exception, outcomes
 
 
 def _run_inside(task: Runnable, row_ids: Sequence[UUID], outcomes: Outcomes) -> None:
-    """Run rows whose effects are in the database: together, and if that fails or must not be, one by one."""
+    """Run rows whose effects are in the database: together, or one by one if that fails or is not allowed."""
     for id in slices.run(task, row_ids, outcomes):
         _run_alone(task, id, outcomes)
     for look in range(LOOKS):
@@ -140,7 +140,7 @@ def _run_inside(task: Runnable, row_ids: Sequence[UUID], outcomes: Outcomes) -> 
 
 
 def _run_alone(task: Runnable, id: UUID, outcomes: Outcomes, *, suspect: bool = False) -> None:
-    """Run one row in a transaction of its own; if it fails, record that."""
+    """Run one row in a separate transaction; if it fails, record the failure."""
     started: list[ledger.Started] = []
     successes: list[Success] = []
     try:
@@ -177,7 +177,7 @@ def _run_suspect(task: Runnable, id: UUID, outcomes: Outcomes) -> None:
 
 
 def _run_body(task: Runnable, row: ledger.Started, outcomes: Outcomes) -> list[Success]:
-    """Run a task's body for one row, as a batch of one where it takes one, and return what it came to."""
+    """Run a task's body for one row, as a batch of one if the task takes batches, and return the outcome."""
     if task.batch_size > 1:
         return slices.run_batch(task, [row], outcomes)
     telling = outcomes.telling(task, row)
@@ -193,6 +193,6 @@ def _succeed(successes: Sequence[Success], outcomes: Outcomes) -> None:
 
 
 def _discard_broken_connection() -> None:
-    """Drop a database connection that broke or outlived its time; Celery is told to keep them open."""
+    """Close a database connection that is broken or past its maximum age; Celery is configured to keep them open."""
     if not connection.in_atomic_block:
         close_old_connections()

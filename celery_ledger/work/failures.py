@@ -23,9 +23,8 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
     """
     Record a failed attempt, waiting for the database if it is away, and return the row's new state in Celery's terms.
 
-    ``counted`` means that the row's attempt counter already includes this attempt; ``request`` is what errbacks are
-    given. Returns None if another worker
-    has taken over the row.
+    ``counted`` means that the row's attempt counter already includes this attempt; ``request`` is passed to errbacks.
+    Returns None if another worker has taken over the row.
     """
     asked = _asked(task, row, error)
     cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
@@ -63,7 +62,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
 
 
 def _is_retried(task: Runnable, error: Exception, cause: BaseException) -> bool:
-    """Whether an attempt that failed so is followed by another, if any is left."""
+    """Whether an attempt that failed with this error is retried, if any attempts are left."""
     if isinstance(error, WorkerDiedError):
         return task.acks_late
     if isinstance(error, Reject):
@@ -83,7 +82,7 @@ def _asked(task: Runnable, row: ledger.Started, error: Exception) -> ledger.Aske
     """
     Return what a task's ``retry()`` call specified besides a delay. An ``eta`` follows the database's clock.
 
-    To be put back by ``Reject(requeue=True)`` does not count as a retry.
+    Being requeued by ``Reject(requeue=True)`` does not count as a retry.
     """
     if isinstance(error, Reject):
         limit = row.attempt_limit or task.max_attempts

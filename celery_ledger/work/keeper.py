@@ -1,4 +1,4 @@
-"""Claims on rows, prolonged while their bodies run: by one thread for each process."""
+"""Claims on rows, renewed while their bodies run, by one thread per process."""
 
 import logging
 import threading
@@ -13,21 +13,21 @@ from celery_ledger.rows import ledger
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two attempts to prolong a claim where one failed.
+#: Seconds until another attempt to renew a claim after a failed one.
 RETRY_PAUSE = 0.5
-#: Seconds between two looks at what runs, at most.
+#: Seconds between two checks of the running bodies, at most.
 LOOK_EVERY: Final = 0.1
-#: A body that runs for longer, in seconds, keeps the rows behind it in its message no more.
+#: A body that runs for longer, in seconds, no longer keeps the rows behind it in its message.
 LONGEST_WAIT: Final = 0.1
 
 
 @dataclass
 class Held:
-    """A row whose body runs."""
+    """A row whose body is running."""
 
     row: ledger.Started
     lease: float
-    #: Rows of its message that are not begun.
+    #: Rows of its message that have not been started.
     behind: list[UUID] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     renew_at: float = 0.0
@@ -38,11 +38,11 @@ class Held:
 
 
 class _Keeper:
-    """The thread, which begins with the first row and rests while there is none."""
+    """The thread, which starts with the first row and sleeps while there are no rows."""
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
-        self._lock = threading.RLock()  # Held while a claim is renewed, so that none is once its body has ended.
+        self._lock = threading.RLock()  # Held during a renewal, so that no claim is renewed after its body has ended.
         self._is_busy = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -55,7 +55,7 @@ class _Keeper:
 
     def remove(self, held: Held) -> None:
         self._held.pop(id(held), None)
-        with self._lock:  # A renewal that is under way ends first.
+        with self._lock:  # Wait for a renewal in progress.
             pass
 
     def _begin(self) -> None:
@@ -95,7 +95,7 @@ class _Keeper:
                 return
             try:
                 is_held = ledger.renew(held.row, lease=held.lease)
-            except Exception as error:  # noqa: BLE001 - whatever it was: without its claim the effect happens twice
+            except Exception as error:  # noqa: BLE001 - whatever it was: without the claim the effect happens twice
                 logger.warning("The claim on %s %s could not be renewed: %r", held.row.name, held.row.id, error)
                 held.renew_at = now + min(held.lease / 3, RETRY_PAUSE)
                 connection.close()
@@ -111,12 +111,12 @@ _keeper = _Keeper()
 
 class LeaseKeeper:
     """
-    Has a claim renewed while its body runs, from a thread, so that the lease can be short.
+    Renews a claim from a thread while its body runs, so that the lease can be short.
 
-    The thread opens a database connection only if the body is still running after a third of the lease, or if others
-    wait ``behind`` it in its message: those go back to the ledger after a tenth of a second. A renewal that fails is
-    tried again as long as the body runs, whatever the reason. A stopped process renews nothing: its work is taken over,
-    and fenced off when it wakes.
+    The thread opens a database connection only if the body is still running after a third of the lease, or if other
+    rows wait ``behind`` it in its message: those go back to the ledger after a tenth of a second. A failed renewal is
+    retried as long as the body runs, whatever the reason. A stopped process renews nothing: its work is taken over,
+    and the process is fenced off when it resumes.
     """
 
     def __init__(self, row: ledger.Started, lease: float, behind: list[UUID] | None = None) -> None:
@@ -130,5 +130,5 @@ class LeaseKeeper:
 
     @property
     def left(self) -> list[UUID]:
-        """Those behind it that were not given back."""
+        """The rows behind it that were not given back."""
         return self._held.behind

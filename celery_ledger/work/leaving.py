@@ -1,10 +1,10 @@
 """
-Rows of tasks that this process does not know: left to one that does, in growing pauses, and given up after a day.
+Rows of tasks that this process does not know: left to a process that does, in growing pauses, and given up after a day.
 
-As during a deploy, when the next release's tasks meet this release's workers; and permanently, when a release has lost
-a task. The pauses grow from a second to minutes, and the more rows of a task wait, the longer they are, so that
-thousands of them are a few messages a second and delay no others. A worker that starts and knows a task has its rows
-published at once.
+This happens during a deploy, when tasks of the next release reach workers of this one, and permanently if a release
+drops a task. The pauses grow from a second to minutes, and are longer the more rows of a task are waiting, so that
+thousands of rows cause only a few messages per second and do not delay others. When a worker that knows a task
+starts, the task's rows are published at once.
 """
 
 import logging
@@ -21,15 +21,15 @@ from celery_ledger.rows.wording import words_of
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a row is published again: as long as it has been waiting, within these bounds.
+#: Seconds until a row is published again: the time that it has been waiting, within these bounds.
 SHORTEST, LONGEST = 2.0, 300.0
-#: Rows of one task that are published again a second, however many wait, in all. Then pauses are longer than that.
+#: Rows of one task that are published again per second in total, however many wait; pauses may then exceed the bounds.
 RATE = 5.0
 #: Seconds for which a row waits for a worker that knows its task.
 PATIENCE = 24 * 3600.0
-#: Rows of the same task that are left together with one, before they are messages.
+#: Rows of the same task that are left together with a row, before they become messages.
 SIBLINGS = 1_000
-#: This many of those are due at the same moment.
+#: This many of them become due at the same moment.
 TOGETHER = 10
 
 
@@ -39,9 +39,9 @@ class UnknownTaskError(Exception):
 
 def leave(ids: Sequence[UUID], reason: str) -> None:
     """
-    Give rows back that this process cannot run, for one that can; no attempt is counted.
+    Give back rows that this process cannot run, for a process that can; no attempt is counted.
 
-    Those that no worker could run for a day become dead letters.
+    Rows that no worker could run for a day become dead letters.
     """
     with transaction.atomic():
         rows = ledger.unrunnable(ids)
@@ -60,7 +60,7 @@ def leave(ids: Sequence[UUID], reason: str) -> None:
 
 
 def recall(names: Collection[str]) -> int:
-    """Have rows that were left by others, of tasks that a worker knows now, published at once; return how many."""
+    """Make rows of these tasks, left by other workers that did not know them, due now; return how many."""
     recalled = ledger.recall(names)
     if recalled:
         logger.info("%d tasks that were left by other workers are known here.", recalled)
@@ -68,7 +68,7 @@ def recall(names: Collection[str]) -> int:
 
 
 def _leave(queue: str, name: str, rows: list[ledger.Unrunnable]) -> int:
-    """Postpone rows of one task, and those of its others that are due; return how many."""
+    """Postpone these rows of a task, and its other due rows; return how many."""
     siblings = ledger.due_siblings(queue, name, most=SIBLINGS)
     crowd = (ledger.count_unknown(name) + len(rows) + len(siblings)) / RATE
     for row in rows:

@@ -1,8 +1,8 @@
 """
-Time limits that a call asked for itself, kept by the process that runs its row.
+Time limits requested by a call itself, enforced by the process that runs its row.
 
-Those of a task and of the worker are Celery's: its parent process keeps them, for the message. A call's own may be
-shorter, and hold also where its row shares a message with others.
+Celery handles the limits of a task and of the worker: its parent process enforces them per message. A call's own
+limits may be shorter, and also apply if its row shares a message with others.
 """
 
 import logging
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def limits_of(row: ledger.Started) -> Iterator[None]:
     """
-    Run a body within the limits that its call named, if any, in seconds.
+    Run a body within the limits, in seconds, that its call requested, if any.
 
-    At the soft one :class:`SoftTimeLimitExceeded` is raised in the body. At the hard one a process of a pool ends, as
-    Celery ends it; elsewhere :class:`TimeLimitExceeded` is raised. In a pool of threads there are no such signals, and
-    a line of the log says so.
+    At the soft limit, :class:`SoftTimeLimitExceeded` is raised in the body. At the hard limit, a pool process is
+    killed, as Celery does it; elsewhere :class:`TimeLimitExceeded` is raised. A pool of threads has no such signals,
+    which is logged.
     """
     hard, soft = (row.options or {}).get("timelimit") or (None, None)
     if not hard and not soft:

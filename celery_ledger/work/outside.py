@@ -1,8 +1,8 @@
 """
-Rows whose effects are outside the database: claimed under a lease, run in no transaction, recorded with patience.
+Rows whose effects are outside the database: claimed under a lease, run outside transactions, recorded with patience.
 
-What remains is the moment between an effect and its record, in which a crash causes a second run. The record of one row
-starts the next of its message.
+What remains is the moment between an effect and its record, in which a crash causes a second run. Recording one row
+also starts the next row of its message.
 """
 
 import logging
@@ -39,8 +39,8 @@ def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> None:
     """
     Run the rows of a message one after the other.
 
-    What is not begun when a few slices' time is up, or while a body takes long, goes back to the ledger, for any free
-    worker: such rows share a message only because their task is usually quick.
+    Rows not started when the time of a few slices is up, or while a body takes long, go back to the ledger for any
+    free worker: such rows share a message only because their task is usually quick.
     """
     began = monotonic()
     until = began + MOST_SLICES * conf.SLICE.value / 1000
@@ -60,7 +60,7 @@ def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> None:
 
 
 def _start(task: Runnable, id: UUID, outcomes: Outcomes) -> ledger.Started | None:
-    """Claim one row under a lease; None: it is not to be run here and now."""
+    """Claim one row under a lease; None if it must not be run here and now."""
     lease = conf.RUNNING_LEASE.value
     if (row := ledger.start_named(id, task.name, lease=lease, limit=task.most_starts)) is not None:
         return row
@@ -77,9 +77,9 @@ def _run_one(
     message: Runnable, row: ledger.Started, behind: list[UUID], outcomes: Outcomes, *, until: float
 ) -> tuple[ledger.Started | None, list[UUID]]:
     """
-    Run a claimed row's body outside any transaction and record what came of it.
+    Run a claimed row's body outside any transaction and record the outcome.
 
-    Return the row of those ``behind`` that was claimed by that, if any and if it is not yet ``until``; and those left.
+    Return the row from ``behind`` that was claimed along with that, if any and only before ``until``; and those left.
     """
     task = task_named(message, row.name)
     keeper = LeaseKeeper(row, conf.RUNNING_LEASE.value, behind)
@@ -116,14 +116,14 @@ def _wanted(message: Runnable, id: UUID | None) -> Wanted:
 
 
 def _unwritable(error: Exception) -> PermanentError:
-    """Return the error of a task whose effect has happened, and of which nothing can follow: it is not run again."""
+    """Return the error for a task whose effect has happened but whose consequences cannot be written: no retry."""
     unwritable = PermanentError(f"It ran, but what follows from it cannot be written: {words_of(error)}")
     unwritable.__cause__ = error
     return unwritable
 
 
 def _finish(task: Runnable, row: ledger.Started, value: Any, then: Wanted) -> Finished:
-    """Record a success with its result; without it, where that cannot be kept: the effect has happened."""
+    """Record a success with its result, or without it if it cannot be stored: the effect has happened."""
     try:
         if not isinstance(value, Ignore) and not following.calls_others(row):
             # Nothing else follows from it: see celery_ledger/work/concluding.py.

@@ -1,9 +1,9 @@
 """
-The worker's parent process: whom it takes messages from, and what it does with those it cannot run.
+The worker's parent process: which brokers it takes messages from, and how it handles those it cannot run.
 
-Named by ``CELERY_WORKER_CONSUMER``. A worker does not start on a broker that may throw messages away. A
-message for a task that it does not know, as during a deploy, would be dropped by Celery and marked as
-failed; here its rows wait in the ledger for a worker that knows them.
+Named by ``CELERY_WORKER_CONSUMER``. A worker does not start on a broker that may discard messages. Celery would
+drop a message for an unknown task, for example during a deploy, and mark it as failed; here its rows wait in the
+ledger for a worker that knows the task.
 """
 
 import logging
@@ -30,9 +30,9 @@ from celery_ledger.work.carrying import StrangeMessageError, parse_ids, purify, 
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a loop that ended with an error starts again: one that always fails must not spin.
+#: Seconds until a loop that ended with an error restarts: a loop that always fails must not spin.
 RESTART_PAUSE = 0.2
-#: Seconds that a worker waits for the queues of Celery's own delays to be bound on every node of a RabbitMQ cluster.
+#: Seconds that a worker waits for Celery's own delay queues to be bound on every node of a RabbitMQ cluster.
 DELAYS_PATIENCE = 1.0
 
 
@@ -53,7 +53,7 @@ class Consumer(celery_consumer.Consumer):
             raise SystemExit(f"The worker cannot start: {error}") from None
 
     def connect(self) -> Any:
-        """Connect to the broker as Celery does, and spare what each command to a Redis would cost besides."""
+        """Connect to the broker as Celery does, and avoid the overhead of each command to a Redis."""
         connection = super().connect()
         keep_client(connection.default_channel)
         keep_no_copies(connection.default_channel, self._is_durable)
@@ -65,10 +65,10 @@ class Consumer(celery_consumer.Consumer):
 
     def start(self) -> None:
         """
-        Take messages until the worker is told to stop, whatever goes wrong meanwhile.
+        Take messages until the worker is stopped, whatever goes wrong meanwhile.
 
-        Celery looks for its broker again after the errors that it knows. After any other, such as that of a
-        connection that was closed under it, its worker would end with all that it holds.
+        Celery reconnects to its broker after the errors that it knows. After any other error, such as that of a
+        connection closed during use, its worker would exit with everything that it holds.
         """
         while True:
             try:
@@ -81,7 +81,7 @@ class Consumer(celery_consumer.Consumer):
                 self._begin_anew(error)
 
     def on_ready(self) -> None:
-        """Messages are taken from now on; also those of tasks that other workers did not know."""
+        """Recall the rows of tasks that other workers did not know: messages are taken from now on."""
         super().on_ready()
         if not self._was_ready:
             self._was_ready = True
@@ -93,10 +93,10 @@ class Consumer(celery_consumer.Consumer):
         except DatabaseError as error:
             logger.warning("What other workers left comes when it is due, for the database is away: %s", error)
         finally:
-            connection.close()  # None is open when the pool forks again.
+            connection.close()  # No connection may be open when the pool forks again.
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave the broker for a moment: one that answers and refuses would be asked again at once, forever."""
+        """Pause before reconnecting: a broker that answers but refuses would otherwise be retried in a tight loop."""
         super().on_connection_error_after_connected(exc)
         if not isinstance(exc, self.connection_errors):
             sleep(RESTART_PAUSE)
@@ -113,7 +113,7 @@ class Consumer(celery_consumer.Consumer):
             logger.exception("What the worker's loop left behind could not be cleared away.")
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Return what is done with each message: nothing but its errand is believed, and what has none is dropped."""
+        """Return the handler of each message: it trusts nothing but the errand, and drops messages without one."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_message(message: Any) -> None:
@@ -131,14 +131,14 @@ class Consumer(celery_consumer.Consumer):
         return on_message
 
     def _is_of_celery(self, message: Any) -> bool:
-        """Whether a message is for a task that is not durable, and so is all that Celery's messages are."""
+        """Whether a message is for a task that is not durable, and therefore an ordinary Celery message."""
         headers = message.headers if isinstance(message.headers, dict) else {}
         name = headers.get("task")
         task = self.app.tasks.get(name) if isinstance(name, str) else None
         return task is not None and not getattr(task, "durable", False)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Take the message off the queue and leave its rows to others."""
+        """Remove the message from the queue and leave its rows to other workers."""
         message.reject_log_error(logger, self.connection_errors)
         try:
             leaving.leave(parse_ids(read(message).ids), f"no task {exc} is known here")
@@ -148,10 +148,10 @@ class Consumer(celery_consumer.Consumer):
 
 def _with_patience(start: Callable[[Any], None]) -> Callable[[Any], None]:
     """
-    Return what ends after :data:`DELAYS_PATIENCE` at the latest, while ``start`` goes on in a thread.
+    Return a function that returns after :data:`DELAYS_PATIENCE` at the latest, while ``start`` continues in a thread.
 
-    For each node that is away Celery tries four times, 17 seconds, before the worker takes messages again: delays that
-    only tasks that are not durable have.
+    For each unavailable node, Celery makes four attempts in 17 seconds before the worker takes messages again, although
+    only tasks that are not durable use these delays.
     """
 
     def start_with_patience(consumer: Any) -> None:
@@ -164,10 +164,10 @@ def _with_patience(start: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[..., None]:
     """
-    Return what is done with a message of ``task``: it goes to the pool at once.
+    Return the handler of messages of ``task``, which passes them to the pool at once.
 
-    Celery's own also keeps what a message is not asked here: times, which the ledger has, and a task's rate,
-    for which a worker would hold up everything else.
+    Celery's own strategy also enforces settings that do not come from messages here: times, which are in the ledger,
+    and a task's rate, for which a worker would hold up everything else.
     """
     eventer = consumer.event_dispatcher
     level = lines.level_of_messages(task)

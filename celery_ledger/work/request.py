@@ -1,9 +1,9 @@
 """
-What the worker's parent process does with a message that a child has: tells of its rows, counts lost children.
+How the worker's parent process handles a message that a child runs: it reports the rows and counts lost children.
 
 When a child dies while it holds a message, Celery would mark the task failed and lose it, or requeue it forever.
-Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged. When it was
-killed to end one of the rows, that one is cancelled, and the others come back as they were.
+Here the ledger counts the attempt and brings the rows back at once; the message itself is acknowledged. If the child
+was killed to end one of the rows, that row is cancelled, and the others come back as they were.
 """
 
 import json
@@ -28,9 +28,9 @@ from celery_ledger.work import consumer
 
 logger = logging.getLogger(__name__)
 
-#: What an event is called that tells of a row's attempt, by how that ended.
+#: The names of the events that report a row's attempt, by its outcome.
 EVENTS = {states.SUCCESS: "task-succeeded", states.RETRY: "task-retried", states.FAILURE: "task-failed"}
-#: What Celery would say of a message, and is said of its rows.
+#: Events that Celery would send for a message, and that are sent for its rows instead.
 SAID_OF_ROWS = frozenset(EVENTS.values())
 
 
@@ -51,9 +51,9 @@ class LedgerRequest(request.Request):
 
     def kill(self, pool: Any, ids: Sequence[UUID], *, signum: int, then: Callable[[Sequence[UUID]], object]) -> bool:
         """
-        Kill the process that runs this message, to end the rows ``ids`` of it; False if the pool has none to kill.
+        Kill the process that runs this message to end its rows ``ids``; False if the pool has no process to kill.
 
-        When it is gone, ``then`` is called with them, and the other rows of the message come back.
+        When the process is gone, ``then`` is called with the ids, and the other rows of the message come back.
         """
         self._killed += [id for id in ids if id not in self._killed]
         self._when_killed = then
@@ -65,7 +65,7 @@ class LedgerRequest(request.Request):
         return True
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Send the process a signal, now or when it begins; what happens to the rows is told when it is gone."""
+        """Send the process a signal, now or when it starts; the outcome of the rows is reported when it is gone."""
         if self.time_start:
             pool.terminate_job(self.worker_pid, signals.signum(signal or "TERM"))
         else:
@@ -77,9 +77,9 @@ class LedgerRequest(request.Request):
 
     def send_event(self, type: str, **fields: Any) -> None:
         """
-        Send an event of this message. How it ended is said of each row, by the row's own id.
+        Send an event of this message. The outcome is reported for each row, under the row's own id.
 
-        A message of one row bears its id, and so its events are the row's; those of several belong to none.
+        A message of one row bears the row's id, so its events are the row's; those of several rows belong to none.
         """
         if type == "task-succeeded":
             self._tell(json.loads(fields["result"]))
@@ -88,9 +88,9 @@ class LedgerRequest(request.Request):
 
     def asked_limits(self) -> tuple[float, float]:
         """
-        Return the longest limits, hard and soft, that calls of these rows asked for themselves; 0: none did.
+        Return the longest limits, hard and soft, that calls of these rows requested for themselves; 0: none did.
 
-        The ledger says it, when a limit is reached: a message is not believed.
+        They are read from the ledger when a limit is reached: a message is not trusted.
         """
         try:
             return ledger.longest_limits([UUID(id) for id in self.ids])
@@ -98,14 +98,14 @@ class LedgerRequest(request.Request):
             logger.exception("Whether rows of %s asked for a longer time limit cannot be read.", self.name)
             return 0.0, 0.0
         finally:
-            connection.close()  # None is open when the pool forks again.
+            connection.close()  # No connection may be open when the pool forks again.
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """
         Count the attempt if the hard time limit killed the process; the soft one is an error in the body.
 
-        Celery's handling of the hard one records a result of the message, and from 5.7 on tells hooks and receivers
-        that it failed. What they are to know is the row's end, and the ledger's.
+        Celery's handling of the hard limit records a result for the message, and from 5.7 on notifies hooks and
+        receivers of its failure. They must learn the row's outcome instead, as recorded in the ledger.
         """
         if soft:
             super().on_timeout(soft, timeout)
@@ -119,8 +119,8 @@ class LedgerRequest(request.Request):
         self._count_lost(f"It ran longer than the time limit of {timeout} s.")
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The process died under the message: count it, and tell of its row and not of the message."""
-        error = getattr(exc_info.exception, "exc", exc_info.exception)  # It may come wrapped in its traceback.
+        """Count a process that died with the message, and report its row instead of the message."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # It may be wrapped together with its traceback.
         if isinstance(error, Terminated) and not self._already_cancelled:
             self._on_killed()
             return None
@@ -133,15 +133,15 @@ class LedgerRequest(request.Request):
         return None
 
     def revoked(self) -> bool:
-        """Whether to drop the message: what is cancelled, the ledger says, and its rows are passed over."""
+        """Whether to drop the message: never, since the ledger records cancellation, and cancelled rows are skipped."""
         return False
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
-        """Tell of a cancelled message without Celery's own result: what a task's result is, the ledger says."""
+        """Announce a cancelled message without Celery's own result: the ledger determines a task's result."""
         super()._announce_cancelled(emit_retry=False)
 
     def _on_killed(self) -> None:
-        """The process was told to end: so do the rows that it was told for, and the others come back."""
+        """End the rows for which the process was terminated, and give the other rows back."""
         task_ready(self)
         self.acknowledge()
         logger.warning("A process was told to end with a message of %s.", self.name)

@@ -1,20 +1,20 @@
-"""What a worker needs of a task, so that no module of this room knows the class whose calls become rows."""
+"""The interface that a worker needs of a task, so that no module here depends on the class whose calls become rows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
 class Report(Protocol):
-    """The outcome of the rows of a message. Its ``str`` is a line for the log."""
+    """The outcome of the rows of a message. Its ``str`` is a log line."""
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the outcome of each row, for the worker's parent to make events of."""
+        """Return the outcome of each row, from which the worker's parent creates events."""
 
 
 class Runnable(Protocol):
-    """A task whose rows can be run. :class:`celery_ledger.Task` is one, and says what the options mean."""
+    """A task whose rows can be run. :class:`celery_ledger.Task` is one, and documents the options."""
 
-    # As Celery has it.
+    # As in Celery.
     app: Any
     backend: Any
     ignore_result: bool
@@ -32,7 +32,7 @@ class Runnable(Protocol):
     on_failure: Callable[..., Any]
     after_return: Callable[..., Any]
 
-    # As a durable task says it.
+    # As declared by a durable task.
     transactional: bool
     batch_size: int
     repeatable: bool
@@ -43,7 +43,7 @@ class Runnable(Protocol):
 
     @property
     def max_attempts(self) -> int | None:
-        """How often the body may be started: once more than it may be retried. None: any number of times."""
+        """How often the body may be started: one time more than it may be retried. None: any number of times."""
 
     @property
     def most_starts(self) -> int | None:
@@ -53,7 +53,7 @@ class Runnable(Protocol):
         """Run the body."""
 
     def pause_after(self, attempts: int) -> float:
-        """Return the seconds until the next attempt, after so many that failed."""
+        """Return the seconds until the next attempt, after this number of failed ones."""
 
     def take(self, ids: Sequence[str]) -> Report | None:
-        """Run the rows that a message names; return their outcomes. None: nothing is said of that."""
+        """Run the rows that a message names; return their outcomes, or None if there is nothing to report."""

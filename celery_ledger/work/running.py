@@ -1,4 +1,4 @@
-"""What rows of both kinds need to be run: their task, how often it may start, and the outcome of a message."""
+"""Common parts for running rows of both kinds: their task, how often it may start, and the outcome of a message."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from celery_ledger.work.leaving import UnknownTaskError
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.telling import Telling
 
-#: A line for every task that is done: for machines, and so on only where the logs are.
+#: A line for every completed task: meant for machines, so it is enabled only if machines read the logs.
 done_logger = logging.getLogger("celery_ledger.done")
 
 
@@ -32,7 +32,7 @@ class Outcomes:
     handed_on: int = 0
     succeeded: int = 0
     failed: int = 0
-    #: What the rows that ended or failed were about.
+    #: The subjects of the rows that ended or failed.
     subjects: set[str | None] = field(default_factory=set)
     tellings: dict[UUID, Telling] = field(default_factory=dict)
 
@@ -40,26 +40,26 @@ class Outcomes:
         return f"{self.succeeded} succeeded, {self.failed} failed, {self.passed_over} passed over"
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the outcome of each row, for the worker's parent to make events of."""
+        """Return the outcome of each row, from which the worker's parent creates events."""
         return [telling.event for telling in self.tellings.values() if telling.event is not None]
 
     def telling(self, task: Runnable, row: ledger.Started) -> Telling:
-        """Return the report of a row's attempt: the same one, however often the attempt is run."""
+        """Return the report of a row's attempt: always the same object, however often the attempt is run."""
         if row.id not in self.tellings:
             self.tellings[row.id] = Telling(task, row)
         return self.tellings[row.id]
 
     def succeed(self, task: Runnable, row: ledger.Started, value: object) -> None:
-        """Note that a row succeeded, and tell of it."""
+        """Note that a row succeeded, and report it."""
         self.succeeded += 1
         self.passed_over -= 1
         self.subjects.add(row.subject)
-        if task.batch_size > 1:  # A task of one item has a line of Celery's own.
+        if task.batch_size > 1:  # For a single-item task, Celery's own log line suffices.
             say_done(row)
         self.telling(task, row).succeed(value)
 
     def fail(self, task: Runnable, row: ledger.Started, error: Exception, *, counted: bool) -> None:
-        """Record that a row failed, and tell of it."""
+        """Record that a row failed, and report it."""
         self.failed += 1
         self.passed_over -= 1
         self.subjects.add(row.subject)
@@ -68,7 +68,7 @@ class Outcomes:
 
     @contextmanager
     def telling_of_all(self) -> Iterator[None]:
-        """See that what was told to begin is told to have ended, whatever happens in this block."""
+        """Ensure that every reported start is followed by a reported end, whatever happens in this block."""
         try:
             yield
         finally:
@@ -81,7 +81,7 @@ def task_named(task: Runnable, name: str) -> Runnable:
     Return the task that a row names, if a message of ``task`` may carry it.
 
     Raises:
-        UnknownTaskError: there is none here, or it is of the other kind.
+        UnknownTaskError: this process does not have the task, or the task is of the other kind.
     """
     try:
         named: Runnable = task.app.tasks[name]
@@ -93,7 +93,7 @@ def task_named(task: Runnable, name: str) -> Runnable:
 
 
 def outcome_of(task: Runnable, row: ledger.Started, value: Any) -> Outcome:
-    """Return the outcome of a body that ended well. One that ended by ``Ignore`` has no result; its row says so."""
+    """Return the outcome of a successful body. If it ended by ``Ignore``, it has no result, and the row says so."""
     if isinstance(value, Ignore):
         ledger.note(row.id, words_of(value))
         return Outcome(row.id, results.SUCCESS, value, is_kept=False)
@@ -101,7 +101,7 @@ def outcome_of(task: Runnable, row: ledger.Started, value: Any) -> Outcome:
 
 
 def limit_of(task: Runnable) -> ledger.LimitOf:
-    """Return the function that says how often a task of a name may be started."""
+    """Return a function that returns how often the task with a given name may be started."""
 
     def find(name: str) -> int | None:
         limit: int | None = task_named(task, name).most_starts

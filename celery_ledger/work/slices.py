@@ -1,9 +1,9 @@
 """
-Ordinary tasks, of one item each, that ride together: their effects and their completion in one transaction, a slice.
+Ordinary, single-item tasks that ride together: their effects and their completion share one transaction, a slice.
 
 One statement completes the rows of a slice, their bodies run one after the other, each behind a savepoint that its
-first query opens, and one statement records what they came to. It ends when its time is up as well. A body that fails
-takes only itself away. Locks are held to the end of a slice, so a body that waits for one ends it: what is done is
+first query opens, and one statement records the outcomes. A slice also ends when its time is up. A failing body affects
+no other. Locks are held until the end of a slice, so a body that waits for a lock ends it: the work done so far is
 committed, and that row runs by itself. See docs/adr/0016.
 """
 
@@ -34,11 +34,11 @@ from celery_ledger.work.telling import as_current
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a body in company waits for a lock, give or take: far below a server's look for deadlocks.
+#: Approximate seconds that a body in a slice waits for a lock: far less than a server's deadlock timeout.
 LOCK_PATIENCE: Final = 0.025
-#: A message that has taken the time of this many slices is left; what it still carries goes to any free worker.
+#: A message that has taken the time of this many slices is left; its remaining rows go to any free worker.
 MOST_SLICES: Final = 4
-#: What PostgreSQL says of a lock that was waited for too long, of a deadlock, and of a conflict of transactions.
+#: PostgreSQL's error codes for a lock timeout, a deadlock, and a conflict between transactions.
 CONFLICTS: Final = frozenset({"55P03", "40P01", "40001"})
 
 company = paces.Company()
@@ -59,13 +59,13 @@ class Slice:
     started: list[ledger.Started] = field(default_factory=list)
     successes: list[Success] = field(default_factory=list)
     failed: list[tuple[Runnable, ledger.Started, Exception]] = field(default_factory=list)
-    #: Not begun, for time was up.
+    #: Not started, because time was up.
     left: list[UUID] = field(default_factory=list)
     #: To be run by themselves.
     alone: list[UUID] = field(default_factory=list)
-    #: Seconds that its bodies wait for a lock; not all slices the same, or two that meet would give way together.
+    #: Seconds that its bodies wait for a lock; differs between slices, or two in conflict would give way together.
     patience: float = field(default_factory=lambda: LOCK_PATIENCE * random.uniform(0.75, 1.25))  # noqa: S311
-    #: Whether the database has been told so.
+    #: Whether this limit has been set in the database.
     is_impatient: bool = False
 
     def undone(self) -> list[UUID]:
@@ -75,10 +75,10 @@ class Slice:
 
 def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> list[UUID]:
     """
-    Run the rows of a message in as few transactions as are short, and return those that are to be run one by one.
+    Run the rows of a message in as few short transactions as possible, and return those to be run one by one.
 
-    Those that would wait for locks come last. What is not begun when a few slices' time is up goes back to the ledger,
-    for any free worker.
+    Rows that would wait for locks come last. Rows not started when the time of a few slices is up go back to the
+    ledger, for any free worker.
     """
     began = monotonic()
     rest, alone, waiting = list(ids), list[UUID](), list[UUID]()
@@ -103,7 +103,7 @@ def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> list[UUID]:
 
 
 def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice | None:
-    """Run rows in one transaction. None: they failed together, and are as they were."""
+    """Run rows in one transaction. None: they failed together, and are unchanged."""
     began = monotonic()
     done = Slice()
     try:
@@ -134,7 +134,7 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice
 
 
 def _run_rows(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes, done: Slice) -> None:
-    """Do what the transaction of a slice does."""
+    """Run the rows of a slice inside its transaction."""
     done.started = ledger.complete(ids)
     crash_point("consumer.before_effect")
     if not done.started:
@@ -167,7 +167,7 @@ def _run_riders(
     done: Slice,
     calls: list[Any],
 ) -> None:
-    """Run bodies one after the other, until they are done, time is up, or one of them waits for a lock."""
+    """Run bodies one after the other until all are done, time is up, or one of them waits for a lock."""
     ends_at = monotonic() + conf.SLICE.value / 1000
     for number, (task, row) in enumerate(riders):
         if number and monotonic() >= ends_at:
@@ -214,7 +214,7 @@ def _guard(task: Runnable, done: Slice) -> AbstractContextManager[None]:
 
 
 def run_batch(task: Runnable, rows: list[ledger.Started], outcomes: Outcomes) -> list[Success]:
-    """Run the body of a task that takes a list, for all of ``rows``; raises what it does."""
+    """Run the body of a task that takes a list, for all of ``rows``; exceptions of the body propagate."""
     tellings = [outcomes.telling(task, row) for row in rows]
     with as_current(tellings), collecting():
         value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
@@ -223,14 +223,14 @@ def run_batch(task: Runnable, rows: list[ledger.Started], outcomes: Outcomes) ->
 
 
 def _with_limits_of(task: Runnable, row: ledger.Started) -> ledger.Started:
-    """Return the row with its task's time limits, where its call has none: in company nothing else enforces them."""
+    """Return the row with its task's time limits if its call has none: in a slice, nothing else enforces them."""
     called = (row.options or {}).get("timelimit") or (None, None)
     limits = [own or of_task for own, of_task in zip(called, (task.time_limit, task.soft_time_limit), strict=True)]
     return replace(row, options={**(row.options or {}), "timelimit": limits}) if any(limits) else row
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether an error came of a lock that others hold, or of what they changed meanwhile."""
+    """Whether an error was caused by a lock or a concurrent change of another transaction."""
     return any(getattr(each, "sqlstate", None) in CONFLICTS for each in _causes(error))
 
 

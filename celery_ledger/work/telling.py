@@ -1,10 +1,10 @@
 """
-What Celery's own tooling hears about a row: as if each row were a message of its own.
+Notifications to Celery's own tooling about a row: as if each row were a separate message.
 
 Signals (``task_prerun``, ``task_success`` and the others), hooks of the task (``before_start``, ``on_failure`` and
-the others), ``self.request``, and what the worker's parent makes events of, for Flower. An attempt begins once,
-also where a batch failed and its rows run again one by one; how it ended is told when that is committed, and is
-what the ledger says. A hook or receiver that fails then changes nothing any more.
+the others), ``self.request``, and the data from which the worker's parent creates events for Flower. An attempt starts
+once, even if a batch failed and its rows run again one by one; its outcome is reported when it is committed, and
+matches the ledger. A hook or receiver that fails then no longer changes anything.
 """
 
 import logging
@@ -37,23 +37,23 @@ MOST_SHOWN = 500
 
 
 class Telling:
-    """Of one attempt of one row."""
+    """The notifications about one attempt of one row."""
 
     def __init__(self, task: Runnable, row: ledger.Started) -> None:
         self.task = task
         self.row = row
         self.request = request_of(task, row)
         self.id = self.request.id
-        #: What the worker's parent makes events of; None: it has not ended.
+        #: The data from which the worker's parent creates events; None: the attempt has not ended.
         self.event: dict[str, Any] | None = None
-        #: Where it is in its caller's trace, for tools that follow it.
+        #: Its place in its caller's trace, for tools that follow traces.
         self.place: Any = None
         self._began: float | None = None
         self._ran = 0.0
         self._has_started = False
 
     def begin(self) -> None:
-        """Tell that the body is about to run; what ``before_start`` raises is an error of the body."""
+        """Report that the body is about to run; an exception in ``before_start`` counts as an error of the body."""
         with self._current(), tracing.at(self.place):
             if self._began is None:
                 self._began = monotonic()
@@ -70,7 +70,7 @@ class Telling:
                 self._has_started = True
 
     def succeed(self, value: Any) -> None:
-        """Tell that it succeeded, which is committed; of one that ended by ``Ignore``, as little as Celery does."""
+        """Report the committed success; after ``Ignore``, report as little as Celery does."""
         if isinstance(value, Ignore):
             self._end(states.IGNORED, value, None, lambda _: self._say(trace.LOG_IGNORED, "ignored"))
             return
@@ -79,9 +79,9 @@ class Telling:
 
     def fail(self, error: Exception, *, state: str) -> None:
         """
-        Tell that the attempt failed and is to be retried, or was the last: that is committed.
+        Report that the attempt failed, and is to be retried or was the last; this is already committed.
 
-        Of one that ended by ``Reject``, as little is told as Celery tells.
+        After ``Reject``, report as little as Celery does.
         """
         if isinstance(error, Reject):
             self._end(states.REJECTED, error, None, lambda _: self._say(trace.LOG_REJECTED, shown(error)))
@@ -92,12 +92,12 @@ class Telling:
         self._end(state, error, said, lambda _: tell(error, cause))
 
     def rest(self) -> None:
-        """Note that the body has ended, however, and that company and commit are still to come."""
+        """Note that the body has ended in any way, while the other rows' bodies and the commit are still to come."""
         if self._began is not None:
             self._ran = monotonic() - self._began
 
     def leave(self) -> None:
-        """Report that it ended, without saying how: the row belongs to another worker."""
+        """Report that the attempt ended, without an outcome: the row belongs to another worker."""
         if self._began is not None and self.event is None:
             self._end(states.RETRY, None, None, lambda _: None)
 
@@ -176,10 +176,10 @@ class Telling:
 @contextmanager
 def as_current(tellings: Sequence[Telling]) -> Iterator[None]:
     """
-    Begin these rows' attempts, make the first of them ``self.request``, and their stories the context.
+    Start the attempts of these rows, make the first of them ``self.request``, and their stories the context.
 
-    What a batch enqueues belongs to the story of all its rows only if they share one; or to that of the item
-    that the body names, by :func:`celery_ledger.context.about_item`.
+    Calls enqueued by a batch belong to the story of its rows only if all rows share it, or to the story of the item
+    that the body names with :func:`celery_ledger.context.about_item`.
     """
     rows = [telling.row for telling in tellings]
     request_ids, subjects = {row.request_id for row in rows}, {row.subject for row in rows}
@@ -210,7 +210,7 @@ def _is_id(item: object) -> bool:
 
 
 def request_of(task: Runnable, row: ledger.Started) -> Context:
-    """Return what a body sees as ``self.request``. Its id is the call's, the same in every attempt."""
+    """Return the object that a body sees as ``self.request``. Its id is the call's, the same in every attempt."""
     carrier = current_carrier()
     id = call_id(row.id, row.options)
     request = {
@@ -240,9 +240,9 @@ def request_of(task: Runnable, row: ledger.Started) -> Context:
 
 
 def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Untraced":
-    """Return what hooks are given; a cause that was never raised has the traceback of the error that names it."""
+    """Return the error info for hooks; a cause that was never raised has the traceback of the error that names it."""
     trace = cause.__traceback__ or error.__traceback__
-    # The ledger makes these errors itself, and no body raised them: that all attempts are used up, that a process died.
+    # The ledger creates such errors itself, and no body raised them: all attempts are used up, or a process died.
     if trace is None:
         return _Untraced(cause)
     safe = sendable(cause)
@@ -250,7 +250,7 @@ def _info_of(error: BaseException, cause: BaseException) -> "ExceptionInfo | _Un
 
 
 class _Untraced:
-    """What hooks are given of an error that was not raised: as much of Celery's object as can be said."""
+    """The error info that hooks receive for an error that was never raised: Celery's object, as far as possible."""
 
     def __init__(self, error: BaseException) -> None:
         self.type, self.exception, self.tb, self.internal = type(error), error, None, True

@@ -1,9 +1,9 @@
 """
-Tools that follow a task from its caller, where the project has them: sentry-sdk and OpenTelemetry's instrumentation.
+Tools that follow a task from its caller, if the project uses them: sentry-sdk and OpenTelemetry's instrumentation.
 
-Both are made for a worker that runs one task after another. Rows are run together, begin together and are reported
-together, and one that fails may run again at once; so each row's place in its caller's trace is kept with it, and what
-a body raised is reported when it is known that it was the last attempt.
+Both are designed for a worker that runs one task after another. Rows run together, start together and are reported
+together, and a failed row may run again at once; so each row's place in its caller's trace is kept with it, and an
+exception of a body is reported once that attempt is known to be the last.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def at(place: Any) -> Iterator[None]:
-    """Be at a place in a trace, which :func:`here` returned; whatever is current afterwards, is no more."""
+    """Enter a place in a trace that :func:`here` returned, and restore the previous context at the end."""
     context = sys.modules.get("opentelemetry.context")
     if context is None:
         yield
@@ -36,13 +36,13 @@ def at(place: Any) -> Iterator[None]:
 
 
 def here() -> Any:
-    """Return what OpenTelemetry has as current. None: the project does without it."""
+    """Return OpenTelemetry's current context. None: the project does not use OpenTelemetry."""
     context = sys.modules.get("opentelemetry.context")
     return context and context.get_current()
 
 
 def link(requests: Sequence[Any], places: Sequence[Any]) -> None:
-    """Have the span of a batch, which is its first row's, link to the callers of all its rows, and theirs to it."""
+    """Link the span of a batch, which is its first row's, to the callers of all its rows, and the rows' spans to it."""
     if "opentelemetry.trace" not in sys.modules or "opentelemetry.propagate" not in sys.modules:
         return
     from opentelemetry import propagate, trace
@@ -64,7 +64,7 @@ def link(requests: Sequence[Any], places: Sequence[Any]) -> None:
 
 
 class Unreported:
-    """What a body raised and sentry-sdk would have reported, where it was raised."""
+    """An exception of a body that sentry-sdk would have reported where it was raised."""
 
     def __init__(self) -> None:
         self._scopes: Any = None
@@ -72,7 +72,7 @@ class Unreported:
         self._is_sent = False
 
     def hold(self, event: Any, hint: Any) -> Any:
-        """Keep back what sentry-sdk makes of an error that leaves a body; what the body itself reports is sent."""
+        """Hold back sentry-sdk's event for an error that leaves a body; the body's own reports are sent."""
         raised = (event.get("exception") or {}).get("values") or ()
         if self._is_sent or not any((each.get("mechanism") or {}).get("type") == "celery" for each in raised):
             return event
@@ -80,7 +80,7 @@ class Unreported:
         return None
 
     def keep(self, error: BaseException, *scopes: Any) -> None:
-        """Note where it was raised."""
+        """Record where the error was raised."""
         if self._is_wanted or isinstance(error, Retry):
             self._scopes = scopes
 
@@ -101,13 +101,13 @@ class Unreported:
         )
         isolation, current = self._scopes
         with use_isolation_scope(isolation), use_scope(current):
-            DedupeIntegration.reset_last_seen()  # It has seen what was kept back.
+            DedupeIntegration.reset_last_seen()  # It has seen the event that was held back.
             sentry_sdk.capture_event(event, hint=hint)
 
 
 @contextmanager
 def followed_by_sentry(task: Runnable, request: Any) -> Iterator[None]:
-    """Have sentry-sdk, where the project has it follow Celery's tasks, join this one to its caller's trace."""
+    """Join this task to its caller's trace in sentry-sdk, if the project traces Celery's tasks with it."""
     sentry = sys.modules.get("sentry_sdk")
     if sentry is None or sentry.get_client().get_integration("celery") is None:
         yield
@@ -129,7 +129,7 @@ def followed_by_sentry(task: Runnable, request: Any) -> Iterator[None]:
 
 
 def report(task: Runnable, request: Any, error: BaseException) -> None:
-    """Have sentry-sdk, where it follows tasks, report the error by which one has failed permanently."""
+    """Report the error with which a task failed permanently to sentry-sdk, if that follows tasks."""
     unreported = getattr(request, "unreported", None)
     if unreported is None or isinstance(error, tuple(task.throws)):
         return

@@ -307,8 +307,8 @@ MUTANTS = [
     Mutant(
         "old news",
         "celery_ledger/relay/wakeup.py",
-        "            self._forget_news()\n",
-        "",
+        "            return self._forget_news() or (",
+        "            return (",
         "tests/integration/celery_ledger/relay/test_news.py::"
         "test_what_was_told_while_a_relay_was_awake_is_not_published_again",
     ),

@@ -22,7 +22,7 @@ SHARE = 20.0
 
 
 class Reach:
-    """The point in time from which claims of each queue start."""
+    """The times from which claims of each queue start."""
 
     def __init__(self) -> None:
         self._taken: dict[str, float] = {}  # when everything due was last taken, by the monotonic clock

@@ -1,1 +1,1 @@
-"""Optional parts, each an app or a module of its own."""
+"""Optional parts, each a separate app or module."""

@@ -1,5 +1,5 @@
 """
-What a project will find when it adds the package, read from its tasks, its settings and its code. For ``ledger_adopt``.
+The effects of adding the package to a project, read from its tasks, settings and code. For ``ledger_adopt``.
 
 Nothing in the project is called or changed. Most of the report is a guess about code, for people who know that code:
 which tasks seem to talk to other systems, and which seem to work in the database alone.
@@ -51,7 +51,7 @@ CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "
 
 @dataclass(frozen=True)
 class Remark:
-    """A finding for the adopting project: what it is about, what it is, and what to do."""
+    """A finding for the adopting project: its subject, a description, and advice."""
 
     topic: str
     about: str
@@ -61,7 +61,7 @@ class Remark:
 
 def remarks() -> Iterator[Remark]:
     """
-    Yield what there is to say about this project.
+    Yield all findings about this project.
 
     Raises:
         AppNotFoundError: it has no Celery app.
@@ -79,7 +79,7 @@ def remarks() -> Iterator[Remark]:
 
 
 def _of_settings() -> Iterator[Remark]:
-    """What the package's checks say; W002 and W017 are what is being decided about."""
+    """Findings of the package's checks; W002 and W017 concern the decision that is being made."""
     for message in _of_checks():
         if message.id not in {"celery_ledger.W002", "celery_ledger.W017"}:
             kind = "an error" if message.is_serious() else "a warning"
@@ -87,14 +87,14 @@ def _of_settings() -> Iterator[Remark]:
 
 
 def _of_checks() -> Iterator[CheckMessage]:
-    """Run the package's checks alone: a project's own may ask a database that is not here."""
+    """Run only the package's checks: a project's own may query a database that is not available."""
     for check in registry.get_checks():
         if inspect.unwrap(check).__module__ == THE_CHECKS:
             yield from check(app_configs=None, databases=None)
 
 
 def _of_apps(app: Any) -> Iterator[Remark]:
-    """Other Celery apps: what is called by a task of one of those is durable if that app says so."""
+    """Other Celery apps: their tasks' calls are durable only if the app itself is."""
     for other in _state._get_active_apps():
         if other is not app and other.main not in {None, FALLBACK} and other.tasks:
             yield Remark(
@@ -106,7 +106,7 @@ def _of_apps(app: Any) -> Iterator[Remark]:
 
 
 def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
-    """Classes of tasks that would stay plain Celery's: they do not derive from the app's own."""
+    """Task classes that would stay plain Celery: they do not derive from the app's own class."""
     of_class: dict[type, list[str]] = defaultdict(list)
     for name, task in tasks.items():
         if getattr(task, "durable", None) is None and not _is_of_an_app(type(task)):
@@ -130,17 +130,17 @@ def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
 
 
 def _root(kind: type) -> type:
-    """Return the class that derives from celery.Task itself: the one to change."""
+    """Return the class that derives directly from celery.Task: the one to change."""
     return next((each for each in kind.__mro__[1:] if celery.Task in each.__bases__), kind.__mro__[1])
 
 
 def _is_of_an_app(kind: type) -> bool:
-    """Whether a class of tasks derives, by whatever steps, from an app's own: that is what task_cls changes."""
+    """Whether a task class derives, directly or not, from an app's own class, which task_cls changes."""
     return any(each.__dict__.get("_app") is not None for each in kind.__mro__[1:] if each is not celery.Task)
 
 
 def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
-    """Options of tasks that mean something else, or nothing, for a row."""
+    """Task options that have a different meaning, or none, for a row."""
     said: list[tuple[str, Callable[[Any], bool], str, str]] = [
         (
             "rate_limit",
@@ -176,7 +176,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
 
 
 def _says(task: Any, option: str) -> Any:
-    """Return what a decorator, or a class of the project's, says of an option; None: nothing."""
+    """Return the value that a decorator, or a class of the project, sets for an option; None: it is not set."""
     for each in type(task).__mro__:
         if each.__module__.startswith(("celery.", "celery_ledger.")):
             return None
@@ -186,7 +186,7 @@ def _says(task: Any, option: str) -> Any:
 
 
 def _of_calls() -> Iterator[Remark]:
-    """Options in calls, anywhere in the project's own code, that are refused."""
+    """Refused options in calls, anywhere in the project's own code."""
     for path in _own_files():
         try:
             tree = ast.parse(path.read_bytes())
@@ -205,7 +205,7 @@ def _of_calls() -> Iterator[Remark]:
 
 
 def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
-    """Queues that tasks name, and no worker takes."""
+    """Queues that tasks name but no worker consumes."""
     named: dict[str, list[str]] = defaultdict(list)
     for name, task in tasks.items():
         route = app.amqp.router.route({}, name)
@@ -233,7 +233,7 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
 
 
 def _queues_taken(app: Any) -> set[str] | None:
-    """Return the queues that workers take which answer now; None: none answers."""
+    """Return the queues consumed by the workers that answer; None: none answers."""
     try:
         # On a connection of its own: Celery takes two from the pool for it, and waits forever where that has one.
         with app.connection_for_write() as connection:
@@ -244,7 +244,7 @@ def _queues_taken(app: Any) -> set[str] | None:
 
 
 def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
-    """Which tasks seem to speak to the outside, and which to work in the database alone."""
+    """Tasks that seem to have external effects, and tasks that seem to use only the database."""
     inside = []
     for name, task in tasks.items():
         outside = sorted(effects_of(inspect.unwrap(getattr(task.run, "__func__", task.run))))
@@ -267,7 +267,7 @@ def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
 
 
 def effects_of(function: Any, *, depth: int = 0, seen: set[Any] | None = None) -> set[str]:
-    """Return by which modules a function seems to speak to the outside, itself or by functions of the project."""
+    """Return the modules through which a function seems to have external effects, even indirectly."""
     seen = set() if seen is None else seen
     code = getattr(function, "__code__", None)
     if code is None or code in seen or depth > DEEPEST:
@@ -293,7 +293,7 @@ def effects_of(function: Any, *, depth: int = 0, seen: set[Any] | None = None) -
 
 
 def _meant(call: ast.Call, names: dict[str, Any]) -> tuple[set[str], list[Any]]:
-    """Return by what a call speaks to the outside, and the project's own functions that it may be a call of."""
+    """Return the external modules that a call uses, and the project functions that it may refer to."""
     if isinstance(call.func, ast.Name) and call.func.id == "open":
         return {"open()"}, []
     thing = _resolved(call.func, names)
@@ -307,7 +307,7 @@ def _meant(call: ast.Call, names: dict[str, Any]) -> tuple[set[str], list[Any]]:
 
 @cache
 def _speaks(library: str) -> bool:
-    """Whether a library has what speaks to services; a project's own code is followed instead."""
+    """Whether a library communicates with services; the project's own code is followed instead."""
     if library in MOSTLY_INSIDE or library in sys.stdlib_module_names or _is_own(library):
         return False
     modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == library]
@@ -316,7 +316,7 @@ def _speaks(library: str) -> bool:
 
 
 def _held_by(thing: Any) -> list[Any]:
-    """Return what a module or a class has, without asking any of it: a lazy object would be made by that."""
+    """Return the attributes of a module or class without evaluating any: access would instantiate lazy objects."""
     return list(dict(vars(thing)).values())
 
 
@@ -332,7 +332,7 @@ def _functions_of(thing: Any) -> list[Any]:
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
-    """Return what a name in a function's code stands for, as far as that can be said without running it."""
+    """Return the object that a name in a function's code refers to, as far as is known without running it."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -373,7 +373,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def _bound(node: ast.Import | ast.ImportFrom, package: str | None) -> dict[str, Any]:
-    """Return what an import within a function gives names to, where that is imported already."""
+    """Return the names that an import inside a function binds, if that module is already imported."""
     if isinstance(node, ast.Import):
         whole = {alias.asname or alias.name.partition(".")[0]: alias for alias in node.names}
         return {name: sys.modules.get(alias.name if alias.asname else name) for name, alias in whole.items()}

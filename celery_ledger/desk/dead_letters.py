@@ -157,7 +157,7 @@ def sort_by_kind() -> None:
 
 def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
     """
-    Make dead tasks pending again, under the same id; return how many there were.
+    Make dead tasks pending again, under the same id; return how many.
 
     All are due now, or in the order of ``ids`` at ``per_second`` tasks a second. Each gets a few more attempts. A task
     that is not dead, or no longer dead, is left alone: pressing twice replays once. There may be any number of them;
@@ -175,7 +175,7 @@ def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
 
 def check_rate(per_second: float | None) -> None:
     """
-    Refuse a rate that a replay cannot have.
+    Refuse an invalid rate for a replay.
 
     Raises:
         ValueError: the rate is out of bounds.
@@ -185,13 +185,13 @@ def check_rate(per_second: float | None) -> None:
 
 
 def pause_of(per_second: float | None) -> float:
-    """Return the seconds from one task to the next, 0 for none."""
+    """Return the seconds between two tasks, 0 for no pause."""
     return 1 / per_second if per_second else 0.0
 
 
 def replay_portion(ids: Sequence[UUID], *, pause: float, start: float = 0.0, who: int | None = None) -> int:
     """
-    Replay these dead tasks in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
+    Replay these dead tasks in one transaction, the first in ``start`` seconds, then one every ``pause`` seconds.
 
     ``who`` decided it, by default the one whose request this is.
     """
@@ -206,7 +206,7 @@ def replay_portion(ids: Sequence[UUID], *, pause: float, start: float = 0.0, who
 
 def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
     """
-    Replay one dead task with other arguments; False if it is not dead.
+    Replay one dead task with different arguments; False if it is not dead.
 
     Raises:
         TypeError: the arguments do not fit the task, or a row.
@@ -241,7 +241,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
 
 def discard(ids: Iterable[UUID], *, reason: str) -> int:
     """
-    Give up dead tasks permanently and note why; return how many there were. Any number, in portions.
+    Discard dead tasks permanently with a reason; return how many. Any number, in portions.
 
     Raises:
         ValueError: there is no reason.
@@ -252,7 +252,7 @@ def discard(ids: Iterable[UUID], *, reason: str) -> int:
 
 def check_reason(reason: str) -> str:
     """
-    Return ``reason`` without the blanks around it.
+    Return ``reason`` without surrounding whitespace.
 
     Raises:
         ValueError: there is none.
@@ -263,7 +263,7 @@ def check_reason(reason: str) -> str:
 
 
 def discard_portion(ids: Sequence[UUID], *, reason: str, who: int | None = None) -> int:
-    """Discard these dead tasks in one transaction. ``who`` decided it, by default the user whose request this is."""
+    """Discard these dead tasks in one transaction. ``who`` decided it, by default the user of the current request."""
     with transaction.atomic():
         tasks = _changed(
             statements(connection.vendor).discard, ids, reason=f"Discarded: {reason}", longest=MAX_ERROR_LENGTH
@@ -281,7 +281,7 @@ def discard_portion(ids: Sequence[UUID], *, reason: str, who: int | None = None)
 
 
 class _Decided(NamedTuple):
-    """The columns of a task that announcements need: there may be a million of them."""
+    """The columns of a task that announcements need: a decision may concern a million tasks."""
 
     id: UUID
     queue: str
@@ -289,7 +289,7 @@ class _Decided(NamedTuple):
 
 
 def _make_pending(ids: Sequence[UUID], *, pause: float, start: float = 0.0) -> list[_Decided]:
-    """Make those that are dead due, the first in ``start`` seconds, one every ``pause`` seconds; return them."""
+    """Make dead tasks of these due, the first in ``start`` seconds, one every ``pause`` seconds; return them."""
     sql = statements(connection.vendor).replay
     tasks = _changed(sql, ids, pause=pause, start=start, attempts=REPLAY_ATTEMPTS)
     tally.add(Tally.Outcome.REPLAYED, _counts(tasks))
@@ -299,7 +299,7 @@ def _make_pending(ids: Sequence[UUID], *, pause: float, start: float = 0.0) -> l
 
 
 def _changed(sql: str, ids: Sequence[UUID], **parameters: Any) -> list[_Decided]:
-    """Run one of the statements about dead tasks; return those of ``ids`` that were, in their order."""
+    """Run a statement on dead tasks; return those of ``ids`` that it changed, in order."""
     postgresql = connection.vendor == "postgresql"
     given = list(ids) if postgresql else json.dumps([id.hex for id in ids])
     with connection.cursor() as cursor:
@@ -316,7 +316,7 @@ def _counts(tasks: Iterable[_Decided]) -> list[tally.Count]:
 
 
 def batched(ids: Iterable[UUID], size: int) -> Iterator[list[UUID]]:
-    """Yield ``ids`` in lists of at most ``size``: no statement has room for any number of parameters."""
+    """Yield ``ids`` in lists of at most ``size``: statements have a limited number of parameters."""
     rest = iter(ids)
     while portion := list(islice(rest, size)):
         yield portion

@@ -1,5 +1,5 @@
 """
-A person's decision about any number of tasks: a row that records it and its progress, carried out in portions.
+An operator's decision about any number of tasks: a row that records it and its progress, carried out in portions.
 
 Dead tasks are replayed or discarded; waiting tasks are cancelled or run now.
 
@@ -43,13 +43,13 @@ KEPT = timedelta(days=30)
 
 
 def preview(what: Decision.What, search: Search) -> Count:
-    """Return how many tasks would be decided about now."""
+    """Return how many tasks a decision would affect now."""
     narrowed = _narrowed(what, search)
     return Count(0) if narrowed is None else searching.count(narrowed)
 
 
 def applying(what: Decision.What, ids: list[UUID]) -> int:
-    """Return to how many of these tasks that can be decided now."""
+    """Return how many of these tasks a decision can affect now."""
     return _meant(what, Search()).filter(id__in=ids).count()
 
 
@@ -57,7 +57,7 @@ def decide(
     what: Decision.What, selection: Selection | Search, *, reason: str = "", per_second: float | None = None
 ) -> tuple[int, Decision | None]:
     """
-    Decide about what ``selection`` names: at once if it is few, else by a worker.
+    Carry out a decision on ``selection``: at once if it is small, otherwise by a worker.
 
     Returns how many tasks it was, or will be, and the decision that says how far the worker is.
 
@@ -73,7 +73,7 @@ def decide(
 
 def decide_on(what: Decision.What, ids: list[UUID], *, reason: str = "", per_second: float | None = None) -> int:
     """
-    Decide about the tasks of these ids at once; return to how many that applied.
+    Carry out a decision on the tasks with these ids at once; return how many were affected.
 
     Raises:
         ValueError: as of :func:`begin`.
@@ -92,7 +92,7 @@ def begin(
     what: Decision.What, selection: Selection | Search, *, reason: str = "", per_second: float | None = None
 ) -> Decision:
     """
-    Have a worker decide about whatever ``selection`` names now, in portions; return the row that says how far.
+    Let a worker carry out a decision on ``selection`` in portions; return the row with its progress.
 
     What dies, or dies again, or is enqueued after this is not meant.
 
@@ -109,7 +109,7 @@ def write_down(
     what: Decision.What, selection: Selection | Search, *, reason: str = "", per_second: float | None = None
 ) -> Decision:
     """
-    Write down a decision for the caller to carry out; see :func:`steps`.
+    Record a decision for the caller to carry out; see :func:`steps`.
 
     Raises:
         ValueError: as of :func:`begin`.
@@ -140,7 +140,7 @@ def _check(what: Decision.What, reason: str, per_second: float | None) -> None:
 
 
 def _narrowed(what: Decision.What, search: Search) -> Search | None:
-    """Return the search for those of ``search`` that can be decided about so; None: none of them can."""
+    """Return ``search`` narrowed to tasks that this decision can affect; None: there are none."""
     if what in OF_DEAD:
         states, widest = {State.DEAD}, State.DEAD
     elif what == What.CANCEL:
@@ -154,7 +154,7 @@ def _narrowed(what: Decision.What, search: Search) -> Search | None:
 
 
 def _meant(what: Decision.What, selection: Selection | Search) -> QuerySet[DurableTask]:
-    """Return the tasks of ``selection`` that can be decided about so."""
+    """Return the tasks of ``selection`` that this decision can affect."""
     if isinstance(selection, Selection):
         return selection.tasks()
     narrowed = _narrowed(what, selection)
@@ -166,7 +166,7 @@ def _meant(what: Decision.What, selection: Selection | Search) -> QuerySet[Durab
 
 
 def steps(decision: Decision) -> Iterator[int]:
-    """Carry out ``decision`` portion by portion; yield after each how many tasks were decided about so far."""
+    """Carry out ``decision`` portion by portion; yield the number of tasks affected so far after each."""
     reached: datetime | None = None
     while True:
         is_left, reached = _step(decision, reached)
@@ -177,7 +177,7 @@ def steps(decision: Decision) -> Iterator[int]:
 
 def _step(decision: Decision, reached: datetime | None) -> tuple[bool, datetime | None]:
     """
-    Decide about the next portion, in one transaction: whether there was one, and up to which time of death.
+    Carry out the next portion in one transaction; return whether there was one, and up to which time of death.
 
     What died before the time ``reached`` is decided about already, and is not walked over again.
     """
@@ -242,7 +242,7 @@ def _decide_on_portion(decision: Decision, ids: list[UUID]) -> int:
 
 @shared_task(name="celery_ledger.tasks.carry_out", base=Task, retries=BRISK)
 def carry_out(decision_id: int) -> dict[str, Any]:
-    """Carry out a decision for a while and, if more is left, have it carried on. Repeatable: nothing is done twice."""
+    """Carry out a decision for a while and, if more is left, enqueue the rest. Repeatable: nothing is done twice."""
     decision = Decision.objects.filter(pk=decision_id).first()
     if decision is None:
         return {"ended": True}

@@ -36,7 +36,7 @@ FULL: Final = 0.8
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, and how it is; ``advice`` says what to do and is empty if all is well."""
+    """The subject of a check and its result; ``advice`` says what to do and is empty if all is well."""
 
     what: str
     how: str
@@ -48,7 +48,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Yield what there is to say about this installation."""
+    """Yield all findings about this installation."""
     for examination in EXAMINATIONS:
         try:
             yield from examination()
@@ -60,7 +60,7 @@ def examine() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """Say what the project runs on."""
+    """Report the versions that the project runs on."""
     yield Finding(
         "versions",
         f"Python {platform.python_version()}, Django {django.__version__}, Celery {celery.__version__}, "
@@ -69,7 +69,7 @@ def versions() -> Iterator[Finding]:
 
 
 def checked_settings() -> Iterator[Finding]:
-    """Look at what Django's and our own checks say of the settings."""
+    """Report what Django's and the package's own checks say about the settings."""
     messages = checks.run_checks(include_deployment_checks=not settings.DEBUG, databases=["default"])
     for message in messages:
         if message.level >= checks.WARNING and not message.is_silenced():
@@ -79,7 +79,7 @@ def checked_settings() -> Iterator[Finding]:
 
 
 def migrations() -> Iterator[Finding]:
-    """Look whether the database is of this release."""
+    """Check that the database has all migrations of this release."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     advice = "Run `python manage.py migrate`." if plan else ""
@@ -87,7 +87,7 @@ def migrations() -> Iterator[Finding]:
 
 
 def database() -> Iterator[Finding]:
-    """Look at PostgreSQL's connections and its oldest transaction."""
+    """Check PostgreSQL's connections and its oldest transaction."""
     if connection.vendor != "postgresql":
         yield Finding("database", "SQLite, for one machine and one user")
         return
@@ -132,7 +132,7 @@ def database() -> Iterator[Finding]:
 
 
 def broker() -> Iterator[Finding]:
-    """Look whether the broker answers and keeps what it is given, and for unknown queues."""
+    """Check that the broker answers and never evicts messages, and look for unknown queues."""
     with Broker(find_app()) as link:
         try:
             link.check_policy()
@@ -160,7 +160,7 @@ def broker() -> Iterator[Finding]:
 
 
 def machinery() -> Iterator[Finding]:
-    """Look at what the watchdog finds."""
+    """Report the watchdog's problems."""
     advice = {
         "relay": "Start or restart `python manage.py relay`.",
         "workers": "Restart the worker: SIGTERM, then SIGKILL. Its work is done elsewhere meanwhile.",
@@ -176,7 +176,7 @@ def machinery() -> Iterator[Finding]:
 
 
 def orphans() -> Iterator[Finding]:
-    """Look for tasks and schedules that no process of this release will run."""
+    """Find tasks and schedules that no process of this release will run."""
     import_tasks()
     app = find_app()
     waiting = DurableTask.objects.filter(status=DurableTask.Status.PENDING).order_by()
@@ -201,7 +201,7 @@ def orphans() -> Iterator[Finding]:
 
 
 def ledger() -> Iterator[Finding]:
-    """Look for what is stuck, fails again and again, or is dead."""
+    """Find tasks that are stuck, fail repeatedly, or are dead."""
     overdue = sum(1 for _ in stuck.stuck_tasks())
     yield Finding("stuck tasks", str(overdue), "Is a relay running? `outbox verify` lists them." if overdue else "")
     again = samples.retrying_by_task()

@@ -1,4 +1,4 @@
-"""The canvas of a task, drawn as SVG and told as a list; what cancels all of it."""
+"""The canvas of a task as an SVG diagram and as a list, with the action that cancels all of it."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -31,7 +31,7 @@ PAGE: Final = "celery_ledger_durabletask_canvas"
 
 
 def urls(desk: admin.ModelAdmin) -> list[URLPattern]:
-    """Return the address of a canvas: a page of ``desk``, and, with ``?part=1``, of what changes on it."""
+    """Return the URLs of a canvas: its page in ``desk`` and, with ``?part=1``, the part that is refreshed."""
 
     def view(request: HttpRequest, canvas_id: UUID) -> HttpResponse:
         return _view(desk, request, canvas_id)
@@ -40,7 +40,7 @@ def urls(desk: admin.ModelAdmin) -> list[URLPattern]:
 
 
 def shown(desk: admin.ModelAdmin, canvas: UUID, *, here: UUID | None = None) -> SafeString | str:
-    """Return a canvas for a page of ``desk``, on which it is kept up to date."""
+    """Return a canvas for a page of ``desk``, where it is kept up to date."""
     graph = graphs.graph_of(canvas)
     if graph is None:
         return "It has been pruned."
@@ -103,7 +103,7 @@ def _drawn(desk: admin.ModelAdmin, graph: Graph, here: UUID | None) -> dict[str,
 
 
 def drawing(graph: Graph, address: Callable[[UUID], str], here: UUID | None = None) -> SafeString:
-    """Return a graph as SVG, whose nodes lead to their task, or to where their tasks are listed."""
+    """Return a graph as SVG; its nodes link to their task, or to a list of their tasks."""
     nodes = {node.key: node for node in graph.nodes}
     width = max(_left(node) for node in graph.nodes) + WIDTH + EDGE
     height = max(_top(node) for node in graph.nodes) + HEIGHT + EDGE
@@ -152,7 +152,7 @@ def _box(node: Node, address: Callable[[UUID], str], here: UUID | None) -> str:
 
 
 def _bar(node: Node, x: float, y: int) -> Sequence[str]:
-    """Return how many of a node's calls are in which state, as lengths, those that are done first."""
+    """Return the share of a node's calls in each state, as lengths, finished calls first."""
     parts = []
     for state in reversed(State):
         if number := node.counts.get(state):

@@ -1,4 +1,4 @@
-"""Line charts as SVG, drawn here: they need no script, and no style that a content security policy forbids."""
+"""Line charts as SVG, drawn on the server: they need no script, and no style that a content security policy forbids."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ def line(title: str, values: Sequence[tuple[datetime, float | None]], *, unit: s
 
 
 def _strokes(values: Sequence[tuple[datetime, float | None]], highest: float) -> list[str]:
-    """Return a line for each stretch of values without a gap."""
+    """Return a line for each run of values without a gap."""
     if len(values) < 2:
         return []
     start, span = values[0][0], max(1.0, (values[-1][0] - values[0][0]).total_seconds())

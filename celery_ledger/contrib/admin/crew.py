@@ -12,7 +12,7 @@ from celery_ledger.desk.permissions import STEER
 
 
 class CrewAdmin(ReadOnly, admin.ModelAdmin):
-    """Workers, relays and beats: what each does and for how long, and what drains or stops one."""
+    """Workers, relays and beats: what each is doing and for how long, with buttons to drain or stop it."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_or_change_permission(request):
@@ -29,7 +29,7 @@ class CrewAdmin(ReadOnly, admin.ModelAdmin):
 
     def _tell(self, request: HttpRequest) -> None:
         """
-        Tell the process that the form names.
+        Instruct the process that the form names.
 
         Raises:
             PermissionDenied: this person may not.

@@ -1,4 +1,4 @@
-"""What the pages of the desk share."""
+"""Code shared by the pages of the desk."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 
 
 class ReadOnly:
-    """A list that cannot be added to, changed or deleted from."""
+    """A list without adding, changing or deleting."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -28,19 +28,19 @@ class RateForm(forms.Form):
 
 
 def flower_url() -> str:
-    """Return where staff find Flower, by the setting ``FLOWER_URL``; nothing: the desk has no link to it."""
+    """Return the URL of Flower from the setting ``FLOWER_URL``; empty: the desk has no link to it."""
     return str(getattr(settings, "FLOWER_URL", ""))
 
 
 def page(desk: admin.ModelAdmin, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
-    """Return a page of the desk with the admin's frame around it."""
+    """Return a page of the desk inside the admin's layout."""
     request.current_app = desk.admin_site.name
     frame = {**desk.admin_site.each_context(request), "opts": desk.opts, "flower_url": flower_url()}
     return TemplateResponse(request, f"celery_ledger_admin/{template}", frame | context)
 
 
 def is_uuid(text: str) -> bool:
-    """Whether ``text`` could be the id of a task or a canvas."""
+    """Whether ``text`` may be the id of a task or a canvas."""
     try:
         UUID(text)
     except ValueError:

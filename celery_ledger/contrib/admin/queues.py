@@ -1,4 +1,4 @@
-"""The queues: how they are and were, and what steers them."""
+"""The queues: their current figures, their history, and their controls."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class LimitsForm(RateForm):
 
 
 class QueuesAdmin(ReadOnly, admin.ModelAdmin):
-    """The queues: how they are, how they were in the last hour, and what steers them."""
+    """The queues: their current figures, the last hour, and their controls."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and request.user.has_perm(STEER)

@@ -1,4 +1,4 @@
-"""Durable tasks, attempt by attempt, and what people decide about the dead."""
+"""Durable tasks with their attempts, and the actions on dead letters."""
 
 import time
 from typing import Any, Final
@@ -59,7 +59,7 @@ class ArgumentsForm(forms.Form):
 
 
 class DecisionForm(ActionForm):
-    """What stands next to the choice of an action: why tasks are discarded, how fast they are replayed."""
+    """The fields next to the choice of an action: a reason for discarding, a rate for replaying."""
 
     per_second = forms.CharField(required=False, label="Replay per second:", widget=forms.NumberInput({"step": "any"}))
     reason = forms.CharField(
@@ -68,7 +68,7 @@ class DecisionForm(ActionForm):
 
 
 class QueueFilter(admin.SimpleListFilter):
-    """Narrows to a queue; the settings name them, so that no table of millions is searched for its values."""
+    """Filters by queue; the choices come from the settings, so that no table of millions is scanned for its values."""
 
     title = parameter_name = "queue"
 
@@ -80,7 +80,7 @@ class QueueFilter(admin.SimpleListFilter):
 
 
 class NameFilter(admin.SimpleListFilter):
-    """Narrows to the tasks of a name, of those that were ever published."""
+    """Filters by task name; the choices are names of tasks that were ever published."""
 
     title = parameter_name = "name"
 
@@ -93,7 +93,7 @@ class NameFilter(admin.SimpleListFilter):
 
 
 def _search_of(request: HttpRequest, words: str) -> Search:
-    """Return what the filters of a list say, and the words."""
+    """Return the search that the list's filters and the search text stand for."""
     state = request.GET.get("status__exact")
     given = Search(
         state=state if state in Status.values else None,
@@ -108,7 +108,7 @@ def _is_unfiltered(request: HttpRequest) -> bool:
 
 
 def _named_elsewhere(words: str) -> set[UUID]:
-    """Return the ids of tasks with these words in a failed attempt, of the latest, or whose worker has this name."""
+    """Return the ids of tasks with these words in a recent failed attempt, or in the name of its worker."""
     last = FailedAttempt.objects.order_by("-id").values_list("id", flat=True).first() or 0
     latest = FailedAttempt.objects.filter(id__gt=last - MOST_ATTEMPTS)
     failed = latest.filter(Q(error__icontains=words) | Q(worker__icontains=words)).values_list("task_id", flat=True)
@@ -122,7 +122,7 @@ def _what_is_left(page: searching.Page) -> str:
 
 
 class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
-    """Durable tasks, newest first, and what can be decided about the dead."""
+    """Durable tasks, newest first, with the actions on dead letters."""
 
     list_display = (
         "name",
@@ -157,7 +157,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
     ) -> tuple[QuerySet[DurableTask], bool]:
         """
-        Narrow ``queryset``, which the filters have narrowed, to what the words may mean; see ``search_help_text``.
+        Narrow the filtered ``queryset`` to possible meanings of the search text; see ``search_help_text``.
 
         Where no index leads to the rows, it is what a search of bounded time finds, the newest first.
         """
@@ -202,7 +202,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         return [field for field in fields if field != "whole_canvas" or (obj is not None and obj.canvas)]
 
     def _has(self, field: Any) -> bool:
-        """Whether there is what ``field`` leads to: Flower, or results."""
+        """Whether the target of ``field`` exists: Flower, or results."""
         return (field != "in_flower" or bool(flower_url())) and (field != "result" or results.are_kept())
 
     def _address(self, name: str, *args: Any, **options: Any) -> str:
@@ -210,7 +210,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     def flower_view(self, request: HttpRequest, task_id: UUID) -> HttpResponse:
         """
-        Go to Flower's page of the task.
+        Redirect to the task's page in Flower.
 
         Raises:
             Http404: no setting says where Flower is.
@@ -348,7 +348,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         self.message_user(request, done, messages.SUCCESS if count else messages.WARNING)
 
     def _chosen(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> list[UUID] | Selection:
-        """Return the ids of what was chosen, or, where a whole list was that only filters narrow, what it shows."""
+        """Return the ids of the selected tasks or, if everything in a filtered list was selected, the list's search."""
         filters = set(request.GET) <= {"status__exact", "queue", "name", "p", "o"}
         dead = request.GET.get("status__exact", DurableTask.Status.DEAD) == DurableTask.Status.DEAD
         if request.POST.get("select_across") == "1" and filters and dead:
@@ -356,7 +356,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         return list(queryset.filter(status=DurableTask.Status.DEAD).values_list("id", flat=True)[:MOST_CHOSEN])
 
     def dead_view(self, request: HttpRequest) -> HttpResponse:
-        """The dead letters by kind of error, and what to do about each kind."""
+        """List dead letters by kind of error, with the actions on each kind."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -377,7 +377,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     def _decide_on_group(self, request: HttpRequest) -> None:
         """
-        Replay or discard the group that the form names, and say how many that was.
+        Replay or discard the group that the form names, and report how many tasks it had.
 
         Raises:
             PermissionDenied: this person may not.
@@ -389,7 +389,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         self._decide("discard" if decision == "discard" else "replay", request, group)
 
     def _decide(self, decision: str, request: HttpRequest, chosen: list[UUID] | Selection) -> None:
-        """Replay or discard dead tasks at the rate or for the reason that the form has, and say how many."""
+        """Replay or discard dead tasks at the rate, or for the reason, in the form, and report how many."""
         rate = RateForm(request.POST)
         if not rate.is_valid():
             self.message_user(request, "Enter the rate as a number of tasks per second.", messages.ERROR)
@@ -418,7 +418,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     def edit_view(self, request: HttpRequest, task_id: UUID) -> HttpResponse:
         """
-        Replay one dead letter with other arguments.
+        Replay a single dead letter with different arguments.
 
         Raises:
             Http404: there is no such dead letter.

@@ -1,4 +1,4 @@
-"""django-celery-beat's schedules, with when they ran, when they are due, and what happens to missed due times."""
+"""django-celery-beat's schedules, with their last runs, next due times, and the policy for missed due times."""
 
 import json
 from typing import Any
@@ -46,27 +46,27 @@ class TimesForm(forms.ModelForm):
 
 @admin.register(CrontabSchedule)
 class CrontabAdmin(CrontabScheduleAdmin):
-    """django-celery-beat's, without what never comes."""
+    """django-celery-beat's admin, which refuses times that never come."""
 
     form = TimesForm
 
 
 @admin.register(IntervalSchedule)
 class IntervalAdmin(IntervalScheduleAdmin):
-    """django-celery-beat's, without what never comes."""
+    """django-celery-beat's admin, which refuses times that never come."""
 
     form = TimesForm
 
 
 @admin.register(ClockedSchedule)
 class ClockedAdmin(ClockedScheduleAdmin):
-    """django-celery-beat's, without what never comes."""
+    """django-celery-beat's admin, which refuses times that never come."""
 
     form = TimesForm
 
 
 class ScheduleForm(PeriodicTaskForm):
-    """Refuses times that never come, and arguments that no task can be called with."""
+    """Refuses times that never come, and arguments that its task does not accept."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()
@@ -82,7 +82,7 @@ class ScheduleForm(PeriodicTaskForm):
 
 @admin.register(PeriodicTask)
 class ScheduleAdmin(PeriodicTaskAdmin):
-    """django-celery-beat's, with when each ran last and is due next, and what happens to due times that are missed."""
+    """django-celery-beat's admin, with last runs, next due times, and the policy for missed due times."""
 
     form = ScheduleForm
     change_form_template = "celery_ledger_beat/schedule.html"
@@ -90,7 +90,7 @@ class ScheduleAdmin(PeriodicTaskAdmin):
     inlines = [SchedulePolicyInline]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Offer every kind of schedule but the solar one."""
+        """Offer every kind of schedule except solar ones."""
         return [
             (title, {**options, "fields": [field for field in options["fields"] if field != "solar"]})
             for title, options in super().get_fieldsets(request, obj)

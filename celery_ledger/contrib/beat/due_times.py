@@ -1,5 +1,5 @@
 """
-When schedules are due, which of them are late, whether or not a beat is running, and which can never run.
+Due times of schedules, late schedules (whether or not a beat is running), and schedules that can never run.
 
 Called by beat's scheduler, by the relays, by ``outbox verify``, by the admin and by the health page: a beat that is
 away says nothing itself. A schedule whose times cannot be told is a problem of its own and of no other.
@@ -31,7 +31,7 @@ _LONGEST: Final = 100 * 365 * 24 * 3600.0  # seconds
 
 
 class UnknownZone(tzinfo):
-    """A timezone that this machine does not know: it has a name, and no known offset."""
+    """A timezone that this machine does not know: it has a name, but no known offset."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class UnknownZone(tzinfo):
 
 def know_unknown_zones(field: Any) -> None:
     """
-    Have a crontab's timezone field read a name that this machine does not know as an :class:`UnknownZone`.
+    Make a crontab's timezone field read names that this machine does not know as :class:`UnknownZone`.
 
     Otherwise one such row breaks every query that reads it, and the admin page on which it could be corrected.
     """
@@ -68,7 +68,7 @@ def know_unknown_zones(field: Any) -> None:
 
 
 def served_schedules() -> tuple[list[PeriodicTask], dict[str, str]]:
-    """Return all schedules that are on, and can run; and by its name, what keeps each of the others from it."""
+    """Return all enabled schedules that can run, and the problem of each of the others, by name."""
     rows = PeriodicTask.objects.enabled().select_related("policy", "interval", "crontab", "clocked", "solar")
     sound, broken = [], {}
     for row in rows.order_by("name"):
@@ -80,7 +80,7 @@ def served_schedules() -> tuple[list[PeriodicTask], dict[str, str]]:
 
 
 def problem_with(row: PeriodicTask) -> str | None:
-    """Say in words what keeps a schedule from running: times that never come, or what its task would be given."""
+    """Describe what prevents a schedule from running: impossible times, or arguments that its task refuses."""
     if row.scheduler is None:
         return "it has no due times. Set a crontab or an interval."
     if problem := problem_with_times(row.scheduler):
@@ -96,7 +96,7 @@ def problem_with(row: PeriodicTask) -> str | None:
 
 
 def problem_with_times(times: Any) -> str | None:
-    """Say in words why a crontab, an interval or a moment has no due time; None: it has."""
+    """Describe why a crontab, an interval or a moment has no due time; None: it has one."""
     now = timezone.now()
     if getattr(times, "every", 1) < 1:
         return f"its interval is {times.every} {times.period}. Make it 1 or more."
@@ -113,7 +113,7 @@ def problem_with_times(times: Any) -> str | None:
 
 
 def is_interval(schedule: Any) -> bool:
-    """Say whether a schedule is one of even steps, which are counted from the epoch."""
+    """Whether a schedule has equal steps, counted from the epoch."""
     return type(schedule) is schedules.schedule
 
 
@@ -143,7 +143,7 @@ def times_after(schedule: Any, since: datetime, now: datetime) -> Iterator[datet
 
 def _times_of_the_sun(schedule: schedules.solar, since: datetime) -> Iterator[datetime]:
     """
-    Yield each sunrise, or what else the schedule is for, to the second below, for as long as there is one in a year.
+    Yield each sunrise, or other solar event of the schedule, rounded down to the second, until a year has none.
 
     Celery itself would also run a schedule once a day while the sun does not rise.
     """
@@ -177,22 +177,22 @@ def _as_utc(date: Any) -> datetime:
 
 
 def counted_from(since: datetime, start: datetime | None) -> datetime:
-    """Return after when due times count: ``since``, a schedule's last run or its making, and not before it starts."""
+    """Return the time from which due times count: the later of ``since`` and the schedule's start."""
     return max(since, start - timedelta(microseconds=1)) if start else since
 
 
 def first_after(schedule: Any, since: datetime) -> datetime | None:
-    """Return the first due time of a schedule after ``since``, however long ago that is; None: never again."""
+    """Return the first due time of a schedule after ``since``, however long ago; None: it is never due again."""
     return next(times_after(schedule, since, since), None)
 
 
 def next_due(row: PeriodicTask) -> datetime | None:
-    """Return when a schedule is due after it ran last, which may be over; None: never again."""
+    """Return the next due time of a schedule after its last run, possibly in the past; None: never again."""
     return first_after(row.schedule, counted_from(_last_run(row, timezone.now()), row.start_time))
 
 
 def passed(row: PeriodicTask, now: datetime) -> list[datetime]:
-    """Return the due times of a schedule that have passed since it ran last, oldest first: the latest thousand."""
+    """Return the due times of a schedule since its last run, oldest first: the latest thousand."""
     schedule, start = row.schedule, row.start_time
     until = min(now, row.expires - timedelta(microseconds=1)) if row.expires else now
     if start and start > now:
@@ -208,13 +208,13 @@ def passed(row: PeriodicTask, now: datetime) -> list[datetime]:
 
 
 def _last_run(row: PeriodicTask, now: datetime) -> datetime:
-    """Return when a schedule ran last, or was made. A time that is still to come is from a clock that was wrong."""
+    """Return the last run, or creation, of a schedule. A time in the future comes from a clock that was wrong."""
     last: datetime = row.last_run_at or row.date_changed
     return min(last, now)
 
 
 def late_schedules() -> Iterator[tuple[str, datetime]]:
-    """Yield name and oldest due time of each schedule that did not run within the time its policy allows."""
+    """Yield name and oldest due time of each schedule that is later than its policy allows."""
     now = timezone.now()
     sound, _ = served_schedules()
     for row in sound:
@@ -227,13 +227,13 @@ def late_schedules() -> Iterator[tuple[str, datetime]]:
 
 
 def late_lines() -> Iterator[str]:
-    """Yield a line for each schedule that is late."""
+    """Yield a line for each late schedule."""
     for name, due_at in late_schedules():
         yield f"{name!r} was due at {due_at:%F %T} UTC and has not run: is a beat running?"
 
 
 def broken_lines() -> Iterator[str]:
-    """Yield a line for each schedule that is on and can never run."""
+    """Yield a line for each enabled schedule that can never run."""
     _, broken = served_schedules()
     for name, problem in broken.items():
         yield f"{name!r} never runs: {problem}"

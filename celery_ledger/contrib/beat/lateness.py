@@ -1,4 +1,4 @@
-"""Schedules that are late or can never run: a beat that is away does not say so itself, relays and the watchdog do."""
+"""Schedules that are late or can never run. Relays and the watchdog report them, because a missing beat cannot."""
 
 from django.db import transaction
 
@@ -12,12 +12,12 @@ INTERVAL = 30.0
 
 
 def problems() -> list[Problem]:
-    """Return the schedules that can never run, and those that are late by more than their policy allows."""
+    """Return schedules that can never run, and schedules that are later than their policy allows."""
     return [Problem("schedules", line) for line in (*due_times.broken_lines(), *due_times.late_lines())]
 
 
 def announce_late_schedules() -> None:
-    """Say which schedules are late, by :data:`celery_ledger.signals.schedule_late`."""
+    """Announce late schedules by :data:`celery_ledger.signals.schedule_late`."""
     for name, due_at in due_times.late_schedules():
         with transaction.atomic():
             schedule_late.send_robust(sender=SchedulePolicy, name=name, due_at=due_at.isoformat())

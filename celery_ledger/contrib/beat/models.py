@@ -1,4 +1,4 @@
-"""What happens to due times that passed while no beat ran, a policy for each schedule; and the latest runs of each."""
+"""The policy of each schedule for due times missed while no beat ran, and its latest runs."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class SchedulePolicy(models.Model):
-    """What happens to a schedule's due times that passed while no beat ran. What has no row is as by default."""
+    """A schedule's policy for due times missed while no beat ran. Schedules without a row have the default policy."""
 
     class CatchUp(models.TextChoices):
         #: They are left out.
@@ -37,7 +37,7 @@ class SchedulePolicy(models.Model):
         return cls.objects.filter(pk=schedule.pk).first() or cls(schedule_id=schedule.pk)
 
     def to_run(self, due: list[datetime], *, missed_after: float) -> list[datetime]:
-        """Return which of the ``due`` times, oldest first, shall run; after ``missed_after`` seconds one was missed."""
+        """Return which of the ``due`` times, oldest first, to run; a time is missed after ``missed_after`` seconds."""
         if self.catch_up == self.CatchUp.ALL:
             return due
         missed = timezone.now() - due[-1] > timedelta(seconds=missed_after)

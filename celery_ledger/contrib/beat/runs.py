@@ -1,4 +1,4 @@
-"""How a schedule becomes a task of the ledger, and which tasks that were lately."""
+"""Enqueueing of scheduled tasks, and a record of the latest runs."""
 
 import inspect
 import json
@@ -17,7 +17,7 @@ KEPT: Final = 20
 
 def enqueue(app: Celery, row: PeriodicTask, due_at: datetime, *, key: str = "") -> Any:
     """
-    Enqueue one run. A task that takes ``due_at`` is told which due time it runs for.
+    Enqueue one run. A task with an argument ``due_at`` receives the due time for which it runs.
 
     ``key`` sets a run that a person wants apart from one that is due.
     """

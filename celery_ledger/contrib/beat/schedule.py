@@ -1,5 +1,5 @@
 """
-Beat's scheduler: schedules in the database, and each due time enqueued once, whatever the number of beats.
+Beat's scheduler: schedules in the database, with each due time enqueued once for any number of beats.
 
 Every due time has a name, and the name is the ledger's ``unique_key``: two beats, or one that was killed
 and started again, make one row of it. Intervals are counted from the epoch, so that all beats agree.
@@ -39,7 +39,7 @@ HEARTBEAT_EVERY: Final = 5.0
 
 
 class LedgerScheduler(DatabaseScheduler):
-    """Fires the schedules of django-celery-beat into the ledger. No schedule, and no outage, ends it."""
+    """Enqueues the schedules of django-celery-beat in the ledger. No schedule, and no outage, ends it."""
 
     _lacks_defaults = False
 
@@ -50,16 +50,16 @@ class LedgerScheduler(DatabaseScheduler):
         super().__init__(*arguments, **options)
 
     def setup_schedule(self) -> None:
-        """Leave what Celery itself schedules to the first turn that meets a database."""
+        """Defer Celery's own schedules to the first turn that reaches a database."""
         self._lacks_defaults = True
 
     def update_from_dict(self, mapping: Any) -> None:
-        """Write schedules that the code has."""
+        """Write the schedules that are defined in code."""
         for name, fields in mapping.items():
             ModelEntry.from_entry(name, app=self.app, **fields)
 
     def tick(self, **_: Any) -> float:
-        """Enqueue what is due by now, and return the seconds until something else is, or until the next look."""
+        """Enqueue due tasks, and return the seconds until the next due time or the next check."""
         try:
             close_old_connections()
             if self._lacks_defaults:
@@ -93,10 +93,10 @@ class LedgerScheduler(DatabaseScheduler):
         return pause
 
     def sync(self) -> None:
-        """Write nothing: what happened is written when it happens."""
+        """Do nothing: every run is written when it happens."""
 
     def close(self) -> None:
-        """Say that this beat stops as intended."""
+        """Report that this beat stops as intended."""
         try:
             heartbeats.end(Heartbeat.Kind.BEAT)
         except DatabaseError as error:
@@ -104,7 +104,7 @@ class LedgerScheduler(DatabaseScheduler):
 
     def _say_if_due(self) -> None:
         """
-        Say that this beat is running.
+        Report that this beat is running, if a report is due.
 
         Raises:
             SystemExit: a person wants it to stop.
@@ -121,7 +121,7 @@ class LedgerScheduler(DatabaseScheduler):
             raise SystemExit(0)
 
     def _name(self, problems: dict[str, str]) -> None:
-        """Say each problem once, for as long as it lasts."""
+        """Log each problem once while it lasts."""
         for name, problem in problems.items():
             if self._named.get(name) != problem:
                 logger.error("The schedule %r %s", name, problem)
@@ -146,7 +146,7 @@ class LedgerScheduler(DatabaseScheduler):
 
     def _run(self, pk: int, now: datetime) -> None:
         """
-        Enqueue a schedule's task for its due times, as its policy has it, and write down that it ran.
+        Enqueue a schedule's task for its due times, according to its policy, and record the run.
 
         By what the database says now: another beat may have been here, a person may have switched it off.
         """

@@ -1,4 +1,4 @@
-"""The schedules as an operator sees them: when each ran, how that ended, when it is due; and what a person decides."""
+"""Schedules as operators see them: past runs with their outcomes, next due times, and the actions on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run of a schedule. ``status`` is empty where the ledger has pruned the task."""
+    """A past run of a schedule. ``status`` is empty if the ledger has pruned the task."""
 
     task_id: str
     due_at: datetime
@@ -56,7 +56,7 @@ class Schedule:
 
 
 def schedules() -> list[Schedule]:
-    """Return every schedule, those that need a person first."""
+    """Return every schedule, those that need attention first."""
     late = dict(due_times.late_schedules())
     rows = PeriodicTask.objects.select_related("policy", "interval", "crontab", "clocked", "solar").order_by("name")
     rows = rows.prefetch_related("runs")
@@ -113,7 +113,7 @@ def _next_due(row: PeriodicTask) -> list[datetime]:
 
 def run_now(id: int) -> str:
     """
-    Enqueue a schedule's task at once, in addition to its due times, also where it is paused; return the task's id.
+    Enqueue a schedule's task at once, in addition to its due times, even if it is paused; return the task's id.
 
     Raises:
         LookupError: there is no such schedule.
@@ -134,7 +134,7 @@ def run_now(id: int) -> str:
 
 def pause(id: int) -> None:
     """
-    Switch a schedule off, until :func:`resume`; what is due meanwhile does not run later.
+    Switch a schedule off until :func:`resume`; due times in between are skipped.
 
     Raises:
         LookupError: there is no such schedule.
@@ -144,7 +144,7 @@ def pause(id: int) -> None:
 
 def resume(id: int) -> None:
     """
-    Switch a schedule on again; it counts from now.
+    Switch a schedule on again; its due times count from now.
 
     Raises:
         LookupError: there is no such schedule.

@@ -1,5 +1,5 @@
 """
-What Django's ``TaskResult`` says, from the rows of the ledger, or from what a worker knows while it has one.
+Django's ``TaskResult``, built from the rows of the ledger or, in a worker, from the running call.
 
 Of a run that ends well its result says, alongside the value, when it began and at which worker; of one that fails, its
 attempts do. Only a run whose effects are outside the database is seen to run: one inside its transaction is ready
@@ -39,7 +39,7 @@ _CANCELLED: Final = "celery.exceptions.TaskRevokedError"
 
 
 def headers_of(task: Any, declared: Any) -> dict[str, Any]:
-    """Return the headers of a call of ``task``, so that its result can say how it was called."""
+    """Return the headers of a call of ``task``, from which its result can tell how it was called."""
     said = {name: getattr(task, name) for name in ("priority", "queue_name", "backend")}
     changed = {name: value for name, value in said.items() if value != getattr(declared, name)}
     if task.run_after is not None:
@@ -48,17 +48,17 @@ def headers_of(task: Any, declared: Any) -> dict[str, Any]:
 
 
 def ready(task: Any, id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return the result of a call that is being made."""
+    """Return the result of a call that is being enqueued."""
     return _result(task, id, Status.READY, args, kwargs, enqueued_at=timezone.now())
 
 
 def under_way(declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return the result of a call that a worker runs."""
+    """Return the result of a running call."""
     return _of_request(declared, request, Status.RUNNING, args, kwargs)
 
 
 def succeeded(declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> Any:
-    """Return the result of a call that has succeeded, which is committed."""
+    """Return the result of a call that has succeeded and is committed."""
     result = _of_request(declared, request, Status.SUCCESSFUL, args, kwargs, finished_at=timezone.now())
     object.__setattr__(result, "_return_value", value["return_value"] if is_kept(value) else None)
     return result
@@ -67,7 +67,7 @@ def succeeded(declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[
 def failed(
     declared: Any, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any], error: BaseException, info: Any
 ) -> Any:
-    """Return the result of a call that has failed permanently, which is committed."""
+    """Return the result of a call that has failed permanently and is committed."""
     kind = type(error)
     told = base.TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
@@ -77,7 +77,7 @@ def failed(
 
 
 def kept(value: Any, request: Any) -> dict[str, Any]:
-    """Return what is kept of a run that ended well: the value, when it began, and where."""
+    """Return what is stored of a successful run: the value, its start, and its worker."""
     return {"return_value": value, "began_at": _began(request).isoformat(), "worker": str(request.hostname or "")}
 
 
@@ -121,7 +121,7 @@ def of_row(row: DurableTask, declared: Any) -> Any:
 
 
 def _last(row: DurableTask) -> dict[str, Any]:
-    """Return what is kept of the run that ended well; of a batch nothing is."""
+    """Return what is stored of the successful run; batches store nothing."""
     said = Result.objects.filter(id=row.id).first()
     value = json.loads(said.value) if said is not None and said.value and said.state == "SUCCESS" else None
     return value if is_kept(value) else {"return_value": value, "began_at": "", "worker": ""}
@@ -193,13 +193,13 @@ def _began(request: Any) -> datetime:
 
 
 def made_at(id: Any) -> datetime | None:
-    """Return when a row's id was made, which it says itself; None: it does not."""
+    """Return the time encoded in a row's id; None: it has none."""
     known = UUID(str(id))
     return datetime.fromtimestamp((known.int >> 80) / 1000, tz=UTC) if known.version == 7 else None
 
 
 def _class_of(failure: FailedAttempt) -> str:
-    """Return the path of the class of an attempt's error; the traceback has the module, if the class is in one."""
+    """Return the path of an error's class; the module comes from the traceback, if the class has one."""
     kind = failure.error.partition(":")[0]
     found = re.findall(rf"^((?:[\w<>]+\.)*{re.escape(kind)})(?::|$)", failure.traceback, re.MULTILINE)
     path: str = found[-1] if found else kind

@@ -20,7 +20,7 @@ Base: Any = backends.BaseTaskBackend
 
 class LedgerBackend(Base):
     """
-    Keeps Django's tasks in the ledger, and has the project's Celery workers run them.
+    Stores Django's tasks in the ledger, to be run by the project's Celery workers.
 
     ``enqueue`` writes a row of the current transaction. A queue is Celery's of the same name; ``default`` is the one
     that Celery calls so, ``task_default_queue``, unless the project has a queue of that name. ``OPTIONS`` are the
@@ -34,7 +34,7 @@ class LedgerBackend(Base):
     supports_priority = True
 
     def validate_task(self, task: Any) -> None:
-        """Refuse a task that cannot be run, and have this process know it. Raises ``InvalidTask``, as Django has it."""
+        """Refuse a task that cannot be run, and register it here. Raises ``InvalidTask``, as Django specifies."""
         from celery_ledger.contrib.django_tasks import body
 
         super().validate_task(task)
@@ -42,7 +42,7 @@ class LedgerBackend(Base):
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """
-        Make a call a row of the current transaction.
+        Write a call as a row in the current transaction.
 
         Raises:
             InvalidTask: it cannot be run here, or Celery has no such queue.
@@ -90,7 +90,7 @@ class LedgerBackend(Base):
         return result
 
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
-        """Name what would have tasks not run."""
+        """Report settings that would prevent tasks from running."""
         yield from super().check(**kwargs)
         if not apps.is_installed("celery_ledger"):
             yield checks.Error(
@@ -134,7 +134,7 @@ def _has_queue(app: Any, name: str) -> bool:
 
 
 def _see_end(result: Any, handle: EagerResult) -> None:
-    """Have a result say how a call ended that Celery ran at once, as it is told to where there is no worker."""
+    """Update the result of a call that Celery ran at once because it is set to run tasks without a worker."""
     from celery_ledger.contrib.django_tasks import answers
 
     has_succeeded = handle.successful()
@@ -150,7 +150,7 @@ def _priority(priority: int) -> int:
 
 
 def _declared(path: str) -> Any:
-    """Return the task of this path, whose module may not be imported yet; None: it is none of Django's."""
+    """Return the Django task with this path, whose module may not be imported yet; None: there is none."""
     from celery_ledger.contrib.django_tasks import body
 
     if (task := body.known(path)) is None:

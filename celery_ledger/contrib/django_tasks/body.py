@@ -1,5 +1,5 @@
 """
-The Celery task behind each of Django's: what a worker runs when it has the row of one.
+The Celery task behind each Django task: what a worker runs for its rows.
 
 It is made when Django's task is declared, which may be before models can be imported.
 
@@ -27,7 +27,7 @@ _declared: dict[str, Any] = {}
 
 
 class Body(Task):
-    """What all of them have in common."""
+    """The base class of these tasks."""
 
     abstract = True
     #: Arguments that do not fit fail the task, as everywhere with Django's tasks.
@@ -38,7 +38,7 @@ class Body(Task):
 
     @property
     def backend(self) -> Any:
-        """The ledger itself: what Django's results say is read from its rows, whatever Celery's backend is."""
+        """The ledger's own backend: Django's results are read from its rows, whatever Celery's backend is."""
         if self._backend is None:
             self._backend = ResultBackend(self.app)
         return self._backend
@@ -49,11 +49,11 @@ class Body(Task):
 
     @property
     def declared(self) -> Any:
-        """Django's task, as it was declared."""
+        """The Django task, as declared."""
         return _declared[self.name]
 
     def body(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function of Django's task; return what is kept of that."""
+        """Call the function of the Django task; return what is stored of the result."""
         task = self.declared
         if self.batch_size > 1:
             task.call(*args)
@@ -67,7 +67,7 @@ class Body(Task):
         return answers.kept(value, self.request)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Tell that it runs."""
+        """Send the signal that the task has started."""
         from celery_ledger.contrib.django_tasks import answers
 
         self.request.began_at = timezone.now()
@@ -75,13 +75,13 @@ class Body(Task):
         signals().task_started.send_robust(sender=type(result.task.get_backend()), task_result=result)
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Tell that it succeeded."""
+        """Send the signal that the task has succeeded."""
         from celery_ledger.contrib.django_tasks import answers
 
         self._tell_end(answers.succeeded(self.declared, self.request, args, kwargs, retval))
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Tell that it failed permanently."""
+        """Send the signal that the task has failed permanently."""
         from celery_ledger.contrib.django_tasks import answers
 
         self._tell_end(answers.failed(self.declared, self.request, args, kwargs, exc, einfo))
@@ -92,7 +92,7 @@ class Body(Task):
 
 def note(task: Any, defaults: dict[str, Any]) -> None:
     """
-    Have workers know a task of Django's, from its declaration on.
+    Register a Django task with workers when it is declared.
 
     Raises:
         InvalidTask: its options do not go together.
@@ -117,7 +117,7 @@ def _runner(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _celerys(task: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as Celery's task has them."""
+    """Return options in the form that Celery's tasks use."""
     batch_size = options.get("batch_size", 1)
     if batch_size > 1 and not options.get("transactional"):
         raise InvalidTask(f"{task.module_path}: a batch is one transaction, so batch_size requires transactional=True.")
@@ -132,11 +132,11 @@ def _celerys(task: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def known(path: str) -> Any:
-    """Return the task of Django's that has this path, as it was declared; None: there is none here."""
+    """Return the declared Django task with this path; None: this process has none."""
     return _declared.get(path)
 
 
 def named(path: str) -> Body:
-    """Return the Celery task of a task of Django's. Raises what :func:`celery_ledger.project.find_app` raises."""
+    """Return the Celery task of a Django task. Raises what :func:`celery_ledger.project.find_app` raises."""
     body: Body = find_app().tasks[path]
     return body

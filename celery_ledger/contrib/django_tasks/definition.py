@@ -1,4 +1,4 @@
-"""What ``@task`` makes: Django's own class of tasks, with the ledger's options alongside its own."""
+"""The class that ``@task`` creates: Django's own class of tasks, extended with the ledger's options."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ Base: Any = base.Task
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTask(Base):
     """
-    A task of Django's that is kept in the ledger.
+    A Django task that is stored in the ledger.
 
     What ``@task`` may say beyond Django's own options; None is what ``OPTIONS`` of the backend say, and without them
     what is named first:
@@ -57,6 +57,6 @@ OPTIONS: Final = frozenset(field.name for field in fields(LedgerTask)) - {field.
 
 
 def said_by(task: Any, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a task says, and those of ``defaults`` that it does not."""
+    """Return the options that a task sets, completed from ``defaults``."""
     own = {name: getattr(task, name, None) for name in OPTIONS}
     return defaults | {name: value for name, value in own.items() if value is not None}

@@ -1,5 +1,5 @@
 """
-Whose tasks these are: Django's own, or the backport's where Django has none.
+The task framework in use: Django's own, or the backport if Django has none.
 
 A project on Django 6 may have the backport too, because an application of its own asks for it, as Wagtail does. Both
 read the same setting, and the backport's ``@task`` makes what the backend says: there, Django's own tasks.
@@ -19,7 +19,7 @@ exceptions: Any = import_module(f"{NAME}.exceptions")
 
 
 def signals() -> Any:
-    """Return the module of its signals, which cannot be imported while the framework itself is."""
+    """Return the framework's module of signals, which cannot be imported before the framework itself."""
     return import_module(f"{NAME}.signals")
 
 

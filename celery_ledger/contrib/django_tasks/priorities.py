@@ -1,5 +1,5 @@
 """
-Priorities of Django's tasks, -100 to 100 with the highest first, as the ledger has them: 0, which is first, to 9.
+Conversion of Django's priorities, -100 to 100 with the highest first, to the ledger's, 0 (first) to 9.
 
 What is neither has the middle of both, so that Django's tasks and Celery's take turns. The ledger looks for due rows
 priority by priority: ten are few enough for that, and what is nearer than a step is in the order of its times.
@@ -17,7 +17,7 @@ BELOW: Final = int(Priority.LOW) - int(Priority.NORMAL)
 
 
 def of_the_row(priority: int) -> int:
-    """Return which of the ledger's priorities is meant by one of Django's."""
+    """Return the ledger's priority for one of Django's."""
     if priority >= 0:
         return int(Priority.NORMAL) - ceil(ABOVE * priority / HIGHEST)
     return int(Priority.NORMAL) + ceil(BELOW * -priority / HIGHEST)

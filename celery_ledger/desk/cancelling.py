@@ -51,7 +51,7 @@ PAUSE = 0.05
 
 
 def waiting(*, task: str | None = None, queue: str | None = None, begun: bool = False) -> QuerySet[DurableTask]:
-    """Return the tasks that no worker has ``begun``, or these too; only those of a name or a queue if given."""
+    """Return the tasks that no worker has started (``begun``: those as well), optionally of one name or queue."""
     tasks = DurableTask.objects.filter(status__in=UNENDED if begun else WAITING)
     if task is not None:
         tasks = tasks.filter(name=task)
@@ -59,7 +59,7 @@ def waiting(*, task: str | None = None, queue: str | None = None, begun: bool = 
 
 
 def due(*, queues: Collection[str]) -> QuerySet[DurableTask]:
-    """Return the tasks of ``queues`` that could begin now: at the broker, due, or held back by their rate."""
+    """Return the tasks of ``queues`` that could start now: at the broker, due, or held back by their rate."""
     is_due = Q(status=Status.PUBLISHED) | Q(status=Status.PENDING, available_at__lte=Now())
     is_held = Q(status=Status.PENDING, held_since__isnull=False)
     return DurableTask.objects.filter(is_due | is_held, queue__in=queues)
@@ -73,7 +73,7 @@ def cancel(
     signal: str | int | None = None,
 ) -> int:
     """
-    Cancel waiting tasks and return how many. They never run, whatever is restarted.
+    Cancel waiting tasks permanently, and return how many.
 
     A step of a chain or a body of a chord is cancelled by its id before its turn has come, and ends when it comes.
 
@@ -105,7 +105,7 @@ def cancel(
 
 def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
     """
-    Cancel those of these calls that belong to a canvas and have not been made yet; return their ids.
+    Cancel those of these calls that belong to a canvas and are not made yet; return their ids.
 
     For that, what is kept of canvases is read from end to end.
     """
@@ -139,7 +139,7 @@ def cancel_all(
 
 def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, signal: str | int | None = None) -> int:
     """
-    Cancel a whole chain, group or chord as :func:`cancel` does; ``id`` is that of any of its tasks, or its own.
+    Cancel a whole chain, group or chord as :func:`cancel` does; ``id`` is its own or that of any of its tasks.
 
     What runs of it is left to end, unless it is to be terminated, and nothing follows from it.
 
@@ -166,7 +166,7 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
 
 def canvas_of(id: "UUID | str") -> UUID:
     """
-    Return the canvas of which a task is; a canvas's own id is returned as it is.
+    Return the canvas of a task; the id of a canvas is returned unchanged.
 
     Raises:
         ValueError: there is neither.
@@ -181,7 +181,7 @@ def canvas_of(id: "UUID | str") -> UUID:
 
 def check_reason(reason: str) -> str:
     """
-    Return ``reason`` without the blanks around it.
+    Return ``reason`` without surrounding whitespace.
 
     Raises:
         ValueError: there is none.
@@ -192,7 +192,7 @@ def check_reason(reason: str) -> str:
 
 
 def terminate_here(pool: Any, ids: Sequence[UUID], *, reason: str, signum: int) -> list[UUID]:
-    """Kill this worker's processes that run these rows, and end them when that is done; return which they are."""
+    """Kill this worker's processes that run these rows, then end the rows; return them."""
     then = partial(_end_patiently, reason=reason, signum=signum, patience=PATIENCE_OF_A_WORKER)
     return processes.kill_here(pool, ids, signum=signum, then=then)
 
@@ -206,7 +206,7 @@ def end(
     who: int | None = None,
 ) -> list[Revoked]:
     """
-    End rows that wait, and, where their processes are killed by ``signum``, those that run; not what is locked.
+    End waiting rows and, if their processes are killed by ``signum``, running ones; skip locked rows.
 
     ``killed``: what the rows are, or were meanwhile, whose processes that are. ``who`` decided it, by default the one
     whose request this is.
@@ -256,7 +256,7 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
 
 def _end_patiently(ids: Sequence[UUID], *, reason: str, signum: int, patience: float | None = None) -> int:
     """
-    End rows once the process that holds them has ended as told; return how many did not end otherwise.
+    End rows once their process has exited as instructed; return how many did not end on their own.
 
     Both the caller and the worker do this, and either may be first.
     """

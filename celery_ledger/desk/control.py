@@ -1,5 +1,5 @@
 """
-Celery's ``revoke`` and what belongs to it, for rows of the ledger.
+Celery's ``revoke`` and related commands, for rows of the ledger.
 
 Celery would tell its workers to drop a message, and write REVOKED where the ledger publishes the row again. Here the
 row is cancelled, in the caller's transaction, and what cannot be is refused.
@@ -30,13 +30,13 @@ class CannotRevokeError(RuntimeError):
 
 
 class Control(control.Control):
-    """Celery's, but that a task is revoked in the ledger. Named by the app in worker/celery.py."""
+    """Celery's control, except that tasks are revoked in the ledger. Installed as the app's ``control_cls``."""
 
     def revoke(
         self, task_id: Any, destination: Any = None, terminate: bool = False, signal: Any = None, **kwargs: Any
     ) -> Any:
         """
-        Cancel tasks that wait: whatever restarts, they never run. One that has ended stays as it is.
+        Cancel waiting tasks permanently, across restarts. Tasks that have ended are unchanged.
 
         An unknown id is passed over with a warning: Celery lets it pass. ``terminate`` means one that runs
         as well: its process is sent ``signal``, and its success is not recorded.
@@ -57,7 +57,7 @@ class Control(control.Control):
 
     def rate_limit(self, task_name: str, rate_limit: Any, destination: Any = None, **kwargs: Any) -> Any:
         """
-        Limit how often tasks of a name begin in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
+        Limit the rate of a task in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
 
         Those of Celery's own are limited in each worker, as ever.
 
@@ -71,7 +71,7 @@ class Control(control.Control):
 
     def purge(self, connection: Any = None) -> int:
         """
-        Cancel the tasks that wait in the app's queues, and return how many: their messages alone would come back.
+        Cancel the tasks that wait in the app's queues, and return how many: messages alone would come back.
 
         Those that are due later stay, as those do that Celery's workers keep until then. Messages of tasks that are
         not durable are erased, and then all messages are counted alongside the tasks.
@@ -87,7 +87,7 @@ class Control(control.Control):
         self, headers: Any, destination: Any = None, terminate: bool = False, signal: Any = None, **kwargs: Any
     ) -> Any:
         """
-        Have no call run that carries one of these stamps, now or later, whatever restarts.
+        Revoke all calls, present and future, that carry one of these stamps, across restarts.
 
         ``terminate`` means those that run as well. They stay revoked for as long as ended tasks are kept
         (``LEDGER_RETENTION_DAYS``). Where the app has tasks that are not durable, the workers get Celery's own
@@ -104,7 +104,7 @@ class Control(control.Control):
 
 def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, signal: Any = None) -> str:
     """
-    Cancel the tasks of these ids, and return a line that gives their outcomes.
+    Cancel the tasks with these ids, and return a line that reports the outcomes.
 
     Raises:
         CannotRevokeError: as of :meth:`Control.revoke`; what can be cancelled is all the same.
@@ -125,7 +125,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
 
 
 def revoke_stamps(headers: Any, *, terminate: bool = False, signal: Any = None) -> str:
-    """Revoke calls by their stamps, and return Celery's line about it."""
+    """Revoke calls by their stamps, and return the line with which Celery reports it."""
     from celery_ledger.desk import cancelling
     from celery_ledger.rows import stamps
 
@@ -138,13 +138,13 @@ def revoke_stamps(headers: Any, *, terminate: bool = False, signal: Any = None) 
 
 
 def are_all_durable(app: Any) -> bool:
-    """Whether the app has no tasks but durable ones, Celery's own aside."""
+    """Whether all of the app's tasks are durable, except for Celery's own."""
     return all(getattr(task, "durable", False) for name, task in app.tasks.items() if not name.startswith("celery."))
 
 
 def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
     """
-    Return the rows that these ids name, and the ids of tasks of Celery's own, which no row has.
+    Return the rows that these ids name, and the ids of plain Celery tasks, which have no row.
 
     Raises:
         CannotRevokeError: an id is of no row, and the app has no tasks but durable ones.
@@ -164,7 +164,7 @@ def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
 
 
 def is_durable(app: Any, name: str) -> bool:
-    """Whether tasks of this name are rows: also one that this process does not know, in an app whose tasks are."""
+    """Whether tasks of this name are rows; unknown names are if the app's tasks are."""
     if name not in app.tasks:
         import_tasks()
     return bool(getattr(app.tasks.get(name, app.Task), "durable", False))
@@ -184,7 +184,7 @@ def _set_rate(app: Any, name: str, rate: Any) -> str:
 
 
 def _known(ids: Sequence[UUID]) -> list[UUID]:
-    """Return those that the ledger has. A project may revoke what has been pruned, or never was."""
+    """Return the ids that the ledger has. A project may revoke tasks that were pruned, or never existed."""
     from celery_ledger.desk import cancelling
     from celery_ledger.models import DurableTask
 
@@ -206,7 +206,7 @@ def _cancel_later(ids: Sequence[str]) -> list[str]:
 
 
 def parse_ids(task_id: Any) -> list[UUID]:
-    """Return the ids of the rows of which Celery's ``revoke`` is given the ids, each once."""
+    """Return the row ids for the ids passed to Celery's ``revoke``, without duplicates."""
     return list(dict.fromkeys(row_id(id) for id in maybe_list(task_id) or ("",)))
 
 

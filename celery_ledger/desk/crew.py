@@ -19,12 +19,12 @@ WISHES = {"drain": Wish.DRAIN, "resume": "", "stop": Wish.STOP}
 
 
 class NotToldError(ValueError):
-    """A process that would not hear it, or cannot do it, and is told nothing."""
+    """The process is gone, or cannot follow the instruction, so none was given."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process, as it last said itself."""
+    """One process, according to its last heartbeat."""
 
     process: str
     kind: str
@@ -46,7 +46,7 @@ class Process:
 
 
 def processes() -> list[Process]:
-    """Return every process that has not said that it stops, workers first; one silent for ten minutes is forgotten."""
+    """Return every process that has not stopped, workers first; silent ones are dropped after ten minutes."""
     looks = (watchdog.of_workers, watchdog.of_relays, watchdog.of_beats)
     wrong = {problem.stalled: problem.text for look in looks for problem in look() if problem.stalled}
     rows = Heartbeat.objects.annotate(now=Now()).order_by("process")
@@ -78,7 +78,7 @@ def _process(row: Heartbeat, silent: float, problem: str) -> Process:
 
 def tell(process: str, what: str) -> Process:
     """
-    Drain a worker, have it go on, or stop a process; it does so with its next heartbeat, within seconds.
+    Drain a worker, resume it, or stop a process; it follows at its next heartbeat, within seconds.
 
     ``what`` is one of :data:`WISHES`. A drained worker takes no more messages, ends those that it has and stays. One
     that is stopped does so once it has ended what it has; its supervisor may start it again.

@@ -1,5 +1,5 @@
 """
-Graphs of calls, made small enough to be read: calls that stand in the same place become one node, with counts.
+Graphs of calls, made readable: calls in the same position become one node, with counts.
 
 Two calls stand in the same place if they are of one task, what leads to them is alike, and so is what follows. Of a
 long row of nodes, one after the other, those that have all succeeded, or all wait, become one as well.
@@ -23,7 +23,7 @@ MOST_AWAITED: Final = 5
 
 
 class State(StrEnum):
-    """What a call is: its row's status, or, where it has no row yet, what happens to it."""
+    """The state of a call: its row's status or, before it has a row, its prospects."""
 
     DEAD = "dead"
     RUNNING = "running"
@@ -57,7 +57,7 @@ WORDS: Final = {
 
 @dataclass
 class Call:
-    """A call, or ``count`` of them that were not read one by one."""
+    """A call, or ``count`` calls that were not read individually."""
 
     id: UUID
     name: str
@@ -68,7 +68,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Named:
-    """One of a node's calls. ``has_row``: whether there is a task of that id already."""
+    """One of a node's calls. ``has_row``: whether a task with that id exists."""
 
     id: UUID
     name: str
@@ -79,7 +79,7 @@ class Named:
 
 @dataclass
 class Node:
-    """Calls that stand in the same place. ``name`` is empty where they are of several tasks."""
+    """Calls in the same position. ``name`` is empty if they are of several tasks."""
 
     key: int
     name: str
@@ -96,22 +96,22 @@ class Node:
 
     @property
     def count(self) -> int:
-        """How many calls it stands for."""
+        """The number of calls that it stands for."""
         return sum(self.counts.values())
 
     @property
     def state(self) -> State:
-        """The state of its calls that matters most."""
+        """The most important state of its calls."""
         return min((State(state) for state in self.counts), key=URGENCY.__getitem__)
 
     @property
     def title(self) -> str:
-        """What is written above the others: the last part of its task's name."""
+        """The heading of the node: the last part of its task's name."""
         return self.name.rpartition(".")[2] or ("steps of a chain" if self.is_row else "several tasks")
 
     @property
     def in_words(self) -> str:
-        """What it is, for those who read and do not see."""
+        """A description for screen readers."""
         waits = ""
         if self.awaited:
             waits = f" It waits for {self.awaited} task{'' if self.awaited == 1 else 's'}."
@@ -123,7 +123,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What follows from what."""
+    """A dependency between two nodes."""
 
     before: int
     after: int
@@ -131,25 +131,25 @@ class Edge:
 
 @dataclass(frozen=True)
 class _Group:
-    """Calls that become one node."""
+    """A group of calls that becomes one node."""
 
     ids: list[UUID]
     is_row: bool = False
 
 
 def worded(state: str) -> str:
-    """Return a state as people read it."""
+    """Return the name of a state for display."""
     return WORDS.get(State(state), str(state))
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Return counts in words, what matters most first."""
+    """Return counts in words, the most important first."""
     ordered = sorted(counts.items(), key=lambda item: URGENCY[State(item[0])])
     return ", ".join(f"{number} {worded(state)}" for state, number in ordered if number)
 
 
 def in_order(calls: Iterable[UUID], following: Mapping[UUID, AbstractSet[UUID]]) -> list[UUID]:
-    """Return calls such that each comes after all that lead to it; what is in a circle comes last."""
+    """Return calls in topological order; calls in a cycle come last."""
     waiting = dict.fromkeys(calls, 0)
     for after in following.values():
         for id in after:
@@ -168,7 +168,7 @@ def in_order(calls: Iterable[UUID], following: Mapping[UUID, AbstractSet[UUID]])
 
 
 def fold(calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUID]]) -> tuple[list[Node], list[Edge]]:
-    """Return the nodes and edges that are drawn of these calls."""
+    """Return the nodes and edges with which these calls are drawn."""
     groups = _places(calls, following)
     groups = _shortened(calls, following, groups)
     place = {id: key for key, group in enumerate(groups) for id in group.ids}
@@ -181,7 +181,7 @@ def fold(calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUID]]
 
 
 def _places(calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUID]]) -> list[_Group]:
-    """Return calls by place."""
+    """Return calls by position."""
     order = in_order(calls, following)
     before: dict[UUID, set[UUID]] = defaultdict(set)
     for id, after in following.items():
@@ -212,7 +212,7 @@ def _places(calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUI
 def _shortened(
     calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUID]], groups: Sequence[_Group]
 ) -> list[_Group]:
-    """Make one group of each long row of groups in which nothing happens."""
+    """Merge each long run of groups without activity into one group."""
     result: list[_Group] = []
     for row in _rows(calls, following, groups):
         inner = [groups[key] for key in row[1:-1]]  # Its ends tell what it begins and ends with.
@@ -228,7 +228,7 @@ def _shortened(
 def _rows(
     calls: Mapping[UUID, Call], following: Mapping[UUID, AbstractSet[UUID]], groups: Sequence[_Group]
 ) -> list[list[int]]:
-    """Return the groups such that those are together that come one after the other, and in which nothing happens."""
+    """Return the groups in runs of consecutive groups without activity."""
     place = {id: key for key, group in enumerate(groups) for id in group.ids}
     after: dict[int, set[int]] = defaultdict(set)
     before: dict[int, set[int]] = defaultdict(set)
@@ -294,7 +294,7 @@ def _say_what_is_awaited(
 
 
 def _lay_out(nodes: Sequence[Node], edges: Sequence[Edge]) -> None:
-    """Give each node a column after all that lead to it, and a row close to theirs."""
+    """Place each node in a column after its predecessors, and in a row close to theirs."""
     after: dict[int, set[int]] = defaultdict(set)
     before: dict[int, list[int]] = defaultdict(list)
     waiting = dict.fromkeys(range(len(nodes)), 0)

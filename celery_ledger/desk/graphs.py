@@ -1,5 +1,5 @@
 """
-The canvas of a task as a graph: which calls it is made of, what follows from what, what waits for what.
+The canvas of a task as a graph: its calls, their order, and what each waits for.
 
 It is put together from the rows of a canvas, the steps of its chains and its chords. A call that follows is drawn
 before it is made, under the id that its caller was given. However large a canvas is, only so much of it is read, and
@@ -35,7 +35,7 @@ WINDOW: Final = 12
 
 @dataclass(frozen=True)
 class Graph:
-    """A canvas. ``counts`` are of the whole of it, drawn or not; of what is not called yet, as far as it is known."""
+    """A canvas. ``counts`` cover all of it, drawn or not, and calls not made yet as far as they are known."""
 
     id: UUID
     counts: dict[str, int]
@@ -46,22 +46,22 @@ class Graph:
 
     @property
     def total(self) -> int:
-        """How many calls there are."""
+        """The number of calls."""
         return sum(self.counts.values())
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing changes any more without a decision."""
+        """Whether nothing changes any more unless an operator acts."""
         return not any(self.counts.get(state) for state in (*folding.UNDER_WAY, State.WAITING))
 
     @property
     def in_words(self) -> str:
-        """All of it in a sentence or two."""
+        """A summary in a sentence or two."""
         return " ".join([f"{self.total} tasks: {folding.counted(self.counts)}.", *map(_held_up, self.holding)])
 
     @property
     def holding(self) -> list[Node]:
-        """What a dead letter is a part of."""
+        """Waiting parts that depend on a dead letter."""
         return [node for node in self.nodes if node.counts.get(State.DEAD)]
 
 
@@ -71,17 +71,17 @@ def _held_up(node: Node) -> str:
 
 
 def canvas_of(task: UUID) -> UUID | None:
-    """Return the canvas that a task is a part of; None: of none, or there is no such task."""
+    """Return the canvas of a task; None: it has none, or the task does not exist."""
     return DurableTask.objects.filter(id=task).values_list("canvas", flat=True).first()
 
 
 def is_known(canvas: UUID) -> bool:
-    """Whether there is anything of this canvas."""
+    """Whether the ledger has anything of this canvas."""
     return any(kept.objects.filter(canvas=canvas).exists() for kept in (DurableTask, Chord))
 
 
 def graph_of(canvas: UUID) -> Graph | None:
-    """Return a canvas as a graph; None: nothing of it is there any more."""
+    """Return a canvas as a graph; None: nothing of it is left."""
     rows = DurableTask.objects.filter(canvas=canvas)
     urgency = Case(
         When(status=Status.DEAD, then=Value(0)),
@@ -107,14 +107,14 @@ def graph_of(canvas: UUID) -> Graph | None:
 
 @dataclass
 class _Ends:
-    """Where a signature begins and where it ends."""
+    """The first and last calls of a signature."""
 
     first: list[UUID] = field(default_factory=list)
     last: list[UUID] = field(default_factory=list)
 
 
 class _Drawing:
-    """The calls of a canvas and what follows from each, as far as they are read."""
+    """The calls of a canvas and their successors, as far as they are read."""
 
     def __init__(self, canvas: UUID, rows: Sequence[tuple[Any, ...]], chords: Sequence[Chord]) -> None:
         self.canvas = canvas
@@ -142,11 +142,11 @@ class _Drawing:
 
     @cached_property
     def is_revoked(self) -> bool:
-        """Whether it was cancelled as a whole: nothing more is called unless a dead letter of it is replayed."""
+        """Whether the canvas was cancelled: no further calls are made unless one of its dead letters is replayed."""
         return bool(stamps.revoked_canvases([self.canvas]))
 
     def counts(self) -> dict[str, int]:
-        """How many calls are in which state."""
+        """The number of calls in each state."""
         counts: Counter[str] = Counter()
         for call in self.calls.values():
             counts[call.state] += call.count
@@ -155,14 +155,14 @@ class _Drawing:
     # --- What follows from what ---
 
     def _place(self, id: UUID, said: Mapping[str, Any]) -> None:
-        """Note what a row or a signature says of its place."""
+        """Record the position that a row or a signature gives."""
         if rest := _places_of(said.get("chain")):
             self._rests.append((id, rest))
         if said.get("chord") and said.get("group_id"):
             self._members[row_id(said["group_id"])].add(id)
 
     def _walk(self, signature: Mapping[str, Any]) -> _Ends:
-        """Draw the calls of a signature, and return where it begins and ends."""
+        """Draw the calls of a signature, and return its first and last calls."""
         kind, kwargs = signature.get("subtask_type"), signature.get("kwargs", {})
         if kind == "chain":
             return self._one_by_one(self._walk(inner) for inner in kwargs.get("tasks", ()))
@@ -211,7 +211,7 @@ class _Drawing:
     # --- Chains ---
 
     def _draw_chains(self) -> None:
-        """Draw the steps of the chains around where each of them stands, and the rest of each as one call for many."""
+        """Draw the steps of chains near their current position, and the rest of each as one node."""
         stands: dict[UUID, int] = {}
         for _, rest in self._rests:
             for chain, left in rest:
@@ -241,7 +241,7 @@ class _Drawing:
         self._join_chains(ends, whole)
 
     def _join_chains(self, ends: Mapping[Place, _Ends], whole: Mapping[UUID, _Ends]) -> None:
-        """Have what is left of a chain follow from what says so, and an outer chain from the one within it."""
+        """Connect the rest of a chain to the call that refers to it, and an outer chain to the one within it."""
         nothing = _Ends()
         for id, rest in self._rests:
             chain, left = rest[-1]
@@ -252,14 +252,14 @@ class _Drawing:
                 self._follow(whole.get(inner, nothing).last, after.first)
 
     def _forget_between(self, chain: UUID, low: int, high: int) -> None:
-        """Leave out the rows of steps that are drawn as one with others."""
+        """Drop the rows of steps that are drawn as a single node."""
         for id, rest in self._rests:
             of, left = rest[-1]
             if of == chain and low < left < high and self.calls[id].state == State.SUCCEEDED:
                 del self.calls[id]
 
     def _many(self, count: int, state: State) -> _Ends:
-        """Draw calls that are not read as one."""
+        """Draw calls that are not read individually."""
         id = self._new_id()
         self.calls[id] = Call(id, "", state, count=count)
         return _Ends([id], [id])
@@ -267,7 +267,7 @@ class _Drawing:
     # --- Chords ---
 
     def _join(self, chord: Chord, body: _Ends) -> None:
-        """Have a body follow from its members, those that are not read and those that are not durable as well."""
+        """Connect a body to its members, including members that are not read or not durable."""
         members = self._members[chord.id]
         done = sum(self.calls[id].state == State.SUCCEEDED for id in members)
         uncalled = [id for id in members if self.calls[id].state == State.WAITING]
@@ -287,7 +287,7 @@ class _Drawing:
     # --- What waits ---
 
     def _say_what_waits(self) -> None:
-        """Say of each call that is not made yet whether it will be: what its predecessors' states mean for it."""
+        """Determine, from the states of its predecessors, whether each pending call will be made."""
         order = folding.in_order(self.calls, self.following)
         rows = {id for id, call in self.calls.items() if call.state not in folding.UNCALLED}
         led_to: set[UUID] = set()
@@ -318,7 +318,7 @@ def _state_after(before: Iterable[Call]) -> State:
 
 
 def _places_of(rest: Any) -> list[Place]:
-    """Return where the rest of a chain is kept, however a row or a signature says it; nothing: it is not."""
+    """Return the keys under which the rest of a chain is stored, according to a row or a signature."""
     if isinstance(rest, Mapping):
         rest = rest.get("__value__")
     if not isinstance(rest, list) or not all(isinstance(part, list) and len(part) == 2 for part in rest):

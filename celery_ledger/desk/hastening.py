@@ -33,7 +33,7 @@ def run_now(ids: Iterable[UUID], *, reason: str = "", per_second: float | None =
 
 def portion(ids: Sequence[UUID], *, reason: str, pause: float = 0.0, start: float = 0.0, who: int | None = None) -> int:
     """
-    Make these tasks due in one transaction, the first in ``start`` seconds, each ``pause`` after the one before.
+    Make these tasks due in one transaction, the first in ``start`` seconds, one every ``pause`` seconds.
 
     ``who`` decided it, by default the one whose request this is.
     """

@@ -1,5 +1,5 @@
 """
-Every limit there is, in one list, with what it holds back now: of queues, of tasks, and of keys.
+All limits, by queue, task and key, with the number of tasks that each holds back now.
 
 A queue's limit is what an operator said; a task's is its ``rate_limit`` or what was said in its place; that of a key,
 such as a customer or a provider, is the ``concurrency_per_key`` of the tasks that use it. Apps may keep limits by key
@@ -32,7 +32,7 @@ MOST_KEYS = 50
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit, and what it holds back."""
+    """A limit, and the tasks that it holds back."""
 
     kind: str
     #: The queue's name, the task's, or the key.
@@ -58,12 +58,12 @@ _looks: dict[str, Look] = {}
 
 
 def register(what: str, look: Look) -> None:
-    """Have ``look`` asked as well for limits, by the key that ``what`` names."""
+    """Register ``look`` as a source of limits by the key that ``what`` names."""
     _looks[what] = look
 
 
 def limits() -> list[Limit]:
-    """Return every limit: those of queues, of tasks, and by key."""
+    """Return all limits, by queue, task and key."""
     by_key = [limit for look in _looks.values() for limit in look()]
     return [*_of_queues(), *of_tasks(), *sorted([*_of_keys(), *by_key], key=lambda limit: limit.name)]
 
@@ -93,7 +93,7 @@ def _of_queues() -> list[Limit]:
 
 
 def of_tasks() -> list[Limit]:
-    """Return the rates of tasks that relays keep now, by the tasks' names."""
+    """Return the rates that relays currently enforce, by task name."""
     app, now = find_app(), clock.now()
     if app.conf.worker_disable_rate_limits:
         return []
@@ -158,7 +158,7 @@ def _of_keys() -> list[Limit]:
 
 
 def _count(rows: QuerySet[DurableTask]) -> Count:
-    """Return how many there are, at a bounded cost."""
+    """Return the number of rows, at a bounded cost."""
     found = rows.order_by().values("id")[: MOST_COUNTED + 1].count()
     return Count(found) if found <= MOST_COUNTED else Count(MOST_COUNTED, "at least")
 
@@ -174,7 +174,7 @@ def _until(
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of a task may begin a second, in Celery's words; None: nothing is said."""
+    """The rate of a task, in Celery's notation; None: it has none of its own."""
 
     task: str
     #: What was said in place of the code's.
@@ -184,7 +184,7 @@ class Rate:
 
 def limit_task(name: str, rate: str | None) -> Rate:
     """
-    Limit how many of a durable task begin a second in the whole cluster; None: as its code says, 0: without a limit.
+    Set a durable task's rate in the whole cluster; None: the rate in its code, 0: no limit.
 
     Relays apply it within a second.
 

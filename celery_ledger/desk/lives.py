@@ -1,5 +1,5 @@
 """
-The life of one task, as a timeline: who called it, each time it was handed out, each attempt, its end, what it called.
+The timeline of one task: its caller, each publication, each attempt, its end, and the calls it made.
 
 Told from what the ledger keeps. Of an attempt before the last one it is known when it was published and how it failed;
 of a call, the request, and the task whose body made it.
@@ -40,7 +40,7 @@ ENDS = (Kind.SUCCEEDED, Kind.DIED, Kind.CANCELLED)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a task, or will. ``traceback`` and ``worker`` are empty if unknown."""
+    """A past or future event of a task. ``traceback`` and ``worker`` are empty if unknown."""
 
     at: datetime
     kind: Kind
@@ -55,7 +55,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Relative:
-    """Another task that has to do with this one."""
+    """A related task."""
 
     id: UUID
     name: str
@@ -75,7 +75,7 @@ class Life:
 
 
 def life_of(id: UUID) -> Life | None:
-    """Return the life of a task; None: there is no such task."""
+    """Return the timeline of a task; None: it does not exist."""
     task = DurableTask.objects.filter(id=id).first()
     if task is None:
         return None
@@ -137,7 +137,7 @@ def _end_of(task: DurableTask, worker: str) -> list[Event]:
 
 
 def _result_of(task: DurableTask) -> tuple[str | None, str]:
-    """Return its result, as JSON, and the worker that ended it; nothing where that is not kept."""
+    """Return the task's result, as JSON, and the worker that ended it; empty if results are not kept."""
     own = Result.objects.filter(id=task.id).values_list("value", flat=True).first()
     if own is not None:
         return own, ""
@@ -158,7 +158,7 @@ def _parent_of(task: DurableTask) -> Relative | None:
 
 
 def _called_by(task: DurableTask, failed: list[FailedAttempt]) -> list[Relative]:
-    """Return what its body called: of what was enqueued while it ran, that which names it."""
+    """Return the calls made by its body: tasks enqueued while it ran that name it as their parent."""
     times = [attempt.published_at for attempt in failed] + [task.published_at]
     begun = min((moment for moment in times if moment is not None), default=None)
     if begun is None:

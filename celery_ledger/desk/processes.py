@@ -1,5 +1,5 @@
 """
-Has worker processes killed that run certain rows, wherever in the cluster they are.
+Kills the worker processes that run given rows, on any machine of the cluster.
 
 Every worker is told by Celery's remote control, and the one whose process has a message that names a row kills it, as
 Celery's ``terminate`` does. It is told and not asked: whether a row ended so is for its lock to say.
@@ -24,7 +24,7 @@ COMMAND = "ledger_terminate"
 
 def signum_of(signal: str | int | None) -> int:
     """
-    Return the number of a signal, ``TERM`` if none is said.
+    Return the number of a signal, ``TERM`` by default.
 
     Raises:
         ValueError: there is none of that name.
@@ -51,7 +51,7 @@ def tell_all(ids: Collection[UUID], *, reason: str, signum: int) -> bool:
 
 def kill_here(pool: Any, ids: Collection[UUID], *, signum: int, then: Callable[[Sequence[UUID]], object]) -> list[UUID]:
     """
-    Kill those of this worker's processes that have a message with one of these rows; return those rows.
+    Kill this worker's processes whose message has one of these rows; return those rows.
 
     ``then`` is called with them when the process is gone, before the message's other rows are given back.
     """

@@ -1,5 +1,5 @@
 """
-Deletes what the ledger no longer needs. Dead tasks are kept until a person decides.
+Deletes rows that the ledger no longer needs. Dead tasks are kept until an operator decides.
 
 What was given up and is about something leaves its fact behind (:class:`celery_ledger.models.Forgone`): the audit of
 promises asks for it for as long as there is the thing it was about.
@@ -42,7 +42,7 @@ FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
 def prune(*, older_than: timedelta) -> int:
     """
-    Delete succeeded and cancelled tasks that ended over ``older_than`` ago, with their results; return how many.
+    Delete tasks that succeeded or were cancelled over ``older_than`` ago, with their results; return how many.
 
     In small transactions, oldest first, so that no other transaction waits long for a lock.
     """
@@ -62,7 +62,7 @@ def count(*, older_than: timedelta) -> int:
 
 def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
     """
-    Do what :func:`prune` does, a portion at a time, and yield how many tasks each had.
+    Prune as :func:`prune` does, in portions, and yield the number of tasks in each.
 
     Along the primary key, which needs no index of its own: ids begin with the time. Ids that callers chose
     themselves do not; those are walked over afterwards. ``alone`` ends it if another process that said so is pruning.
@@ -82,12 +82,12 @@ def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
 
 
 def _ranges(now: datetime, older_than: timedelta) -> tuple[tuple[UUID, UUID], ...]:
-    """Return the ids of tasks that are old enough, and the ids that callers chose."""
+    """Return the id ranges of tasks that are old enough, and the ids that callers chose."""
     return (FIRST_ID, first_uuid7_at(now - older_than)), (first_uuid7_at(now + AHEAD), LAST_ID)
 
 
 def prune_canvases(*, older_than: timedelta) -> None:
-    """Delete what is kept of canvases called over ``older_than`` ago of which no row is left, and groups saved then."""
+    """Delete canvases called over ``older_than`` ago that have no rows left, and groups saved then."""
     cutoff = timezone.now() - older_than
     while _delete_canvases(first_uuid7_at(cutoff)):
         pass
@@ -95,7 +95,7 @@ def prune_canvases(*, older_than: timedelta) -> None:
 
 
 def _delete_canvases(until: UUID) -> int:
-    """Delete what is kept of some canvases called before ``until`` that have no rows any more; return how many."""
+    """Delete some canvases called before ``until`` that have no rows left; return how many."""
     with_rows = DurableTask.objects.filter(canvas=OuterRef("canvas"))
     found: set[UUID] = set()
     for kept in (Step, Chord, LargeResult):
@@ -122,7 +122,7 @@ def _delete_canvases(until: UUID) -> int:
 
 class Pruning:
     """
-    What relays prune, each a moment at a time and one at a time: their round, see :mod:`celery_ledger.relay.rounds`.
+    The relays' pruning, by one relay at a time and for a moment: see :mod:`celery_ledger.relay.rounds`.
 
     So no project needs a schedule for it.
     """
@@ -131,7 +131,7 @@ class Pruning:
         self._portions: Iterator[int] | None = None
 
     def make(self) -> float | None:
-        """Prune for a moment what is older than the retention time; return when to go on, if more is left."""
+        """Prune for a moment, down to the retention time; return when to continue if more is left."""
         if self._portions is None:
             self._portions = portions(older_than=timedelta(days=conf.RETENTION_DAYS.value), alone=True)
         end = time.monotonic() + MOMENT
@@ -149,13 +149,13 @@ prune_for_a_moment = Pruning().make
 
 
 def _size_after(count: int, seconds: float) -> int:
-    """Return how many the next portion may have: what fits the aim, at most twice as many as this one."""
+    """Return the size of the next portion: as many rows as fit the time target, at most twice this one."""
     fits = int(count * AIM / max(seconds, 0.001))
     return max(FEWEST, min(fits, 2 * count, MOST))
 
 
 def _delete(after: UUID, until: UUID, cutoff: datetime, size: int, *, alone: bool) -> tuple[int, UUID | None]:
-    """Delete so many of what ended, after one id until another, in one transaction; say how many and the last."""
+    """Delete a number of ended tasks between two ids in one transaction; return how many, and the last id."""
     known = statements(connection.vendor)
     sql = known.prune_results if results.are_kept() else known.prune
     if sql is None:
@@ -170,7 +170,7 @@ def _delete(after: UUID, until: UUID, cutoff: datetime, size: int, *, alone: boo
 
 
 def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) -> tuple[int, UUID | None]:
-    """Do as :func:`_delete`, by a statement for each table."""
+    """Delete as :func:`_delete` does, with one statement for each table."""
     ended = DurableTask.objects.filter(
         id__gt=after, id__lte=until, status__in=[Status.SUCCEEDED, Status.CANCELLED], completed_at__lt=cutoff
     )
@@ -194,7 +194,7 @@ def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) ->
 
 
 def _remember(cancelled: list[tuple[Any, ...]]) -> None:
-    """Note of each of these tasks what it would have done for what."""
+    """Record, for each of these tasks, the effect that is no longer expected, and its subject."""
     if not cancelled:
         return
     redelivered = DurableTask.objects.filter(id__in=[row[0] for row in cancelled], name__in=REDELIVERIES)

@@ -1,4 +1,4 @@
-"""The queues as an operator sees them: how much is where, the pause switch and the limits."""
+"""Queues as operators see them: their figures, the pause switch and the limits."""
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -42,7 +42,7 @@ class QueueState:
 
 def queue_states() -> list[QueueState]:
     """
-    Return the figures of every queue, as of now, at a cost that what is done does not add to.
+    Return the current figures of every queue; the cost does not depend on completed tasks.
 
     ``completed_per_minute`` is what was done since the last sample that is a minute old, for a minute.
     """
@@ -73,14 +73,14 @@ def queue_states() -> list[QueueState]:
 
 
 def make_due(id: UUID) -> bool:
-    """Have a task that waits in the ledger for its time run now; False if it does not wait there."""
+    """Make a task that waits in the ledger due now; False if it is not waiting there."""
     waits = DurableTask.objects.filter(id=id, status=DurableTask.Status.PENDING)
     return hastening.run_now([id]) == 1 or waits.exists()
 
 
 def pause(queue: str) -> None:
     """
-    Keep the tasks of ``queue`` in the ledger until :func:`resume`; relays apply it within a second.
+    Keep tasks of ``queue`` in the ledger until :func:`resume`; relays apply it within a second.
 
     Raises:
         ValueError: there is no such queue.
@@ -94,7 +94,7 @@ def pause(queue: str) -> None:
 
 def resume(queue: str) -> None:
     """
-    Let the tasks of ``queue`` go again.
+    Publish tasks of ``queue`` again.
 
     Raises:
         ValueError: there is no such queue.
@@ -108,7 +108,7 @@ def resume(queue: str) -> None:
 
 def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> None:
     """
-    Limit how many tasks of ``queue`` begin a second, and how many run at once, in the whole cluster.
+    Limit the tasks of ``queue`` that start per second, and that run at once, in the whole cluster.
 
     None means unlimited. Relays apply it within a second.
 
@@ -153,7 +153,7 @@ def _check(queue: str) -> None:
 
 @dataclass(frozen=True)
 class Ride:
-    """How rows of a task share messages and transactions."""
+    """The way in which rows of a task share messages and transactions."""
 
     task: str
     body_seconds: float
@@ -166,7 +166,7 @@ class Ride:
 
 
 def rides() -> list[Ride]:
-    """Return what is known of each task's pace, by name; of messages that several tasks shared, by the message's."""
+    """Return the known pace of each task, by name; for messages of several tasks, by the message's name."""
     known = paces.known()
     return [
         Ride(

@@ -1,4 +1,4 @@
-"""How many of a task may begin a second in the whole cluster, as a person or a program says it."""
+"""Rates of tasks in the whole cluster, set by operators or programs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from celery_ledger.signals import rate_changed
 
 def set_rate(app: Any, name: str, rate: Any) -> str:
     """
-    Limit how often tasks of ``name`` begin, in the notation of ``app.control.rate_limit``; 0 or None lifts the limit.
+    Set the rate of tasks ``name``, in the notation of ``app.control.rate_limit``; 0 or None lifts the limit.
 
     Relays keep it from within a second on, whatever restarts, until another is said. That of the task itself holds
     again, and what a later release makes of it, when the same is said. Returns Celery's line about it.
@@ -31,7 +31,7 @@ def set_rate(app: Any, name: str, rate: Any) -> str:
 
 
 def keep_own_rate(name: str) -> None:
-    """Have the task's own rate hold again, and what a later release makes of it."""
+    """Restore the rate in the task's code, including later changes to it."""
     _say(name, None)
 
 

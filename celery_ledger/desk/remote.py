@@ -1,5 +1,5 @@
 """
-What a worker does when it is told to revoke, and what it says when it is asked what it runs.
+The worker's side of remote control: revoking tasks and listing what it runs.
 
 By ``celery -A proj control revoke ID``, ``celery -A proj inspect active``, Flower, and older clients.
 
@@ -23,12 +23,12 @@ from celery_ledger.project import find_app
 
 
 class CommandsStep(bootsteps.Step):
-    """Part of a worker: importing it puts the commands below in the place of Celery's."""
+    """A part of a worker: importing this module replaces Celery's commands with those below."""
 
 
 @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: str | Iterable[str], terminate: bool = False, signal: Any = None, **_: Any) -> Any:
-    """Cancel tasks that wait. Every worker that is told does so; the first finds something to do."""
+    """Cancel waiting tasks. Every worker receives the command; only the first has something to do."""
     close_old_connections()
     try:
         rows, others = control.divide(find_app(), task_id)
@@ -43,13 +43,13 @@ def revoke(state: Any, task_id: str | Iterable[str], terminate: bool = False, si
 
 @control_command(variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]")
 def terminate(state: Any, signal: Any, task_id: str | Iterable[str], **_: Any) -> Any:
-    """Cancel tasks, also those that run: whichever worker has one ends its process."""
+    """Cancel tasks, including running ones: the worker that runs a task kills its process."""
     return revoke(state, task_id, terminate=True, signal=signal)
 
 
 @control_command()
 def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, **_: Any) -> Any:
-    """End the processes of this worker that run these tasks. The caller has cancelled the others."""
+    """Kill the processes of this worker that run these tasks. The caller has cancelled the others."""
     from celery_ledger.desk import cancelling
 
     close_old_connections()
@@ -59,19 +59,19 @@ def ledger_terminate(state: Any, ids: Sequence[str], reason: str, signum: int, *
 
 @inspect_command(alias="dump_active")
 def active(state: Any, safe: bool = False, **_: Any) -> Any:
-    """List what runs, row by row; a row that shares its message with others, until it is committed or failed."""
+    """List running rows; a row that shares its message is listed until it is committed or has failed."""
     return _by_row(state.tset(worker_state.active_requests), safe=safe)
 
 
 @inspect_command(alias="dump_reserved")
 def reserved(state: Any, **_: Any) -> Any:
-    """List what this worker has taken and not begun, row by row."""
+    """List the rows that this worker has received but not started."""
     return _by_row(state.tset(worker_state.reserved_requests) - state.tset(worker_state.active_requests))
 
 
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
 def query_task(state: Any, ids: str | Iterable[str], **_: Any) -> Any:
-    """Say of tasks of these ids, which this worker has, whether it runs them."""
+    """Report whether this worker runs the tasks with these ids, if it has them."""
     asked, found = set(maybe_list(ids) or ()), dict[str, Any]()
     for word, requests in (("reserved", worker_state.reserved_requests), ("active", worker_state.active_requests)):
         found |= {told["id"]: [word, told] for told in _by_row(state.tset(requests)) if told["id"] in asked}
@@ -79,7 +79,7 @@ def query_task(state: Any, ids: str | Iterable[str], **_: Any) -> Any:
 
 
 def _by_row(requests: Iterable[Any], *, safe: bool = False) -> list[dict[str, Any]]:
-    """Return what is said of requests: of each row that has not ended, with its id in place of its arguments."""
+    """Return Celery's description of requests once per unfinished row, with the row's id but no arguments."""
     from celery_ledger.desk.cancelling import UNENDED
     from celery_ledger.ids import call_id
     from celery_ledger.models import DurableTask
@@ -107,7 +107,7 @@ def _by_row(requests: Iterable[Any], *, safe: bool = False) -> list[dict[str, An
 
 @control_command()
 def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_: Any) -> Any:
-    """Send events of tasks that were revoked, if this worker sends any and is the one that is asked."""
+    """Send events for revoked tasks, if this worker sends events and is the one addressed."""
     from celery_ledger.models import Heartbeat
     from celery_ledger.watch import heartbeats
 
@@ -125,7 +125,7 @@ def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_
     signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>",
 )
 def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
-    """Limit how often tasks of a name begin: in the whole cluster, or one of Celery's own tasks in this worker."""
+    """Set a task's rate: in the whole cluster or, for plain Celery tasks, in this worker."""
     from celery_ledger.desk import rates
 
     app = find_app()
@@ -140,7 +140,7 @@ def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
 
 @control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
 def revoke_by_stamped_headers(state: Any, headers: Any, terminate: bool = False, signal: Any = None, **_: Any) -> Any:
-    """Have no call run that carries one of these stamps; of Celery's own, none that this worker receives."""
+    """Revoke calls that carry one of these stamps; for plain Celery tasks, only those this worker receives."""
     from celery_ledger.desk import cancelling
     from celery_ledger.rows import stamps
 
@@ -160,7 +160,7 @@ def revoke_by_stamped_headers(state: Any, headers: Any, terminate: bool = False,
 
 def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:
     """
-    Do a worker's own part, without waiting for anything: it has an event loop.
+    Do the worker's own part without blocking: this runs in its event loop.
 
     Every worker is told the same. What runs inside a transaction is cancelled by the worker that has it, when its
     process is gone.

@@ -1,5 +1,5 @@
 """
-Finding tasks in a ledger of any size: a page of what is looked for, and how much of it there is.
+Search for tasks in a ledger of any size: a page of results, and their number.
 
 No page counts millions or walks over them. What is open, dead or about one subject has an index and is read by it.
 For the rest the rows are walked over, the newest first, for a bounded time: the page says how far back it has looked,
@@ -41,7 +41,7 @@ UNENDED = (Status.PENDING, Status.PUBLISHED, Status.RUNNING)
 
 
 class State(StrEnum):
-    """What a task can be looked for by: each status, and kinds of those pending."""
+    """The states to search for: each status, and kinds of pending tasks."""
 
     PENDING = "pending"
     PUBLISHED = "published"
@@ -67,7 +67,7 @@ UNINDEXED = (None, State.SUCCEEDED, State.CANCELLED)
 
 @dataclass(frozen=True)
 class Search:
-    """Which tasks: those that all of what is given is true of; of nothing, all."""
+    """A search for tasks that meet all given conditions; without any, for all tasks."""
 
     state: str | None = None
     id: UUID | None = None
@@ -96,15 +96,15 @@ class Search:
             among_arguments(self.argument)
 
     def tasks(self) -> QuerySet[DurableTask]:
-        """Return them, in no order; those too that died before the time of that was kept."""
+        """Return the matching tasks, unordered, including those that died before the time of death was stored."""
         return DurableTask.objects.filter(*self._conditions()) if self.state == State.DEAD else self.dated()
 
     def dated(self) -> QuerySet[DurableTask]:
-        """Return those that have a place in :meth:`order`, in no order."""
+        """Return the matching tasks that have a position in :meth:`order`, unordered."""
         return self.base().filter(*self._conditions())
 
     def base(self) -> QuerySet[DurableTask]:
-        """Return the tasks among which these are looked for: what an index leads to."""
+        """Return the tasks to search: those that an index leads to."""
         tasks = DurableTask.objects.all()
         if self.id is not None:
             return tasks.filter(id=self.id)
@@ -125,12 +125,12 @@ class Search:
         return tasks if self.until is None else tasks.filter(id__lt=first_uuid7_at(self.until))
 
     def is_whole_base(self) -> bool:
-        """Whether everything in :meth:`base` is meant."""
+        """Whether every task in :meth:`base` matches."""
         rest = {name for name, value in asdict(self).items() if value is not None}
         return rest <= ({"state"} if self.state not in UNINDEXED else {"since", "until"})
 
     def order(self) -> tuple[str, ...]:
-        """Return the order in which they are shown: by when they run, by when they died, or the newest first."""
+        """Return the sort order: by next run, by time of death, or newest first."""
         if self.state in LATER:
             return ("available_at", "id")
         if self.state == State.DEAD:
@@ -138,7 +138,7 @@ class Search:
         return ("-id",)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is given, and the state in any case."""
+        """Return the conditions that are set, and always the state."""
         given = {name: value for name, value in asdict(self).items() if value is not None or name == "state"}
         return {name: _plainly(value) for name, value in given.items()}
 
@@ -170,7 +170,7 @@ class Search:
 
 def search_of(given: dict[str, Any]) -> Search:
     """
-    Return the search that :meth:`Search.as_json` said.
+    Return the search from the output of :meth:`Search.as_json`.
 
     Raises:
         ValueError: it says nothing of the kind.
@@ -185,7 +185,7 @@ def search_of(given: dict[str, Any]) -> Search:
 
 def meant_by(words: str, search: Search) -> Search:
     """
-    Return ``search`` narrowed to what a user may mean by ``words``.
+    Return ``search`` narrowed to a user's likely meaning of ``words``.
 
     The id of a task or of a request, a subject such as ``app.model:42``, an argument as ``name=value``, or else a part
     of a task's name or of an error.
@@ -208,7 +208,7 @@ def meant_by(words: str, search: Search) -> Search:
 
 
 def state_of(task: DurableTask, *, now: datetime | None = None) -> str:
-    """Return a task's status, or which kind of a pending one it is."""
+    """Return a task's status or, if it is pending, its kind."""
     if task.status != Status.PENDING:
         return task.status
     if task.attempts:
@@ -217,7 +217,7 @@ def state_of(task: DurableTask, *, now: datetime | None = None) -> str:
 
 
 def _named_like(words: str) -> list[str]:
-    """Return the names of tasks with ``words`` in them: of those that the project has, or that ran here."""
+    """Return task names that contain ``words``, from the project's tasks and those that ran here."""
     ran = Tally.objects.filter(name__icontains=words).values_list("name", flat=True).distinct()
     return sorted({*ran[:MOST_NAMES], *(name for name in current_app.tasks if words.lower() in name.lower())})
 
@@ -245,7 +245,7 @@ _OF_STATE: dict[State, Q] = {
 @dataclass(frozen=True)
 class Page:
     """
-    Some of what was looked for.
+    A page of results.
 
     ``after`` is the cursor from which to go on; None: that was all. ``looked_to``: there may be more that was
     enqueued, died or is due beyond this moment, for so far the time was enough; None: the page is full, or all.
@@ -291,7 +291,7 @@ def page(search: Search, *, after: str | None = None, size: int = 50, patience: 
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are, and how well that is known."""
+    """A number of tasks, and how exact it is."""
 
     rows: int
     is_: Literal["exact", "estimate", "at least"] = "exact"
@@ -301,7 +301,7 @@ class Count:
 
 
 def count(search: Search) -> Count:
-    """Return how many tasks ``search`` means, at a bounded cost."""
+    """Return the number of tasks that match ``search``, at a bounded cost."""
     base, meant = search.base(), search.dated().order_by()
     order = search.order()
     keys = base.order_by(*order).values_list(*(name.lstrip("-") for name in order))
@@ -315,13 +315,13 @@ def count(search: Search) -> Count:
 
 
 def _estimate(tasks: QuerySet[DurableTask]) -> int:
-    """Return how many rows PostgreSQL's planner expects."""
+    """Return the planner's estimate of the number of rows."""
     plan: Any = tasks.values("id").explain(format="json")
     return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
 def _beyond(rows: QuerySet[Any], order: Sequence[str], key: tuple[Any, ...] | None) -> QuerySet[Any]:
-    """Return what comes behind ``key`` in ``order``."""
+    """Return the condition for rows after ``key`` in ``order``."""
     if key is None:
         return rows
     way = "lt" if order[0].startswith("-") else "gt"
@@ -329,7 +329,7 @@ def _beyond(rows: QuerySet[Any], order: Sequence[str], key: tuple[Any, ...] | No
 
 
 def _until(rows: QuerySet[Any], order: Sequence[str], key: tuple[Any, ...]) -> QuerySet[Any]:
-    """Return what comes in ``order`` up to ``key``."""
+    """Return the condition for rows up to ``key`` in ``order``."""
     way = "gte" if order[0].startswith("-") else "lte"
     return rows.filter(_compared(order, key, way))
 
@@ -361,7 +361,7 @@ def _read_cursor(text: str, parts: int) -> tuple[Any, ...]:
 
 
 def _moment_of(key: tuple[Any, ...]) -> datetime | None:
-    """Return when that was: of an id the time that it was made, where it says one."""
+    """Return the time of a sort key; for an id, the creation time encoded in it, if any."""
     if len(key) > 1:
         moment: datetime = key[0]
         return moment
@@ -379,7 +379,7 @@ _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
 def among_arguments(wish: str) -> Q:
     """
-    Return the condition that a task was called with what ``wish`` says.
+    Return the condition that a task was called with the argument that ``wish`` describes.
 
     A number or a word: some argument is that, whatever its place. ``name=value``: the argument of that name. A JSON
     object: several names and values; an array: the first arguments, by place. Values are no lists or objects.
@@ -400,7 +400,7 @@ def among_arguments(wish: str) -> Q:
 
 
 def _either(text: str, condition: Any) -> Q:
-    """Return ``condition`` of what ``text`` says as JSON, or of itself: 42 is a number, or the text of one."""
+    """Return ``condition`` for ``text`` as JSON or as plain text: 42 may be a number or a string."""
     read, plain = _as_json(text), text.strip()
     found: Q = condition(_plain(plain))
     if (read is not None or plain == "null") and read != plain:

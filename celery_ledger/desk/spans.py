@@ -1,4 +1,4 @@
-"""Spans of time as people write them: 90s, 15m, 6h, 7d."""
+"""Time spans in people's notation: 90s, 15m, 6h, 7d."""
 
 import re
 from datetime import timedelta
@@ -11,7 +11,7 @@ LONGEST = timedelta(days=36_525)
 
 def read(text: str) -> timedelta:
     """
-    Return the span that ``text`` says.
+    Return the time span that ``text`` describes.
 
     Raises:
         ValueError: it says none, or one of more than a hundred years.

@@ -1,4 +1,4 @@
-"""Work that takes as long as there is work, such as pruning, in turns that end long before any time limit."""
+"""Long jobs such as pruning, in turns that end well before any time limit."""
 
 import time
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ TURN = 15.0
 
 def take(task: Any, steps: Iterable[int]) -> int:
     """
-    Do ``steps``, each a transaction, for one turn; if more are left, have ``task`` called again. Return their sum.
+    Run ``steps``, each a transaction, for one turn; if more are left, call ``task`` again. Return their sum.
 
     The task must be repeatable: the next call begins again with what is left.
     """

@@ -1,1 +1,1 @@
-"""The ledger's table: how rows come in, and every change of their status."""
+"""The ledger's table: how rows are written, and every change of their status."""

@@ -11,12 +11,12 @@ from kombu.utils.json import object_hook
 
 
 def read(text: str) -> Any:
-    """Return what a row's JSON says."""
+    """Return the value of a row's JSON."""
     return json.loads(text, object_hook=_revived) if '"__type__"' in text else json.loads(text)
 
 
 def revived(value: Any) -> Any:
-    """Return what was read as plain JSON, with kombu's types in it."""
+    """Return plain JSON with kombu's types restored."""
     if isinstance(value, dict):
         return _revived({name: revived(inner) for name, inner in value.items()})
     return [revived(inner) for inner in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What is known of a task's attempts: a row for each that failed, written with the failure; a success costs none."""
+"""Attempts of tasks: a row for each failed one, written with the failure; a success costs none."""
 
 from celery_ledger.context import current_carrier
 from celery_ledger.models import DurableTask, FailedAttempt
@@ -6,7 +6,7 @@ from celery_ledger.rows.ledger import MAX_ERROR_LENGTH, Started
 
 
 def record_failure(row: Started, error: str, traceback: str) -> None:
-    """Keep that an attempt failed, in the transaction that says what happens to the task."""
+    """Record a failed attempt, in the transaction that decides what happens to the task."""
     message = current_carrier()
     published = DurableTask.objects.filter(id=row.id).values_list("published_at", flat=True)
     FailedAttempt.objects.create(

@@ -1,5 +1,5 @@
 """
-A call of a durable task, looked at whole when it is made.
+A call of a durable task, validated in full when it is made.
 
 What a row cannot hold is refused here, where the caller still gets the error: the INSERT
 comes later, for all calls of a block at once, and must not fail for one of them.
@@ -44,7 +44,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 @dataclass(kw_only=True, slots=True)  # Never changed after it is made; frozen=True would double the cost of making one.
 class Call:
     """
-    One call, as a row will hold it.
+    One call, in the form that a row stores.
 
     ``countdown`` is in seconds from the database's now, and so is ``expires`` unless it is a moment; ``eta`` wins
     over ``countdown``.
@@ -87,12 +87,12 @@ class Call:
 
     @property
     def kept_key(self) -> str | None:
-        """The key, if its row holds it for as long as the ledger has the row."""
+        """The key, if its row holds it as long as the row exists."""
         return self.unique_key if self.unique_for is None else None
 
     @property
     def standing_key(self) -> str | None:
-        """The key, if how long its row holds it is a matter of the row's status."""
+        """The key, if the row's status decides how long the row holds it."""
         return None if self.unique_for is None else self.unique_key
 
 
@@ -102,7 +102,7 @@ _blame: ContextVar[Callable[[Exception], None] | None] = ContextVar("blame", def
 @contextmanager
 def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
     """
-    If the database refuses calls made in this block, tell ``who``, and let all other calls pass.
+    If the database refuses calls made in this block, report it to ``who`` and write all other calls.
 
     For calls that are collected: by then, the code that made them has long returned.
     """
@@ -115,7 +115,7 @@ def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
 
 def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: int = MOST_CHARACTERS) -> str:
     """
-    Return arguments of the task ``name`` as JSON that every database of the ledger keeps.
+    Return the arguments of task ``name`` as JSON that every supported database can store.
 
     What Celery's JSON takes is taken: moments, dates, times, Decimals, UUIDs and bytes, and what is registered with
     kombu.
@@ -145,7 +145,7 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: i
 
 def checked_key(name: str, key: Any, *, option: str = "unique_key") -> str | None:
     """
-    Return a key that a row can hold.
+    Return a key, checked to fit a row.
 
     Raises:
         TypeError: it is not a string.
@@ -165,7 +165,7 @@ def checked_key(name: str, key: Any, *, option: str = "unique_key") -> str | Non
 
 def checked_unique_for(name: str, unique_for: Any) -> tuple[str | None, float | None]:
     """
-    Return until when a call's row holds its key, and for at most how many seconds; None: while the ledger has it.
+    Return until when, and for how many seconds at most, a row holds its key; None: as long as it exists.
 
     Raises:
         TypeError: it is neither a word nor a number of seconds.
@@ -185,7 +185,7 @@ def checked_unique_for(name: str, unique_for: Any) -> tuple[str | None, float | 
 
 def checked_debounce(name: str, debounce: Any) -> float:
     """
-    Return the seconds from the last of several calls until the one that stands for them is due.
+    Return the seconds from the last of several calls until their common row is due.
 
     Raises:
         TypeError: it is not a number.
@@ -196,7 +196,7 @@ def checked_debounce(name: str, debounce: Any) -> float:
 
 def checked_name(name: Any) -> str:
     """
-    Return a task's name that a row can hold.
+    Return a task's name, checked to fit a row.
 
     Raises:
         ValueError: it is empty, too long, or no text that a database keeps.
@@ -240,7 +240,7 @@ def checked_countdown(name: str, countdown: Any, what: str = "a countdown") -> f
 
 def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
     """
-    Return the moment at which a call is due, in UTC. One without a zone is meant in the project's.
+    Return the due time of a call, in UTC. A time without a zone is in the project's zone.
 
     Raises:
         TypeError: it is neither a moment nor an ISO 8601 string.
@@ -266,7 +266,7 @@ def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
 
 def checked_expires(name: str, expires: Any) -> datetime | float | None:
     """
-    Return when a call is not to be run any more: a moment, or seconds from now.
+    Return when a call expires: a moment, or seconds from now.
 
     Raises:
         TypeError: it is neither.
@@ -281,7 +281,7 @@ def checked_expires(name: str, expires: Any) -> datetime | float | None:
 
 def checked_id(name: str, task_id: Any) -> UUID:
     """
-    Return the id of the row of a call that says its own; see :mod:`celery_ledger.ids`.
+    Return the row id for a call with an id of its own; see :mod:`celery_ledger.ids`.
 
     Raises:
         ValueError: ``task_id`` is empty, too long, or holds what no database keeps.
@@ -294,7 +294,7 @@ def checked_id(name: str, task_id: Any) -> UUID:
 
 def checked_limit(name: str, max_retries: Any) -> int:
     """
-    Return how often a task that may be retried ``max_retries`` times may be started.
+    Return how often a task with this ``max_retries`` may be started.
 
     Raises:
         ValueError: it is not a count, or more than a row can hold.
@@ -305,7 +305,7 @@ def checked_limit(name: str, max_retries: Any) -> int:
 
 
 def is_storable(text: str) -> bool:
-    """Say whether a database keeps ``text``: PostgreSQL keeps neither NUL nor half a surrogate pair."""
+    """Whether databases can store ``text``: PostgreSQL accepts neither NUL nor half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -318,14 +318,14 @@ def _as_seconds(length: Any) -> Any:
 
 
 def _shortened(text: str | None, column: str) -> str | None:
-    """Return what a row notes alongside the call, as far as its column holds it: no call is refused for its story."""
+    """Return a call's context, cut to its column's length: no call is refused because of its context."""
     if text is None or (is_storable(text) and len(text) <= _WIDTHS[column]):
         return text
     return text.encode(errors="replace").decode().replace("\0", "?")[: _WIDTHS[column]]
 
 
 def _depth(value: Any) -> int:
-    """Return how deep JSON is nested. Its reader has no bound of its own; ``json.dumps`` has seen that there is one."""
+    """Return the nesting depth of JSON. Its reader has no limit; ``json.dumps`` has checked that it is finite."""
     deepest, level = 0, [value]
     while level:
         deepest += 1

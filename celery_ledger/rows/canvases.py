@@ -1,5 +1,5 @@
 """
-What is called together, by chain, group or chord: its id, and whether calls are made of what follows from a row's end.
+The calls of a chain, group or chord: their common id, and whether calls follow from the end of a row.
 
 Every row of a canvas bears the canvas's id, so that all of it can be found: to be shown, cancelled and pruned.
 """
@@ -23,20 +23,20 @@ _is_following: ContextVar[bool] = ContextVar("is_following", default=False)
 
 
 def current() -> UUID | None:
-    """Return the canvas that is being called; None: none is."""
+    """Return the canvas that is being called, or None."""
     return _current.get()
 
 
 @contextmanager
 def gathering() -> Iterator[UUID]:
-    """Make a canvas of all calls in this block; inside another canvas's block they join that canvas."""
+    """Make a canvas of all calls in this block; in the block of another canvas, they join that canvas."""
     with within(_current.get() or uuid7()) as canvas:
         yield canvas
 
 
 @contextmanager
 def within(canvas: UUID) -> Iterator[UUID]:
-    """Have the calls of this block belong to a canvas."""
+    """Assign the calls of this block to a canvas."""
     token = _current.set(canvas)
     try:
         yield canvas
@@ -46,7 +46,7 @@ def within(canvas: UUID) -> Iterator[UUID]:
 
 @contextmanager
 def called_by(id: str, root: str) -> Iterator[None]:
-    """Have the calls of this block follow from the task ``id``, in all that began with ``root``."""
+    """Set the task ``id`` as the parent of the calls in this block, and ``root`` as their root."""
     token = _caller.set((id, root))
     try:
         yield
@@ -55,13 +55,13 @@ def called_by(id: str, root: str) -> Iterator[None]:
 
 
 def caller() -> tuple[str, str] | None:
-    """Return from which task the calls follow that are made now, and with which all of it began; None: from none."""
+    """Return the parent and the root of calls made now; None if there are none."""
     return _caller.get()
 
 
 @contextmanager
 def following() -> Iterator[None]:
-    """Say that the calls of this block follow from how rows end, in the transaction that ends them."""
+    """Mark the calls of this block as successors of rows that end in the current transaction."""
     token = _is_following.set(True)
     try:
         yield
@@ -70,10 +70,10 @@ def following() -> Iterator[None]:
 
 
 def is_following() -> bool:
-    """Whether calls are made of what follows from a row's end, whose transaction has yet to commit."""
+    """Whether calls are successors of a row whose transaction has yet to commit."""
     return _is_following.get()
 
 
 def of(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a row's options say of its canvas; nothing for most."""
+    """Return the canvas entry of a row's options; empty for rows outside a canvas."""
     return (options.get(KEY) if options else None) or {}

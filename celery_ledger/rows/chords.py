@@ -33,7 +33,7 @@ MARK: Final = "celery_ledger.chord"
 
 class Body(dict[str, Any]):
     """
-    The body of a chord, as its members have it: by reference, as JSON too.
+    The body of a chord, as its members refer to it: by reference, also as JSON.
 
     It is read from the ledger on first access.
     """
@@ -58,7 +58,7 @@ class Body(dict[str, Any]):
         return self.signature[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what the signature has of a name."""
+        """Return a value from the signature."""
         if name in self:
             return self[name]
         with suppress(LookupError):
@@ -74,7 +74,7 @@ register_type(Body, MARK, lambda body: body["__value__"], Body)
 
 @dataclass(frozen=True)
 class Done:
-    """What a member of a chord returned, as JSON."""
+    """The result of a chord's member, as JSON."""
 
     chord: UUID
     task: UUID
@@ -90,7 +90,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Complete:
-    """A chord that misses no part any more."""
+    """A chord that has all its parts."""
 
     id: UUID
     canvas: UUID
@@ -105,7 +105,7 @@ class Complete:
 
 def keep(group_id: str, body: Any, results: Sequence[Any], size: int) -> None:
     """
-    Write a chord whose header is about to be called, in the current transaction; one that is there is left as it is.
+    Write a chord whose header is about to be called, in the current transaction; keep an existing one.
 
     ``results`` are the handles of the header's tasks, by which the body's argument is nested if they are.
 
@@ -138,13 +138,13 @@ def _shape_of(result: Any) -> Any:
 
 
 def body_of(group_id: str) -> dict[str, Any] | None:
-    """Return the body of a chord; None: there is no such chord."""
+    """Return the body of a chord; None: the chord does not exist."""
     text = Chord.objects.filter(id=row_id(group_id)).values_list("body", flat=True).first()
     return None if text is None else arguments.read(text)
 
 
 def bodies_of(group_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the bodies of chords, as far as there are such chords."""
+    """Return the bodies of those of these chords that exist."""
     given = {row_id(group_id): group_id for group_id in group_ids}
     found = Chord.objects.filter(id__in=given).values_list("id", "body")
     return {given[id]: arguments.read(text) for id, text in found}
@@ -156,14 +156,14 @@ def is_known(group_id: str) -> bool:
 
 
 def extend(group_id: str, by: int = 1) -> bool:
-    """Have a chord wait for more parts, in the current transaction; False if there is no such chord."""
+    """Make a chord wait for more parts, in the current transaction; False if it does not exist."""
     chord = Chord.objects.filter(id=row_id(group_id))
     return chord.update(size=F("size") + by, missing=F("missing") + by) == 1
 
 
 def add(parts: Sequence[Done], first: Callable[[], None]) -> Iterator[Complete]:
     """
-    Add what members returned, in the transaction that completes them; yield the chords that are complete by that.
+    Add members' results, in the transaction that completes them; yield chords that are now complete.
 
     The last statement of that transaction, except for the calls that follow from it: from here to the commit, other
     members of these chords wait. What ``first`` writes, it writes before that; on PostgreSQL in the same round trip.
@@ -177,12 +177,12 @@ def add(parts: Sequence[Done], first: Callable[[], None]) -> Iterator[Complete]:
 
 
 def _wants_none(body: Mapping[str, Any]) -> bool:
-    """Whether a body is one task that has all of its arguments."""
+    """Whether a body is a single task that already has all its arguments."""
     return bool(body.get("immutable")) and not body.get("subtask_type")
 
 
 def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, bool]]:
-    """Do what :func:`add` does; return the chords that are complete by that, and whether each is revoked."""
+    """Add results as :func:`add` does; return chords that are now complete, and whether each is revoked."""
     sql = statements(connection.vendor)
     with connection.cursor() as cursor, connection.cursor() as looking:
         if connection.vendor == "postgresql":
@@ -215,7 +215,7 @@ def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, 
 
 def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:
     """
-    Note that chords cannot be completed, in the current transaction; return those of which that is new.
+    Mark chords as failed, in the current transaction; return those that were not yet.
 
     They are locked in the order of their ids, as :func:`add` does. If the member that failed is replayed and succeeds,
     a chord is completed all the same.

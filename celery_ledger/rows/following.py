@@ -1,5 +1,5 @@
 """
-What follows from how a row ends, written in the transaction that ends it.
+Successors of rows, written in the transaction that ends the row.
 
 Links, the next step of a chain and the parts of chords exist if and only if the success does; what a final failure or a
 cancellation means for the rest, and the calls of errbacks, likewise. Celery's own signatures make the calls, under the
@@ -45,7 +45,7 @@ REVOKED: Final = "Its canvas was cancelled."
 
 def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
     """
-    Return what a call with these options has its row say of its canvas; mostly nothing.
+    Return the canvas entry for the row of a call with these options; empty for most.
 
     The rest of a chain is kept by reference, in the current transaction.
 
@@ -68,7 +68,7 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
 
 
 def _as_kept(name: str, option: str, value: Any) -> Any:
-    """Return what a row has of an option."""
+    """Return the stored form of an option."""
     if option not in SIGNATURES:
         return value
     if not isinstance(value, (steps.Rest, chords.Body)):
@@ -81,7 +81,7 @@ def _as_kept(name: str, option: str, value: Any) -> Any:
 
 
 def for_the_request(row: Started) -> dict[str, Any]:
-    """Return what ``self.request`` has of a row's canvas."""
+    """Return the canvas attributes of ``self.request`` for a row."""
     canvas = canvases.of(row.options)
     if not canvas:
         return {}
@@ -105,7 +105,7 @@ def for_the_request(row: Started) -> dict[str, Any]:
 
 def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[], None]) -> None:
     """
-    Write what follows from the success of rows, each with what it returned, in the transaction that completes them.
+    Write the successors of rows that succeeded, with their results, in the completing transaction.
 
     To be called last in it. For rows that nothing follows from, which are most, it does nothing. What ``first`` writes
     comes before that.
@@ -149,7 +149,7 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
 
 
 def _given(row: Started, canvas: Mapping[str, Any], value: Any) -> tuple[Any, ...]:
-    """Return what the links and the next step of a row are given."""
+    """Return the value that a row passes to its links and to the next step."""
     value = value.as_tuple() if isinstance(value, ResultBase) else value
     return (large.to_be_given(row.name, value),) if _calls_others(canvas) else ()
 
@@ -174,7 +174,7 @@ def nothing() -> None:
 
 def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], None] = nothing) -> None:
     """
-    Add what members of chords returned, in the transaction that completes them, and call the bodies that are due.
+    Add results of chord members, in the transaction that completes them, and call the bodies that are due.
 
     What ``first`` writes comes before that.
     """
@@ -201,7 +201,7 @@ def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], Non
 
 
 def _call_body(app: Any, chord: chords.Complete) -> None:
-    """Call the body of a complete chord, behind a savepoint unless it is one task, whose call writes nothing yet."""
+    """Call the body of a complete chord, in a savepoint unless it is one task, whose call writes nothing yet."""
     with (
         canvases.within(chord.canvas),
         canvases.called_by(chord.last.id, chord.last.root),
@@ -213,7 +213,7 @@ def _call_body(app: Any, chord: chords.Complete) -> None:
 
 def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
     """
-    Count a member of a chord that is not durable, and that has ended, in a transaction of its own.
+    Count an ended member of a chord that is not durable, in a separate transaction.
 
     A crash before that loses the part, as it does with Celery; told twice, it counts once.
     """
@@ -226,18 +226,18 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
 
 
 def is_followed(row: Started) -> bool:
-    """Whether anything follows from the success of a row."""
+    """Whether a successful row has successors."""
     return _is_followed(canvases.of(row.options))
 
 
 def calls_others(row: Started) -> bool:
-    """Whether a call follows from the success of a row, and not only a part of a chord."""
+    """Whether a successful row has successors other than a chord that it is a part of."""
     return _calls_others(canvases.of(row.options))
 
 
 def part_of(row: Started, value: Any) -> dict[str, Any] | None:
     """
-    Return what a row is a part of, as the statement has it that finishes it; None: of nothing.
+    Return the chord of a row, for the statement that finishes it; None: it is in no chord.
 
     Raises what kombu raises of a value that is not JSON.
     """
@@ -266,7 +266,7 @@ def _calls_others(canvas: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def _after(row: Started) -> Iterator[None]:
-    """Have calls follow from a row."""
+    """Set a row as the predecessor of calls."""
     id = call_id(row.id, row.options)
     with (
         canvases.within(_canvas_of(row)),
@@ -281,7 +281,7 @@ def _after(row: Started) -> Iterator[None]:
 
 def failed(app: Any, row: Started, request: Context, error: BaseException, traceback: str) -> None:
     """
-    Write what follows from a row's final failure, in the transaction that records it.
+    Write the consequences of a row's final failure, in the transaction that records it.
 
     Its errbacks are called, once however often it is replayed; what can no longer run is marked as failed, and so is
     the body of its chord, whose errbacks are called once. A replay that succeeds makes all of it run after all.
@@ -300,7 +300,7 @@ def failed(app: Any, row: Started, request: Context, error: BaseException, trace
 
 def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], error: BaseException) -> None:
     """
-    Write what follows from the cancellation of rows, given with their options, in the transaction that cancels them.
+    Write the consequences of cancelling rows, given with their options, in the cancelling transaction.
 
     The rest of their chains ends the same way, and their chords fail.
     """
@@ -309,7 +309,7 @@ def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], e
 
 
 def resumed(app: Any, ids: Sequence[UUID]) -> None:
-    """Forget that what waits for these rows can no longer run: they are replayed, in the current transaction."""
+    """Clear the failure of everything that waits for these replayed rows, in the current transaction."""
     waiting: list[str] = []
     replayed = list(DurableTask.objects.filter(id__in=ids, canvas__isnull=False).values_list("canvas", "options"))
     stamps.allow_canvases({canvas for canvas, _ in replayed if canvas})
@@ -332,7 +332,7 @@ def _gather(rest: Sequence[Any], ids: list[str], groups: list[str]) -> None:
 
 
 def _doom_after(app: Any, ends: Sequence[tuple[Mapping[str, Any], str]], error: BaseException, *, state: str) -> None:
-    """Mark what can no longer run after rows that ended, given by what they say of their canvas, and their ids."""
+    """Mark the tasks that can no longer run after these rows, given by canvas entry and id."""
     ids: list[str] = []
     failing: dict[str, BaseException] = {}
     for canvas, id in ends:
@@ -347,14 +347,14 @@ def _doom_after(app: Any, ends: Sequence[tuple[Mapping[str, Any], str]], error: 
 
 
 def _missing_part(id: str, error: Any) -> ChordError:
-    """Return the error of a chord one of whose members failed."""
+    """Return the error of a chord with a failed member."""
     failure = ChordError(f"Dependency {id} raised {error!r}")
     failure.__cause__ = error if isinstance(error, BaseException) else None
     return failure
 
 
 def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
-    """Have chords fail, and those that wait for them: their bodies' errbacks are called, each chord's once."""
+    """Fail chords, and chords that wait for them; call the errbacks of their bodies, once for each chord."""
     errors = dict(failing)
     bodies: dict[str, dict[str, Any]] = {}
     while fresh := errors.keys() - bodies.keys():
@@ -387,7 +387,7 @@ def _call_errbacks(
     app: Any, errbacks: Sequence[Any], request: Context, error: BaseException, traceback: str | None
 ) -> None:
     """
-    Call errbacks as Celery does: here and now where they take the request, the error and the traceback.
+    Call errbacks as Celery does: immediately if they take the request, the error and the traceback.
 
     Others are enqueued with the id of what failed.
     """
@@ -417,7 +417,7 @@ def _takes_it_all(call: Any) -> bool:
 
 
 def ids_of(step: Mapping[str, Any]) -> list[str]:
-    """Return the ids that the tasks of a signature will have, as far as it says."""
+    """Return the ids that a signature specifies for its tasks."""
     kind, kwargs = step.get("subtask_type"), step.get("kwargs", {})
     if kind in ("chain", "group"):
         return [id for inner in kwargs.get("tasks", ()) for id in ids_of(inner)]
@@ -430,7 +430,7 @@ def ids_of(step: Mapping[str, Any]) -> list[str]:
 
 
 def _chords_of(step: Mapping[str, Any]) -> list[str]:
-    """Return the groups of the chords that wait for a signature."""
+    """Return the group ids of the chords that wait for a signature."""
     options, kind = step.get("options", {}), step.get("subtask_type")
     found = [options["group_id"]] if options.get("chord") and options.get("group_id") else []
     if kind in ("chain", "group"):

@@ -1,5 +1,5 @@
 """
-Headers of chords that are made of calls, and not of signatures: what is called in a block, and waited for together.
+Headers of chords made of calls instead of signatures: the calls of a block, awaited together.
 
 A header is a part of its calls until they are written, so that it goes where they go: what is rolled back is not waited
 for, and the chord is written with the calls, in the same round trip.
@@ -22,7 +22,7 @@ from celery_ledger.uuid7 import uuid7
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The calls that one body waits for; without a body, calls that join a chord that the ledger has."""
+    """The calls that a body waits for; without a body, calls that join an existing chord."""
 
     id: UUID = field(default_factory=uuid7)
     canvas: UUID = field(default_factory=uuid7)
@@ -33,7 +33,7 @@ class Header:
 
 def of(body: Any) -> Header:
     """
-    Return the header of a chord that is about to begin.
+    Return the header of a chord that is about to start.
 
     Raises:
         TypeError, ValueError: ``body`` is not a signature, or no JSON, or too large.
@@ -47,7 +47,7 @@ def of(body: Any) -> Header:
 
 def add(header: Header, calls: list[Call], first: int) -> None:
     """
-    Make the calls from ``first`` on members of a header, in their order.
+    Make the calls from ``first`` on members of a header, in order.
 
     What belongs to a chain, group or chord of its own stays as it is.
     """
@@ -63,7 +63,7 @@ def add(header: Header, calls: list[Call], first: int) -> None:
 
 
 def sizes(calls: Iterable[Call]) -> dict[Header, int]:
-    """Return how many of these calls each header has."""
+    """Return the number of these calls in each header."""
     counts: dict[Header, int] = {}
     for call in calls:
         if call.header is not None:
@@ -72,7 +72,7 @@ def sizes(calls: Iterable[Call]) -> dict[Header, int]:
 
 
 def write(counts: Mapping[Header, int]) -> None:
-    """Write chords that wait for a number of calls, in the current transaction; those that are there wait for more."""
+    """Write chords that wait for a number of calls, in the current transaction; existing chords wait for more."""
     ordered = sorted(counts.items(), key=lambda pair: pair[0].id)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":

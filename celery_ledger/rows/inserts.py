@@ -1,4 +1,4 @@
-"""How calls become rows: by one INSERT, or one for every few thousand, in the current transaction."""
+"""Writing calls as rows: one INSERT, or one for every few thousand, in the current transaction."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _SAVEPOINT = "enqueueing"
 
 
 def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
-    """Divide calls into so many as one statement may carry."""
+    """Divide calls into portions that fit into one statement."""
     portion: list[Call] = []
     characters = 0
     for call in calls:
@@ -36,7 +36,7 @@ def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
 
 def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header, int]) -> set[UUID]:
     """
-    Do as :func:`write`, so that the transaction can go on if the database refuses a row.
+    Write as :func:`write` does, in a savepoint: the transaction can continue if the database refuses a row.
 
     On PostgreSQL that takes a savepoint, which travels with the statement: no further round trip.
     """
@@ -61,7 +61,7 @@ def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header
 
 def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = None) -> set[UUID]:
     """
-    Write calls by one statement, and return the ids of those that were.
+    Write calls with one statement, and return the ids of the rows written.
 
     ``chords`` are written before them: each waits for a number of the calls. On PostgreSQL they share
     its round trip.

@@ -1,5 +1,5 @@
 """
-Which row stands for a call whose ``unique_key`` is taken.
+The row that stands for a call whose ``unique_key`` is taken.
 
 Two unique indexes decide whether a call becomes a row, ``ledger_unique_key`` and ``ledger_standing_key``; no look at
 the ledger beforehand does. Asked afterwards, about calls that did not become one, this module may find their keys
@@ -35,7 +35,7 @@ _SHARE = """
 
 def standing(calls: Sequence[Call], *, wait: bool = False) -> dict[UUID, UUID]:
     """
-    Return, by the ids of ``calls``, the rows that stand for them; calls whose keys are free are left out.
+    Return the rows that stand for ``calls``, by the calls' ids; omit calls whose keys are free.
 
     A row that waits does so until the current transaction ends, so that its body sees what the caller wrote; if the
     call replaces, the row says what the last such call says. Such rows are left out too while another process holds
@@ -66,7 +66,7 @@ def is_for(id: UUID, key: str) -> bool:
 
 
 def _replace(call: Call, *, wait: bool) -> UUID | None:
-    """Have the row that waits for a call's key say what ``call`` says, and return its id; None if there is none."""
+    """Update the waiting row that holds a call's key from ``call``, and return its id; None if there is none."""
     rows = DurableTask.objects.filter(WAITS, standing_key=call.unique_key)
     changes = {
         "name": call.name,
@@ -98,7 +98,7 @@ def _can_hold() -> bool:
 
 
 def _hold(keys: Iterable[str | None], *, wait: bool) -> dict[str, UUID]:
-    """Keep relays from taking the rows that wait for ``keys``, and return them; none unless it is one for each."""
+    """Lock the rows that wait for ``keys`` against relays, and return them; none unless every key has one."""
     keys = list(keys)
     if not keys:
         return {}
@@ -111,7 +111,7 @@ def _hold(keys: Iterable[str | None], *, wait: bool) -> dict[str, UUID]:
 
 
 def _look(column: str, condition: Q, keys: Iterable[str | None]) -> dict[str, UUID]:
-    """Return the rows that have ``keys`` in ``column`` and fulfil ``condition``."""
+    """Return the rows with ``keys`` in ``column`` that meet ``condition``."""
     found: dict[str, UUID] = {}
     wanted = [key for key in keys if key is not None]
     for start in range(0, len(wanted), MOST_KEYS):
@@ -121,7 +121,7 @@ def _look(column: str, condition: Q, keys: Iterable[str | None]) -> dict[str, UU
 
 
 def _due_at(call: Call) -> Any:
-    """Return when the row of a call is due: as the call asks, but no later than ``at_most`` after the first call."""
+    """Return the due time of a call's row: as requested, but at most ``at_most`` after the first call."""
     moment = _moment(call.countdown if call.eta is None else call.eta)
     if call.at_most is None:
         return moment

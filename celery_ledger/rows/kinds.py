@@ -1,4 +1,4 @@
-"""Kinds of errors: what tells two of them apart, and a short name for each kind of each task."""
+"""Kinds of errors: what distinguishes them, and a fingerprint for each kind of each task."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ ADDRESSES = re.compile(r"\S+@\S+")
 
 
 def kind_of(error: str) -> str:
-    """Return what ``error`` has in common with others of its kind: its first line, without its particulars."""
+    """Return what ``error`` shares with others of its kind: its first line without variable parts."""
     line = error.partition("\n")[0]
     if "@" in line:
         line = ADDRESSES.sub("…", line)
@@ -19,5 +19,5 @@ def kind_of(error: str) -> str:
 
 
 def fingerprint_of_error(name: str, error: str) -> str:
-    """Return a short name for the kind of ``error`` of the task ``name``."""
+    """Return the fingerprint of the kind of ``error`` of the task ``name``."""
     return hashlib.sha256(f"{name} {kind_of(error)}".encode(errors="replace")).hexdigest()[:16]

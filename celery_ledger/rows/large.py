@@ -1,5 +1,5 @@
 """
-Large results that others are given: rows refer to them.
+Large results that are passed on: rows contain references to them.
 
 What the members of a chord returned is in their parts; a body's row that would be large names the chord instead. What a
 chain's next step or a link is given, and is large, is kept once, in a row of its own. Both are read when the row is
@@ -31,18 +31,18 @@ _RESULT, _CHORD = "result", "chord"
 
 @dataclass(frozen=True)
 class Reference:
-    """Stands for a result, or for all results of a chord's members, among a row's arguments."""
+    """A placeholder among a row's arguments for a result, or for all results of a chord's members."""
 
     kind: str
     id: UUID
 
     def as_list(self) -> list[str]:
-        """Return it as JSON has it."""
+        """Return it as a JSON list."""
         return [self.kind, self.id.hex]
 
     @classmethod
     def read(cls, said: list[str]) -> "Reference":
-        """Return what :meth:`as_list` said."""
+        """Return the reference from the output of :meth:`as_list`."""
         return cls(said[0], UUID(said[1]))
 
 
@@ -51,7 +51,7 @@ register_type(Reference, MARK, Reference.as_list, Reference.read)
 
 def to_be_given(name: str, value: Any) -> Any:
     """
-    Return what others are given of what the task ``name`` returned: a reference, if it is large.
+    Return the value to pass on for the result of task ``name``: a reference if it is large.
 
     Raises:
         TypeError, ValueError: it is not JSON, or too large.
@@ -68,7 +68,7 @@ def to_be_given(name: str, value: Any) -> Any:
 
 
 def results_to_be_given(chord: Chord) -> Any:
-    """Return what the body of a complete chord is given: its members' results, or a reference if they are large."""
+    """Return the argument for the body of a complete chord: its members' results, or a reference to large ones."""
     length = "octet_length" if connection.vendor == "postgresql" else "length"
     size = Sum(Func("value", function=length, output_field=IntegerField()))
     if Part.objects.filter(chord=chord.id).aggregate(size=size)["size"] > conf.LARGE_RESULT.value:
@@ -77,7 +77,7 @@ def results_to_be_given(chord: Chord) -> Any:
 
 
 def results_of(chord: Chord) -> list[Any]:
-    """Return what the members of a chord returned, in their order and nested as they are."""
+    """Return the results of a chord's members, in order and with their nesting."""
     parts = Part.objects.filter(chord=chord.id).order_by("place", "id").values_list("task", "value").iterator(2_000)
     values = {task: arguments.read(text) for task, text in parts}
     if chord.shape is None:
@@ -91,7 +91,7 @@ def results_of(chord: Chord) -> list[Any]:
 
 
 def read(references: Collection[Reference]) -> dict[Reference, Any]:
-    """Return what references stand for, as far as it is kept."""
+    """Return the stored values of references."""
     known = LargeResult.objects.filter(id__in=[one.id for one in references if one.kind == _RESULT])
     found = {Reference(_RESULT, id): arguments.read(text) for id, text in known.values_list("id", "value")}
     chords = Chord.objects.filter(id__in=[one.id for one in references if one.kind == _CHORD])
@@ -99,7 +99,7 @@ def read(references: Collection[Reference]) -> dict[Reference, Any]:
 
 
 def resolved(args: Any) -> Any:
-    """Return arguments with what the references among them stand for."""
+    """Return arguments with references replaced by their values."""
     references = {argument for argument in args or () if isinstance(argument, Reference)}
     if not references:
         return args

@@ -1,5 +1,5 @@
 """
-Every change of a ledger row's status that the machine makes, and nothing else.
+Every automatic change of a ledger row's status, and nothing else.
 
 Called by the relay (claim, release, lapse) and the consumer (complete, start, renew, finish, fail).
 Each function is one short transaction or part of the caller's. Locks are taken in id order and rows
@@ -115,7 +115,7 @@ def claim(
 @contextmanager
 def being_claimed(ids: Collection[UUID], *, lease: float) -> Iterator[None]:
     """
-    Turn known rows from pending to published while this block runs, which must not use the database: PostgreSQL alone.
+    Claim known rows while this block runs, which must not use the database: PostgreSQL only.
 
     The claim is on its way when the block begins and committed when it has ended. Those that others have stay theirs.
     By libpq's own functions: the driver's pipeline takes longer than the statement.
@@ -139,28 +139,28 @@ def being_claimed(ids: Collection[UUID], *, lease: float) -> Iterator[None]:
 
 
 def release(ids: Collection[UUID]) -> int:
-    """Take back rows that the broker refused: pending again, as if never claimed."""
+    """Release rows that the broker refused: pending again, as if never claimed."""
     return DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).update(
         status=Status.PENDING, lease_until=None
     )
 
 
 def refuse(id: UUID, error: str, *, delay: float) -> int:
-    """Take back a row that cannot be made a message of: pending, due again in ``delay`` seconds, with the reason."""
+    """Release a row that cannot become a message: pending, due again in ``delay`` seconds, with the reason."""
     return DurableTask.objects.filter(id=id, status=Status.PUBLISHED).update(
         status=Status.PENDING, lease_until=None, available_at=_in_seconds(delay), last_error=error[:MAX_ERROR_LENGTH]
     )
 
 
 def lapse_expired(statuses: Collection[str] = (Status.PUBLISHED, Status.RUNNING)) -> int:
-    """Bring back rows whose lease is over: the broker lost the message, or the worker its life."""
+    """Release rows whose lease has expired: the broker lost the message, or the worker died."""
     expired = DurableTask.objects.filter(lease_until__lt=Now(), status__in=statuses)
     return _lapse(expired.order_by("lease_until"))
 
 
 def lapse_lost(queue: str, *, older_than: float) -> int:
     """
-    Bring back rows of ``queue`` published over ``older_than`` seconds ago that no worker holds.
+    Release rows of ``queue`` that were published over ``older_than`` seconds ago and are with no worker.
 
     For a queue that is empty at the broker: what was published and is not locked is lost.
     """
@@ -182,7 +182,7 @@ def waiting_queues(*, older_than: float) -> list[str]:
 
 
 def any_due(queues: Collection[str], *, back: Mapping[str, float] | None = None) -> bool:
-    """Whether a pending row of ``queues`` is due; ``back`` as :func:`claim` takes it."""
+    """Whether a pending row of ``queues`` is due; ``back`` as in :func:`claim`."""
     postgresql = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -260,7 +260,7 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
 
 
 def hand_on(ids: Collection[UUID]) -> int:
-    """Give published rows that were not begun to any free worker: pending again, and a relay is told."""
+    """Release published rows that were not started to any free worker, and notify a relay."""
     with transaction.atomic():
         handed_on = release(ids)
         if handed_on and connection.vendor == "postgresql":
@@ -271,7 +271,7 @@ def hand_on(ids: Collection[UUID]) -> int:
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Rows of a message that are neither ended nor taken back: a worker may hold them, or a relay for a moment."""
+    """Rows of a message that neither ended nor were released: a worker or, briefly, a relay may hold them."""
 
     #: Their messages vanished too often.
     suspects: list[UUID]
@@ -279,7 +279,7 @@ class PassedOver:
 
 
 def passed_over(ids: Sequence[UUID]) -> PassedOver:
-    """Return those of ``ids`` that the worker with their message is still to run."""
+    """Return those of ``ids`` that the worker with their message has yet to run."""
     rows = list(DurableTask.objects.filter(AT_THE_BROKER, id__in=ids).order_by("id").values_list("id", "lapses"))
     return PassedOver(
         [id for id, lapses in rows if lapses >= SUSPECT_LAPSES], [id for id, lapses in rows if lapses < SUSPECT_LAPSES]
@@ -288,7 +288,7 @@ def passed_over(ids: Sequence[UUID]) -> PassedOver:
 
 def count_attempt(id: UUID, *, limit_of: LimitOf) -> Started | None:
     """
-    Count an attempt of a published row and commit it before the attempt; None if it is not published.
+    Count and commit an attempt of a published row before it is made; None if the row is not published.
 
     Raises:
         AttemptsUsedUpError: it has no attempt left; nothing is counted.
@@ -313,7 +313,7 @@ def start(id: UUID, *, lease: float, limit_of: LimitOf) -> Started | None:
 
 def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Started | None:
     """
-    As :func:`start`, by one statement, for a row of the task ``name`` that may be started ``limit`` times.
+    Start a row of the task ``name``, with at most ``limit`` attempts, as :func:`start` does, in one statement.
 
     None: it is not such a row, or has no attempt left; :func:`start` knows which.
     """
@@ -326,18 +326,18 @@ def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Star
 
 
 def renew(task: Started, *, lease: float) -> bool:
-    """Prolong the claim, or take it back where its lease ended; False if another worker started the row since."""
+    """Extend the claim, or take it again if its lease expired; False if another worker has started the row."""
     return _held(task).update(status=Status.RUNNING, lease_until=_in_seconds(lease)) == 1
 
 
 def finish(task: Started) -> bool:
-    """Record the success of a row that was started, also after its lease; False if another worker started it since."""
+    """Record the success of a started row, even after its lease; False if another worker has started it."""
     return _held(task).update(status=Status.SUCCEEDED, lease_until=None, completed_at=Now()) == 1
 
 
 def step_aside(row: Started) -> UUID:
     """
-    Give a row that ended another id, and return it: its own is to be that of the call by which it was replaced.
+    Give an ended row a different id, and return it: the call that replaced it takes its id.
 
     In the transaction that completes it. Its history goes with it.
     """
@@ -350,7 +350,7 @@ def step_aside(row: Started) -> UUID:
 
 
 def longest_limits(ids: Collection[UUID]) -> tuple[float, float]:
-    """Return the longest time limits, hard and soft, that calls of these rows asked for themselves; 0: none did."""
+    """Return the longest hard and soft time limits that the calls of these rows set; 0: none."""
     rows = DurableTask.objects.filter(id__in=ids, options__timelimit__isnull=False)
     asked = list(rows.values_list("options__timelimit", flat=True))
     hard, soft = (max((limits[place] or 0.0 for limits in asked), default=0.0) for place in (0, 1))
@@ -358,24 +358,24 @@ def longest_limits(ids: Collection[UUID]) -> tuple[float, float]:
 
 
 def arrived(ids: Collection[UUID]) -> list[Started]:
-    """Return those of these rows that wait to be taken, as who takes them will have them."""
+    """Return those of these rows that wait to be taken, in the form in which workers take them."""
     waiting = DurableTask.objects.filter(id__in=ids, status__in=[Status.PENDING, Status.PUBLISHED])
     return [_as_started(row, attempts=row.attempts + 1) for row in waiting]
 
 
 def note(id: UUID, words: str) -> None:
-    """Keep what a task said of its end."""
+    """Store a task's note about its end."""
     DurableTask.objects.filter(id=id).update(last_error=words[:MAX_ERROR_LENGTH])
 
 
 def _held(task: Started) -> QuerySet[DurableTask]:
-    """Return the row of an attempt that is the latest, whether its lease runs or ended while the database was away."""
+    """Return the row of the latest attempt, even if its lease expired while the database was away."""
     unended = [Status.RUNNING, Status.PENDING, Status.PUBLISHED]
     return DurableTask.objects.filter(_same_call(task.options), id=task.id, status__in=unended, attempts=task.attempts)
 
 
 def _same_call(options: Mapping[str, Any] | None) -> Q:
-    """Tell a call from another that bears its id since it was replaced, whose attempts are counted from one again."""
+    """Distinguish a call from one that took over its id, whose attempts are counted from one again."""
     nesting = canvases.of(options).get("replaced_task_nesting")
     if nesting:
         return Q(options__canvas__replaced_task_nesting=nesting)
@@ -402,7 +402,7 @@ def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a body that asked to be retried asked for, beyond that."""
+    """The options of a body that requested a retry."""
 
     #: When, by the database's clock.
     at: datetime | None = None
@@ -420,7 +420,7 @@ class Asked:
     options: dict[str, Any] | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Return the row's columns that are to be other ones."""
+        """Return the row's columns to change."""
         expires = self.expires
         said = {
             "args": self.args,
@@ -441,7 +441,7 @@ NOTHING_ASKED = Asked()
 
 def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, asked: Asked = NOTHING_ASKED) -> bool:
     """
-    Record a failed attempt: pending again in ``delay`` seconds, or dead and kept for a person.
+    Record a failed attempt: pending again in ``delay`` seconds, or dead and kept for an operator.
 
     ``counted`` says that the attempt is in the row already. Returns False if the row was taken over
     meanwhile and nothing was recorded.
@@ -468,7 +468,7 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
 
 def in_flight(ids: Collection[UUID], *, held_for: float = 0.0) -> list[Started]:
     """
-    Return rows whose process died, as the attempt that it was; not those published within ``held_for`` seconds.
+    Return rows whose process died during this attempt; not those published within ``held_for`` seconds.
 
     ``counted`` says whether the row counts that attempt already, as running rows do.
     """
@@ -483,7 +483,7 @@ def in_flight(ids: Collection[UUID], *, held_for: float = 0.0) -> list[Started]:
 
 @dataclass(frozen=True)
 class Unrunnable:
-    """A published row whose task a process does not know, and for how many seconds it has been unknown."""
+    """A published row of a task unknown to a process, and for how many seconds it has been unknown."""
 
     started: Started
     queue: str
@@ -491,7 +491,7 @@ class Unrunnable:
 
 
 def unrunnable(ids: Collection[UUID]) -> list[Unrunnable]:
-    """Lock those of ``ids`` that are published and not locked, and return them."""
+    """Lock those of ``ids`` that are published and unlocked, and return them."""
     rows = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).annotate(now=Now()).order_by("id")
     return [
         Unrunnable(
@@ -504,7 +504,7 @@ def unrunnable(ids: Collection[UUID]) -> list[Unrunnable]:
 
 
 def due_siblings(queue: str, name: str, *, most: int) -> list[UUID]:
-    """Lock rows of a task that are due and were not left before, and return their ids."""
+    """Lock due rows of a task that were not postponed before, and return their ids."""
     rows = DurableTask.objects.filter(
         status=Status.PENDING, queue=queue, name=name, available_at__lte=Now(), unknown_since__isnull=True
     )
@@ -513,12 +513,12 @@ def due_siblings(queue: str, name: str, *, most: int) -> list[UUID]:
 
 
 def count_unknown(name: str) -> int:
-    """Return how many rows of a task wait for a worker that knows it."""
+    """Return how many rows of a task wait for a worker that knows the task."""
     return DurableTask.objects.filter(name=name, unknown_since__isnull=False, status=Status.PENDING).count()
 
 
 def postpone(ids: Collection[UUID], *, delay: float) -> int:
-    """Have rows, published or due, be due in ``delay`` seconds, as if never tried: this process cannot run them."""
+    """Postpone published or due rows by ``delay`` seconds, as if never tried: this process cannot run them."""
     return DurableTask.objects.filter(id__in=ids, status__in=[Status.PUBLISHED, Status.PENDING]).update(
         status=Status.PENDING,
         lease_until=None,
@@ -528,14 +528,14 @@ def postpone(ids: Collection[UUID], *, delay: float) -> int:
 
 
 def recall(names: Collection[str]) -> int:
-    """Have rows that were left be due now, and forget that they were."""
+    """Make postponed rows due now."""
     left = DurableTask.objects.filter(name__in=names, unknown_since__isnull=False, status=Status.PENDING)
     return left.update(available_at=Now(), unknown_since=None)
 
 
 def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
     """
-    Bring back rows whose worker process died under them together; each runs alone from now on.
+    Release rows whose worker process died while it ran them together; each runs alone from now on.
 
     Not those published within ``held_for`` seconds.
     """
@@ -549,14 +549,14 @@ def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
 
 
 def wait_for_locks(seconds: float) -> None:
-    """Have statements of the current transaction fail that would wait longer for a row; on SQLite they wait as ever."""
+    """Limit how long statements of this transaction wait for a row lock; no effect on SQLite."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{1000 * seconds:.0f}ms"])
 
 
 def wait_as_ever() -> None:
-    """Have statements of the current transaction wait for locks as the project's settings have it."""
+    """Restore the project's lock timeout for statements of the current transaction."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = DEFAULT")
@@ -571,7 +571,7 @@ def _can_skip_locked() -> bool:
 
 
 def _is_counted(row: DurableTask) -> bool:
-    """Whether the attempt under way is in the row already."""
+    """Whether the row already counts the current attempt."""
     return row.status == Status.RUNNING or row.lapses >= SUSPECT_LAPSES
 
 

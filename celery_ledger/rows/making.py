@@ -1,5 +1,5 @@
 """
-Making a call of a durable task: what ``Task.apply_async`` ends in.
+Making a call of a durable task: the last step of ``Task.apply_async``.
 
 It is looked at whole, becomes a row of the caller's transaction, and is told to those who follow calls. Here every
 microsecond is one of ``.delay()``: what most calls say nothing of is asked once, and passed over.
@@ -116,12 +116,12 @@ def make(
 
 
 def _unless_revoked(place: Mapping[str, Any], expires: Any) -> Any:
-    """Return when a call expires: long ago, if a stamp of it is revoked. Its row and what waits for it say REVOKED."""
+    """Return when a call expires: in the past if one of its stamps is revoked, so that it ends as REVOKED."""
     return NEVER if stamps.are_revoked(place.get("stamps") or {}) else expires
 
 
 def _write(task: Any, call: calls.Call, args: tuple[Any, ...], kwargs: dict[str, Any], said: dict[str, Any]) -> None:
-    """Have a call written, and told to those who follow calls."""
+    """Write a call, and announce it to receivers of Celery's publish signals."""
     if not options.are_heard():
         outbox.enqueue(call)
         return
@@ -140,7 +140,7 @@ def _uniqueness(
     debounce: Any,
     at_most: Any,
 ) -> tuple[dict[str, Any], float | None]:
-    """Return what a call says of its key, or its task does, as a row's call has it; and its debounce in seconds."""
+    """Return the key options of a call or its task, in the form that a row stores, and its debounce in seconds."""
     is_asked = unique_for is not None or debounce is not None
     if not is_asked:
         unique_for, debounce = task.unique_for, task.debounce
@@ -168,7 +168,7 @@ def _uniqueness(
 
 
 def _add_limit_key(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, said: dict[str, Any]) -> None:
-    """Have the row's options say by which key it is limited: what the call says, or else its task."""
+    """Add the limit key of the call, or else of its task, to the row's options."""
     if key is None and (key := task.limit_key) is None:
         return
     if callable(key):

@@ -1,5 +1,5 @@
 """
-What a call says of itself besides its arguments: headers, properties and limits, kept in its row for ``self.request``.
+Options of a call other than its arguments: headers, properties and limits, kept for ``self.request``.
 
 Most calls say nothing, and their rows have nothing but which process made them. What Celery's messages carry for
 themselves, such as a serializer, means nothing to a row and is left out.
@@ -68,7 +68,7 @@ _OF_THE_ROW = frozenset(
 
 def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return what a call says besides its arguments, as its row will have it; mostly nothing.
+    Return the options of a call other than its arguments, as its row stores them; empty for most.
 
     Raises:
         TypeError: it is not JSON, or an option that a durable call does not have.
@@ -98,7 +98,7 @@ def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse(name: str, given: Mapping[str, Any]) -> None:
     """
-    Refuse options that would be missed; those about a message, and what is not set, are passed over.
+    Refuse options whose effect would be missed; ignore unset ones and those about messages.
 
     Raises:
         TypeError: names the first, and says what to do instead.
@@ -109,7 +109,7 @@ def refuse(name: str, given: Mapping[str, Any]) -> None:
 
 
 def add_parent(options: dict[str, Any], maker: Any) -> None:
-    """Note which task makes this call, and which began all that led to it, unless the call says so itself."""
+    """Store the parent task and the root of this call, unless the call sets them."""
     if (caller := canvases.caller()) is not None:
         options.setdefault("parent_id", caller[0])
         options.setdefault("root_id", caller[1])
@@ -120,7 +120,7 @@ def add_parent(options: dict[str, Any], maker: Any) -> None:
 
 def add_id(name: str, options: dict[str, Any], id: UUID, task_id: Any, unique_key: str | None) -> None:
     """
-    Keep the id that a call says its own, where its row has another; see :mod:`celery_ledger.ids`.
+    Store the id that a call chose if its row has a different one; see :mod:`celery_ledger.ids`.
 
     Raises:
         ValueError: it has a ``unique_key`` too, and others' handles would not know which id it has.
@@ -135,7 +135,7 @@ def add_id(name: str, options: dict[str, Any], id: UUID, task_id: Any, unique_ke
 def add_times(
     options: dict[str, Any], countdown: float, eta: datetime | None, expires: datetime | float | None
 ) -> None:
-    """Note when it is due and until when it may begin, if the call says so; what holds is the row's, in its columns."""
+    """Store the call's own due and expiry times; the columns of the row decide."""
     if eta is not None or countdown:
         options["eta"] = (eta or timezone.now() + timedelta(seconds=countdown)).isoformat()
     if expires is not None:
@@ -144,7 +144,7 @@ def add_times(
 
 def otherwise(name: str, given: dict[str, Any], expires: datetime | float | None) -> dict[str, Any]:
     """
-    Return the options of a row that a retry changes, as the row will have them.
+    Return the options of a row with the changes that a retry makes.
 
     Raises what :func:`options_of` raises.
     """
@@ -162,7 +162,7 @@ def _as_text(moment: datetime | float) -> str:
 
 
 def as_json(name: str, options: dict[str, Any]) -> str:
-    """Return them as a row keeps them, and with them which process made the call."""
+    """Return the options in stored form, with the name of the calling process."""
     origin = _origin(os.getpid())
     return arguments_as_json(name, {"origin": origin} | options, what="options") if options else _alone(origin)
 
@@ -178,14 +178,14 @@ def _alone(origin: str) -> str:
 
 
 def are_heard() -> bool:
-    """Whether anybody hears of calls, and may add headers to them."""
+    """Whether Celery's publish signals have receivers, which may add headers."""
     return bool(
         signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
     )
 
 
 class Announcement:
-    """What Celery's signals tell of a call: the message that it would have been."""
+    """The content of Celery's publish signals for a call: the message that it would have been."""
 
     def __init__(self, app: Any, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], given: dict[str, Any]):
         limits = given.get("timelimit") or [None, None]
@@ -213,7 +213,7 @@ class Announcement:
         self.properties = {**self.message.properties, **given.get("properties", {})}
 
     def before(self, options: dict[str, Any]) -> None:
-        """Tell that a row is about to be written, and add to ``options`` what receivers put into its headers."""
+        """Announce that a row is about to be written, and add receivers' headers to ``options``."""
         signals.before_task_publish.send(
             sender=self.call.name,
             body=self.message.body,
@@ -228,7 +228,7 @@ class Announcement:
             options["headers"] = added
 
     def after(self) -> None:
-        """Tell that it is written, in a transaction that has yet to commit."""
+        """Announce that the row is written, in a transaction that has yet to commit."""
         signals.after_task_publish.send(
             sender=self.call.name,
             body=self.message.body,
@@ -249,7 +249,7 @@ class Announcement:
 
 
 def for_the_request(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what ``self.request`` has of a row's options; headers are there under their own names too."""
+    """Return the attributes of ``self.request`` from a row's options; headers also appear by name."""
     if not options:
         return {}
     headers = options.get("headers") or {}

@@ -1,5 +1,5 @@
 """
-The way into the ledger: calls of durable tasks become rows of the current transaction.
+The entrance to the ledger: calls of durable tasks become rows of the current transaction.
 
 Called by ``Task.apply_async``. Promises that a row exists if and only if the transaction around it
 commits, that no broker is touched, and that all calls of one :func:`collecting` block are written by
@@ -32,7 +32,7 @@ LOCKED_PAUSE, MOST_LOOKS = 0.005, 200
 
 class Mark:
     """
-    Says whether the block of a transaction in which a call was made still stands.
+    Tells whether the transaction block in which a call was made is still intact.
 
     Django forgets what was to be called after COMMIT when it rolls the block back, and only then.
     """
@@ -46,7 +46,7 @@ class Mark:
         self.is_committed = True
 
     def is_noted(self) -> bool:
-        """Whether it is still to be called; without a look through the list if that is the one of the last time."""
+        """Whether the callback is still pending; checks the last one found before searching the list."""
         hooks = connection.run_on_commit
         if self._noted_in is not hooks:
             is_in = any(function is self for _, function, *_ in reversed(hooks))
@@ -56,14 +56,14 @@ class Mark:
 
 @dataclass
 class Block:
-    """Calls that are held back, and how deep in transactions their block began."""
+    """Deferred calls, and the transaction depth at which their block started."""
 
     calls: list[Call] = field(default_factory=list)
     began_at: tuple[Hashable, ...] = field(default_factory=lambda: _depth())
     marks: dict[tuple[Hashable, ...], Mark] = field(default_factory=dict)
 
     def add(self, call: Call) -> None:
-        """Hold a call back; if its transaction is within the block, only for as long as that stands."""
+        """Defer a call; drop it if its own inner transaction is rolled back."""
         depth = _depth()
         if depth != self.began_at:
             mark = self.marks.get(depth)
@@ -78,7 +78,7 @@ class Block:
         return call.mark is None or call.mark.is_committed or call.mark.is_noted()
 
     def standing(self) -> list[Call]:
-        """Return the calls whose transactions have not been rolled back, and forget the marks."""
+        """Return the calls whose transactions have not been rolled back, and clear the marks."""
         if not self.marks:
             return self.calls
         noted = {id(function) for _, function, *_ in connection.run_on_commit}
@@ -92,7 +92,7 @@ _block: ContextVar[Block | None] = ContextVar("block", default=None)
 @contextmanager
 def collecting(body: Any = None) -> Iterator[list[Call]]:
     """
-    Hold back the calls made in this block and write them together when it ends well.
+    Defer the calls made in this block, and write them together when it ends without an error.
 
     Yields the calls so far, in order. An inner block adds to the calls of the outer block. If the block
     raises, its calls are dropped, and so are those made in a part of its transaction that is rolled back.
@@ -124,7 +124,7 @@ def collecting(body: Any = None) -> Iterator[list[Call]]:
 
 @contextmanager
 def joining(header: headers.Header) -> Iterator[None]:
-    """Have the body of a chord that the ledger has wait for the calls made in this block, too."""
+    """Make the body of an existing chord wait for the calls made in this block, too."""
     with collecting():
         block = _block.get()
         assert block is not None
@@ -153,7 +153,7 @@ def _call_body(header: headers.Header) -> None:
 @contextmanager
 def holding() -> Iterator[list[Call]]:
     """
-    Hold back the calls made in this block, to be written later by :func:`write_held`.
+    Defer the calls made in this block until :func:`write_held`.
 
     The list that it yields has them when the block has ended, however it ended.
     """
@@ -168,13 +168,13 @@ def holding() -> Iterator[list[Call]]:
 
 
 def write_held(calls: Sequence[Call]) -> None:
-    """Write calls that were held back, in the current transaction."""
+    """Write deferred calls in the current transaction."""
     _insert(calls)
 
 
 def enqueue(call: Call) -> None:
     """
-    Record ``call`` in the current transaction, or in one of its own where there is none.
+    Write ``call`` in the current transaction, or in a separate one if there is none.
 
     A call with a ``unique_key`` for which a row stands is not recorded; its ``on_known`` is told.
     """
@@ -187,7 +187,7 @@ def enqueue(call: Call) -> None:
 
 def refuse_known_id(name: str, id: UUID, unique_key: str | None) -> None:
     """
-    Look whether the ledger has a row of this id already, except for one with the same ``unique_key``.
+    Refuse an id that the ledger already has, unless its row has the same ``unique_key``.
 
     Raises:
         ValueError: it has.
@@ -219,7 +219,7 @@ def _insert(calls: Sequence[Call]) -> None:
 
 
 def _insert_with_care(calls: Sequence[Call], chords: Mapping[headers.Header, int]) -> None:
-    """Write calls of several makers together, and if the database refuses that, each maker's by themselves."""
+    """Write calls of several makers together or, if the database refuses that, separately by maker."""
     try:
         _settle(calls, write_behind_savepoint(calls, chords))
     except OperationalError:
@@ -247,7 +247,7 @@ def _insert_with_care(calls: Sequence[Call], chords: Mapping[headers.Header, int
 
 @contextmanager
 def _in_their_place(calls: Sequence[Call]) -> Iterator[None]:
-    """Have the chord that waits for calls that were refused wait for what is called in this block instead."""
+    """Make the chord that waits for refused calls wait for the calls of this block instead."""
     refused = headers.sizes(calls)
     with ExitStack() as stack:
         for header in refused:
@@ -257,7 +257,7 @@ def _in_their_place(calls: Sequence[Call]) -> Iterator[None]:
 
 
 def _leave_out(calls: Iterable[Call]) -> None:
-    """Have chords not wait for calls that did not become rows."""
+    """Remove calls that did not become rows from the chords that wait for them."""
     counts = headers.sizes(calls)
     if not counts:
         return
@@ -268,7 +268,7 @@ def _leave_out(calls: Iterable[Call]) -> None:
 
 
 def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
-    """Tell calls that were not written which row stands for them; write those whose key is free by now."""
+    """Point unwritten calls to the rows that stand for them; write those whose key has become free."""
     missed = [call for call in calls if call.id not in written]
     for turn in count():
         if not missed:
@@ -279,7 +279,7 @@ def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
 
 
 def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
-    """Do so once, and return those that have neither been told nor been written."""
+    """Settle once, and return the calls that were neither pointed to a row nor written."""
     ids = keys.standing(missed, wait=wait)
     for call in missed:
         if call.id in ids and call.on_known:
@@ -300,6 +300,6 @@ def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
 
 
 def _depth() -> tuple[Hashable, ...]:
-    """Return which block of a transaction this is: its savepoints, or nothing outside of any."""
+    """Return the current transaction block: its savepoints; empty outside of any."""
     connection = connections[DEFAULT_DB_ALIAS]  # At once, for it is asked at each call.
     return ("transaction", *connection.savepoint_ids) if connection.in_atomic_block else ()

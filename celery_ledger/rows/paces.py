@@ -1,5 +1,5 @@
 """
-How long the bodies of each task take and how many of its rows may ride together: measured by workers, read by relays.
+Run times of tasks, and how many of their rows may ride together: measured by workers, read by relays.
 
 A process notes what it sees and writes that down twice a second, in a transaction of its own: what is lost with a
 process is half a second of measurements. The latest bodies count most. A conflict halves how many rows of the task
@@ -41,7 +41,7 @@ MOST_GROWTH = 8
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a task."""
+    """The measurements of a task."""
 
     seconds: float
     bodies: int
@@ -53,7 +53,7 @@ class Known:
         return self.bodies >= ENOUGH
 
     def rows(self, slice_seconds: float) -> int:
-        """Return how many of its rows share a message of ``slice_seconds`` of work; 1: it takes too long to share."""
+        """Return how many of its rows share a message of ``slice_seconds`` of work; 1: its bodies are too slow."""
         if not self.is_enough:
             return int(min(FIRST, self.riders)) if self.seconds < slice_seconds else 1
         return max(1, int(min(self.riders, slice_seconds / max(self.seconds, 1e-6))))
@@ -81,7 +81,7 @@ _next_flush = 0.0
 
 
 def note_body(name: str, seconds: float) -> None:
-    """Remember how long a body of the task ``name`` took."""
+    """Record the run time of a body of the task ``name``."""
     with _lock:
         noted = _noted.setdefault(name, _Noted())
         noted.bodies += 1
@@ -90,7 +90,7 @@ def note_body(name: str, seconds: float) -> None:
 
 @contextmanager
 def measured(name: str) -> Iterator[None]:
-    """Remember how long a body of the task ``name`` takes that runs in this block, however it ends."""
+    """Measure the run time of the body of task ``name`` in this block, however it ends."""
     began = time.monotonic()
     try:
         yield
@@ -99,7 +99,7 @@ def measured(name: str) -> Iterator[None]:
 
 
 def note_slice(name: str, rows: int, seconds: float) -> None:
-    """Remember a transaction that rows of the task ``name`` shared."""
+    """Record a transaction that rows of the task ``name`` shared."""
     with _lock:
         noted = _noted.setdefault(name, _Noted())
         noted.slices += 1
@@ -108,20 +108,20 @@ def note_slice(name: str, rows: int, seconds: float) -> None:
 
 
 def note_rides(names: Collection[str]) -> None:
-    """Remember that rows of these tasks shared a transaction, and no one waited."""
+    """Record that rows of these tasks shared a transaction without waiting for locks."""
     with _lock:
         for name in names:
             _noted.setdefault(name, _Noted()).rides += 1
 
 
 def note_conflict(name: str) -> None:
-    """Remember that a row of the task ``name`` waited for a lock in company, or failed of one."""
+    """Record that a row of the task ``name`` waited for a lock, or failed on one, while it shared a transaction."""
     with _lock:
         _noted.setdefault(name, _Noted()).conflicts += 1
 
 
 def flush_if_due(*, at_once: bool = False) -> None:
-    """Write down what was noted, if the last time is half a second ago; not in a transaction, and never raising."""
+    """Write the measurements if half a second has passed; not in a transaction, and never raising."""
     global _next_flush
     now = time.monotonic()
     if not _noted or (now < _next_flush and not at_once) or connection.in_atomic_block:
@@ -144,7 +144,7 @@ def _write(noted: dict[str, _Noted]) -> None:
 
 
 def _add(noted: dict[str, _Noted]) -> set[str]:
-    """Add to what is known of tasks; return those of which something was known."""
+    """Add measurements of tasks; return the tasks that already had some."""
     rows = [(name, *astuple(noted[name])) for name in sorted(noted)]
     parameters: dict[str, Any] = {
         "memory": MEMORY,
@@ -163,7 +163,7 @@ def _add(noted: dict[str, _Noted]) -> set[str]:
 
 
 def known() -> dict[str, Known]:
-    """Return what is known of each task that ran."""
+    """Return the measurements of each task that has run."""
     rows = Pace.objects.annotate(is_alone=Case(When(alone_until__gt=Now(), then=True), default=False))
     return {
         name: Known(seconds, bodies, 1.0 if is_alone else riders)
@@ -175,7 +175,7 @@ def known() -> dict[str, Known]:
 
 class Company:
     """
-    How many rows of a message this process has in one transaction: halved by a conflict, then growing again.
+    How many rows of a message this process runs in one transaction: halved by a conflict, then growing again.
 
     For what workers already hold when a conflict is seen; the relay's messages follow. And no more
     than there was time for lately, since rows that a slice leaves are written twice.
@@ -196,18 +196,18 @@ class Company:
         return size if size < 1.5 * fitting else fitting
 
     def note(self, name: str, rows: int, seconds: float) -> None:
-        """Note how long the bodies of ``rows`` rows took; one that took long says little about the next."""
+        """Record the run time of ``rows`` bodies; a single slow one says little about the next."""
         if rows:
             each = min(seconds / rows, conf.SLICE.value / 4000)
             self._seconds[name] = 0.7 * self._seconds.get(name, each) + 0.3 * each
 
     def conflict(self, name: str, rows: int) -> None:
-        """Note that one of this many rows met a conflict."""
+        """Record that one of this number of rows met a conflict."""
         self._sizes[name] = max(1, rows // 2)
         self._grows_at[name] = self._clock() + self.GROW_EVERY
 
     def success(self, name: str) -> None:
-        """Let one more in, at most four times a second."""
+        """Allow one more row, at most four times a second."""
         if name in self._sizes and self._clock() >= self._grows_at[name]:
             self._grows_at[name] = self._clock() + self.GROW_EVERY
             self._sizes[name] += 1

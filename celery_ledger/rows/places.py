@@ -1,5 +1,5 @@
 """
-Limits by key: how many tasks of one customer, provider, or whatever else a key names may be under way at once.
+Limits by key: how many tasks of one customer, provider or other key may run at once.
 
 A task says how many by ``concurrency_per_key``; its row keeps the key among its options. A row whose key has no free
 place is held back as a rate does it: it is due again much later, notes since when it waits, and a relay takes it as
@@ -30,7 +30,7 @@ PORTION = 5_000
 
 
 class Key(Func):
-    """A row's key, or NULL; Django's own transforms of JSON cannot be counted by and numbered by on SQLite."""
+    """A row's key, or NULL; SQLite cannot count or number rows by Django's own JSON transforms."""
 
     template = f"(%(expressions)s ->> '{OPTION}')"
     output_field = TextField()
@@ -43,7 +43,7 @@ class Key(Func):
 
 
 def of_tasks(app: Any) -> dict[str, int]:
-    """Return how many calls with the same key may be under way at once, for each task that limits them."""
+    """Return, for each limited task, how many calls with the same key may run at once."""
     return {
         name: task.concurrency_per_key
         for name, task in app.tasks.items()
@@ -52,13 +52,13 @@ def of_tasks(app: Any) -> dict[str, int]:
 
 
 def with_key(ids: Collection[UUID]) -> set[UUID]:
-    """Return which of these rows have a key."""
+    """Return those of these rows that have a key."""
     keyed = DurableTask.objects.filter(id__in=ids, options__has_key=OPTION)
     return set(keyed.values_list("id", flat=True))
 
 
 def hold(ids: Collection[UUID]) -> None:
-    """Take back rows that were claimed, until their keys have a free place."""
+    """Hold back claimed rows until their keys have free places."""
     DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).update(
         status=Status.PENDING,
         lease_until=None,
@@ -69,7 +69,7 @@ def hold(ids: Collection[UUID]) -> None:
 
 def claim_held(places: Mapping[str, int], rooms: Mapping[str, int], *, most: int, lease: float) -> list[Claimed]:
     """
-    Turn rows that were held back into published ones where their keys have a free place; in a transaction.
+    Publish held-back rows as far as their keys have free places; in a transaction.
 
     Those of a key go by priority, then by time. Nothing is taken while another relay does this.
     """
@@ -120,13 +120,13 @@ def held(names: Collection[str]) -> QuerySet[DurableTask]:
 
 
 def by_key(rows: QuerySet[DurableTask]) -> Iterator[tuple[str, str, int]]:
-    """Count rows that have a key: by that and by their task's name."""
+    """Count rows by key and task name."""
     keyed = rows.order_by().annotate(key=Key()).filter(key__isnull=False)
     return keyed.values_list("key", "name").annotate(rows=Count("id")).iterator()
 
 
 def _is_alone() -> bool:
-    """Whether no other relay counts places until this transaction ends; on SQLite one writes at a time anyway."""
+    """Whether this is the only relay that counts places until the transaction ends; always so on SQLite."""
     if connection.vendor != "postgresql":
         return True
     with connection.cursor() as cursor:

@@ -1,5 +1,5 @@
 """
-Rates of tasks: how many of one may begin a second in the whole cluster, and the rows that wait because of it.
+Rates of tasks, which apply to the whole cluster, and the rows that wait because of them.
 
 A task says its rate as in Celery, by ``rate_limit``, and ``app.control.rate_limit`` may say another one, permanently. A
 row that is due and may not begin yet is held back: it is due again about when its turn comes, notes since when it
@@ -31,7 +31,7 @@ PORTION = 5_000
 
 def per_second(said: Any) -> float:
     """
-    Return how many a second ``said`` means, in Celery's words: a number, ``"10/s"``, ``"100/m"``, ``"5/h"``; 0: any.
+    Return the tasks per second of a rate in Celery's notation: ``10``, ``"10/s"``, ``"100/m"``; 0: no limit.
 
     Raises:
         ValueError: it means nothing.
@@ -46,12 +46,12 @@ def per_second(said: Any) -> float:
 
 
 def changed() -> dict[str, str]:
-    """Return what was said of tasks' rates in place of what the tasks say."""
+    """Return the rates that were set in place of those in the tasks' code."""
     return {name: said for name, said in TaskRate.objects.values_list("name", "said") if said is not None}
 
 
 def names_held() -> list[str]:
-    """Return the names of tasks that have rows held back; by a look for each name, however many rows there are."""
+    """Return the names of tasks with held-back rows; one index probe for each name."""
     names: list[str] = []
     while (name := _held().filter(name__gt=names[-1] if names else "").order_by("name").first()) is not None:
         names.append(name.name)
@@ -59,7 +59,7 @@ def names_held() -> list[str]:
 
 
 def hold(name: str, ids: Collection[UUID], *, per_second: float) -> None:
-    """Take back rows that were claimed and may not begin yet."""
+    """Hold back claimed rows that may not start yet."""
     waiting = _held().filter(name=name).count() + len(ids)
     later = min(SLACK + SLACK_FACTOR * waiting / per_second, LONGEST)
     DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED).update(
@@ -71,14 +71,14 @@ def hold(name: str, ids: Collection[UUID], *, per_second: float) -> None:
 
 
 def note_begun(ids: Collection[UUID]) -> None:
-    """Forget that rows were held back that were claimed when they were due again, and may begin."""
+    """Clear the mark of held-back rows that were claimed when due and may start."""
     DurableTask.objects.filter(id__in=ids, held_since__isnull=False).update(
         available_at=F("held_since"), held_since=None
     )
 
 
 def claim_held(name: str, rooms: Mapping[str, int], *, most: int, lease: float) -> list[Claimed]:
-    """Turn rows that were held back into published ones, in the order of their priorities and times."""
+    """Publish held-back rows, in the order of their priorities and due times."""
     rows = _locked(_held().filter(name=name, queue__in=[queue for queue, room in rooms.items() if room > 0]))
     left, chosen = dict(rooms), []
     for row in rows.order_by("priority", "held_since", "id").only("id", "name", "queue", "lapses")[:most]:
@@ -96,13 +96,13 @@ def claim_held(name: str, rooms: Mapping[str, int], *, most: int, lease: float) 
 
 
 def let_go(names: Collection[str]) -> int:
-    """Have rows of these tasks be due now that were held back: they have no rate any more."""
+    """Make held-back rows of these tasks due now: the tasks have no rate any more."""
     ids = list(_locked(_held().filter(name__in=names)).order_by("id").values_list("id", flat=True)[:PORTION])
     return DurableTask.objects.filter(id__in=ids).update(available_at=F("held_since"), held_since=None)
 
 
 def count_published(name: str) -> int:
-    """Return how many rows of a task are at the broker, or run inside a transaction."""
+    """Return how many rows of a task are at the broker or run inside a transaction."""
     return DurableTask.objects.filter(lease_until__isnull=False, status=Status.PUBLISHED, name=name).count()
 
 

@@ -1,5 +1,5 @@
 """
-What ``AsyncResult`` and the *Task results* admin know: rows of django-celery-results, or the ledger's own.
+The source of ``AsyncResult`` and the *Task results* admin: django-celery-results' rows, or our own.
 
 Written by the consumer in the transaction that ends an attempt, in one statement for a whole batch, never by Celery's
 result backend: so that they can neither be lost nor say something else. A project with another backend has none here;
@@ -57,7 +57,7 @@ class Outcome:
     is_own: bool = False
 
     def as_json(self) -> str:
-        """Return the value or error as Celery's JSON backends write it; what is not JSON as its ``repr``."""
+        """Return the value or error as Celery's JSON backends write it; for anything else, its ``repr``."""
         if isinstance(self.value, BaseException):
             return _error_as_json(self.value)
         try:
@@ -68,12 +68,12 @@ class Outcome:
         return text if 0 < len(text) <= MOST_KEPT else json.dumps(shown(self.value))
 
     def as_own_json(self) -> str | None:
-        """Return :meth:`as_json`; None where the task's own row says it all, having succeeded and returned nothing."""
+        """Return :meth:`as_json`; None if the row says it all: the task succeeded and returned nothing."""
         return None if self.state == SUCCESS and self.value is None else self.as_json()
 
 
 def as_json(value: Any) -> str:
-    """Return a value as Celery's JSON backends write it; raises what kombu raises of what is not JSON."""
+    """Return a value as Celery's JSON backends write it; raises kombu's error for anything that is not JSON."""
     return str(dumps(value.as_tuple() if isinstance(value, ResultBase) else value))
 
 
@@ -95,19 +95,19 @@ def are_kept() -> bool:
 
 
 def of(ids: Iterable[UUID]) -> "QuerySet[TaskResult]":
-    """Return the results of ledger rows, where they are kept."""
+    """Return the results of ledger rows, if results are kept."""
     ids = list(ids)
     said = DurableTask.objects.filter(id__in=ids, options__task_id__isnull=False)
     return _all().filter(task_id__in=[*map(str, ids), *said.values_list("options__task_id", flat=True)])
 
 
 def of_calls(ids: Iterable[str]) -> "QuerySet[TaskResult]":
-    """Return the results of calls of which there may be no rows, where they are kept."""
+    """Return the results of calls that may not have rows, if results are kept."""
     return _all().filter(task_id__in=list(ids))
 
 
 def done_by(worker: str, *, most: int) -> list[UUID]:
-    """Return the ids of the latest tasks that a worker ended, at most ``most``; none where results are not kept."""
+    """Return the ids of the latest tasks that a worker ended, at most ``most``; none if results are not kept."""
     if not are_kept():
         return []
     names = _all().filter(worker=worker).order_by("-id").values_list("task_id", flat=True)[:most]
@@ -128,7 +128,7 @@ def are_own(app: Any) -> bool:
 
 def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     """
-    Write or replace the results of ledger rows where they are kept, and count them, in the caller's transaction.
+    Write or replace the results of rows, if kept, and count them, in the caller's transaction.
 
     After the commit, a backend of the project's own hears about revoked tasks, and about all of them unless ``is_told``
     says that it has heard already.
@@ -156,7 +156,7 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """Whether a row was still held when its success was recorded, and the row that was started by that."""
+    """Whether a row was still held when its success was recorded, and the row that this started."""
 
     is_held: bool
     started: Started | None = None
@@ -164,7 +164,7 @@ class Finished:
 
 def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any] | None = None) -> Finished | None:
     """
-    Record by one statement that a row whose body ran outside any transaction succeeded, at its attempt ``attempts``.
+    Record the success of a row that ran outside transactions, at its attempt ``attempts``, in one statement.
 
     The same statement starts the row that is wanted next, if any, and adds the row's ``part`` of a chord. None: it
     takes more than one statement, on this database or because that part may complete its chord; nothing is recorded.
@@ -192,7 +192,7 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
 def _write(
     statements: Sequence[str], outcomes: Sequence[Outcome], app: Any, of: Callable[[Outcome], str | None] | None = None
 ) -> None:
-    """Run these statements for outcomes; ``of`` says what is written of each."""
+    """Run these statements for outcomes; ``of`` returns the values to write for each."""
     if not outcomes:
         return
     parameters = _parameters(outcomes, app, of)
@@ -233,7 +233,7 @@ def _parameters(outcomes: Sequence[Outcome], app: Any, of: Callable[[Outcome], s
 
 
 def say(id: UUID, state: str, value: Any) -> None:
-    """Keep what a task says of itself while it runs, in the ledger's own table, unless it has ended."""
+    """Store what a running task reports, in the ledger's own table, unless the task has ended."""
     value = _error_as_json(value) if isinstance(value, BaseException) else as_json(value)
     key = id if connection.vendor == "postgresql" else id.hex
     with connection.cursor() as cursor:
@@ -242,7 +242,7 @@ def say(id: UUID, state: str, value: Any) -> None:
 
 def record_doomed(app: Any, ids: Sequence[str], state: str, error: BaseException) -> None:
     """
-    Keep that tasks of a canvas can no longer run, of which there are no rows, in the caller's transaction.
+    Record that tasks of a canvas that have no rows can no longer run, in the caller's transaction.
 
     A backend of the project's own is told after the commit.
     """
@@ -265,7 +265,7 @@ def record_doomed(app: Any, ids: Sequence[str], state: str, error: BaseException
 
 
 def forget_doomed(app: Any, ids: Sequence[str]) -> None:
-    """Forget what :func:`record_doomed` kept, in the caller's transaction; a backend of the project's own keeps it."""
+    """Delete the records of :func:`record_doomed`, in the caller's transaction; not in a project's own backend."""
     if are_kept():
         of_calls(ids).filter(status__in=states.EXCEPTION_STATES).delete()
     elif are_own(app):
@@ -273,7 +273,7 @@ def forget_doomed(app: Any, ids: Sequence[str]) -> None:
 
 
 def _app() -> Any:
-    """Return the project's Celery app; None: there is none."""
+    """Return the project's Celery app, or None."""
     try:
         return find_app()
     except AppNotFoundError:
@@ -285,7 +285,7 @@ PORTION = 1_000
 
 
 def untrue() -> Iterator[str]:
-    """Yield a line for each result that is kept and says something else than the ledger about a task that ended."""
+    """Yield a line for each stored result that contradicts the ledger about an ended task."""
     if not are_kept():
         return
     # Results of what is under way or failed are few; those of what succeeded say SUCCESS, or are among them.

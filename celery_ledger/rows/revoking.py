@@ -1,5 +1,5 @@
 """
-The end of rows that shall not run: cancelled, with a result that says REVOKED, permanently.
+Revocation of rows: cancelled permanently, with REVOKED as their result.
 
 A person or a caller cancels them, or they expire; either way it is this. Each row's end is told once, by the process
 that ended it, when that is committed: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.
@@ -32,7 +32,7 @@ NEVER = "1970-01-02T00:00:00+00:00"
 
 
 class Revoked(NamedTuple):
-    """A row that was ended, and what it was before."""
+    """A revoked row, and its previous state."""
 
     id: UUID
     name: str
@@ -51,7 +51,7 @@ def revoke(
     killed: Collection[str] = (),
 ) -> list[Revoked]:
     """
-    End up to ``most`` of ``rows``, in the caller's transaction and in their order, and return them.
+    Revoke up to ``most`` of ``rows``, in the caller's transaction and in order, and return them.
 
     What is locked elsewhere is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
     its result. ``signum``: with which signal the processes are killed of those rows whose status is among ``killed``.
@@ -80,7 +80,7 @@ def revoke(
 
 def revoke_later(ids: Sequence[str], *, why: str) -> list[str]:
     """
-    Have calls of a canvas never run that have not been made yet, in the caller's transaction; return which those are.
+    Revoke calls of a canvas that are not made yet, in the caller's transaction; return their ids.
 
     They are steps of chains and bodies of chords, known by the ids that their caller was given. When its turn comes
     such a call is a row that has expired, and what follows it ends the same way. One that is being made runs.
@@ -100,7 +100,7 @@ def revoke_later(ids: Sequence[str], *, why: str) -> list[str]:
 
 
 def revoke_stamped(id: UUID, carried: Mapping[str, Any]) -> None:
-    """End a row that waits, if a stamp that it carries was revoked while it was written."""
+    """Revoke a waiting row if one of its stamps was revoked while it was written."""
     if not stamps.are_revoked(carried):
         return
     waiting = [DurableTask.Status.PENDING, DurableTask.Status.PUBLISHED]
@@ -141,7 +141,7 @@ def _announce(rows: Sequence[Revoked], *, expired: bool, signum: int | None, kil
 
 
 def _tasks_named(names: Collection[str]) -> dict[str, Any]:
-    """Return the tasks of these names that the project has; workers no longer listen for the others."""
+    """Return the project's tasks with these names; workers no longer consume the others."""
     try:
         app = find_app()
         if any(name not in app.tasks for name in names):

@@ -1,5 +1,5 @@
 """
-Arguments that JSON does not give back as they were, for tasks with another serializer than JSON, such as pickle.
+Arguments that do not survive JSON, for tasks with a serializer such as pickle.
 
 Their row has them as that serializer writes them, if the project's ``accept_content`` takes what it writes. They are
 kept among the row's options, where no caller's data can be, and never among its arguments: data that only looks like a
@@ -26,7 +26,7 @@ def as_texts(
     task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], *, serializer: str | None
 ) -> tuple[str, str]:
     """
-    Return arguments and named arguments of a call as its row has them; add to ``options`` what is not JSON.
+    Return a call's arguments in stored form; add those that are not JSON to ``options``.
 
     ``serializer`` is the call's; None: the task's.
 
@@ -54,7 +54,7 @@ def as_texts(
 def given(
     args: list[Any], kwargs: dict[str, Any], options: Mapping[str, Any] | None
 ) -> tuple[list[Any], dict[str, Any], PermanentError | None]:
-    """Return what the body of a row is given; and an error, if that cannot be read here."""
+    """Return the arguments for the body of a row, and an error if they cannot be read here."""
     said = options.get(KEY) if options else None
     if said is None:
         return args, kwargs, None

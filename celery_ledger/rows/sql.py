@@ -735,7 +735,7 @@ SQLITE = Statements(
 
 @cache
 def of_member(finish: str) -> str:
-    """Return the form of a ``finish`` for the member of a chord, to which it is a part that does not complete it."""
+    """Return the form of ``finish`` for a chord's member whose part does not complete the chord."""
     return finish.replace(_HELD, _HELD_MEMBER).replace(_NEXT, _NEXT_AFTER_MEMBER)
 
 

@@ -1,5 +1,5 @@
 """
-Stamps that are revoked: calls that carry one of them, now or later, do not run. A canvas is one for all of its calls.
+Revoked stamps: calls that carry one, now or later, do not run. A canvas is a stamp of all its calls.
 
 Celery's workers keep them in memory. Here they are rows, for as long as ended tasks are kept.
 """
@@ -24,37 +24,37 @@ CANVAS = "celery_ledger.canvas"
 
 
 def revoke(stamps: Mapping[str, Any]) -> None:
-    """Have calls not run that carry one of ``stamps``: of each name one value, or several."""
+    """Revoke calls that carry one of ``stamps``: one value, or several, for each name."""
     RevokedStamp.objects.filter(revoked_at__lt=Now() - timedelta(days=conf.RETENTION_DAYS.value)).delete()
     rows = [RevokedStamp(name=name, value=value) for name, values in stamps.items() for value in _as_texts(values)]
     RevokedStamp.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def are_revoked(stamps: Mapping[str, Any]) -> bool:
-    """Whether a call that carries these stamps is not to run."""
+    """Whether calls with these stamps are revoked."""
     said = [Q(name=name, value__in=_as_texts(values)) for name, values in stamps.items()]
     return RevokedStamp.objects.filter(Q(*said, _connector=Q.OR)).exists() if said else False
 
 
 def revoke_canvas(id: UUID) -> None:
-    """Have nothing more follow in a canvas."""
+    """Stop a canvas: nothing more follows in it."""
     revoke({CANVAS: id.hex})
 
 
 def allow_canvases(ids: Collection[UUID]) -> None:
-    """Take that back."""
+    """Undo :func:`revoke_canvas`."""
     RevokedStamp.objects.filter(name=CANVAS, value__in=_as_texts([id.hex for id in ids])).delete()
 
 
 def revoked_canvases(ids: Iterable[UUID]) -> set[UUID]:
-    """Return those canvases in which nothing more is to follow."""
+    """Return the canvases that are stopped."""
     said = {text: id for id in ids for text in _as_texts(id.hex)}
     found = RevokedStamp.objects.filter(name=CANVAS, value__in=said).values_list("value", flat=True)
     return {said[text] for text in found}
 
 
 def carriers(stamps: Mapping[str, Any], statuses: Collection[str]) -> list[UUID]:
-    """Return the rows of these statuses that carry one of ``stamps``."""
+    """Return the rows with these statuses that carry one of ``stamps``."""
     wanted = {name: set(_as_texts(values)) for name, values in stamps.items()}
     stamped = DurableTask.objects.filter(status__in=statuses, options__canvas__stamps__isnull=False)
     found = []

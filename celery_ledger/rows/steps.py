@@ -1,5 +1,5 @@
 """
-The rest of a chain, kept by reference.
+The remaining steps of a chain, stored by reference.
 
 The steps of a chain are written once, when it is called. From then on its rows, and the canvases that it runs through,
 name a chain and how many of its steps are left: nothing carries the rest by value, or a long chain's cost would grow
@@ -29,7 +29,7 @@ Place = tuple[UUID, int]
 
 class Rest(Sequence[Any]):
     """
-    What is left of a chain, as Celery has it: the last one is next.
+    The remaining steps of a chain, in Celery's order: the last one is next.
 
     Its steps are read from the ledger on first access.
     """
@@ -40,27 +40,27 @@ class Rest(Sequence[Any]):
 
     @classmethod
     def read(cls, said: Iterable[tuple[str, int]]) -> "Rest":
-        """Return what :meth:`as_list` said."""
+        """Return the rest from the output of :meth:`as_list`."""
         return cls((UUID(chain), int(left)) for chain, left in said)
 
     def as_list(self) -> list[list[Any]]:
-        """Return it as JSON has it."""
+        """Return it as a JSON list."""
         return [[chain.hex, left] for chain, left in self.parts]
 
     @property
     def next(self) -> Place:
-        """Where the next step is."""
+        """The key of the next step."""
         chain, left = self.parts[-1]
         return chain, left - 1
 
     @property
     def after_next(self) -> "Rest":
-        """What is left after the next step."""
+        """The rest after the next step."""
         return Rest((*self.parts[:-1], self.next))
 
     @cached_property
     def steps(self) -> list[Any]:
-        """All of them."""
+        """All remaining steps."""
         return [
             arguments.read(text)
             for chain, left in self.parts
@@ -81,7 +81,7 @@ class Rest(Sequence[Any]):
         return self.steps[place]
 
     def __add__(self, others: Sequence[Any]) -> "Rest":
-        """Return a rest in which ``others`` come first."""
+        """Return a rest that starts with ``others``."""
         return Rest((*self.parts, *keep(others).parts))
 
     def __deepcopy__(self, memo: Any) -> "Rest":
@@ -96,7 +96,7 @@ register_type(Rest, MARK, Rest.as_list, Rest.read)
 
 def keep(steps: Sequence[Any]) -> Rest:
     """
-    Write the steps of a chain, the last one first, in the current transaction; what is kept already is left as it is.
+    Write the steps of a chain, the last one first, in the current transaction; keep existing ones.
 
     Raises:
         TypeError, ValueError: a step is not JSON, or too large.
@@ -118,12 +118,12 @@ def keep(steps: Sequence[Any]) -> Rest:
 
 
 def read(places: Iterable[Place]) -> dict[Place, Any]:
-    """Return the signatures at these places."""
+    """Return the signatures under these keys."""
     return {place: arguments.read(text) for place, text in texts(places).items()}
 
 
 def texts(places: Iterable[Place]) -> dict[Place, str]:
-    """Return the signatures at these places, in JSON."""
+    """Return the signatures under these keys, as JSON."""
     wanted = list(places)
     found = {}
     for start in range(0, len(wanted), PORTION):

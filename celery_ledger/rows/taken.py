@@ -1,4 +1,4 @@
-"""Rows that a worker takes to run them, as the statements that take them answer."""
+"""Rows that workers take, in the form that the statements return."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MOST_STARTS = 2_147_483_647
 
 @dataclass(frozen=True)
 class Started:
-    """A row that the consumer took to run. ``attempts`` counts this attempt already."""
+    """A row taken by the consumer. ``attempts`` includes this attempt."""
 
     id: UUID
     name: str
@@ -35,7 +35,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A row of the task ``name`` that is to be started by the statement that ends another."""
+    """A row of the task ``name``, to be started by the statement that ends another row."""
 
     id: UUID | None
     name: str
@@ -43,12 +43,12 @@ class Wanted:
     limit: int | None
 
     def parameters(self) -> dict[str, Any]:
-        """Return the statement's parameters, except for the id."""
+        """Return the statement's parameters without the id."""
         return {"name": self.name, "lease": self.lease, "limit": MOST_STARTS if self.limit is None else self.limit}
 
 
 def started(row: Sequence[Any]) -> Started:
-    """Return a row as the statements that take one answer it."""
+    """Return a row from the result of a statement that takes one."""
     id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority = row
     said = json.loads(options) if options else None
     given, named, unreadable = serialized.given(large.resolved(arguments.read(args)), arguments.read(kwargs), said)
@@ -68,5 +68,5 @@ def started(row: Sequence[Any]) -> Started:
 
 
 def as_uuid(value: UUID | str) -> UUID:
-    """Return an id as Python has it, whatever the database answers."""
+    """Return an id as a Python UUID, whatever the database returns."""
     return value if isinstance(value, UUID) else UUID(value)

@@ -1,5 +1,5 @@
 """
-Counts of the outcome of tasks, exact and cheap to read however many rows the ledger keeps.
+Exact counts of task outcomes, cheap to read however many rows the ledger has.
 
 A success, a retry or a death is counted by the statement that records its result (see
 :mod:`celery_ledger.rows.results`), so the counts say what was committed and nothing else. What the relay and
@@ -22,7 +22,7 @@ SLOTS = 64
 
 @dataclass(frozen=True)
 class Count:
-    """Tasks of one name and queue."""
+    """A number of tasks with the same name and queue."""
 
     queue: str
     name: str
@@ -54,6 +54,6 @@ def add(outcome: Tally.Outcome, counts: Iterable[Count]) -> None:
 
 
 def totals_by_queue() -> dict[tuple[str, str], tuple[int, float]]:
-    """Return, by queue and outcome, how many tasks there were and their lags' sum in seconds."""
+    """Return the number of tasks and the sum of their lags in seconds, by queue and outcome."""
     sums = Tally.objects.values_list("queue", "outcome").annotate(Sum("rows"), Sum("seconds"))
     return {(queue, outcome): (rows, seconds) for queue, outcome, rows, seconds in sums}

@@ -1,5 +1,5 @@
 """
-Ends of tasks of which no worker's process tells: what was revoked, expired or given up.
+Ends of tasks that no worker process reports: revoked, expired or discarded.
 
 The project's result backend is told, and of what was revoked those who listen to events, such as Flower. After the
 commit, by a thread: a backend or broker that is away holds up no relay and no request.
@@ -31,7 +31,7 @@ SILENT_AFTER = timedelta(seconds=15)
 
 
 def tell_later(app: Any, ends: Mapping[UUID, End]) -> None:
-    """Have the backend of ``app`` told how tasks ended, once the current transaction is committed."""
+    """Report to the backend of ``app`` how tasks ended, once the current transaction is committed."""
     known = DurableTask.objects.filter(id__in=ends).values_list("id", "name", "args", "kwargs", "options")
     requests = []
     for id, name, args, kwargs, options in known:
@@ -41,7 +41,7 @@ def tell_later(app: Any, ends: Mapping[UUID, End]) -> None:
 
 
 def tell_of(app: Any, ends: Mapping[str, End]) -> None:
-    """Do the same of tasks that have no rows, for they are steps of a canvas that can no longer run."""
+    """Report the same for tasks without rows: steps of a canvas that can no longer run."""
     _tell_after_the_commit(app, [(Context(id=id), *end) for id, end in ends.items()])
 
 
@@ -51,7 +51,7 @@ def _tell_after_the_commit(app: Any, requests: list[tuple[Context, str, BaseExce
 
 
 def _tell(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:
-    """Tell the backend; if it does not take one of them, no more."""
+    """Report to the backend; stop at the first task that it refuses."""
     backend = app.backend
     try:
         for request, state, error in requests:
@@ -64,7 +64,7 @@ def _tell(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:
 
 
 def announce(app: Any, tasks: Sequence[Mapping[str, Any]]) -> None:
-    """Have one worker send events of tasks that were revoked, if it sends any: who listens knows workers by name."""
+    """Ask one worker to send events for revoked tasks, if it sends any: listeners know workers by name."""
     at_work = Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, beaten_at__gte=Now() - SILENT_AFTER)
     teller = at_work.order_by("process").values_list("process", flat=True).first()
     if teller is not None:

@@ -1,4 +1,4 @@
-"""Words about errors, as a database can keep them: a task whose error cannot be recorded would be run again forever."""
+"""Texts of errors that databases can store: a task with an unstorable error would run again forever."""
 
 import traceback
 from datetime import datetime
@@ -14,17 +14,17 @@ MAX_WORDS = 2_000
 
 
 def storable(text: str) -> str:
-    """Return ``text`` without what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
+    """Return ``text`` without what PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def words_of(error: BaseException) -> str:
-    """Return an error's kind and what it says, whatever that is."""
+    """Return the class and the message of any error."""
     return storable(f"{type(error).__name__}: {said_by(error)}")
 
 
 def said_by(thing: object) -> str:
-    """Return ``str(thing)``, shortened; or that it has none."""
+    """Return ``str(thing)``, shortened, or a note that it has none."""
     try:
         return str(thing)[:MAX_WORDS]
     except Exception as error:  # noqa: BLE001 - any method of a project: it may raise anything
@@ -32,7 +32,7 @@ def said_by(thing: object) -> str:
 
 
 def shown(thing: object) -> str:
-    """Return ``repr(thing)``, shortened; or that it has none."""
+    """Return ``repr(thing)``, shortened, or a note that it has none."""
     try:
         return repr(thing)[:MAX_WORDS]
     except Exception as error:  # noqa: BLE001 - as above
@@ -45,17 +45,17 @@ def traceback_of(error: BaseException) -> str:
 
 
 def sendable(error: BaseException) -> BaseException:
-    """Return an error as it can be sent to another process, as handlers of logs do: itself, or what tells of it."""
+    """Return an error in a form that can be sent to other processes, as log handlers do: itself or a substitute."""
     safe: BaseException = get_pickleable_exception(error)
     return safe
 
 
 def exc_info_of(error: BaseException) -> Any:
-    """Return what a log is given of an error, its traceback included, so that all of it can be sent."""
+    """Return the ``exc_info`` of an error for a log record, with its traceback, in a form that can be sent."""
     safe, trace = sendable(error), error.__traceback__
     return type(safe), safe, trace and Traceback(trace)
 
 
 def to_the_millisecond(moment: datetime | None) -> str:
-    """Return a moment in UTC as it is shown; nothing for none."""
+    """Return a time in UTC for display; empty for None."""
     return f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else ""

@@ -1,4 +1,4 @@
-"""The ledger, the relay and what a worker does with its messages."""
+"""The Django app of the ledger, the relay, and the worker's side."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class LedgerConfig(AppConfig):
 
 
 def _note_new_reactions(**kwargs: Any) -> None:
-    """Look at the signals when the database is migrated, and in no probe."""
+    """Record new receivers when the database is migrated, never in a probe."""
     from celery_ledger import reactions
 
     reactions.note_new(**kwargs)

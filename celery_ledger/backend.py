@@ -35,7 +35,7 @@ _ROW = """
 
 def backend(**options: Any) -> Any:
     """
-    Return the backend of an app whose project names none: what Celery calls where it expects a class.
+    Return the backend of an app whose project names none; Celery calls it like a class.
 
     With django-celery-results among the apps that is its own, for the ledger writes results there in any case.
     """
@@ -47,7 +47,7 @@ def backend(**options: Any) -> Any:
 
 
 class LedgerBackend(BaseBackend):
-    """Results of durable tasks, read from their rows: for ``result_expires``, and no longer than the rows are kept."""
+    """Results of durable tasks, read from their rows: for ``result_expires``, at most as long as the rows exist."""
 
     #: Who asks need not know this class; see :func:`celery_ledger.rows.results.are_own`.
     is_the_ledgers = True
@@ -58,15 +58,15 @@ class LedgerBackend(BaseBackend):
         super().__init__(app, **(options | {"serializer": "json", "accept": ["json"]}))
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return what a worker's banner shows."""
+        """Return the text for a worker's banner."""
         return "ledger://"
 
     def store_result(self, task_id: Any, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        """Do nothing: the consumer has written what there is, and tasks that are not durable have no results here."""
+        """Do nothing: the consumer has written the result, and plain tasks have no results here."""
         return result
 
     def ensure_chords_allowed(self) -> None:
-        """Allow chords: it is the ledger that counts their parts."""
+        """Allow chords: the ledger counts their parts."""
 
     def _save_group(self, group_id: str, result: Any) -> Any:
         from celery_ledger.models import KeptGroup
@@ -100,7 +100,7 @@ class LedgerBackend(BaseBackend):
         on_interval: Callable[[], Any] | None = None,
     ) -> Any:
         """
-        Return a task's answer when it has ended, at once after the commit on PostgreSQL. ``interval`` is not looked at.
+        Return a task's result when it has ended, on PostgreSQL right after the commit. ``interval`` is ignored.
 
         Raises:
             celery.exceptions.TimeoutError: it did not end in time.
@@ -172,7 +172,7 @@ class LedgerBackend(BaseBackend):
         return bool(self.expires and ended and ended < timezone.now() - timedelta(seconds=self.expires))
 
     def _forget(self, task_id: Any) -> None:
-        """Forget what a task returned, and that it ended; its row stays, for that is the ledger's."""
+        """Forget a task's result and that it ended; its row stays, because it belongs to the ledger."""
         from celery_ledger.models import DurableTask, Result
 
         id = row_id(task_id)

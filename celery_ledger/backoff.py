@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt. Pure arithmetic: no clock, no database."""
+"""Pauses between attempts. Pure arithmetic: no clock, no database."""
 
 import random
 
@@ -17,7 +17,7 @@ def exponential(attempts: int, *, base: float, ceiling: float) -> float:
 
 def jittered(seconds: float) -> float:
     """
-    Return between half of ``seconds`` and all of it, evenly spread.
+    Return a uniformly random pause between half of ``seconds`` and all of it.
 
     Tasks that failed together then do not come back together ("equal jitter": Brooker, Exponential
     Backoff And Jitter, AWS Architecture Blog, 2015).

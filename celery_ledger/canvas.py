@@ -35,7 +35,7 @@ BEFORE_PRODUCER = 3
 
 class _NoProducer:
     """
-    Stands for the producer that a group gives to its members, so that Celery takes none from its pool.
+    A stand-in for the producer that a group passes to its members, so that Celery takes none from its pool.
 
     It is false: a plain task among the members takes a real one when it is published.
     """
@@ -50,7 +50,7 @@ NO_PRODUCER = _NoProducer()
 
 
 def install(app: Celery) -> None:
-    """Have the chains, groups and chords of ``app`` called in one transaction each, and its chords counted by us."""
+    """Make chains, groups and chords of ``app`` transactional, and let the ledger count the chords' parts."""
     for theirs, name in CALLED:
         method = theirs.__dict__[name]
         if not hasattr(method, "calls_in_one_transaction"):
@@ -103,7 +103,7 @@ def _counted_by_the_ledger(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def leave_counting(backend: Any) -> Any:
-    """Have a result backend leave to the ledger what it would count of chords, and return it."""
+    """Make a result backend leave the counting of chords to the ledger, and return it."""
     theirs = backend.on_chord_part_return
 
     def apply_chord(header_result_args: Any, body: Any, **_: Any) -> None:
@@ -151,7 +151,7 @@ def send_plainly(
     options: dict[str, Any],
 ) -> Any:
     """
-    Send the message of a task that is not durable, with all by value that the ledger keeps of its canvas.
+    Send the message of a plain task, with everything that the ledger keeps of its canvas by value.
 
     A message that follows from a durable task is sent after the commit that ends it, and one of a chord's header after
     the commit that writes the chord, which could not count a member that ended before. A crash in between loses it.

@@ -1,5 +1,5 @@
 """
-What ``manage.py check``, a worker's start and a relay's start report about settings that would break a promise.
+Checks for ``manage.py check`` and the start of workers and relays: settings that would break a promise.
 
 Celery's defaults are fine. An error would lose tasks or never run them; a warning works, but not as you might expect.
 Each has an id and a hint.
@@ -33,7 +33,7 @@ Check = Callable[[Any], Iterator[CheckMessage]]
 
 
 def _kind(app: Any) -> str | None:
-    """Return what kombu's transport calls the app's broker; None: it has none for it here."""
+    """Return kombu's name for the type of the app's broker; None: kombu has no transport for it here."""
     try:
         kind: str = resolve_transport(app.connection_for_write().transport_cls).driver_type
     except (ImportError, KeyError):
@@ -42,7 +42,7 @@ def _kind(app: Any) -> str | None:
 
 
 def of_app(check: Check) -> Callable[..., list[CheckMessage]]:
-    """Have a check asked about the project's Celery app; where there is none, :func:`check_app` says so."""
+    """Apply a check to the project's Celery app; if there is none, :func:`check_app` reports that."""
 
     def asked(app_configs: Any, **_: Any) -> list[CheckMessage]:
         try:
@@ -57,7 +57,7 @@ def of_app(check: Check) -> Callable[..., list[CheckMessage]]:
 
 @register(Tags.compatibility)
 def check_app(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Warn where there is no Celery app, or one whose tasks are not durable."""
+    """Warn if there is no Celery app, or if its tasks are not durable."""
     try:
         app = find_app()
     except AppNotFoundError as error:
@@ -76,7 +76,7 @@ def check_app(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse values of this package's own settings that cannot be right."""
+    """Refuse invalid values of the package's own settings."""
     return [
         Error(problem, hint=f"Leave it out for {setting.default}: {setting.meaning}.", id="celery_ledger.E014")
         for setting in conf.SETTINGS
@@ -87,7 +87,7 @@ def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_content(app: Any) -> Iterator[CheckMessage]:
-    """Refuse a worker that would refuse every message of the relay."""
+    """Refuse a worker that would reject every message of the relay."""
     if not {"json", "application/json"} & set(app.conf.accept_content):
         yield Error(
             f"Celery's accept_content is {list(app.conf.accept_content)}, without json.",
@@ -99,7 +99,7 @@ def check_content(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_serializer(app: Any) -> Iterator[CheckMessage]:
-    """Say what happens to a serializer that takes more than JSON does."""
+    """Explain the effect of a serializer that accepts more than JSON does."""
     if "pickle" in str(app.conf.task_serializer):
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",
@@ -115,7 +115,7 @@ def check_serializer(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.security, deploy=True)
 @of_app
 def check_pickles(app: Any) -> Iterator[CheckMessage]:
-    """Warn of workers that open pickles."""
+    """Warn about workers that accept pickles."""
     if {"pickle", "application/x-python-serialize"} & set(app.conf.accept_content):
         yield Advice(
             "Celery's accept_content has pickle.",
@@ -129,7 +129,7 @@ def check_pickles(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_broker(app: Any) -> Iterator[CheckMessage]:
-    """Refuse a broker that is not served."""
+    """Refuse an unsupported broker."""
     if app.conf.task_always_eager:
         return
     if _kind(app) not in SERVED:
@@ -144,7 +144,7 @@ def check_broker(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_times(app: Any) -> Iterator[CheckMessage]:
-    """Refuse a Redis that would hand a message out again while its task may still be running."""
+    """Refuse a Redis that would redeliver a message while its task may still be running."""
     if _kind(app) != "redis":
         return
     visibility = app.conf.broker_transport_options.get("visibility_timeout", VISIBILITY_TIMEOUT)
@@ -161,7 +161,7 @@ def check_times(app: Any) -> Iterator[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_worker(app: Any) -> Iterator[CheckMessage]:
-    """Refuse pools in which no crash is noticed; warn of workers that hoard messages."""
+    """Refuse pools that do not detect crashes; warn about workers that prefetch too much."""
     pool = str(app.conf.worker_pool)
     if "gevent" in pool or "eventlet" in pool:
         yield Error(
@@ -181,7 +181,7 @@ def check_worker(app: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_clock(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse times without a zone: the ledger compares its own with the database's, wherever a process runs."""
+    """Require aware times: the ledger compares its own with the database's, wherever a process runs."""
     if settings.USE_TZ:
         return []
     return [
@@ -196,7 +196,7 @@ def check_clock(app_configs: Any, **_: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 @of_app
 def check_tasks(app: Any) -> Iterator[CheckMessage]:
-    """Name tasks that are not durable although no option says so, and their options that have no effect."""
+    """Report tasks that are not durable although no option says so, and their options that have no effect."""
     try:
         import_tasks()
     except Exception as error:  # noqa: BLE001 - the project's module may raise anything, and is named here
@@ -236,7 +236,7 @@ def _problem_of_rate(said: Any) -> str | None:
 
 @register(Tags.database)
 def check_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse a database that lacks what the ledger's statements need; warn of writers that would not wait in line."""
+    """Refuse a database without features that the ledger needs; warn about writers that would not queue."""
     found: list[CheckMessage] = []
     if connection.vendor not in {"postgresql", "sqlite"}:
         return [
@@ -279,7 +279,7 @@ def check_faults(app_configs: Any, **_: Any) -> list[CheckMessage]:
 @register(Tags.security, deploy=True)
 @of_app
 def check_reach(app: Any) -> Iterator[CheckMessage]:
-    """Warn of a broker that anybody in reach can write to."""
+    """Warn about a broker that anyone with network access can write to."""
     if _kind(app) is None:
         return
     url = urlsplit(app.connection_for_write().as_uri(include_password=True))

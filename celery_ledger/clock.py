@@ -1,4 +1,4 @@
-"""The database's clock, which the ledger uses instead of this machine's."""
+"""The database's clock, which the ledger uses instead of the local one."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ __all__ = ["now", "skew"]
 
 
 def now() -> datetime:
-    """Return the database's time. SQLite has none but this machine's."""
+    """Return the database's time. SQLite uses the local clock."""
     if connection.vendor != "postgresql":
         return timezone.now()
     with connection.cursor() as cursor:
@@ -19,7 +19,7 @@ def now() -> datetime:
 
 
 def skew() -> float:
-    """Return by how many seconds this machine's clock is ahead of the database's, apart from the time of a query."""
+    """Return how many seconds the local clock is ahead of the database's, not counting the query's own time."""
     before = timezone.now()
     theirs = now()
     after = timezone.now()

@@ -32,7 +32,7 @@ LONGEST_RELEASE = 64
 
 @dataclass(frozen=True)
 class Setting:
-    """A number that a project may set under ``name``; ``meaning`` begins with its unit."""
+    """A number that a project may set as ``name``; ``meaning`` starts with its unit."""
 
     name: str
     default: int
@@ -69,7 +69,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Switch:
-    """What a project may turn on or off under ``name``."""
+    """A feature that a project may turn on or off with ``name``."""
 
     name: str
     default: bool
@@ -144,7 +144,7 @@ LARGE_RESULT = Setting(
 
 
 def release() -> str:
-    """Return which release of the project this is, by ``LEDGER_RELEASE``; nothing: it says none."""
+    """Return the project's release, from ``LEDGER_RELEASE``; empty: it is not set."""
     return str(getattr(settings, "LEDGER_RELEASE", ""))[:LONGEST_RELEASE]
 
 

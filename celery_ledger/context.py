@@ -1,5 +1,5 @@
 """
-What the running code is about: the request it serves, its user and client, and the object it concerns.
+The context of the running code: the request it serves, its user and client, and the object it concerns.
 
 Set by the web's middleware, by a signal while it is sent, and by the consumer while a task runs;
 request and object are written into every ledger row that is enqueued meanwhile, so that a chain of
@@ -18,7 +18,7 @@ __all__ = ["about_item", "current_actor", "current_client", "current_request_id"
 
 @dataclass(frozen=True)
 class Carrier:
-    """The message that brought the rows that run now: its id, the worker that has it, and how it came."""
+    """The message with the rows that are running: its id, the worker that received it, and its delivery information."""
 
     id: str
     worker: str
@@ -38,13 +38,13 @@ _carrier: ContextVar[Carrier | None] = ContextVar("carrier", default=None)
 
 
 def current_carrier() -> Carrier | None:
-    """Return the message that brought what runs now, or None: no worker runs it."""
+    """Return the message of the running row, or None outside a worker."""
     return _carrier.get()
 
 
 @contextmanager
 def carried_by(carrier: Carrier) -> Iterator[None]:
-    """Name the message whose rows this block runs."""
+    """Set the message whose rows this block runs."""
     token = _carrier.set(carrier)
     try:
         yield
@@ -53,23 +53,23 @@ def carried_by(carrier: Carrier) -> Iterator[None]:
 
 
 def current_request_id() -> str:
-    """Return the id of the request that set this work in motion, or an empty string."""
+    """Return the id of the request that caused this work, or an empty string."""
     return _request_id.get()
 
 
 def current_subject() -> str | None:
-    """Return what this work is about, such as ``app.model:42``, or None."""
+    """Return the subject of this work, such as ``app.model:42``, or None."""
     return _subject.get()
 
 
 def current_actor() -> int | None:
-    """Return the id of the user at whose request this is done; None if they are anonymous, or there is none."""
+    """Return the id of the user who requested this work; None for anonymous users or without a request."""
     find = _actor.get()
     return find() if find else None
 
 
 def current_client() -> str:
-    """Return the network address from which this is asked for, as limits count it, or an empty string."""
+    """Return the client's network address, in the form that limits use, or an empty string."""
     find = _client.get()
     return find() if find else ""
 
@@ -83,7 +83,7 @@ def working_on(
     client: Callable[[], str] | None = None,
 ) -> Iterator[None]:
     """
-    Name the request, the subject, the actor and the client of the work in this block; None leaves a value unchanged.
+    Set the request, subject, actor and client of the work in this block; None leaves a value unchanged.
 
     ``actor`` and ``client`` are called only when needed: a request begins before its user is known.
     """
@@ -105,7 +105,7 @@ def working_on(
 
 @contextmanager
 def working_on_items(stories: Mapping[Any, tuple[str, str | None]]) -> Iterator[None]:
-    """Name the items of a batch that runs in this block: to which request and subject each belongs."""
+    """Set the items of the batch that runs in this block, each with its request and subject."""
     token = _items.set(stories)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Errors that say what shall become of a task."""
+"""Errors that decide the fate of a task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["PermanentError", "WorkerDiedError"]
 
 class PermanentError(Exception):
     """
-    Raised by a task that can never succeed: it is dead at once, and no attempt is wasted on it.
+    Raised by a task that can never succeed: it becomes a dead letter at once, without further attempts.
 
     A person may replay it from the dead letters after fixing the cause.
     """
@@ -21,7 +21,7 @@ class WorkerDiedError(Exception):
 
 
 class RetryOtherwise(Retry):
-    """A body asks to be run again, with other arguments or options, or for more or fewer times than its task says."""
+    """A body requests a retry with different arguments or options, or with a different limit than its task's."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RetryOtherwise(Retry):
 
 
 class ReplacedError(Ignore):
-    """A task has handed its id and its place in a canvas on to other calls, which are written when it has ended."""
+    """A task has handed its id and its place in a canvas to other calls, which are written when it has ended."""
 
     def __init__(self, words: str, calls: Sequence[Any]) -> None:
         super().__init__(words)

@@ -1,5 +1,5 @@
 """
-Code that runs alongside other code, and can harm nothing of it.
+Isolation of code that runs alongside other code in one transaction.
 
 A :class:`Guard` is put around each receiver of a signal. Whatever the receiver does, and wherever it fails,
 the transaction is afterwards as if it had not run.
@@ -68,7 +68,7 @@ class Guard:
         return self._savepoint is not None
 
     def _open(self) -> str | None:
-        """Open a savepoint; where PostgreSQL is in a transaction already, by its driver's plainest and cheapest way."""
+        """Open a savepoint; inside a PostgreSQL transaction, in the cheapest way that the driver offers."""
         pipe = getattr(self._connection.connection, "pgconn", None)
         if pipe is None or pipe.pipeline_status or pipe.transaction_status != IN_TRANSACTION:
             if self._lock_patience is not None and self._connection.vendor == "postgresql":
@@ -118,7 +118,7 @@ class Guard:
         return bool(self._connection.vendor == "postgresql" and driver.info.transaction_status == ABORTED)
 
     def _undo(self) -> None:
-        """Bring the transaction back to where the block began: its rows, and what Django knows of it."""
+        """Roll the transaction back to the start of the block: its rows, and Django's knowledge of it."""
         del self._connection.atomic_blocks[self._blocks :]
         del self._connection.savepoint_ids[self._savepoints :]
         self._connection.needs_rollback = False
@@ -131,7 +131,7 @@ class Guard:
         del self._connection.run_on_commit[self._hooks :]
 
     def _make_hooks_robust(self) -> None:
-        """Let no function that the block wants called after COMMIT turn the answer about it into an error."""
+        """Prevent functions that the block registers with on_commit from turning the response into an error."""
         hooks: list[Any] = self._connection.run_on_commit  # A third says whether its errors are logged and no more.
         if len(hooks) > self._hooks:
             hooks[self._hooks :] = [(savepoints, call, True) for savepoints, call, _ in hooks[self._hooks :]]

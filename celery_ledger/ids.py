@@ -1,5 +1,5 @@
 """
-Ids of rows, and of the calls that gave one themselves.
+Ids of rows, and of calls that chose their own.
 
 A row's id is a UUID. Celery's ``task_id`` may be any text: if it is not a UUID, the row's id is a UUID derived from it,
 always the same. The row keeps the text, which is the id of the call for its body and for results.
@@ -14,7 +14,7 @@ _NAMESPACE: Final = UUID("6f0c2f1e-6a0b-5d0c-9d1e-3b6f9c1f7a52")
 
 
 def row_id(task_id: Any) -> UUID:
-    """Return the id of the row of a call, whatever id the call has."""
+    """Return the row id for a call with this id."""
     if isinstance(task_id, UUID):
         return task_id
     text = str(task_id)
@@ -25,5 +25,5 @@ def row_id(task_id: Any) -> UUID:
 
 
 def call_id(id: Any, options: Mapping[str, Any] | None) -> str:
-    """Return the id of the call whose row has this id and these options: the same, unless the call said its own."""
+    """Return the call id for a row with this id and these options: the same, unless the call chose its own."""
     return str((options or {}).get("task_id") or id)

@@ -1,5 +1,5 @@
 """
-What makes an app's tasks durable, put in place by the first class of tasks that the app makes of ours.
+Installation in a Celery app, done by the first task class that the app derives from ours.
 
 It fills in what the project has not set, adds boot steps alongside the project's, and wraps a class of the project's in
 one of its own; it replaces nothing that the project chose. See docs/adr/0013.
@@ -43,7 +43,7 @@ CONSUMER_STEPS = {"celery_ledger.work.bootsteps:LoopStep"}
 
 def install(app: Celery) -> None:
     """
-    Have ``app`` send, run and revoke durable tasks through the ledger. To call it again changes nothing.
+    Make ``app`` send, run and revoke durable tasks through the ledger. Further calls change nothing.
 
     Called for an app whose ``task_cls`` derives from :class:`celery_ledger.Task`, when it makes that class its own.
     """
@@ -62,7 +62,7 @@ def install(app: Celery) -> None:
 
 
 def _lay_below_the_settings(app: Celery) -> None:
-    """Change Celery's own defaults, which are what is looked at last; ``app.add_defaults`` would win over a project."""
+    """Change Celery's own defaults, which have the lowest priority; ``app.add_defaults`` would override the project."""
 
     def lay(sender: Any, source: Any, **_: Any) -> None:
         defaults = source.maps[-1]
@@ -109,7 +109,7 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
 
 
 def wrapped(theirs: Any, ours: str) -> type:
-    """Return the class that ``theirs`` is or names, with that which ``ours`` names before it unless it is there."""
+    """Return the class that ``theirs`` is or names, with the class that ``ours`` names mixed in unless it is there."""
     chosen: type = symbol_by_name(theirs)
     added: type = symbol_by_name(ours)
     if issubclass(chosen, added):

@@ -1,5 +1,5 @@
 """
-Queries of synchronous code that is called within an event loop, where Django refuses them.
+Queries by synchronous code inside an event loop, where Django refuses them.
 
 Django keeps a connection from coroutines that would take turns with it. Here no coroutine has its turn: the loop stands
 still until the query is done, as it does while plain Celery publishes a message. The query is made where the
@@ -68,7 +68,7 @@ def _answer(future: Future[Answer]) -> Answer:
 
 
 def _on_this_thread(function: Callable[[], Answer]) -> Answer:
-    """Call it on the thread's own connections; connections opened only for this would stay open."""
+    """Call it on the thread's own connections; connections opened for the call alone would stay open."""
     open_before = [each for each in connections.all(initialized_only=True) if each.connection is not None]
     try:
         return function()

@@ -1,4 +1,4 @@
-"""The ledger's tables: one row per durable task, its whole life; what is counted; and the switches of the queues."""
+"""The ledger's tables: one row for the whole life of each task, counts, and the queues' switches."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -68,7 +68,7 @@ class DurableTask(models.Model):
         CANCELLED = "cancelled"
 
     class UniqueFor(models.TextChoices):
-        """For how long a row holds its ``standing_key``. What it has let go of once it does not take again."""
+        """How long a row holds its ``standing_key``. A released key is not taken again."""
 
         #: Until a relay takes it to publish it, or it ends before that.
         PENDING = "pending"
@@ -201,7 +201,7 @@ class QueueSwitch(models.Model):
 
 
 class QueueLimit(models.Model):
-    """What an operator allows of a queue, in the whole cluster. A queue without a row is not limited."""
+    """An operator's limits for a queue, in the whole cluster. A queue without a row is not limited."""
 
     queue = models.CharField(max_length=64, primary_key=True)
     per_second = models.FloatField(null=True, blank=True, help_text="Tasks that may start per second.")
@@ -215,7 +215,7 @@ class QueueLimit(models.Model):
 
 class TaskRate(models.Model):
     """
-    How many calls of a task may start per second in the whole cluster, and how many that allowed at the last count.
+    A task's rate in the whole cluster, and its remaining allowance at the last count.
 
     Created at the first count, or when an operator overrides the task's rate.
     """
@@ -235,7 +235,7 @@ class TaskRate(models.Model):
 
 
 class RevokedStamp(models.Model):
-    """A stamp whose calls do not run: those that carry it now, and those that are made with it later."""
+    """A revoked stamp: calls that carry it, now or later, do not run."""
 
     name = models.CharField(max_length=255)
     value = models.CharField(max_length=255, help_text="As JSON.")
@@ -249,7 +249,7 @@ class RevokedStamp(models.Model):
 
 
 class Decision(models.Model):
-    """What a person decided about many tasks, and how far that is. Kept for a month; the audit trail permanently."""
+    """An operator's decision about many tasks, and its progress. Kept for a month; the audit trail permanently."""
 
     class What(models.TextChoices):
         #: Of the dead.
@@ -281,13 +281,13 @@ class Decision(models.Model):
 
     @property
     def percent(self) -> int:
-        """How much of it is done."""
+        """The progress in percent."""
         return 100 if self.ended_at is not None or not self.wanted else min(99, 100 * self.done // self.wanted)
 
 
 class Forgone(models.Model):
     """
-    A task that was given up and pruned since: an effect that is no longer expected.
+    A discarded task that was pruned: its effect is no longer expected.
 
     Kept for as long as what it was about, so that the audit of promises knows.
     """
@@ -306,7 +306,7 @@ class Forgone(models.Model):
 
 
 class Reaction(models.Model):
-    """A receiver of a durable signal, and since when it is there: it owes nothing to what happened before."""
+    """A receiver of a durable signal, and since when it exists: earlier events do not concern it."""
 
     receiver = models.CharField(max_length=255, primary_key=True, help_text="Its dispatch_uid.")
     since = models.DateTimeField(null=True, help_text="Null: since the beginning.")
@@ -316,7 +316,7 @@ class Reaction(models.Model):
 
 
 class FailedAttempt(models.Model):
-    """An attempt that failed. The one that succeeded is in the task's own row: most tasks have no row here."""
+    """A failed attempt. The successful one is in the task's own row: most tasks have no row here."""
 
     task = models.ForeignKey(DurableTask, on_delete=models.CASCADE, related_name="failed_attempts")
     number = models.IntegerField(help_text="Counted from one.")
@@ -335,7 +335,7 @@ class FailedAttempt(models.Model):
 
 class Result(models.Model):
     """
-    What a task returned or raised, or says of itself while it runs, where the project has no result backend of its own.
+    A task's return value, error or progress report, if the project has no result backend of its own.
 
     Most tasks have none: that one succeeded and returned nothing is in its own row. Goes with that.
     """
@@ -351,7 +351,7 @@ class Result(models.Model):
 
 class Step(models.Model):
     """
-    A call that follows in a chain when the one before it has succeeded.
+    A step of a chain, called when the one before it has succeeded.
 
     Rows name a chain and how many of its steps are left, so that no row and no message carries the rest by value.
     """
@@ -389,7 +389,7 @@ class Chord(models.Model):
 
 
 class Part(models.Model):
-    """What a member of a chord's header returned."""
+    """The result of a chord's member."""
 
     chord = models.UUIDField()  # Without a foreign key, whose locks would be in the way of the counter's.
     task = models.UUIDField(help_text="The member's id.")
@@ -404,7 +404,7 @@ class Part(models.Model):
 
 
 class LargeResult(models.Model):
-    """What a task returned and the next ones are given, where it is large: their rows refer to it."""
+    """A large result that is passed to other tasks, whose rows refer to it."""
 
     id = models.UUIDField(primary_key=True)
     value = models.TextField(help_text="JSON, as arguments are.")
@@ -415,7 +415,7 @@ class LargeResult(models.Model):
 
 
 class KeptGroup(models.Model):
-    """A saved ``GroupResult``, where the project has no result backend of its own."""
+    """A saved ``GroupResult``, if the project has no result backend of its own."""
 
     id = models.CharField(max_length=255, primary_key=True)
     result = models.TextField(help_text="JSON, as Celery's backends store it.")
@@ -427,7 +427,7 @@ class KeptGroup(models.Model):
 
 class Tally(models.Model):
     """
-    How many tasks came to what, counted in the transaction that made it so.
+    Counts of task outcomes, updated in the transaction of the outcome.
 
     The counts of one task are spread over slots, one for each process, so that no process waits for another
     process's transaction; see :mod:`celery_ledger.rows.tally`.
@@ -463,7 +463,7 @@ class Tally(models.Model):
 
 class Pace(models.Model):
     """
-    How long the bodies of a task take, as workers measure it, and how many of its rows may ride together.
+    The run time of a task's bodies, measured by workers, and how many of its rows may ride together.
 
     Counts only go up. Losing a row here loses no more than what has been learned; see
     :mod:`celery_ledger.rows.paces`.
@@ -487,7 +487,7 @@ class Pace(models.Model):
 
 
 class QueueSample(models.Model):
-    """A queue's figures at one moment, taken every ten seconds. What is counted is counted from the beginning."""
+    """A queue's figures at one moment, taken every ten seconds. Counters start at the beginning."""
 
     pk = models.CompositePrimaryKey("at", "queue")
     at = models.DateTimeField(help_text="A multiple of ten seconds.")
@@ -509,7 +509,7 @@ class QueueSample(models.Model):
 
 class FiguresSample(models.Model):
     """
-    What each task had come to at one moment, counted from the beginning; see :mod:`celery_ledger.watch.figures`.
+    The counters of each task at one moment, from the beginning; see :mod:`celery_ledger.watch.figures`.
 
     One row a minute for an hour, every five minutes for twelve, and every hour for eight days.
     """
@@ -522,7 +522,7 @@ class FiguresSample(models.Model):
 
 
 class Mark(models.Model):
-    """Something that people did and that charts show: another release came, a queue was paused."""
+    """An event that charts show: a new release, or a queue that was paused."""
 
     class Kind(models.TextChoices):
         RELEASE = "release"
@@ -537,7 +537,7 @@ class Mark(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A process of the machinery that says now and then that it is running."""
+    """A running process that reports at intervals."""
 
     class Kind(models.TextChoices):
         RELAY = "relay"
@@ -545,7 +545,7 @@ class Heartbeat(models.Model):
         BEAT = "beat"
 
     class Wish(models.TextChoices):
-        """An operator's instruction to it."""
+        """An operator's instruction to the process."""
 
         #: A worker takes no more messages and ends those that it has; it stays.
         DRAIN = "drain"
@@ -574,7 +574,7 @@ class Heartbeat(models.Model):
 
 
 class Canary(models.Model):
-    """The last message that went through a queue only to see whether anybody takes messages from it."""
+    """The latest test message of a queue, which shows whether workers take messages from it."""
 
     queue = models.CharField(max_length=64, primary_key=True)
     sent_at = models.DateTimeField(db_default=Now(), help_text="When the oldest one that has not returned was sent.")

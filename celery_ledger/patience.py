@@ -25,7 +25,7 @@ PAUSE = 0.2
 
 def persist(record: Callable[[], Result], *, patience: float = PATIENCE) -> Result:
     """
-    Return ``record()``, called again on a new connection while the database is unavailable.
+    Return ``record()``, retried on new connections while the database is unavailable.
 
     It must be one transaction, and repeatable: its COMMIT may have succeeded and its response been lost.
     A soft time limit that expires meanwhile is ignored, because the effect must be recorded.

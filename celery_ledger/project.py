@@ -15,7 +15,7 @@ FALLBACK: Final = "default"
 
 
 class AppNotFoundError(LookupError):
-    """No Celery app is imported, and none is where a project has it."""
+    """No Celery app is imported, and none is in the expected place."""
 
     def __init__(self, places: list[str]) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class AppNotFoundError(LookupError):
 
 def find_app() -> Any:
     """
-    Return the project's Celery app. One that is not imported yet is looked for next to the settings.
+    Return the project's Celery app. If it is not imported yet, look for it next to the settings.
 
     Raises:
         AppNotFoundError: there is none.
@@ -51,7 +51,7 @@ def find_app() -> Any:
 
 
 def _places() -> list[str]:
-    """Return where a Celery app is looked for: the modules called celery in and above the settings' package."""
+    """Return the modules in which to look for a Celery app: ``celery`` in and above the settings' package."""
     package = os.environ.get("DJANGO_SETTINGS_MODULE", "").rpartition(".")[0]
     places = []
     while package:

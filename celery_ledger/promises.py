@@ -31,13 +31,13 @@ def register(promise: str, violations: Violations) -> None:
 
 
 def promises() -> dict[str, Violations]:
-    """Return every registered promise with the function that finds what breaks it."""
+    """Return every registered promise with the function that finds its violations."""
     return dict(_promises)
 
 
 def is_owed(task: str, *, receiver: str, model: str, moment: str) -> Q:
     """
-    Return the condition, for a query of ``model``, that the ledger accounts for a row's missing effect.
+    Return the condition, for a query of ``model``, that the ledger explains a row's missing effect.
 
     ``task`` has not run yet, or is a dead letter, or was discarded, even if it has been pruned since. Or the
     ``receiver`` that would enqueue it failed and will be retried. Or the receiver did not exist yet at the row's

@@ -1,5 +1,5 @@
 """
-Since when each receiver of a durable signal exists, recorded by ``manage.py migrate``.
+The time since which each receiver of a durable signal exists, recorded by ``manage.py migrate``.
 
 A reaction that is added later need not cover earlier events: ``outbox verify`` asks
 :mod:`celery_ledger.promises`, which reads these records.
@@ -22,7 +22,7 @@ FIRST = "0001_initial"
 
 def note_new(plan: Any = (), using: str = "default", **kwargs: Any) -> None:
     """
-    Note the receivers that were not there when the database was migrated last.
+    Record receivers that did not exist at the last migration.
 
     When the ledger's tables are made, all are there since the beginning. Where they are not made yet, for another app
     alone was migrated, nothing is noted.

@@ -1,5 +1,5 @@
 """
-How often a failed task is retried, and when: named policies, for a task's ``retries`` option.
+Retry policies: how often and when a failed task is retried, for a task's ``retries`` option.
 
 Each pause is twice the last one, up to a ceiling that the policy reaches. Unless a task says otherwise, a pause
 is spread evenly between half of it and all of it, so that tasks that failed together are not retried together.
@@ -15,7 +15,7 @@ __all__ = ["BRISK", "PATIENT", "POLICIES", "Policy", "policy"]
 
 @dataclass(frozen=True)
 class Policy:
-    """This many retries, with pauses from ``first`` to ``longest`` seconds."""
+    """A number of retries, with pauses from ``first`` to ``longest`` seconds."""
 
     purpose: str
     retries: int
@@ -23,7 +23,7 @@ class Policy:
     longest: float
 
     def pauses(self) -> list[float]:
-        """Return the pauses before each retry, in seconds, as long as they can be."""
+        """Return the longest possible pauses before each retry, in seconds."""
         return [
             backoff.exponential(attempt, base=self.first, ceiling=self.longest)
             for attempt in range(1, self.retries + 1)
@@ -43,7 +43,7 @@ POLICIES: Final = {
 
 def policy(name: str) -> Policy:
     """
-    Return the policy of this name.
+    Return the policy with this name.
 
     Raises:
         ValueError: there is none.

@@ -1,5 +1,5 @@
 """
-Signals whose receivers cannot roll back the sender's work, and whose reactions cannot be lost.
+Durable signals: receivers cannot roll back the sender's work, and their reactions cannot be lost.
 
 ``DurableSignal`` is sent with ``send_robust`` inside the sender's transaction. What its receivers
 enqueue meanwhile is written by one statement after the last of them. A receiver that fails is
@@ -94,7 +94,7 @@ class DurableSignal(Signal):
 
     def send_robust(self, sender: object, **named: Any) -> list[tuple[Any, Any]]:
         """
-        Send to every receiver; what they enqueue becomes part of the current transaction.
+        Send to every receiver; the tasks they enqueue become part of the current transaction.
 
         Returns Django's list of (receiver, response or error). A failed receiver has left nothing
         behind but a durable task that will send it this signal again.
@@ -119,7 +119,7 @@ class DurableSignal(Signal):
 
     def send(self, sender: object, **named: Any) -> NoReturn:
         """
-        Refuse to be sent so that one receiver's error stops the others and the sender.
+        Refuse: with ``send``, one receiver's error would stop the others and the sender.
 
         Raises:
             TypeError: always.
@@ -127,15 +127,15 @@ class DurableSignal(Signal):
         raise TypeError(f"Send {self.name} by send_robust(): by this, a receiver would take the sender's work with it.")
 
     async def asend(self, sender: object, **named: Any) -> NoReturn:
-        """As :meth:`send`. Its receivers belong to a transaction, and so to the thread that holds it."""
+        """Refuse like :meth:`send`. Receivers belong to a transaction, and so to the thread that holds it."""
         self.send(sender, **named)
 
     async def asend_robust(self, sender: object, **named: Any) -> NoReturn:
-        """As :meth:`asend`."""
+        """Refuse like :meth:`asend`."""
         self.send(sender, **named)
 
     def handle_failure(self, receiver: "GuardedReceiver", error: Exception, packed: str) -> None:
-        """Arrange that ``receiver``, which raised ``error``, is sent this signal again."""
+        """Arrange for this signal to be resent to ``receiver``, which raised ``error``."""
         redeliver.delay(signal=self.name, dispatch_uid=receiver.dispatch_uid, arguments=_as_kept(self.name, packed))
 
     def receiver_for(self, dispatch_uid: str) -> "GuardedReceiver | None":
@@ -147,13 +147,13 @@ class DurableSignal(Signal):
 
 
 def durable_signals() -> list[DurableSignal]:
-    """Return every durable signal there is, by name."""
+    """Return all durable signals by name."""
     return [_signals[name] for name in sorted(_signals)]
 
 
 class GuardedReceiver:
     """
-    A receiver that leaves no half-done work: if it raises, nothing that it wrote or enqueued stays.
+    A receiver without partial effects: if it raises, everything it wrote or enqueued is rolled back.
 
     On PostgreSQL one failed query spoils the whole transaction, and ``send_robust`` would swallow
     the error: the COMMIT would become a silent ROLLBACK of what was already answered with 201.
@@ -176,7 +176,7 @@ class GuardedReceiver:
                 raise
 
     def _blamed(self, signal: DurableSignal) -> AbstractContextManager[None]:
-        """Have this receiver sent the signal again if the database refuses its calls, which are written last."""
+        """Resend the signal to this receiver if the database refuses its calls, which are written last."""
         packed, subject = _being_sent.get(), current_subject()
         if packed is None:
             return nullcontext()  # It is sent again already, by a task, which fails.
@@ -191,7 +191,7 @@ class GuardedReceiver:
 @shared_task(name="celery_ledger.tasks.redeliver", bind=True, base=Task, transactional=True, retries=BRISK)
 def redeliver(self: Any, *, signal: str, dispatch_uid: str, arguments: dict[str, Any] | str) -> None:
     """
-    Send a signal again to the one receiver that failed.
+    Resend a signal to the one receiver that failed.
 
     Effect: the receiver's own, in this task's transaction. A second delivery of the message finds
     the row done. A chord that waits for this waits for what the receiver calls, too. Permanent errors:
@@ -223,7 +223,7 @@ def _sending(packed: str) -> Iterator[None]:
 
 def _pack(signal: str, named: dict[str, Any]) -> str:
     """
-    Return a signal's arguments as JSON, so that they cannot change any more.
+    Return a signal's arguments as JSON, which later changes cannot affect.
 
     Raises:
         TypeError: they are not JSON, so the signal could not be sent again.
@@ -245,7 +245,7 @@ def _pack(signal: str, named: dict[str, Any]) -> str:
 
 
 def _as_kept(signal: str, packed: str) -> dict[str, Any] | str:
-    """Return packed arguments for a row: readable, but as text where they hold characters that no database keeps."""
+    """Return packed arguments for a row: readable, or as text if they hold characters that databases cannot store."""
     arguments: dict[str, Any] = json.loads(packed)
     try:
         arguments_as_json(signal, arguments)

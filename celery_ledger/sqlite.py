@@ -1,5 +1,5 @@
 """
-SQLite in a relay and in a worker: their transactions begin as writers and wait in line.
+SQLite in relays and workers: their transactions start as writers and queue for the lock.
 
 A transaction that reads and then writes fails at once with "database is locked" if another has written meanwhile.
 A project says otherwise by ``transaction_mode`` and ``timeout`` in its ``OPTIONS``; its own processes are left alone.
@@ -16,7 +16,7 @@ PATIENCE: Final = 20
 
 
 def write_in_line() -> None:
-    """Have each connection of this process to an SQLite begin its transactions as a writer."""
+    """Make each SQLite connection of this process start its transactions as a writer."""
     connection_created.connect(_begin_as_writer, dispatch_uid="celery_ledger.sqlite")
     for each in connections.all(initialized_only=True):
         if each.connection is not None:
@@ -24,7 +24,7 @@ def write_in_line() -> None:
 
 
 def write_first() -> None:
-    """Have the current transaction on SQLite be a writer before it reads, in whatever process; elsewhere do nothing."""
+    """Make the current SQLite transaction a writer before it reads, in any process; do nothing on other databases."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("UPDATE celery_ledger_durabletask SET lapses = lapses WHERE false")

@@ -1,5 +1,5 @@
 """
-What goes wrong in a process that runs forever: caught, said once, named by its heartbeat, and tried again.
+Errors in processes that run forever: caught, logged once, reported by the heartbeat, and retried.
 
 Nothing that runs forever may end by one exception. Each step of such a process is made in
 :meth:`Troubles.caught`; what fails there fails alone.
@@ -19,7 +19,7 @@ REFUSED_PAUSES = (0.5, 1.0, 2.0, 5.0)
 
 
 class Troubles:
-    """The troubles that a process has now, by what it was about."""
+    """The current problems of a process, by the step that failed."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self.logger = logger
@@ -29,7 +29,7 @@ class Troubles:
     @contextmanager
     def caught(self, what: str) -> Iterator[None]:
         """
-        Make a step that may fail: it is a trouble until the same step succeeds.
+        Run a step that may fail: an error is a problem until the same step succeeds.
 
         Raises:
             DatabaseError: the database is unavailable, which is not this step's fault.
@@ -49,15 +49,15 @@ class Troubles:
             self._texts.pop(what, None)
 
     def note(self, what: str, *, seconds: float) -> None:
-        """Have a trouble that is over by itself after a while."""
+        """Record a problem that expires after a while."""
         self._until[what] = time.monotonic() + seconds
 
     def has(self, what: str) -> bool:
-        """Whether a step has failed at its last attempt."""
+        """Whether a step failed at its last attempt."""
         return what in self._texts
 
     def __iter__(self) -> Iterator[str]:
-        """Yield each trouble of now, in a few words."""
+        """Yield each current problem, in a few words."""
         now = time.monotonic()
         self._until = {what: until for what, until in self._until.items() if until > now}
         yield from self._until
@@ -74,22 +74,22 @@ def database_is_away() -> bool:
 
 @dataclass
 class Refusal:
-    """How often in a row a queue's messages were refused, and until when, by the monotonic clock, it rests."""
+    """How often in a row a queue's messages were refused, and until when, on the monotonic clock, it rests."""
 
     times: int
     until: float
 
 
 class Refusals(dict[str, Refusal]):
-    """Queues of which the broker takes nothing for now, though it works: each is tried again after a growing pause."""
+    """Queues whose messages a working broker refuses: each is retried after growing pauses."""
 
     def note(self, queue: str) -> int:
-        """Note that a message for ``queue`` was refused, and return how often in a row that was."""
+        """Record that a message for ``queue`` was refused, and return how often in a row."""
         times = self[queue].times + 1 if queue in self else 1
         self[queue] = Refusal(times, time.monotonic() + REFUSED_PAUSES[min(times, len(REFUSED_PAUSES)) - 1])
         return times
 
     def resting(self) -> set[str]:
-        """Return the queues that shall be left alone now."""
+        """Return the queues to leave alone now."""
         now = time.monotonic()
         return {queue for queue, refusal in self.items() if now < refusal.until}

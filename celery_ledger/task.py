@@ -1,5 +1,5 @@
 """
-The class of every durable task: Celery's own, whose calls are rows.
+The base class of all durable tasks: Celery's own, except that calls are rows.
 
 ``.delay()`` and ``.apply_async()`` write a ledger row in the current transaction; the relay publishes it, and a
 message that reaches a worker runs through :mod:`celery_ledger.work.consumer`. A direct call runs the body at once,
@@ -111,7 +111,7 @@ class Task(celery.Task):
 
     def __init_subclass__(cls, **options: Any) -> None:
         """
-        Read what a decorator says: of the way it goes, and in which words of its retries.
+        Validate the options of a decorator: transactions and retries.
 
         Raises:
             ValueError: there is no such policy, a batched or repeatable task is not transactional, ``rides`` is
@@ -127,7 +127,7 @@ class Task(celery.Task):
 
     @classmethod
     def annotate(cls) -> None:
-        """Take what ``task_annotations`` say as if the decorator said it. Raises what a decorator does."""
+        """Apply ``task_annotations`` as if the decorator had set them. Raises the decorator's errors."""
         super().annotate()
         cls._settle()
 
@@ -183,13 +183,13 @@ class Task(celery.Task):
 
     @classmethod
     def on_bound(cls, app: celery.Celery) -> None:
-        """Put in place what durable tasks need, in an app whose own class of tasks may be another."""
+        """Install what durable tasks need, in an app whose default task class may be a different one."""
         if cls.durable:
             install(app)
 
     @property
     def __trace__(self) -> Callable[..., Any] | None:
-        """What a worker does with a message of this task: in place of Celery's tracer, which would call the body."""
+        """Handle a message of this task in a worker; replaces Celery's tracer, which would call the body."""
         if not self.durable:
             return self.__dict__.get("tracer")
         from celery_ledger.work import carrying
@@ -198,11 +198,11 @@ class Task(celery.Task):
 
     @__trace__.setter
     def __trace__(self, tracer: Any) -> None:
-        """Keep the tracer that Celery makes for every task when a worker starts, for a task that is not durable."""
+        """Store Celery's tracer, which a worker builds for every task, for use by plain tasks."""
         self.__dict__["tracer"] = tracer
 
     def take(self, ids: Sequence[str]) -> "Outcomes | None":
-        """Run the rows that a message names, in a worker's process; return their outcomes."""
+        """Run the rows that a message names, in a worker process; return their outcomes."""
         from celery_ledger.work import consumer
 
         return consumer.consume(self, ids)
@@ -212,12 +212,12 @@ class Task(celery.Task):
         return self.apply_async(args, kwargs)
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """As :meth:`delay`, for ``async`` code; see :meth:`aapply_async`."""
+        """Enqueue a call from ``async`` code; see :meth:`aapply_async`."""
         return await self.aapply_async(args, kwargs)
 
     async def aapply_async(self, *args: Any, **kwargs: Any) -> AsyncResult | EagerResult:
         """
-        As :meth:`apply_async`, for ``async`` code, whose transactions Django keeps none of.
+        Enqueue a call from ``async`` code, in which Django has no transactions.
 
         The loop is not blocked, and the row is committed when this returns. To have it in one transaction with
         something else, write both in a function for ``sync_to_async``. Where synchronous code in a transaction runs
@@ -226,11 +226,11 @@ class Task(celery.Task):
         return await sync_to_async(self.apply_async)(*args, **kwargs)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult | None:
-        """As :meth:`delay`, whose row exists if and only if the transaction commits."""
+        """Enqueue a call like :meth:`delay`, whose row exists if and only if the transaction commits."""
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult | None:
-        """As :meth:`apply_async`, whose row exists if and only if the transaction commits."""
+        """Enqueue a call like :meth:`apply_async`, whose row exists if and only if the transaction commits."""
         if self.durable:
             return self.apply_async(*args, **kwargs)
         transaction.on_commit(partial(self.apply_async, *args, **kwargs))
@@ -307,7 +307,7 @@ class Task(celery.Task):
         **options: Any,
     ) -> AsyncResult | EagerResult:
         """
-        Write the row of a call: what :meth:`apply_async` ends in, with the same options and errors.
+        Write the row of a call: the last step of :meth:`apply_async`, with the same options and errors.
 
         Where an event loop runs, which waits meanwhile: see :mod:`celery_ledger.loops`.
         """
@@ -329,7 +329,7 @@ class Task(celery.Task):
         **others: Any,
     ) -> Retry:
         """
-        End this attempt and have the task run again in ``countdown`` seconds (by default the backoff's) or at ``eta``.
+        End this attempt and run the task again in ``countdown`` seconds (default: the backoff) or at ``eta``.
 
         ``args`` and ``kwargs`` are what it is given then, unless it is to have the same, and so are ``queue``,
         ``priority``, ``expires`` and the other options of a call; ``max_retries`` counts for this task in place of what
@@ -379,7 +379,7 @@ class Task(celery.Task):
     def _otherwise(
         self, *, queue: Any = None, priority: Any = None, expires: Any = None, **others: Any
     ) -> dict[str, Any]:
-        """Return what a retry asks for besides a delay, arguments and a limit."""
+        """Return the options of a retry other than a delay, arguments and a limit."""
         from celery_ledger.rows import calls
         from celery_ledger.rows import options as beside
 
@@ -396,7 +396,7 @@ class Task(celery.Task):
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **others: Any
     ) -> None:
         """
-        Have ``AsyncResult`` say ``state`` and ``meta`` at once, also while this body's transaction is open.
+        Make ``AsyncResult`` show ``state`` and ``meta`` immediately, even during this body's transaction.
 
         On SQLite, what a body says within a transaction is dropped: it could not be read before the end.
 
@@ -415,7 +415,7 @@ class Task(celery.Task):
 
     def replace(self, sig: Any) -> Any:
         """
-        End this attempt and have ``sig`` run in this task's place: under its id, before what follows it.
+        End this attempt and run ``sig`` in this task's place: under its id, before its successors.
 
         It is written in the transaction that records this task's end, and this task's row is kept under another id.
 
@@ -435,7 +435,7 @@ class Task(celery.Task):
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """
-        Have the body of this task's chord wait for ``sig`` too, and call it unless ``lazy``, in one transaction.
+        Make the body of this task's chord wait for ``sig`` too, and call it unless ``lazy``, in one transaction.
 
         Raises:
             ValueError: this task is not a member of a chord, or the ledger does not have the chord.
@@ -447,7 +447,7 @@ class Task(celery.Task):
 
     def widening_its_chord(self) -> AbstractContextManager[Any]:
         """
-        Return a block whose calls the body of this task's chord waits for too; any block, where it has none.
+        Return a context whose calls join this task's chord; a plain one if it is in none.
 
         For the body of a task with ``transactional=True``: the chord grows in the transaction that completes the task.
         """
@@ -465,20 +465,20 @@ class Task(celery.Task):
         return canvases.within(row_id(getattr(self.request, "canvas", None) or self.request.id))
 
     def _pause(self) -> float:
-        """Return the seconds until the next attempt if the call does not say: the policy's, or Celery's own."""
+        """Return the default seconds until the next attempt: the policy's, or Celery's own."""
         if self.retries is not None:
             return self.pause_after(self.request.retries + 1)
         return float(self.default_retry_delay or 0)
 
     def pause_after(self, attempts: int) -> float:
-        """Return the seconds until the next attempt, after so many that failed."""
+        """Return the seconds until the next attempt after this number of failures."""
         base = float(self.retry_backoff) if self.retry_backoff else 1.0
         pause = backoff.exponential(attempts, base=base, ceiling=self.retry_backoff_max)
         return backoff.jittered(pause) if self.retry_jitter else pause
 
     @property
     def backend(self) -> Any:
-        """Where results are: Celery's own choice; none for a task that is not durable where only the ledger has any."""
+        """The result backend: Celery's choice; none for a plain task if only the ledger keeps results."""
         chosen = super().backend
         if not self.durable and getattr(chosen, "is_the_ledgers", False):
             return DisabledBackend(self.app)
@@ -490,19 +490,19 @@ class Task(celery.Task):
 
     @property
     def max_attempts(self) -> int | None:
-        """How often the body may be started: once more than it may be retried. None: any number of times."""
+        """How often the body may be started: its retries plus one. None: without limit."""
         return None if self.max_retries is None else self.max_retries + 1
 
     @property
     def most_starts(self) -> int | None:
-        """How often it may be started, crashes of its worker included. None: any number of times."""
+        """How often it may be started, including starts that ended in a crash. None: without limit."""
         if self.max_attempts is None or self.retries is not None:
             return self.max_attempts
         return max(self.max_attempts, MOST_CRASHES)
 
     @cached_property
     def default_queue(self) -> str:
-        """The queue that the decorator, the routes or the default names."""
+        """The queue from the decorator, the routes or the default."""
         queue = getattr(self, "queue", None)
         if queue is None:
             routed = self._route.get("queue", self.app.conf.task_default_queue)
@@ -513,7 +513,7 @@ class Task(celery.Task):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], queue: Any, priority: Any, caller: Any
     ) -> tuple[str, Any]:
         """
-        Return queue and priority of a call that ``caller`` makes, a task or None, and says these or None.
+        Return queue and priority of a call by ``caller`` (a task or None) that sets these values, or None.
 
         Raises:
             ValueError: there is no such queue.
@@ -532,17 +532,17 @@ class Task(celery.Task):
 
     @cached_property
     def _asks_routes(self) -> bool:
-        """Whether there is a function among the routes, or a class of the project's own."""
+        """Whether the routes contain a function or a class of the project's own."""
         return any(not isinstance(maybe_evaluate(route), MapRoute) for route in self.app.amqp.router.routes)
 
     @cached_property
     def default_priority(self) -> Any:
-        """The priority that the decorator or the routes name."""
+        """The priority from the decorator or the routes."""
         return self._route.get("priority") if self.priority is None else self.priority
 
     @cached_property
     def _route(self) -> dict[str, Any]:
-        """What ``task_routes`` say of this task; from Celery 5.7 on they are where queue and priority belong."""
+        """The entry of ``task_routes`` for this task; from Celery 5.7 on, queue and priority belong there."""
         if self._asks_routes:
             return {}  # They say it of calls.
         route: dict[str, Any] = self.app.amqp.router.route({}, self.name)
@@ -556,7 +556,7 @@ class Task(celery.Task):
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """
-        Refuse a call that does not fit the body.
+        Refuse a call that does not match the body's signature.
 
         Raises:
             TypeError: says what does not fit.
@@ -569,6 +569,6 @@ class Task(celery.Task):
 
 
 def _is_wrapped(method: Any) -> bool:
-    """Whether something has been put around a method of Celery's, as tools do that follow calls."""
+    """Whether a method of Celery's is wrapped, as by tracing tools."""
     code = getattr(method, "__code__", None)
     return code is None or code.co_filename != celery_task.__file__

@@ -33,10 +33,10 @@ def run_mixed() -> None:
 
 
 class CanaryTask(Task):
-    """A task whose messages have no rows: that a worker takes one is all there is to know."""
+    """A task whose messages have no rows: it only shows that a worker takes messages."""
 
     def take(self, ids: Sequence[str]) -> None:
-        """Note that a worker took it."""
+        """Record that a worker took it."""
         carrier = current_carrier()
         self.run(str(carrier.delivery_info.get("routing_key")) if carrier else "")
 
@@ -45,7 +45,7 @@ class CanaryTask(Task):
 @shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False)
 def see_canary(queue: str) -> None:
     """
-    Note that messages of this queue are taken by a worker.
+    Record that a worker takes messages of this queue.
 
     Never enqueued: the relay puts a message of it into every queue now and then. Repeatable.
     """
@@ -55,7 +55,7 @@ def see_canary(queue: str) -> None:
 @shared_task(name="celery_ledger.tasks.prune", base=Task, retries=BRISK)
 def prune() -> int:
     """
-    Delete tasks that ended well longer ago than the retention time, for a while, and return how many.
+    Delete successful tasks older than the retention time, for a while, and return how many.
 
     If more is left, it is carried on by another task, so that no night is too long for a time limit. Repeatable:
     what is gone stays gone.

@@ -1,5 +1,5 @@
 """
-For tests of code that enqueues: run what is due, also after a crash, let time pass, and make receivers loud.
+Tools for tests of code that enqueues: run due tasks, simulate crashes, let time pass, surface receivers' errors.
 
 ``drain`` goes the real way, claim and consumer, without the broker in between; what needs a real
 broker or a killed process is for real processes to show.
@@ -49,14 +49,14 @@ def enqueued(name: str) -> list[DurableTask]:
 
 
 def pass_time(**how_long: float) -> None:
-    """Bring what is due later so much nearer: ``pass_time(minutes=1)``, with timedelta's arguments."""
+    """Advance all due times: ``pass_time(minutes=1)``, with timedelta's arguments."""
     later = DurableTask.objects.filter(status=DurableTask.Status.PENDING)
     later.update(available_at=F("available_at") - timedelta(**how_long))
 
 
 @contextmanager
 def loud_receivers() -> Iterator[None]:
-    """Raise what a receiver raises, instead of arranging that it is sent the signal again."""
+    """Raise receivers' errors instead of arranging to resend the signal."""
 
     def raise_it(self: DurableSignal, receiver: object, error: Exception, named: object) -> None:
         raise error
@@ -67,7 +67,7 @@ def loud_receivers() -> Iterator[None]:
 
 def recover() -> int:
     """
-    Do what happens after a crash, and return how many rows were run.
+    Simulate recovery after a crash, and return how many rows were run.
 
     Every lease ends, as if its time were over; what the relay would bring back is brought back; and what is due is
     run, as by :func:`drain`.

@@ -1,4 +1,4 @@
-"""Identifiers that sort by time, after RFC 9562, section 5.7."""
+"""Identifiers that sort by time, according to RFC 9562, section 5.7."""
 
 import os
 import time
@@ -14,7 +14,7 @@ def uuid7() -> uuid.UUID:
 
 
 def first_uuid7_at(moment: datetime) -> uuid.UUID:
-    """Return the smallest version 7 UUID of the millisecond of ``moment``, to compare others with."""
+    """Return the smallest version 7 UUID of the millisecond of ``moment``, for comparisons."""
     return _compose(int(moment.timestamp() * 1000), 0)
 
 

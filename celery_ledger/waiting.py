@@ -1,5 +1,5 @@
 """
-How a caller that waits for a result learns that it is there, at no cost to tasks without such a caller.
+Notification of callers that wait for a result, at no cost to tasks without such a caller.
 
 PostgreSQL: who waits listens, and shares an advisory lock of the task's id. The statement that records how the task
 ended tries to have that lock alone: if it cannot, a caller waits, and it notifies with its commit. If it can, it has it
@@ -27,14 +27,14 @@ SHORT = 0.005
 
 
 class Bell(Protocol):
-    """What wakes a waiter."""
+    """The means to wake a waiting caller."""
 
     def wait(self, seconds: float) -> None:
         """Return when the task may have ended, at the latest after ``seconds``."""
 
 
 class _Listener:
-    """On PostgreSQL: in a session of the waiter's own."""
+    """On PostgreSQL: a session of the caller's own that listens."""
 
     def __init__(self, session: Any, id: str) -> None:
         self._session = session
@@ -56,12 +56,12 @@ class _Listener:
                         return
 
     def leave(self) -> None:
-        """Give the session back as it was, in one round trip: the answer is there, and its caller waits for this."""
+        """Restore the session in one round trip: the result is there, and its caller is waiting."""
         unlock = f"PERFORM pg_advisory_unlock_shared({WAITING_LOCKS}, hashtext('{self._id}'));" if self._is_seen else ""
         self._ask(f"DO $$ BEGIN {unlock} UNLISTEN {RESULTS_CHANNEL}; END $$")
 
     def _share(self) -> None:
-        """Be seen by the process that ends the task; if that one holds the lock exclusively, it is about to end."""
+        """Become visible to the process that ends the task; if it holds the exclusive lock, the end is imminent."""
         self._is_seen = self._ask(f"SELECT pg_try_advisory_lock_shared({WAITING_LOCKS}, hashtext(%s))", self._id)
 
     def _ask(self, sql: str, *parameters: str) -> Any:
@@ -71,14 +71,14 @@ class _Listener:
 
 
 class _Pooled:
-    """Behind a pooler: by looking."""
+    """Behind a pooler: polling."""
 
     def wait(self, seconds: float) -> None:
         sleep(min(POOLED_INTERVAL, max(0.0, seconds)))
 
 
 class _SQLite:
-    """On SQLite: by looking whether anybody has committed."""
+    """On SQLite: polling for commits."""
 
     def __init__(self) -> None:
         self._doorbell = SQLiteDoorbell()
@@ -90,7 +90,7 @@ class _SQLite:
 @contextmanager
 def bell_of(id: str) -> Iterator[Bell]:
     """
-    Give what rings when the task of this id may have ended.
+    Provide the bell that rings when the task with this id may have ended.
 
     It listens in the thread's own connection; within a transaction, where nothing is heard, in another one.
     """

@@ -1,5 +1,5 @@
 """
-Reading any number of rows, a portion at a time, each by a statement of its own.
+Reading any number of rows in portions, each with a separate statement.
 
 A cursor that the server keeps open between statements needs a session of its own, which a pooler in transaction mode
 does not give, and holds a snapshot for as long as the reader reads.
@@ -27,7 +27,7 @@ def walk(rows: QuerySet[M]) -> Iterator[M]:
 
 
 def walk_keys(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Yield the primary keys of all of ``rows``, in their order."""
+    """Yield the primary keys of all of ``rows``, in order."""
     rest = rows.order_by("pk").values_list("pk", flat=True)
     portion = list(rest[:PORTION])
     while portion:

@@ -1,4 +1,4 @@
-"""The message of a command whose database is unavailable."""
+"""Messages of commands whose database is unavailable."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ PAUSE = 0.5  # seconds
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
     """
-    Say in one line that the database cannot be used.
+    Report in one line that the database is unavailable.
 
     Raises:
         CommandError: an OperationalError was raised within.
@@ -30,7 +30,7 @@ def told_in_one_line() -> Iterator[None]:
 
 def wait_while_it_recovers() -> None:
     """
-    Connect to the database; one that refuses connections because it is starting or recovering is waited for.
+    Connect to the database, waiting while it refuses connections because it is starting or recovering.
 
     Raises:
         OperationalError: it cannot be reached, or does not want us.
@@ -51,7 +51,7 @@ def wait_while_it_recovers() -> None:
 
 
 def _recovers() -> bool:
-    """Whether a PostgreSQL refuses connections for the moment. Its messages may be in any language."""
+    """Whether PostgreSQL refuses connections temporarily. Its messages may be in any language."""
     if connection.vendor != "postgresql":
         return False
     from psycopg.conninfo import make_conninfo

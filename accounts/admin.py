@@ -1,4 +1,4 @@
-"""Users in the admin, as Django has them."""
+"""Users in Django's admin."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin

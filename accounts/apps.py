@@ -1,4 +1,4 @@
-"""Who signs in, and how: users, tokens, passwords, mail addresses, lockout, and what the shop knows of a person."""
+"""Users and signing in: tokens, passwords, mail addresses, lockout, and personal data."""
 
 from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_in, user_login_failed

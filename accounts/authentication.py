@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens, read together with the customer's profile in one query."""
+"""Authentication by bearer token, which reads the customer's profile in the same query."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from accounts.tokens import FAMILY, name_of_family
 
 class BearerAuthentication(JWTAuthentication):
     """
-    SimpleJWT's, but that the user comes with the profile which most requests go on to ask for.
+    SimpleJWT's authentication, except that the user comes with the profile, which most requests need.
 
     The same query says whether the token was signed out; SimpleJWT compares the password that it was given for.
     """

@@ -1,5 +1,5 @@
 """
-Failed logins, counted: by user, by client address and by hour.
+Counts of failed logins, by user, client address and hour.
 
 The audit trail only grows, so anonymous clients must not be able to fill it: it records the first failure of an
 hour, the tenth, the hundredth, and so on. The counts themselves are kept for two days.
@@ -23,7 +23,7 @@ SWEEP: Final = 100
 
 
 def record(user: User | None) -> None:
-    """Count a failed login as this user or an unknown one, and put it on record if it is the first, the tenth, ..."""
+    """Count a failed login for this user or an unknown one, and audit the first, tenth, hundredth, ..."""
     now = timezone.now()
     about: dict[str, Any] = {
         "user_id": user.pk if user else 0,
@@ -44,5 +44,5 @@ def record(user: User | None) -> None:
 
 
 def is_power_of_ten(number: int) -> bool:
-    """Say whether a number is 1, 10, 100 and so on."""
+    """Whether a number is 1, 10, 100 and so on."""
     return str(number).rstrip("0") == "1"

@@ -1,5 +1,5 @@
 """
-What django-axes is told about failed logins, and the answer to a user who is locked out.
+Reports of failed logins to django-axes, and the response to a user who is locked out.
 
 Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together:
 anyone who fails too often under a name is locked out under that name, from that address, until the cool-off has
@@ -31,26 +31,26 @@ LONGEST: Final = timedelta(days=1)
 
 
 class LockoutHandler(AxesDatabaseHandler):
-    """Axes's own, except for when failures are forgotten: a lock that has grown must not end with another's."""
+    """Axes's own handler, except that a lock that has grown does not end with another lock."""
 
     def clean_expired_user_attempts(self, request: Any = None, credentials: Any = None) -> int:
         return forget_old_failures()
 
 
 def name_of(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
-    """Return the name under which a failure is counted, whatever its case."""
+    """Return the name under which a failure is counted, ignoring case."""
     typed = (credentials or {}).get("username") or request.POST.get("username") or getattr(request, "login_name", "")
     return str(typed).casefold()[:MAX_NAME]
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """Return the client's address, as the throttles have it; None if it is not an address."""
+    """Return the client's address as the throttles see it; None if it is not an address."""
     network = network_of(request)
     return None if network is None else str(network.network_address)
 
 
 def cool_off(request: HttpRequest) -> timedelta:
-    """Return for how long the failures under this name from this address count, and lock out if they are too many."""
+    """Return how long failures under this name and address count; lock out if there are too many."""
     failures = _failures(request).aggregate(number=Sum("failures_since_start"))["number"] or 0
     doublings = max(0, failures - settings.AXES_FAILURE_LIMIT)
     longest: timedelta = settings.LOGIN_COOLOFF * 2 ** min(doublings, 20)
@@ -58,7 +58,7 @@ def cool_off(request: HttpRequest) -> timedelta:
 
 
 def refuse(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
-    """Answer a user who is locked out, instead of ``response``: 429, and when to come back."""
+    """Replace ``response`` for a user who is locked out: 429, with the time to come back."""
     last = _failures(request).aggregate(at=Max("attempt_time"))["at"]
     left: timedelta = (last or timezone.now()) + cool_off(request) - timezone.now()
     wait = max(1, math.ceil(left.total_seconds()))

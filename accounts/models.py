@@ -1,4 +1,4 @@
-"""The user model of the project, which other apps reach through ``settings.AUTH_USER_MODEL``, and how users sign in."""
+"""The project's user model, which other apps reach through ``settings.AUTH_USER_MODEL``, and sign-ins."""
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -25,7 +25,7 @@ class User(AbstractUser):
 
 class SpentToken(models.Model):
     """
-    A refresh token that was used, or a whole family of them that was signed out; see :mod:`accounts.tokens`.
+    A used refresh token, or a family of tokens that was signed out; see :mod:`accounts.tokens`.
 
     Kept until the last token of its name has expired by itself.
     """
@@ -39,7 +39,7 @@ class SpentToken(models.Model):
 
 
 class SignIn(models.Model):
-    """A browser's session or a client's tokens, as its user is shown it; see :mod:`accounts.sign_ins`."""
+    """A browser's session or a client's tokens, as shown to the user; see :mod:`accounts.sign_ins`."""
 
     class Kind(models.TextChoices):
         SESSION = "session"
@@ -64,7 +64,7 @@ class SignIn(models.Model):
 
 class LoginFailures(models.Model):
     """
-    How many logins as a user failed from one client address within an hour: :mod:`accounts.failures`.
+    The number of failed logins of a user from one client address within an hour: :mod:`accounts.failures`.
 
     Kept for two days. Unknown names are counted together, as user 0.
     """

@@ -1,5 +1,5 @@
 """
-Passwords: asked for again before what a stolen session must not do, changed, and reset by mail.
+Passwords: confirmed before sensitive actions, changed, and reset by mail.
 
 Promises that a new password ends every session and token of its user but the one that set it; that the link of
 a mail sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither words nor clocks tell whether an
@@ -31,7 +31,7 @@ class WeakPassword(Exception):  # noqa: N818 - It names what is the matter, as i
 
 def is_own(request: Request, password: str) -> bool:
     """
-    Return whether this is the signed-in user's password.
+    Whether this is the signed-in user's password.
 
     A wrong one is a failed login: after too many of them the middleware of django-axes answers a 429, here and at
     every door.
@@ -44,7 +44,7 @@ def is_own(request: Request, password: str) -> bool:
 
 def set_new(user: Any, password: str) -> None:
     """
-    Give a user another password and tell the user's address, in one transaction.
+    Change a user's password and notify the user's address, in one transaction.
 
     Raises:
         WeakPassword: it is too easy to guess.
@@ -60,21 +60,21 @@ def set_new(user: Any, password: str) -> None:
 
 
 def salt_anew(user: Any, password: str) -> None:
-    """Keep a user's password, which this is, under another salt: every session and token that there is ends."""
+    """Hash a user's unchanged password with a new salt: all existing sessions and tokens end."""
     with transaction.atomic():
         user.set_password(password)
         user.save(update_fields=["password"])
 
 
 def ask_for_link(email: str) -> None:
-    """Have a link to a new password mailed, if there is such an account: as much work as if there is none."""
+    """Mail a password reset link if the account exists; the work is the same if it does not."""
     user_id = get_user_model().objects.filter(email__iexact=email, is_active=True).values_list("pk", flat=True).first()
     tasks.send_password_reset.apply_async((user_id or 0, uuid4().hex), priority=Priority.HIGH)
 
 
 def set_by_link(token: str, password: str) -> Any:
     """
-    Set the password for which a link was mailed, and return its user. The address is verified thereby.
+    Set a new password by a mailed link, and return its user, whose address is thereby verified.
 
     Raises:
         addresses.BadLink: the link is none of ours, or was used, or is too old.

@@ -1,5 +1,5 @@
 """
-What the shop knows of a person: given to them whole, and deleted when they say so.
+A user's personal data: exported in full, and deleted on request.
 
 Deletion is one transaction. A customer with orders leaves them behind, which the books need, with a profile that is
 nobody's; a customer without any is removed altogether. The audit trail says that it happened, and not what there was.
@@ -42,7 +42,7 @@ class NotDeletable(Exception):  # noqa: N818 - It names what is the matter, as i
 
 
 def export(user: Any) -> dict[str, Any]:
-    """Return everything that the shop keeps about a user, as JSON has it. Nothing of it is a secret."""
+    """Return everything that the shop stores about a user, as JSON. It contains no secrets."""
     customer = customer_of(user)
     orders = Order.objects.filter(customer=customer).order_by("-id")[:MOST]
     lines = OrderItem.objects.filter(order__in=[order.pk for order in orders]).order_by("id")
@@ -99,7 +99,7 @@ def export(user: Any) -> dict[str, Any]:
 
 def delete(user: Any) -> None:
     """
-    Delete a user, with all that is personal about them.
+    Delete a user and all personal data.
 
     Raises:
         NotDeletable: the account is one of the staff, or an order of theirs is still to be sent to them.
@@ -129,7 +129,7 @@ def delete(user: Any) -> None:
 
 
 def _forget(user: Any) -> None:
-    """Delete what hangs on a user, and on nothing else."""
+    """Delete the rows that belong to this user alone."""
     customer = user.customer
     names = SignIn.objects.filter(user=user, kind=SignIn.Kind.SESSION).values("name")
     Session.objects.filter(session_key__in=names).delete()
@@ -154,7 +154,7 @@ def _forget(user: Any) -> None:
 
 
 def _anonymise(user: Any, customer: Any) -> None:
-    """Anonymise a user, their profile and their mails, of which only the fact that they were sent stays."""
+    """Anonymise a user, their profile and their mails; of these, only the fact that they were sent stays."""
     anonymous = f"deleted-{uuid4().hex}"
     user.username, user.email = anonymous, f"{anonymous}@{NO_DOMAIN}"
     user.first_name = user.last_name = ""

@@ -1,4 +1,4 @@
-"""What the accounts do after a sign-in, successful or not. Connected in apps.py."""
+"""Receivers for successful and failed sign-ins. Connected in apps.py."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 """
-Where a user is signed in: a row for each session of a browser, and for each family of tokens.
+A user's sign-ins: a row for each browser session, and for each family of tokens.
 
 Promises that what is listed can be used now, and that what was ended cannot from the next request on. Signing out
 everywhere does not depend on these rows: it gives the password another salt, which ends every session and token
@@ -25,7 +25,7 @@ Kind = SignIn.Kind
 
 
 def note_session(request: Any, user: Any) -> None:
-    """Note that a browser has a session of a user's, if this request's is one."""
+    """Record a browser session of a user, if this request has one."""
     if request.session.get(SESSION_KEY) == str(user.pk):
         if not request.session.session_key:
             request.session.save()
@@ -33,20 +33,20 @@ def note_session(request: Any, user: Any) -> None:
 
 
 def note_tokens(request: Any, user: Any, family: str) -> None:
-    """Note that a client has tokens of a user's."""
+    """Record a client's tokens."""
     lifetime: timedelta = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]  # type: ignore[assignment]
     _note(request, user, Kind.TOKENS, family, lifetime.total_seconds())
 
 
 def note_refresh(family: str) -> None:
-    """Note that a family of tokens goes on for as long again."""
+    """Extend the recorded lifetime of a family of tokens."""
     lifetime: timedelta = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]  # type: ignore[assignment]
     now = timezone.now()
     SignIn.objects.filter(kind=Kind.TOKENS, name=family).update(last_used_at=now, expires_at=now + lifetime)
 
 
 def of_user(user: Any) -> list[SignIn]:
-    """Return where a user is signed in, the newest first."""
+    """Return a user's sign-ins, newest first."""
     rows = list(SignIn.objects.filter(user=user, expires_at__gt=timezone.now()).order_by("-id")[:LISTED])
     proof = user.get_session_auth_hash()
     sessions = Session.objects.in_bulk([row.name for row in rows if row.kind == Kind.SESSION])
@@ -64,7 +64,7 @@ def of_user(user: Any) -> list[SignIn]:
 
 
 def end(row: SignIn) -> None:
-    """Sign out there. A second time it does nothing."""
+    """End a sign-in. Repeating it does nothing."""
     with transaction.atomic():
         if row.kind == Kind.SESSION:
             Session.objects.filter(session_key=row.name).delete()
@@ -74,7 +74,7 @@ def end(row: SignIn) -> None:
 
 
 def is_current(row: SignIn, request: Any) -> bool:
-    """Say whether this request comes from there."""
+    """Whether this request comes from that sign-in."""
     if request.auth is None:
         return row.kind == Kind.SESSION and bool(row.name == request.session.session_key)
     return row.kind == Kind.TOKENS and bool(row.name == request.auth.get(tokens.FAMILY))

@@ -1,4 +1,4 @@
-"""The accounts' work as a durable task. Called by a schedule, which has its name from before there was this app."""
+"""Durable tasks of the accounts. The schedule keeps a name from before this app existed."""
 
 from celery import shared_task
 from django.core.management import call_command
@@ -8,6 +8,6 @@ from accounts import lockout
 
 @shared_task(name="core.tasks.clear_sessions", queue="scheduled", transactional=False)
 def clear_sessions() -> None:
-    """Delete the sessions that have expired, and failed logins that no longer count. Repeatable."""
+    """Delete expired sessions, and failed logins that no longer count. Repeatable."""
     call_command("clearsessions")
     lockout.forget_old_failures()

@@ -1,5 +1,5 @@
 """
-Refresh tokens: each is good once, and gives the next one. All that follow from one signing in are a family.
+Refresh tokens: each can be used once and yields the next. All tokens of one sign-in form a family.
 
 Promises that a token that was used gives nothing any more; that a second use of one, long after the first
 returned its successor, ends its family, for one of the two has stolen it; that signing out ends the family,
@@ -30,11 +30,11 @@ SWEEP: Final = 100
 
 
 class RefreshToken(SimpleRefreshToken):
-    """SimpleJWT's, but that it belongs to a family, as do the access tokens that it gives."""
+    """SimpleJWT's token, which belongs to a family, as do its access tokens."""
 
     @classmethod
     def for_user(cls, user: Any, *, family: str = "") -> Any:
-        """Return a token for a user who has shown to be one, or to have the token before it."""
+        """Return a token for a user who has authenticated, or presented the previous token."""
         token: Any = super().for_user(user)
         token[FAMILY] = family or token[api_settings.JTI_CLAIM]
         return token
@@ -47,29 +47,29 @@ def pair_for(user: Any, *, family: str = "") -> dict[str, str]:
 
 
 def family_of(pair: dict[str, str]) -> str:
-    """Return the family of tokens that were just given."""
+    """Return the family of newly issued tokens."""
     return str(RefreshToken(pair["refresh"])[FAMILY])  # type: ignore[arg-type]
 
 
 def name_of_family(token: Any) -> str:
-    """Return the name under which a family is spent."""
+    """Return the name under which a family is stored as spent."""
     return f"family {token.get(FAMILY) or token[api_settings.JTI_CLAIM]}"
 
 
 def ended(families: Collection[str]) -> set[str]:
-    """Return those of ``families`` that were signed out."""
+    """Return the ``families`` that were signed out."""
     spent = SpentToken.objects.filter(name__in=[f"family {family}" for family in families])
     return {name.removeprefix("family ") for name in spent.values_list("name", flat=True)}
 
 
 def is_of(token: Any, user: Any) -> bool:
-    """Say whether a user has had the same password since the token was given."""
+    """Whether the user's password is unchanged since the token was issued."""
     return bool(token.get(api_settings.REVOKE_TOKEN_CLAIM) == get_md5_hash_password(user.password))
 
 
 def spend(token: Any) -> None:
     """
-    Use a refresh token up.
+    Mark a refresh token as used.
 
     Raises:
         TokenError: it was used before, or its family was signed out.
@@ -88,12 +88,12 @@ def spend(token: Any) -> None:
 
 
 def sign_out(token: Any) -> None:
-    """End the family of a token. A second time it does nothing."""
+    """End the family of a token. Repeating it does nothing."""
     end_family(name_of_family(token).removeprefix("family "))
 
 
 def end_family(family: str) -> None:
-    """End a family of tokens. A second time it does nothing."""
+    """End a family of tokens. Repeating it does nothing."""
     lifetime: Any = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]
     try:
         with transaction.atomic():

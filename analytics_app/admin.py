@@ -1,4 +1,4 @@
-"""The figures, to look at: only the journal writes them."""
+"""The sales figures, read-only: only the journal writes them."""
 
 from django.contrib import admin
 

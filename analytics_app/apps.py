@@ -1,4 +1,4 @@
-"""What was sold, by day and product."""
+"""Sales by day and product."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""A picture of revenues by day, as mail programs show it: PNG, at twice the size, for sharp screens."""
+"""A chart of revenue by day for mail programs: PNG, at twice the size for high-resolution screens."""
 
 import io
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ PAPER, INK, SOFT, BAR, TODAY = "#ffffff", "#1c2430", "#5d6979", "#b9cbf2", "#245
 
 
 def draw(revenues: Sequence[tuple[date, Decimal]]) -> bytes:
-    """Return a PNG with one bar a day; the last, the report's own, stands out."""
+    """Return a PNG with one bar for each day; the last one, the day of the report, is highlighted."""
     from PIL import Image, ImageDraw, ImageFont  # Of all processes one a day draws.
 
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)

@@ -66,7 +66,7 @@ DROP_EMPTY = """
 @transaction.atomic(savepoint=False)
 def record(order_ids: Iterable[int]) -> None:
     """
-    Write a sale record for each order that has none, and add the orders that stand to the daily sales.
+    Write a missing sale record for each of these orders, and add valid orders to the daily sales.
 
     Raises:
         PermanentError: an order does not exist; nothing is recorded.
@@ -77,7 +77,7 @@ def record(order_ids: Iterable[int]) -> None:
 @transaction.atomic(savepoint=False)
 def reverse(order_ids: Iterable[int]) -> None:
     """
-    Take the cancelled ones of these orders off the daily sales, each once.
+    Subtract the cancelled ones of these orders from the daily sales, once each.
 
     One that was never recorded is recorded as reversed: it adds nothing now, and :func:`record`, when
     it comes, finds it done. One that is not cancelled is recorded and stands. A day and product without
@@ -98,7 +98,7 @@ def reverse(order_ids: Iterable[int]) -> None:
 
 
 def _write_records(ids: Collection[int]) -> list[tuple[int, bool]]:
-    """Write the records that are missing; return their orders, each with whether it is reversed."""
+    """Write the missing records; return their orders, each with whether it is reversed."""
     if not ids:
         return []
     with connection.cursor() as cursor:
@@ -113,19 +113,19 @@ def _write_records(ids: Collection[int]) -> list[tuple[int, bool]]:
 
 
 def _add(ids: Sequence[int], *, sign: int) -> None:
-    """Add the recorded orders to the daily sales, or with ``sign`` -1 take them off."""
+    """Add the recorded orders to the daily sales or, with ``sign`` -1, subtract them."""
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(_about(ids, ADD, sign=str(sign)), ids)
 
 
 def _drop_empty(ids: Sequence[int]) -> None:
-    """Delete the daily sales of these orders that came down to nothing."""
+    """Delete daily sales of these orders that have dropped to zero."""
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(_about(ids, DROP_EMPTY), ids)
 
 
 def _about(ids: Collection[int], sql: str, **fragments: str) -> str:
-    """Fill a statement of ours with a placeholder for each id."""
+    """Fill a statement with a placeholder for each id."""
     return sql.format(ids=", ".join(["%s"] * len(ids)), **fragments)

@@ -1,4 +1,4 @@
-"""Figures of the shop: one record per order, and their sums by day and product."""
+"""Sales figures: one record per order, and sums by day and product."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from store.models import Order, Product
 
 
 class SaleRecord(models.Model):
-    """An order as analytics counts it. One per order: its existence is the proof that it was counted."""
+    """An order as counted by analytics. One per order: its existence proves that the order was counted."""
 
     order = models.OneToOneField(Order, on_delete=models.PROTECT, related_name="sale")
     day = models.DateField(db_index=True, help_text="The day of the order, in UTC.")
@@ -24,7 +24,7 @@ class SaleRecord(models.Model):
 
 
 class DailySales(models.Model):
-    """What one product brought on one day, cancelled orders taken off again."""
+    """The sales of one product on one day, without cancelled orders."""
 
     day = models.DateField()
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")

@@ -1,5 +1,5 @@
 """
-What analytics promises, as ``manage.py outbox verify`` checks it: no sale is lost, none counts twice.
+The promises of analytics, checked by ``manage.py outbox verify``: no sale is lost or counted twice.
 
 A sale that is on its way, or was given up by a dead letter, has its task in the ledger and is accounted
 for. The number of queries does not grow with the orders.
@@ -42,14 +42,14 @@ UNLIKE_THEIR_LINES = """
 
 
 def orders_without_sale() -> Iterator[str]:
-    """Yield a line for each order that is neither recorded nor accounted for."""
+    """Yield a line for each order that is neither recorded nor otherwise explained."""
     unrecorded = Order.objects.placed().filter(~Exists(SaleRecord.objects.filter(order=OuterRef("pk"))))
     for order_id in _unaccounted_for(unrecorded, "record_sale", "enqueue_sale"):
         yield f"order {order_id} has no sale record, and no task that will write one"
 
 
 def sales_not_as_their_orders() -> Iterator[str]:
-    """Yield a line for each sale that stands though its order is cancelled, or the other way round."""
+    """Yield a line for each sale that contradicts the state of its order."""
     cancelled = Order.objects.filter(status=Order.Status.CANCELLED, sale__reversed_at=None, sale__isnull=False)
     for order_id in _unaccounted_for(cancelled, "reverse_sale", "enqueue_sale_reversal"):
         yield f"order {order_id} is cancelled, but its sale is not reversed, and no task will reverse it"
@@ -59,7 +59,7 @@ def sales_not_as_their_orders() -> Iterator[str]:
 
 
 def sales_unlike_their_lines() -> Iterator[str]:
-    """Yield a line for each sale whose units or revenue are not those of its order's lines."""
+    """Yield a line for each sale whose units or revenue differ from its order's lines."""
     with connection.cursor() as cursor:
         cursor.execute(UNLIKE_THEIR_LINES)
         for (order_id,) in cursor:
@@ -67,7 +67,7 @@ def sales_unlike_their_lines() -> Iterator[str]:
 
 
 def daily_sales_unlike_their_sales() -> Iterator[str]:
-    """Yield a line for each day and product whose sums are not those of the sales that stand."""
+    """Yield a line for each day and product whose sums differ from the valid sales."""
     with connection.cursor() as cursor:
         cursor.execute(UNLIKE_THEIR_SALES)
         for day, product_id, orders, units, revenue in cursor:

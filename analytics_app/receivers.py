@@ -1,5 +1,5 @@
 """
-What analytics does about what happens. Connected in apps.py; each receiver enqueues one durable task.
+Receivers of analytics, connected in apps.py; each enqueues one durable task.
 
 The task's ledger row is a part of the order's transaction: a sale is owed if and only if that commits.
 """

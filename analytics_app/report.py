@@ -1,5 +1,5 @@
 """
-One day's sales, as its managers read them: figures, a table for a spreadsheet, a picture of the weeks before.
+The daily sales report for managers: figures, a table for spreadsheets, and a chart of recent weeks.
 
 Cancelled orders do not count. Days are in UTC.
 """
@@ -42,12 +42,12 @@ class Report:
 
     @property
     def highest(self) -> Decimal:
-        """The revenue of the best day shown."""
+        """The revenue of the best day in the chart."""
         return max(revenue for _, revenue in self.revenues)
 
 
 def collect(day: date) -> Report:
-    """Read the report of ``day`` from the figures, in two queries."""
+    """Compile the report of ``day`` from the figures, in two queries."""
     standing = SaleRecord.objects.filter(reversed_at=None, day__gt=day - timedelta(days=DAYS_SHOWN), day__lte=day)
     by_day: list[Any] = list(
         standing.values("day", "currency")
@@ -68,7 +68,7 @@ def collect(day: date) -> Report:
 
 
 def as_csv(report: Report) -> str:
-    """Return a table of all products sold, which no spreadsheet takes for formulas."""
+    """Return a table of all products sold, safe against formula injection in spreadsheets."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["day", "sku", "title", "orders", "units", "revenue", "currency"])
@@ -79,7 +79,7 @@ def as_csv(report: Report) -> str:
 
 
 def harmless(cell: str) -> str:
-    """Return ``cell`` such that a spreadsheet shows it and computes nothing: with an apostrophe where it might."""
+    """Return ``cell`` so that no spreadsheet evaluates it: with an apostrophe if it might."""
     return f"'{cell}" if cell.startswith(FORMULA_SIGNS) else cell
 
 

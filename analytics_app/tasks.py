@@ -1,5 +1,5 @@
 """
-The journal's work, as durable tasks. Called by receivers.py.
+The journal as durable tasks. Called by receivers.py.
 
 Both run in batches, inside the transaction that marks their ledger rows succeeded: a sale is counted
 exactly once. They may come in any order.
@@ -23,7 +23,7 @@ def record_sale(order_ids: list[int]) -> None:
 @shared_task(name="analytics_app.tasks.reverse_sale", label="Reverse the sale", batch_size=200)
 def reverse_sale(order_ids: list[int]) -> None:
     """
-    Take cancelled orders off the daily sales and mark their records. Callers give one id each.
+    Subtract cancelled orders from the daily sales and mark their records. Callers give one id each.
 
     An order that is reversed, or not cancelled, is passed over. Permanent errors: an order is gone.
     """

@@ -1,4 +1,4 @@
-"""The addresses of the figures, below ``/api/analytics/``."""
+"""URLs of the sales figures, below ``/api/analytics/``."""
 
 from django.urls import path
 

@@ -32,7 +32,7 @@ class BadLink(Exception):  # noqa: N818 - It names what is the matter, as its re
 
 
 def is_unverified(email: str) -> bool:
-    """Return whether an address is a user's current one and has not been verified."""
+    """Whether an address is a user's current one and has not been verified."""
     return AddressClaim.objects.filter(email=email, user__email=email).exists()
 
 
@@ -43,7 +43,7 @@ def claim(user: Any) -> AddressClaim:
 
 def wish(user: Any, email: str) -> AddressClaim | None:
     """
-    Change a user's address, and return the claim that remains to be verified, or None if there is none.
+    Request a change of a user's address; return the claim that remains to be verified, or None.
 
     An unverified address is replaced at once. A verified one stays until the links sent to both have been followed.
 
@@ -73,7 +73,7 @@ def wish(user: Any, email: str) -> AddressClaim | None:
 
 def ask_again(user: Any) -> AddressClaim | None:
     """
-    Return a user's unverified claim, for another verification mail, or None if there is none.
+    Return a user's unverified claim for another verification mail, or None.
 
     Raises:
         TooManyAddresses: the user has requested too many verification mails.
@@ -122,7 +122,7 @@ def confirm(token: str) -> tuple[Any, bool]:
 
 
 def take_for_shown(user: Any) -> bool:
-    """Mark a user's current address as verified without its link; return whether it was unverified before."""
+    """Mark a user's current address as verified without a link; return whether it was unverified."""
     return AddressClaim.objects.filter(user=user, email=user.email).delete()[0] > 0
 
 

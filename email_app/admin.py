@@ -1,4 +1,4 @@
-"""The mails, to look at: only the machine sets their status."""
+"""Mails, read-only: only the delivery sets their status."""
 
 from django.contrib import admin
 
@@ -8,7 +8,7 @@ from web.read_only import ReadOnly
 
 
 class OrderMailInline(ReadOnly, admin.TabularInline):
-    """The mails about an order, on its page, each linked to its own."""
+    """The mails about an order, on the order's page, with links."""
 
     model = EmailDelivery
     fields = ("kind", "recipient", "status", "created_at", "sent_at", "error")

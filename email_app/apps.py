@@ -1,4 +1,4 @@
-"""Mails to customers, each a row with a life of its own."""
+"""Mails to customers, each a row with a status."""
 
 from django.apps import AppConfig
 from django.conf import settings

@@ -1,5 +1,5 @@
 """
-The life of a mail: pending, then sent, or held, or failed permanently. Called by the modules that know what mails say.
+The states of a mail: pending, then sent, held, or failed permanently. Called by the modules that write mails.
 
 Promises one row and one ``Message-ID`` a mail, however often it is attempted. ``sent`` is final: no
 later attempt sends again or takes it back. What remains is the moment between the server's answer and
@@ -51,7 +51,7 @@ def deliver(
     to_anybody: bool = False,
 ) -> None:
     """
-    Send the mail of this kind about this order, to this user, with this reference, unless it was sent.
+    Send the mail of this kind about this order, to this user, with this reference, unless it was sent already.
 
     An attachment with a ``Content-ID`` is shown where the HTML names it.
 
@@ -116,7 +116,7 @@ def release(user_id: int, *, younger_than: timedelta) -> list[EmailDelivery]:
 
 
 def prune(*, older_than: timedelta) -> Iterator[int]:
-    """Delete the records of older mails but those to customers about their orders; yield how many each step had."""
+    """Delete records of old mails except customers' order mails; yield the number deleted in each step."""
     old = EmailDelivery.objects.filter(created_at__lt=timezone.now() - older_than)
     prunable = old.filter(Q(order=None) | Q(user__isnull=False)).exclude(status=Status.PENDING).order_by("pk")
     while ids := list(prunable.values_list("pk", flat=True)[:BATCH]):
@@ -125,12 +125,12 @@ def prune(*, older_than: timedelta) -> Iterator[int]:
 
 
 def _change(mail: EmailDelivery, **changes: Any) -> bool:
-    """Change a mail that is not sent, in one statement; False if it was sent meanwhile."""
+    """Update a mail that is not sent, in one statement; False if it has been sent meanwhile."""
     return EmailDelivery.objects.filter(pk=mail.pk).exclude(status=Status.SENT).update(**changes) == 1
 
 
 def _has_had_enough(mail: EmailDelivery) -> bool:
-    """Return whether this unverified address has been sent :data:`UNVERIFIED_A_DAY` mails in 24 hours."""
+    """Whether this unverified address has received :data:`UNVERIFIED_A_DAY` mails within 24 hours."""
     day = EmailDelivery.objects.filter(recipient=mail.recipient, created_at__gt=timezone.now() - timedelta(days=1))
     return day.filter(pk__lt=mail.pk).exclude(status=Status.HELD).count() >= UNVERIFIED_A_DAY
 
@@ -142,7 +142,7 @@ def _compose(
     more_headers: Mapping[str, str],
     template: str = "",
 ) -> EmailMultiAlternatives:
-    """Render the mail: the text and the HTML each from a template of its own, named as its kind unless another is."""
+    """Render the mail; text and HTML have a template each, named after its kind unless specified."""
     context = {"site_url": settings.SITE_URL, **context}
     subject, text, html = (
         render_to_string(f"email_app/{template or mail.kind}.{part}", context) for part in ("subject", "txt", "html")

@@ -1,5 +1,5 @@
 """
-The mail backend of development: mails as files under ``EMAIL_FILE_PATH``, which any mail program opens.
+The mail backend for development: files under ``EMAIL_FILE_PATH``, which any mail program can open.
 
 Django's own writes all mails of one connection into one file, and names it by second and memory
 address, which two workers can share.
@@ -18,11 +18,11 @@ from django.utils.text import slugify
 
 
 class EmailBackend(BaseEmailBackend):
-    """Writes one ``.eml`` file a mail, named by its time and subject; a file is there whole or not at all."""
+    """Writes each mail atomically to an ``.eml`` file, named after its time and subject."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """
-        Write each mail to a file of its own and return how many there were.
+        Write each mail to a separate file, and return how many there were.
 
         Raises:
             OSError: the folder cannot be made or written.

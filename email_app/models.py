@@ -1,4 +1,4 @@
-"""A mail is a row with a life: it is there before the first attempt and records its outcome."""
+"""Mails: each is a row that exists before the first attempt and records the outcome."""
 
 import secrets
 
@@ -10,13 +10,13 @@ from store.models import Order
 
 
 def make_nonce() -> str:
-    """Return what makes the links of one claim others than any other's."""
+    """Return a nonce that makes the links of a claim unique."""
     return secrets.token_hex(16)
 
 
 class AddressClaim(models.Model):
     """
-    An address that has still to be shown to be its user's: the one of a new account, or one to change to.
+    An address yet to be verified: that of a new account, or the one to change to.
 
     A user of whom there is none has a verified address, or one that staff entered. The links that
     are mailed name the claim and its nonce, so they say nothing about anybody; see :mod:`email_app.addresses`.

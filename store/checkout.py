@@ -33,7 +33,7 @@ CENT: Final = Decimal("0.01")
 
 @contextmanager
 def one_transaction() -> Iterator[None]:
-    """Hold all of a checkout in one transaction: committed at the end of the block, rolled back by an error."""
+    """Run a whole checkout in one transaction: committed at the end of the block, rolled back by an error."""
     with transaction.atomic():
         yield
         crash_point("checkout.before_commit")
@@ -41,15 +41,15 @@ def one_transaction() -> Iterator[None]:
 
 
 class CartNotFound(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """There is no such cart, or it belongs to another customer."""
+    """The cart does not exist, or belongs to a different customer."""
 
 
 class CartNotOrderable(Exception):  # noqa: N818 - As above.
-    """The cart is there, but no order can be made of it; the message says why."""
+    """The cart exists but cannot be ordered; the message says why."""
 
 
 class TooMany(Exception):  # noqa: N818 - As above.
-    """A customer would have more of some products than one may: ``products``, each with how many are left to them."""
+    """The customer would exceed the limit of ``products``, each with the quantity that is left."""
 
     def __init__(self, products: dict[int, int]) -> None:
         super().__init__(f"too many of products {sorted(products)}")
@@ -57,7 +57,7 @@ class TooMany(Exception):  # noqa: N818 - As above.
 
 
 class Line(NamedTuple):
-    """So many of a product, at its price."""
+    """A quantity of a product, at its price."""
 
     product_id: int
     sku: str
@@ -70,7 +70,7 @@ class Line(NamedTuple):
 
 def take_cart(cart_id: UUID, customer: Customer) -> list[Line]:
     """
-    Remove the cart and return its lines, in its order and at the catalogue's prices.
+    Remove the cart and return its lines, in order and at current prices.
 
     Removing its row locks the cart: a concurrent checkout waits here, and then finds it gone. Changes of its
     lines hold the same lock, so no line is lost or added unseen.
@@ -128,7 +128,7 @@ def write_order(
     address: Mapping[str, str] | None = None,
 ) -> Order:
     """
-    Reserve the stock of ``lines`` and write their order, with where it goes if that was said.
+    Reserve the stock of ``lines`` and write their order, with its shipping address if given.
 
     Raises:
         inventory.NotEnoughStock: names each product that falls short.
@@ -174,7 +174,7 @@ def write_order(
 
 
 def _keep_within_limit(lines: Sequence[Line], customer: Customer, limit: int) -> None:
-    """Refuse what is too many. Two orders of one product wait for each other at its stock, which is held by now."""
+    """Refuse quantities over the limit. Orders of the same product are serialised by its locked stock row."""
     since = timezone.now() - LIMIT_PERIOD
     recent = OrderItem.objects.filter(
         order__customer=customer, order__placed_at__gte=since, product__in=[line.product_id for line in lines]
@@ -189,7 +189,7 @@ _WRITE_LINES: Final = "INSERT INTO store_orderitem (order_id, product_id, quanti
 
 
 def _money(value: Any) -> Decimal:
-    """Return a price as the database gave it, to the cent: SQLite has no decimals and gives numbers."""
+    """Return a price from the database, to the cent: SQLite has no decimals and returns floats."""
     return value if isinstance(value, Decimal) else Decimal(str(value)).quantize(CENT)
 
 

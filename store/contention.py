@@ -1,4 +1,4 @@
-"""Trying again what the database gave up because of another transaction."""
+"""Retrying transactions that the database aborted because of another transaction."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -14,12 +14,12 @@ ATTEMPTS: Final = 3
 
 
 class LostRace(OperationalError):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """Another transaction committed first what this one was about to write; a new try will see it."""
+    """Another transaction was the first to commit the same write; a retry will see it."""
 
 
 def persist(transaction: Callable[[], Result]) -> Result:
     """
-    Run ``transaction``, which opens its own, and run it again if it lost against another one.
+    Run ``transaction``, which opens its own, and retry it if it lost against another one.
 
     Raises:
         OperationalError: it lost every time, or failed for another reason.

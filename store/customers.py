@@ -1,4 +1,4 @@
-"""Who buys: every user has one profile, made when the user is."""
+"""Customers: every user has one profile, made with the user."""
 
 from typing import Any, Final
 from uuid import uuid4
@@ -12,11 +12,11 @@ NO_DOMAIN: Final = "customers.invalid"
 
 
 class AddressTaken(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """Another account has this mail address."""
+    """A different account has this mail address."""
 
 
 class TooManyAddresses(Exception):  # noqa: N818 - As above.
-    """There were enough mails to confirm an address for now; ``wait`` says for how many seconds."""
+    """Too many confirmation mails were requested; ``wait`` is the number of seconds until the next."""
 
     def __init__(self, wait: float) -> None:
         super().__init__("Too many mails to confirm an address.")
@@ -42,13 +42,13 @@ def customer_or_none(user: Any) -> Customer | None:
 
 
 def has_profile_in_memory(user: Any) -> bool:
-    """Say, without a query, whether a profile was assigned to ``user`` and will be saved after it."""
+    """Whether, without a query, a profile was assigned to ``user`` and will be saved after it."""
     return Customer._meta.get_field("user").remote_field.is_cached(user)
 
 
 def make_user_of(profile: Customer) -> Any:
     """
-    Save a user for a profile that comes before its user, such as in an import, and return it.
+    Save a user for a profile that has none yet, such as in an import, and return it.
 
     With an unusable password, and a name and an address that are placeholders until they are replaced.
     """

@@ -1,5 +1,5 @@
 """
-Orders that repeat one of the same customer, as a second click or an impatient one makes them.
+Orders that repeat a recent one of the same customer, for example after a second click.
 
 The checkout marks its orders itself, while it holds their stock: two orders of the same lines wait for each other
 there, so the second sees the first. Orders that are saved elsewhere are marked by a receiver.
@@ -20,13 +20,13 @@ MARKED = "_duplicate_marked"
 
 
 def fingerprint_of_lines(lines: Iterable[tuple[int, int]]) -> str:
-    """Return the SHA-256 of products and quantities, whatever their order: the same lines, the same text."""
+    """Return the SHA-256 of products and quantities, independent of their order."""
     text = ",".join(f"{product}:{quantity}" for product, quantity in sorted(lines))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def mark(order: Order) -> None:
-    """Set ``duplicate`` of a new order if its customer placed the same within ``DUPLICATE_ORDER_WINDOW``. Once."""
+    """Set ``duplicate`` of a new order if its customer placed the same one within ``DUPLICATE_ORDER_WINDOW``. Once."""
     if MARKED in vars(order):
         return
     vars(order)[MARKED] = True

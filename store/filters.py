@@ -1,4 +1,4 @@
-"""Filters and ordering of the catalogue. Invalid parameters are refused, not ignored."""
+"""Filters and ordering of the catalogue. Invalid parameters are errors."""
 
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ class CollectionFilter(filters.Filter):
 
 
 class NamedChoiceField(ChoiceField):
-    """One of the choices, also where several follow one another: nothing between two commas is none."""
+    """One or more choices, separated by commas; an empty value between commas is an error."""
 
     def clean(self, value: Any) -> Any:
         if value == "":
@@ -30,7 +30,7 @@ class NamedChoiceField(ChoiceField):
 
 
 class StableOrderingFilter(filters.OrderingFilter):
-    """Orders by what is asked for, however often, then by id, so that pages do not overlap."""
+    """Orders by the requested fields, then by id, so that pages do not overlap."""
 
     field_class = NamedChoiceField
 
@@ -42,7 +42,7 @@ class StableOrderingFilter(filters.OrderingFilter):
 
 
 class FilledForm(forms.Form):
-    """A form that refuses a filter without a value (only a search may be for nothing), and a search that is endless."""
+    """A form that refuses empty filters, except an empty search, and overlong searches."""
 
     def clean(self) -> dict[str, Any]:
         if len((self.cleaned_data.get("search") or "").split()) > MAX_SEARCH_WORDS:

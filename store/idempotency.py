@@ -1,5 +1,5 @@
 """
-One answer for each idempotency key of a user, within 24 hours.
+One response for each idempotency key of a user, within 24 hours.
 
 Called by the checkout, and by :mod:`store.once` for whatever else is made, inside their transaction: :func:`recall`
 first, :func:`remember` last. The key's row commits with what was made or not at all, so a request that failed leaves
@@ -30,7 +30,7 @@ WELL_FORMED: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client is told. ``replayed``: it was told so before, and nothing new has happened."""
+    """A response. ``replayed``: it was given before, and nothing new has happened."""
 
     status_code: int
     body: Any
@@ -40,7 +40,7 @@ class Answer:
 @dataclass(frozen=True)
 class NamedRequest:
     """
-    A request that its user named with a key. ``fingerprint`` tells it from others, such as the SHA-256 of its body.
+    A request with an idempotency key. ``fingerprint``, such as the body's SHA-256, identifies its content.
 
     Users who are not signed in are known by ``visitor``, the SHA-256 of their address.
     """
@@ -52,13 +52,13 @@ class NamedRequest:
 
 
 def fingerprint_of_body(body: object) -> str:
-    """Return the SHA-256 of a JSON value; white space and the order of keys make no difference."""
+    """Return the SHA-256 of a JSON value, independent of white space and the order of keys."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def recall(request: NamedRequest) -> Answer | None:
     """
-    Return the answer that was given under this key, or None and hold the key until the transaction ends.
+    Return the response stored under this key, or lock the key until the transaction ends and return None.
 
     Raises:
         KeyReused: the key was used with another body.
@@ -81,7 +81,7 @@ def recall(request: NamedRequest) -> Answer | None:
 
 def remember(request: NamedRequest, answer: Answer) -> None:
     """
-    Keep ``answer`` under the key, as part of the current transaction.
+    Store ``answer`` under the key, in the current transaction.
 
     Raises:
         LostRace: another request under this key was answered meanwhile.
@@ -108,7 +108,7 @@ def remember(request: NamedRequest, answer: Answer) -> None:
 
 
 def prune() -> Iterator[int]:
-    """Delete the keys past their lifetime, in small transactions; yield after each how many it had."""
+    """Delete expired keys in small transactions; yield the number deleted in each."""
     old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - LIFETIME).order_by("created_at")
     while ids := list(old.values_list("pk", flat=True)[:BATCH]):
         yield IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
@@ -116,7 +116,7 @@ def prune() -> Iterator[int]:
 
 def _look_up(request: NamedRequest) -> tuple[bool, bool]:
     """
-    Return whether the key has a row, and whether this transaction holds the key from now on.
+    Return whether the key has a row, and whether this transaction now holds the key.
 
     PostgreSQL: a lock that is tried, not waited for. It is released after the commit is visible, but the
     row is looked up in the same statement, a moment earlier; what slips between the two is stopped by

@@ -1,5 +1,5 @@
 """
-The rules of stock: what is on hand, what of it is promised, and how each changes.
+Stock: quantities on hand and reserved, and how each changes.
 
 Called by the checkout, by cancellation and by ``store.tasks.update_inventory``, inside their
 transactions. Each change is one statement for all products, and rows are locked in product order, so
@@ -21,7 +21,7 @@ from store.signals import orders_settled, stock_low
 
 @dataclass(frozen=True)
 class Shortage:
-    """A product of which there is less to promise than was asked for."""
+    """A product with less available stock than requested."""
 
     product_id: int
     asked: int
@@ -29,7 +29,7 @@ class Shortage:
 
 
 class NotEnoughStock(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """There is too little of one product or more. The transaction has to be rolled back."""
+    """Some products have too little stock. The transaction must be rolled back."""
 
     def __init__(self, shortages: list[Shortage]) -> None:
         super().__init__(f"not enough stock of products {[shortage.product_id for shortage in shortages]}")
@@ -37,12 +37,12 @@ class NotEnoughStock(Exception):  # noqa: N818 - It names what is the matter, as
 
 
 class StockOutOfStep(Exception):  # noqa: N818 - As above.
-    """Products of an order have no stock row; a person must look."""
+    """Products of an order have no stock row; this needs a person's attention."""
 
 
 def reserve(quantities: Mapping[int, int]) -> dict[int, int]:
     """
-    Promise ``quantities`` (product id to number) to an order: all of them, or none.
+    Reserve ``quantities`` (product id to number) for an order: all of them, or none.
 
     Returns how many of each product can still be promised to others.
 
@@ -61,7 +61,7 @@ def reserve(quantities: Mapping[int, int]) -> dict[int, int]:
 
 def fell_below(threshold: int, *, before: int, after: int) -> bool:
     """
-    Say whether this change took what is available below ``threshold``, which 0 turns off.
+    Whether this change took the available quantity below ``threshold``; 0 disables the check.
 
     A product's changes happen one after the other, as its row is locked: each crossing is one change's.
     """
@@ -76,13 +76,13 @@ def announce_low(product_ids: Collection[int]) -> None:
 
 
 def release(quantities: Mapping[int, int]) -> None:
-    """Take back a promise that was not settled yet."""
+    """Release a reservation that was not settled yet."""
     _change_all("reserved = reserved - wanted.n", quantities)
 
 
 def settle(order_ids: list[int]) -> int:
     """
-    Turn the promises made to these orders into goods that have left; return the number of lines.
+    Turn the reservations of these orders into goods that have left; return the number of lines.
 
     Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
     are passed over, so settling twice is settling once. Lock the orders first, and commit next: a worker that
@@ -115,7 +115,7 @@ def settle(order_ids: list[int]) -> int:
 
 def give_back(order_id: int) -> None:
     """
-    Undo what a cancelled order did to the stock, whether it was settled or only promised.
+    Undo the effects of a cancelled order on stock, whether settled or only reserved.
 
     Goods that had left come back with one ``cancel`` movement a line. Lock the order first, and call
     this once for it.
@@ -170,7 +170,7 @@ _FALLS_SILENT_FOR: Final = ", (SELECT set_config('idle_in_transaction_session_ti
 def _change_stock(
     change: str, condition: str, quantities: Mapping[int, int], *, then_commits: bool = False
 ) -> dict[int, int]:
-    """Change the rows that meet ``condition``; return what is available of each of their products."""
+    """Update the rows that meet ``condition``; return the available quantity of each of their products."""
     parameters: list[Any] = (
         [list(quantities), list(quantities.values())]
         if connection.vendor == "postgresql"

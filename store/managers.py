@@ -1,4 +1,4 @@
-"""Who minds the shop: the users in the group ``managers``."""
+"""The shop's managers: the users in the group ``managers``."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ MANAGERS = "managers"
 
 
 def managers() -> QuerySet[Any]:
-    """Return the users who are told what needs a person."""
+    """Return the users to notify of anything that needs a person."""
     return get_user_model()._default_manager.filter(groups__name=MANAGERS, is_active=True).order_by("pk")

@@ -1,4 +1,4 @@
-"""What the shop keeps: customers, catalogue, stock, carts and orders."""
+"""The shop's tables: customers, catalogue, stock, carts and orders."""
 
 import uuid
 from decimal import Decimal
@@ -39,7 +39,7 @@ class Customer(models.Model):
 
 
 class Collection(models.Model):
-    """A shelf of the catalogue."""
+    """A category of the catalogue."""
 
     title = models.CharField(max_length=255, unique=True)
 
@@ -54,12 +54,12 @@ class ProductQuerySet(models.QuerySet["Product"]):
     """Products."""
 
     def with_available(self) -> "ProductQuerySet":
-        """Say of each product, as ``available``, how many can still be promised: none where there is no stock."""
+        """Annotate each product with ``available``, the quantity that can still be reserved; 0 without a stock row."""
         return self.annotate(available=Coalesce(F("stock__on_hand") - F("stock__reserved"), 0))
 
 
 class Product(models.Model):
-    """A thing that the shop sells at a price."""
+    """A product for sale at a price."""
 
     sku = models.CharField(max_length=64, unique=True)
     title = models.CharField(max_length=255)
@@ -91,7 +91,7 @@ class Product(models.Model):
 
 
 class PriceChange(models.Model):
-    """A change of a product's price from ``old`` to ``new``. Written with the change itself."""
+    """A change of a product's price from ``old`` to ``new``, written with the change itself."""
 
     # The index begins with it.
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="price_changes", db_index=False)
@@ -117,7 +117,7 @@ class PriceChange(models.Model):
 
 class Stock(models.Model):
     """
-    What is there of a product, and how much of that is promised to orders.
+    The quantity of a product on hand, and the part of it that is reserved for orders.
 
     ``on_hand >= reserved >= 0`` holds at every moment; the database checks it.
     """
@@ -143,7 +143,7 @@ class Stock(models.Model):
 
     @property
     def available(self) -> int:
-        """How many can still be promised."""
+        """The quantity that can still be reserved."""
         return self.on_hand - self.reserved
 
 
@@ -151,16 +151,16 @@ class CartQuerySet(models.QuerySet["Cart"]):
     """Carts."""
 
     def reachable_by(self, customer: Customer | None) -> "CartQuerySet":
-        """Return the carts that a client who knows their id may use: anonymous ones, and the customer's own."""
+        """Return the carts accessible to a client who knows their id: anonymous ones, and the customer's own."""
         return self.filter(Q(customer=None) | Q(customer=customer) if customer else Q(customer=None))
 
     def with_lines(self) -> "CartQuerySet":
-        """Have the lines, their products and what there is of them read too, in one query for all carts."""
+        """Prefetch the lines, their products and stock, in one query for all carts."""
         return self.prefetch_related(models.Prefetch("items", CartItem.objects.select_related("product__stock")))
 
 
 class Cart(models.Model):
-    """What a customer means to buy. It is gone once an order has been made of it."""
+    """A customer's selection. It is deleted when an order is made of it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, null=True, blank=True, related_name="carts")
@@ -173,12 +173,12 @@ class Cart(models.Model):
 
     @property
     def total_price(self) -> Decimal:
-        """What its lines cost at the catalogue's prices now."""
+        """The total of its lines at current prices."""
         return sum((item.total_price for item in self.items.all()), start=Decimal(0))
 
     @property
     def currency(self) -> str:
-        """The currency of its lines, or the shop's while it has none."""
+        """The currency of its lines; the shop's if it has none."""
         return next((item.product.currency for item in self.items.all()), default_currency())
 
 
@@ -204,12 +204,12 @@ class CartItem(models.Model):
 
     @property
     def total_price(self) -> Decimal:
-        """What the line costs at the catalogue's price now."""
+        """The price of the line at the current price."""
         return self.quantity * self.product.unit_price
 
     @property
     def available(self) -> int:
-        """How many of its product can be ordered now."""
+        """The quantity of its product that can be ordered now."""
         stock: Stock | None = getattr(self.product, "stock", None)
         return stock.available if stock else 0
 
@@ -218,11 +218,11 @@ class OrderQuerySet(models.QuerySet["Order"]):
     """Orders."""
 
     def placed(self) -> "OrderQuerySet":
-        """Return the orders that were announced as placed, whatever became of them since."""
+        """Return the orders that were announced as placed, whatever their state is now."""
         return self.exclude(status__in=[Order.Status.UNPAID, Order.Status.EXPIRED])
 
     def visible_to(self, user: Any) -> "OrderQuerySet":
-        """Return the orders that a signed-in user may see: all for staff, else the user's own."""
+        """Return the orders that a signed-in user may see: all for staff, otherwise the user's own."""
         return self if user.is_staff else self.filter(customer__user=user)
 
     def cancellable_by(self, user: Any) -> "OrderQuerySet":
@@ -231,12 +231,12 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self if is_trusted else self.filter(customer__user=user)
 
     def with_lines(self) -> "OrderQuerySet":
-        """Have the lines and their products read too, in one query for all orders, and where they go."""
+        """Prefetch the lines, their products and addresses, in one query for all orders."""
         lines = models.Prefetch("items", OrderItem.objects.select_related("product"))
         return self.select_related("shipping_address").prefetch_related(lines)
 
     def with_sums(self) -> "OrderQuerySet":
-        """Have it said how many lines and units each order has, and where they go."""
+        """Annotate each order with its number of lines and units, and select its address."""
         each = OrderItem.objects.filter(order=OuterRef("pk")).order_by().values("order")
         return self.select_related("shipping_address").annotate(
             items_count=Coalesce(Subquery(each.annotate(n=models.Count("pk")).values("n")), 0),
@@ -244,7 +244,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
         )
 
     def ends_of_lines(self, count: int) -> "models.QuerySet[Order, tuple[int, int, int]]":
-        """Return each order's id with those of its first line and its ``count``-th; it has as many."""
+        """Return each order's id with the ids of its first and its ``count``-th line, or its last one."""
         lines = OrderItem.objects.filter(order=OuterRef("pk")).order_by()
         first = lines.values("order").annotate(n=models.Min("pk")).values("n")
         # By a sum, or PostgreSQL may walk through all orders' lines by id instead of sorting the lines of this order.
@@ -302,12 +302,12 @@ class Order(models.Model):
 
     @property
     def subject(self) -> str:
-        """The name under which the ledger keeps this order's tasks."""
+        """The subject of this order's tasks in the ledger."""
         return f"{self._meta.label_lower}:{self.pk}"
 
 
 class ShippingAddress(models.Model):
-    """Where the goods of an order go, as its customer said at checkout. An order may have none."""
+    """The delivery address of an order, given at checkout. An order may have none."""
 
     order = models.OneToOneField(Order, on_delete=models.CASCADE, primary_key=True, related_name="shipping_address")
     name = models.CharField(max_length=150)
@@ -326,7 +326,7 @@ class ShippingAddress(models.Model):
 
 
 class OrderItem(models.Model):
-    """One line of an order, at the price of the moment of checkout."""
+    """One line of an order, at the price at checkout."""
 
     # The unique constraint's index begins with it.
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
@@ -371,7 +371,7 @@ class StockMovement(models.Model):
 
 class IdempotencyKey(models.Model):
     """
-    A request that its client named, and the answer it got.
+    A request with an idempotency key, and its response.
 
     Written in the transaction of what the request made, as its last statement: it exists if and only if the answer
     does. The unique constraints make two answers under one key impossible.

@@ -1,4 +1,4 @@
-"""Amounts of money as people read them: as the pages of the shop show them, in mails and notifications too."""
+"""Formatting of amounts of money, as on the shop's pages; also for mails and notifications."""
 
 from decimal import Decimal
 from typing import Final
@@ -10,6 +10,6 @@ SPACE: Final = "\N{NO-BREAK SPACE}"
 
 
 def money(amount: Decimal, currency: str) -> str:
-    """Return an amount with the sign of its currency: 1,200.50 of GBP is £1,200.50."""
+    """Format an amount with its currency's sign: 1,200.50 of GBP is £1,200.50."""
     sign = SIGNS.get(currency, currency + SPACE)
     return f"{sign}{amount:,.2f}"

@@ -1,5 +1,5 @@
 """
-``@once()``: a POST that makes something makes it once for each ``Idempotency-Key``. The checkout's contract, anywhere.
+``@once()``: idempotent POSTs by ``Idempotency-Key``, with the checkout's contract.
 
 What the view writes and its answer under the key are one transaction. A view that refuses leaves the key free, and
 what it wrote for that stands, as without a key: a wrong password is counted. Who is not signed in has keys of their own
@@ -50,7 +50,7 @@ View = Callable[..., Response]
 
 def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str) -> Callable[[View], View]:
     """
-    Have a view's method take an ``Idempotency-Key``, and say so in the OpenAPI document.
+    Make a view's method accept an ``Idempotency-Key``, also in the OpenAPI document.
 
     An answer that has a secret is kept as ``seal`` writes it, and told again as ``unseal`` reads it.
     """
@@ -90,7 +90,7 @@ def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str
 
 def key_of(request: Request) -> str | None:
     """
-    Return the key that a request names.
+    Return a request's idempotency key.
 
     Raises:
         ParseError: it is malformed.
@@ -109,7 +109,7 @@ def _replay(known: Answer, unseal: Callable[[str], str]) -> Response:
 
 
 def _name(request: Request, key: str) -> NamedRequest:
-    """Name a request by its user or address. Its body may have a password: only who knows our key could guess at it."""
+    """Fingerprint a request by user or address. The hash is keyed, because the body may contain a password."""
     said = json.dumps([request.method, request.path, request.data], sort_keys=True)
     fingerprint = salted_hmac("store.once", said, algorithm="sha256").hexdigest()
     if request.user.is_authenticated:

@@ -1,5 +1,5 @@
 """
-Orders that are placed, at once or when their payment has come, and those that expire because it has not.
+Placing of orders, at once or after payment, and expiry of unpaid ones.
 
 What follows from placing an order, its settlement, is a chord: the tasks that the receivers of ``order_created`` call
 are its header, and its body records that all of them are done, and how long that took. What the receivers of
@@ -23,7 +23,7 @@ from store.signals import order_announced, order_created, order_expired
 
 def announce(order: Order) -> None:
     """
-    Say to everybody that an order is placed, and have its settlement recorded when all that follows is done.
+    Announce that an order is placed, and record its settlement when all tasks that follow are done.
 
     Raises:
         TransactionManagementError: a receiver spoiled the transaction.
@@ -38,7 +38,7 @@ def announce(order: Order) -> None:
 
 
 def place(order_id: int) -> bool:
-    """Place an order that waits for its payment, and say so to everybody; return whether it waited."""
+    """Place and announce an order that waits for its payment; return whether it was waiting."""
     with transaction.atomic():
         order = _waiting(order_id)
         if order is None:
@@ -50,7 +50,7 @@ def place(order_id: int) -> bool:
 
 
 def let_go(order_id: int) -> bool:
-    """Have an order that waits for its payment expire and give its stock back; return whether it waited."""
+    """Expire an order that waits for its payment and release its stock; return whether it was waiting."""
     with transaction.atomic():
         order = _waiting(order_id)
         if order is None:

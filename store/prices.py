@@ -1,4 +1,4 @@
-"""What a product costs, and how that changes: never without a record of it."""
+"""Product prices, and changes of prices, each with a record."""
 
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -18,7 +18,7 @@ CENT = Decimal("0.01")
 
 
 def lock_price(product_id: int) -> Decimal | None:
-    """Return what a product costs, or None if there is no such product; it cannot change until the commit."""
+    """Return a product's price, locked until the commit, or None if there is no such product."""
     row = Product.objects.select_for_update(no_key=True).filter(pk=product_id).values_list("unit_price", flat=True)
     return row.first()
 
@@ -42,7 +42,7 @@ def record_changes(changes: Sequence[tuple[Product, Decimal]]) -> None:
 
 def change_prices(products: QuerySet[Product], *, percent: Decimal) -> int:
     """
-    Move the prices of ``products`` by ``percent``, to the cent and to no less than one, and return how many changed.
+    Change the prices of ``products`` by ``percent``, to at least one cent; return how many changed.
 
     One transaction, with a number of queries that grows with every ``BATCH`` of products.
     """

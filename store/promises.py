@@ -1,5 +1,5 @@
 """
-What must be true of orders and stock, checked against the database by ``manage.py outbox verify``.
+Promises about orders and stock, checked by ``manage.py outbox verify``.
 
 Each function yields a line for each thing that breaks its promise. They are true at rest: while a task
 of the ledger has still to run, its order is reported as unsettled, with the task's status.
@@ -24,14 +24,14 @@ CHUNK = 500
 
 
 def uncovered_stock() -> Iterator[str]:
-    """Find stock with more reserved than on hand, or a negative reservation."""
+    """Find stock with more reserved than on hand, or with a negative reservation."""
     broken = Stock.objects.filter(Q(reserved__lt=0) | Q(on_hand__lt=F("reserved"))).order_by("product_id")
     for stock in walk(broken):
         yield f"product {stock.product_id}: {stock.on_hand} on hand, {stock.reserved} reserved"
 
 
 def stray_reservations() -> Iterator[str]:
-    """Find products whose reservations are not the sum of the lines that wait to be settled."""
+    """Find products whose reservations differ from the sum of their unsettled lines."""
     waiting: dict[int, int] = dict(
         _unsettled().order_by().values("product_id").annotate(n=Sum("quantity")).values_list("product_id", "n")
     )
@@ -46,7 +46,7 @@ def stray_reservations() -> Iterator[str]:
 
 def unsettled_lines() -> Iterator[str]:
     """
-    Find lines of orders that stand and have no movement of goods, or one of another quantity.
+    Find lines of valid orders without a stock movement, or with one of a different quantity.
 
     An order whose settling was given up permanently is passed over: its goods stay reserved.
     """
@@ -71,7 +71,7 @@ def unsettled_lines() -> Iterator[str]:
 
 def wrong_settlements() -> Iterator[str]:
     """
-    Find orders whose tasks are all done and that are not recorded as settled, and those recorded before they were.
+    Find orders that should be recorded as settled but are not, and orders recorded too early.
 
     An order is passed over while one of its tasks has still to run, or if one was given up. Orders that were placed
     when settlements were not recorded have tasks that belong to no chord.
@@ -94,7 +94,7 @@ def wrong_settlements() -> Iterator[str]:
 
 
 def unreturned_lines() -> Iterator[str]:
-    """Find goods of cancelled orders that did not come back, and goods that came back and never left."""
+    """Find goods of cancelled orders that did not come back, and returned goods that never left."""
     movements = StockMovement.objects.order_by("id")
     counterpart = StockMovement.objects.filter(
         order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), quantity=-1 * OuterRef("quantity")
@@ -110,7 +110,7 @@ def unreturned_lines() -> Iterator[str]:
 
 
 def wrong_totals() -> Iterator[str]:
-    """Find orders whose total is not the sum of their lines, or that have no lines."""
+    """Find orders whose total differs from the sum of their lines, or that have no lines."""
     line_sum = Coalesce(
         Sum(F("items__quantity") * F("items__unit_price"), output_field=DecimalField(max_digits=18, decimal_places=2)),
         Value(0),
@@ -125,7 +125,7 @@ def wrong_totals() -> Iterator[str]:
 
 
 def _unsettled() -> QuerySet[OrderItem]:
-    """Return the lines whose goods are promised: not left yet, and not given back."""
+    """Return the lines whose goods are reserved: neither shipped nor released."""
     sale = StockMovement.objects.filter(order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), reason=SALE)
     return OrderItem.objects.filter(~Exists(sale)).exclude(
         order__status__in=[Order.Status.CANCELLED, Order.Status.EXPIRED]

@@ -1,5 +1,5 @@
 """
-What the shop itself arranges when something happens in it. Connected in ``apps.py``.
+The shop's own receivers, connected in ``apps.py``.
 
 Receivers of durable signals enqueue and return; those of Django's own are part of the save that
 they accompany, and what they raise undoes it.
@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def enqueue_inventory_update(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order is placed: have its stock settled."""
+    """An order is placed: settle its stock."""
     tasks.update_inventory.delay(order.pk)
 
 
 def create_customer_profile(sender: object, instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
-    """A user is new: make the profile that goes with it."""
+    """A user is new: create the customer profile."""
     if created and not raw and not has_profile_in_memory(instance):
         Customer.objects.create(user=instance)
 
 
 def create_user_of_profile(sender: object, instance: Customer, raw: bool, **kwargs: Any) -> None:
-    """A profile that has no user is about to be saved: make the user that it belongs to, who cannot sign in yet."""
+    """A profile without a user is about to be saved: create its user, who cannot sign in yet."""
     if not raw and instance._state.adding and not instance.user_id:
         instance.user = make_user_of(instance)
 
@@ -43,7 +43,7 @@ def flag_duplicate(sender: object, instance: Order, raw: bool, **kwargs: Any) ->
 def notice_old_price(
     sender: object, instance: Product, raw: bool, update_fields: Collection[str] | None, **kwargs: Any
 ) -> None:
-    """A product is about to be saved: keep in mind what it costs until now."""
+    """A product is about to be saved: remember its current price."""
     may_change = update_fields is None or "unit_price" in update_fields
     if may_change and not raw and not instance._state.adding:
         vars(instance)["_old_price"] = prices.lock_price(instance.pk)
@@ -60,18 +60,18 @@ def record_new_price(sender: object, instance: Product, **kwargs: Any) -> None:
 
 
 def log_price_change(sender: object, product: Product, old: Decimal, new: Decimal, **kwargs: Any) -> None:
-    """A price changed: say so in the log."""
+    """A price changed: log it."""
     logger.info("The price of product %d changes: %s -> %s %s.", product.pk, old, new, product.currency)
 
 
 def notice_old_stock(sender: object, instance: Stock, raw: bool, **kwargs: Any) -> None:
-    """Stock is about to be edited: keep in mind how much was available."""
+    """Stock is about to be edited: remember the available quantity."""
     if not raw and not instance._state.adding:
         vars(instance)["_old_stock"] = Stock.objects.select_for_update(no_key=True).filter(pk=instance.pk).first()
 
 
 def announce_low_stock(sender: object, instance: Stock, **kwargs: Any) -> None:
-    """Stock was edited: announce it, if that took it below its product's threshold."""
+    """Stock was edited: announce it if it fell below the product's threshold."""
     old: Stock | None = vars(instance).pop("_old_stock", None)
     if old and inventory.fell_below(
         instance.product.low_stock_threshold, before=old.available, after=instance.available

@@ -1,4 +1,4 @@
-"""What the shop refuses, as a client hears it."""
+"""The shop's refusals, as API errors."""
 
 from rest_framework import status
 
@@ -7,7 +7,7 @@ from web.refusals import Refusal
 
 
 class OutOfStock(Refusal):
-    """There is less of some products than the cart asks for."""
+    """Some products in the cart have too little stock."""
 
     problem = "out-of-stock"
     default_detail = "Not enough stock for this order. Nothing was ordered."
@@ -27,7 +27,7 @@ class OutOfStock(Refusal):
 
 
 class QuantityLimited(Refusal):
-    """A customer would have more of some products than one customer may within a day."""
+    """The customer would exceed the daily quantity limit of some products."""
 
     problem = "quantity-limited"
     default_detail = (
@@ -43,7 +43,7 @@ class QuantityLimited(Refusal):
 
 
 class KeyInUse(Refusal):
-    """A request under this idempotency key is being answered at this moment."""
+    """Another request with this idempotency key is still being processed."""
 
     problem = "idempotency-key-in-use"
     default_detail = "A request with this Idempotency-Key is still in progress. Try again shortly."
@@ -51,7 +51,7 @@ class KeyInUse(Refusal):
 
 
 class KeyReused(Refusal):
-    """This idempotency key belongs to another request of the same user."""
+    """This idempotency key belongs to a different request of the same user."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     problem = "idempotency-key-reused"
@@ -59,7 +59,7 @@ class KeyReused(Refusal):
 
 
 class NotCancellable(Refusal):
-    """The order has been shipped or cancelled before."""
+    """The order has already been shipped or cancelled."""
 
     problem = "not-cancellable"
     default_detail = "This order can no longer be cancelled."

@@ -55,13 +55,13 @@ NAME: Final = rf"^([^{NOT_IN_NAMES}]|({INITIAL})+[ ,)-])*({INITIAL})*$"
 
 
 def of_one_line(text: str) -> None:
-    """Refuse line breaks and other control characters: a name goes into the headers of mails."""
+    """Refuse line breaks and other control characters: names appear in mail headers."""
     if any(category(character) in {"Cc", "Zl", "Zp"} for character in text):
         raise serializers.ValidationError("This must be a single line of text.")
 
 
 def no_address(text: str) -> None:
-    """Refuse what a mail program would make a link of: a name is written to others."""
+    """Refuse text that mail programs would turn into a link: names are sent to other users."""
     if not re.fullmatch(NAME, text):
         raise serializers.ValidationError(
             "This must not contain a web address: put a space after a dot, and do not use / or @."
@@ -313,7 +313,7 @@ class OrderInListSerializer(OrderSerializer):
 
 def read_first_lines(orders: Sequence[Any]) -> None:
     """
-    Give each order ``first_items``, its first lines; the orders come ``with_sums``.
+    Set ``first_items``, the first lines, on each order; the orders come ``with_sums``.
 
     The lines of an order were written in one statement, so that their ids lie next to one another: no more are read
     than are shown, whatever an order has.
@@ -331,7 +331,7 @@ def read_first_lines(orders: Sequence[Any]) -> None:
 
 
 def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
-    """Return the lines that an order was made of."""
+    """Return the lines of an order."""
     for item in items:
         yield Line(
             item.product_id, item.product.sku, item.product.title, item.quantity, item.unit_price, order.currency
@@ -339,7 +339,7 @@ def lines_of(order: Order, items: Iterable[OrderItem]) -> Iterator[Line]:
 
 
 def represent(order: Order, lines: Iterable[Line], address: ShippingAddress | None) -> dict[str, Any]:
-    """Return an order as clients see it, with its address and dates where there are any."""
+    """Return an order for clients, with its address and dates if there are any."""
     known = {
         "shipping_address": address and represent_address(address),
         "shipped_at": order.shipped_at and _time(order.shipped_at),
@@ -427,7 +427,7 @@ class CreateOrderSerializer(StrictSerializer):
         return Answer(status.HTTP_201_CREATED, represent(order, lines, order.shipping_address if said else None))
 
     def _answer_again(self, cart_id: UUID, customer: Customer) -> Answer:
-        """Return the order that this customer made of the cart before."""
+        """Return the order that this customer already made of the cart."""
         order = Order.objects.with_lines().filter(cart_id=cart_id, customer=customer).first()
         if order is None:
             raise NotFound("Cart not found.")

@@ -1,4 +1,4 @@
-"""Sending orders out, from when on they cannot be cancelled, and their arrival: everybody hears of both."""
+"""Shipping of orders, which ends the time for cancelling, and delivery; both are announced."""
 
 from django.db import transaction
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""What happens in the shop. Listeners connect in their own ``apps.py``; the shop does not know them."""
+"""Signals of the shop. Listeners connect in their own ``apps.py``; the shop does not know them."""
 
 from django.dispatch import Signal
 

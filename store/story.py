@@ -1,4 +1,4 @@
-"""How a task of an order is described: in its own words, and to customers without internal details."""
+"""Descriptions of an order's tasks; customers see no internal details."""
 
 from typing import Final
 
@@ -12,13 +12,13 @@ LOOKED_INTO: Final = "This step failed. Our staff are looking into it."
 
 
 def label_of(name: str) -> str:
-    """Return what the task of that name calls itself, or else the last part of its name as words."""
+    """Return the label of the task with that name, or else the last part of its name as words."""
     said: str = getattr(current_app.tasks.get(name), "label", "")
     return said or name.rpartition(".")[2].replace("_", " ").strip().capitalize()
 
 
 def trouble_of(task: DurableTask) -> str:
-    """Return what a task's last error means to a customer; nothing if it has been resolved."""
+    """Return an explanation of a task's last error for customers; empty if it has been resolved."""
     if not task.last_error:
         return ""
     if task.status == DurableTask.Status.DEAD:

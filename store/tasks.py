@@ -1,5 +1,5 @@
 """
-What the shop does after an order and at its hours, as durable tasks.
+The shop's durable tasks, after an order and on schedule.
 
 What concerns stock is run by the workers of the queue ``inventory``, in the transaction that records its
 success. What tidies up is enqueued by beat, and run in small transactions of its own.
@@ -23,7 +23,7 @@ from store.models import Order
 @shared_task(name="store.tasks.update_inventory", label="Update the stock", queue="inventory", batch_size=200)
 def update_inventory(order_ids: list[int]) -> None:
     """
-    Settle the stock that these orders reserved: the goods have left.
+    Settle the reserved stock of these orders: the goods have left.
 
     Effect: ``on_hand`` and ``reserved`` go down, one ``sale`` movement a line; the key is order and
     product. A second delivery finds the movements and changes nothing, and the same holds for cancelled
@@ -36,7 +36,7 @@ def update_inventory(order_ids: list[int]) -> None:
 @shared_task(name="store.tasks.record_settlement", label="Settle your order", batch_size=200)
 def record_settlement(placed: list[dict[str, Any]]) -> None:
     """
-    Record of orders that all that follows from placing them is done, and how long it took: the body of their chords.
+    Record that all tasks after placing these orders are done, and how long that took: their chords' body.
 
     ``placed``: of each the ``order`` and when it was placed, ``at``. Effect: ``settled_at`` and ``settled_in``, once.
     """
@@ -51,7 +51,7 @@ def record_settlement(placed: list[dict[str, Any]]) -> None:
 @shared_task(name="store.tasks.drop_abandoned_carts", queue="scheduled", transactional=False)
 def drop_abandoned_carts() -> int:
     """
-    Delete carts of over ``CART_LIFETIME_DAYS`` ago, anonymous empty ones after a day, and return how many.
+    Delete carts older than ``CART_LIFETIME_DAYS``, and empty anonymous ones after a day; return how many.
 
     Repeatable: what is gone stays gone.
     """
@@ -62,5 +62,5 @@ def drop_abandoned_carts() -> int:
 
 @shared_task(name="store.tasks.prune_idempotency_keys", queue="scheduled", transactional=False)
 def prune_idempotency_keys() -> int:
-    """Delete the idempotency keys that have expired, and return how many. Repeatable."""
+    """Delete expired idempotency keys, and return how many. Repeatable."""
     return turns.take(prune_idempotency_keys, idempotency.prune())

@@ -1,4 +1,4 @@
-"""The addresses of the shop's API, below ``/api/``."""
+"""URLs of the shop's API, below ``/api/``."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

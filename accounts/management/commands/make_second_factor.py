@@ -1,4 +1,4 @@
-"""``manage.py make_second_factor``: what an authenticator app takes, for one member of staff."""
+"""``manage.py make_second_factor``: the secret for an authenticator app of one member of staff."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -11,7 +11,7 @@ class AuditTrailConfig(AppConfig):
 
     def ready(self) -> None:
         """
-        Connect the receivers, and have the trail's promises checked.
+        Connect the receivers, and register the trail's promises.
 
         Receivers of durable signals keep names that are older than this app: rows of the ledger have them.
         """

@@ -1,5 +1,5 @@
 """
-The audit trail: who did what, with what it was before and after.
+The audit trail: who did what, with the values before and after.
 
 Called by receivers.py. An entry about something that is saved is written in the transaction of the save
 where there is one. Passwords and other secrets never get here: only the models named in
@@ -47,7 +47,7 @@ def write(
     after: dict[str, Any] | None = None,
     who: int | None = None,
 ) -> None:
-    """Add an entry about ``thing``; ``who`` did it, by default the one whose request this is."""
+    """Add an entry about ``thing``; ``who`` did it, by default the user of the current request."""
     AuditEntry.objects.create(
         who_id=current_actor() if who is None else who,
         what=what,
@@ -84,7 +84,7 @@ def write_in_bulk(
 def write_of_all(
     model: str, ids: Sequence[str], *, before: dict[str, Any], after: dict[str, Any], who: int | None = None
 ) -> None:
-    """Add the same entry for each id, as :func:`write_in_bulk` does: there may be a million, so by bare statements."""
+    """Add the same entry for each id, as :func:`write_in_bulk` does, with plain SQL: there may be a million."""
     if connection.vendor != "postgresql":
         write_in_bulk(model, ((id, before, after) for id in ids), who=who)
         return
@@ -110,7 +110,7 @@ def write_of_all(
 
 def prune(*, older_than: timedelta) -> Iterator[int]:
     """
-    Delete entries that are older, in portions; yield after each how many it had.
+    Delete older entries in portions; yield the number deleted in each.
 
     What says that an order was placed or cancelled stays: ``outbox verify`` asks for it.
     """
@@ -140,13 +140,13 @@ def describe(thing: Model, fields: Names[str] | None = None) -> dict[str, Any]:
 
 
 def read_back(thing: Model, fields: Names[str] | None = None) -> dict[str, Any]:
-    """Return the columns of ``thing`` as the database has them: what was assigned may be an expression or text."""
+    """Return the columns of ``thing`` as stored: assigned values may be expressions or text."""
     saved = type(thing)._base_manager.filter(pk=thing.pk).first()
     return describe(saved or thing, fields)
 
 
 def write_admin_action(entry: LogEntry) -> None:
-    """Add what the admin says a user did, without the names and values that its message may carry."""
+    """Record an action that the admin logged, without the names and values that its message may contain."""
     kind = entry.content_type
     AuditEntry.objects.create(
         who_id=entry.user_id,
@@ -159,7 +159,7 @@ def write_admin_action(entry: LogEntry) -> None:
 
 
 def _changed_fields(entry: LogEntry) -> set[str]:
-    """Return the names of the form's fields that the admin says were changed."""
+    """Return the names of the form fields that the admin logged as changed."""
     try:
         steps = json.loads(entry.change_message or "[]")
     except ValueError:
@@ -170,13 +170,13 @@ def _changed_fields(entry: LogEntry) -> set[str]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of ``old`` and ``new`` is not the same in both."""
+    """Return the values that differ between ``old`` and ``new``."""
     names = [name for name in new if old.get(name) != new[name]]
     return {name: old.get(name) for name in names}, {name: new[name] for name in names}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return ``values`` as JSON has them: decimals and times as strings."""
+    """Return ``values`` for JSON: decimals and times as strings."""
     return {name: _plain_value(value) for name, value in values.items()}
 
 

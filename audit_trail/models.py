@@ -1,4 +1,4 @@
-"""What is on record."""
+"""The entries of the audit trail."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class AppendOnlyQuerySet(models.QuerySet["AuditEntry"]):
 
 class AuditEntry(models.Model):
     """
-    Who did what to what, with what it was before and after.
+    One recorded action: who did what to what, with the values before and after.
 
     Only ever added to: the model refuses changes, and on PostgreSQL a trigger does; but that entries go once they are
     older than ``AUDIT_RETENTION_DAYS``, if that is set. It names users by id and outlives them.

@@ -1,5 +1,5 @@
 """
-What the audit trail promises, as ``manage.py outbox verify`` checks it: no order goes unrecorded, none twice.
+The promises of the audit trail, checked by ``manage.py outbox verify``: no order is missing or recorded twice.
 
 The number of queries does not grow with the orders.
 """
@@ -20,18 +20,18 @@ MOST_NAMED = 10_000
 
 
 def unrecorded_orders() -> Iterator[str]:
-    """Yield a line for each order that the trail does not say is placed."""
+    """Yield a line for each order whose placing is not in the trail."""
     return _unrecorded(Order.objects.placed(), What.PLACED, "core.enqueue_placed_entry")
 
 
 def unrecorded_cancellations() -> Iterator[str]:
-    """Yield a line for each cancelled order that the trail does not say is cancelled."""
+    """Yield a line for each cancelled order whose cancellation is not in the trail."""
     cancelled = Order.objects.filter(status=Order.Status.CANCELLED)
     return _unrecorded(cancelled, What.CANCELLED, "core.enqueue_cancelled_entry")
 
 
 def doubly_recorded_orders() -> Iterator[str]:
-    """Yield a line for each order that is on record twice for the same thing."""
+    """Yield a line for each order with two entries for the same event."""
     entries = AuditEntry.objects.filter(model="store.order", what__in=[What.PLACED, What.CANCELLED]).order_by()
     twice = entries.values("object_id", "what").annotate(times=Count("id")).filter(times__gt=1)
     for entry in twice.order_by("object_id", "what")[:MOST_NAMED]:

@@ -1,5 +1,5 @@
 """
-What is put on record, and when. Connected in apps.py.
+Receivers that write audit entries. Connected in apps.py.
 
 Entries about the catalogue are written at once, in the transaction of the change; what they raise undoes
 it. Orders are put on record by a durable batched task, so that a checkout stays as short as it is.
@@ -23,7 +23,7 @@ What = AuditEntry.What
 def notice_old_values(
     sender: type[Model], instance: Model, raw: bool, update_fields: Collection[str] | None = None, **kwargs: Any
 ) -> None:
-    """Something of the catalogue is about to be saved: keep in mind how it was."""
+    """A catalogue item is about to be saved: remember its values."""
     if raw or instance._state.adding:
         return
     old = sender._base_manager.filter(pk=instance.pk).first()
@@ -38,7 +38,7 @@ def record_save(
     update_fields: Collection[str] | None = None,
     **kwargs: Any,
 ) -> None:
-    """Something of the catalogue was saved: put on record what is new about it, if anything is."""
+    """A catalogue item was saved: record its changes, if any."""
     old = vars(instance).pop("_audited", {})
     if raw:
         return
@@ -53,12 +53,12 @@ def record_save(
 def record_bulk_changes(
     sender: object, model: str, changes: list[tuple[Any, dict[str, Any], dict[str, Any]]], **kwargs: Any
 ) -> None:
-    """Many things of the catalogue were written at once: put each on record."""
+    """Catalogue items were written in bulk: record each."""
     audit.write_in_bulk(model, changes)
 
 
 def notice_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None:
-    """Something of the catalogue is about to be deleted: keep in mind how it was, as the database has it."""
+    """A catalogue item is about to be deleted: remember its stored values."""
     old = sender._base_manager.filter(pk=instance.pk).first()
     vars(instance)["_audited"] = audit.describe(old or instance)
 
@@ -71,7 +71,7 @@ def record_deletion(sender: type[Model], instance: Model, **kwargs: Any) -> None
 def record_links(
     sender: type[Model], instance: Model, action: str, model: type[Model], pk_set: set[Any] | None, **kwargs: Any
 ) -> None:
-    """Many-to-many relations of something changed: put on record which."""
+    """Many-to-many relations changed: record which."""
     if not isinstance(instance, audit.LINKS_AUDITED):
         return
     if action == "pre_clear":
@@ -88,7 +88,7 @@ def record_links(
 
 
 def enqueue_placed_entry(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order is placed: have it put on record."""
+    """An order is placed: enqueue its audit entry."""
     tasks.record_order_event.delay(_event(What.PLACED, order))
 
 
@@ -105,7 +105,7 @@ def record_login(sender: object, user: Any, **kwargs: Any) -> None:
 def record_replay(
     sender: object, ids: list[str], who: int | None, edited: dict[str, Any] | None = None, **kwargs: Any
 ) -> None:
-    """Dead tasks are replayed: put on record by whom, and which arguments were changed."""
+    """Dead tasks are replayed: record by whom, and which arguments were changed."""
     changes = edited or {"before": {}, "after": {}}
     before = {"status": "dead"} | changes["before"]
     after = {"status": "pending"} | changes["after"]
@@ -113,19 +113,19 @@ def record_replay(
 
 
 def record_discard(sender: object, ids: list[str], reason: str, who: int | None, **kwargs: Any) -> None:
-    """Dead tasks are discarded: put on record by whom and why."""
+    """Dead tasks are discarded: record by whom and why."""
     after = {"status": "cancelled", "reason": reason}
     audit.write_of_all("celery_ledger.durabletask", ids, before={"status": "dead"}, after=after, who=who)
 
 
 def record_cancelling(sender: object, tasks: list[list[str]], reason: str, who: int | None, **kwargs: Any) -> None:
-    """Tasks are cancelled, before they ran or while they did: put on record by whom and why."""
+    """Waiting or running tasks are cancelled: record by whom and why."""
     after = {"status": "cancelled", "reason": reason}
     audit.write_in_bulk("celery_ledger.durabletask", ((id, {"status": status}, after) for id, status in tasks), who=who)
 
 
 def record_hastening(sender: object, tasks: list[list[str]], reason: str, who: int | None, **kwargs: Any) -> None:
-    """Tasks that waited for their time are run now: put on record by whom, and why if that was said."""
+    """Scheduled tasks are run now: record by whom, and why if a reason was given."""
     after = {"due": "now"} | ({"reason": reason} if reason else {})
     audit.write_in_bulk("celery_ledger.durabletask", ((id, {"due": due}, after) for id, due in tasks), who=who)
 
@@ -133,21 +133,21 @@ def record_hastening(sender: object, tasks: list[list[str]], reason: str, who: i
 def record_queue_change(
     sender: object, queue: str, before: dict[str, Any], after: dict[str, Any], who: int | None, **kwargs: Any
 ) -> None:
-    """A queue is paused, resumed or limited: put on record by whom."""
+    """A queue is paused, resumed or limited: record by whom."""
     audit.write_in_bulk("celery_ledger.queueswitch", [(queue, before, after)], who=who)
 
 
 def record_rate_change(
     sender: object, task: str, before: str | None, after: str | None, who: int | None, **kwargs: Any
 ) -> None:
-    """A task is given another rate, or its own again: put on record by whom."""
+    """A task's rate is set or restored: record by whom."""
     audit.write_in_bulk("celery_ledger.taskrate", [(task, {"rate": before}, {"rate": after})], who=who)
 
 
 def record_wish_of_process(
     sender: object, process: str, before: str, after: str, who: int | None, **kwargs: Any
 ) -> None:
-    """A worker is drained, or a process stopped: put on record by whom."""
+    """A worker is drained, or a process stopped: record by whom."""
     changes = [(process, {"wish": before}, {"wish": after})]
     audit.write_in_bulk("celery_ledger.heartbeat", changes, who=who)
 
@@ -155,7 +155,7 @@ def record_wish_of_process(
 def record_schedule_change(
     sender: object, name: str, before: dict[str, Any], after: dict[str, Any], who: int | None, **kwargs: Any
 ) -> None:
-    """A schedule is paused, resumed or run by a person: put on record by whom."""
+    """A schedule is paused, resumed or run by a user: record by whom."""
     audit.write_in_bulk("django_celery_beat.periodictask", [(name, before, after)], who=who)
 
 
@@ -170,7 +170,7 @@ def _event(what: AuditEntry.What, order: Order) -> list[Any]:
 
 
 def _linked(through: type[Model], instance: Model) -> list[Any]:
-    """Return the ids of what is linked to ``instance`` by ``through``'s rows."""
+    """Return the ids of the objects linked to ``instance`` by rows of ``through``."""
     own, other = None, None
     for field in through._meta.concrete_fields:
         if field.is_relation and field.related_model is type(instance) and own is None:

@@ -1,5 +1,5 @@
 """
-The trail's work as durable tasks. Called by receivers.py and by a schedule.
+Durable tasks of the audit trail. Called by receivers.py and by a schedule.
 
 The names of the tasks are older than this app, and stay: rows, schedules and messages have them.
 """
@@ -17,7 +17,7 @@ from celery_ledger.desk import turns
 @shared_task(name="core.tasks.record_order_event", label="Write the audit trail", batch_size=200)
 def record_order_event(events: list[tuple[str, int, int | None, str, str]]) -> None:
     """
-    Put on record the outcome of orders, in one statement.
+    Record the outcome of orders, in one statement.
 
     Callers give one event each: what, the order's id, who, the request's id, and when. In the transaction
     that marks the ledger rows succeeded: each is on record once.

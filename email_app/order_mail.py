@@ -1,4 +1,4 @@
-"""What the mails about an order say."""
+"""The contents of mails about an order."""
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -42,7 +42,7 @@ def send(kind: EmailDelivery.Kind, order_id: int) -> None:
 
 def send_duplicate_alert(order_id: int, manager_id: int) -> None:
     """
-    Tell a manager that an order repeats another one, unless that was done.
+    Alert a manager to a duplicate order, unless that was done.
 
     Raises:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.
@@ -74,7 +74,7 @@ def _order(order_id: int) -> Order:
 
 
 def _lines(order: Order) -> QuerySet[OrderItem]:
-    """Return an order's lines with what each costs; read only if the mail is rendered, and then once."""
+    """Return an order's lines with their totals; read once, and only if the mail is rendered."""
     amount = ExpressionWrapper(
         F("quantity") * F("unit_price"), output_field=DecimalField(max_digits=18, decimal_places=2)
     )

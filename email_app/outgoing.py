@@ -25,11 +25,11 @@ FIRST_PERMANENT_CODE = 500
 
 
 class MailDeferredError(Exception):
-    """The mail server did not take the mail and may take it later."""
+    """The mail server did not accept the mail, but may accept it later."""
 
 
 class MailRefusedError(PermanentError):
-    """The mail server will never take this mail as it is."""
+    """The mail server will never accept this mail."""
 
 
 class _Kept(threading.local):
@@ -42,7 +42,7 @@ _kept = _Kept()
 
 def send(message: EmailMessage) -> None:
     """
-    Hand one mail to the server, over the connection that is there or a new one.
+    Send one mail over the open connection or a new one.
 
     Raises:
         MailRefusedError: never again as it is: a 5xx answer to this mail, or a header that cannot be written.
@@ -82,7 +82,7 @@ def _connected() -> BaseEmailBackend:
 
 
 def _answers(backend: BaseEmailBackend) -> bool:
-    """Whether the server at the other end is still there; backends without a server always are."""
+    """Whether the server is still connected; always true for backends without a server."""
     connection = getattr(backend, "connection", None)
     if not isinstance(connection, smtplib.SMTP):
         return True
@@ -93,7 +93,7 @@ def _answers(backend: BaseEmailBackend) -> bool:
 
 
 def _without_names(error: smtplib.SMTPException) -> Exception:
-    """Return what shall be raised for an answer of the server: its codes, and none of its words."""
+    """Return the error to raise for a server's response, with its codes but without its text."""
     words: bytes | str
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         what, (code, words) = "the recipient", next(iter(error.recipients.values()))
@@ -111,7 +111,7 @@ def _without_names(error: smtplib.SMTPException) -> Exception:
 
 
 def _enhanced_code(words: bytes | str) -> str:
-    """Return the code that says why, such as `` 5.1.1`` (RFC 3463), or an empty string."""
+    """Return the enhanced status code, such as `` 5.1.1`` (RFC 3463), or an empty string."""
     first = (words.decode("ascii", "replace") if isinstance(words, bytes) else words).partition(" ")[0]
     numbers = first.split(".")
     return f" {first}" if len(numbers) == 3 and all(part.isdecimal() for part in numbers) else ""

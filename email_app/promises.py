@@ -1,5 +1,5 @@
 """
-What mail promises, as ``manage.py outbox verify`` checks it: no mail is lost, none is doubled.
+The promises of mail, checked by ``manage.py outbox verify``: no mail is lost or sent twice.
 
 A mail that is on its way has an open task in the ledger, one that was given up has a dead or discarded
 task or a row that says ``failed``: those are accounted for. The number of queries does not grow with the
@@ -24,7 +24,7 @@ ABOUT_ORDERS = [Kind.ORDER_CONFIRMATION, Kind.ORDER_CANCELLATION, Kind.ORDER_SHI
 
 
 def orders_without_confirmation() -> Iterator[str]:
-    """Yield a line for each order whose confirmation is neither sent nor accounted for."""
+    """Yield a line for each order whose confirmation is neither sent nor otherwise explained."""
     return _orders_without(
         Order.objects.placed(),
         kind=Kind.ORDER_CONFIRMATION,
@@ -34,7 +34,7 @@ def orders_without_confirmation() -> Iterator[str]:
 
 
 def cancelled_orders_without_mail() -> Iterator[str]:
-    """Yield a line for each cancelled order whose customer was not told, and that is not accounted for."""
+    """Yield a line for each cancelled order whose mail is neither sent nor otherwise explained."""
     return _orders_without(
         Order.objects.filter(status=Order.Status.CANCELLED),
         kind=Kind.ORDER_CANCELLATION,
@@ -44,7 +44,7 @@ def cancelled_orders_without_mail() -> Iterator[str]:
 
 
 def shipped_orders_without_mail() -> Iterator[str]:
-    """Yield a line for each shipped order whose customer was not told, and that is not accounted for."""
+    """Yield a line for each shipped order whose mail is neither sent nor otherwise explained."""
     return _orders_without(
         Order.objects.filter(shipped_at__isnull=False),
         kind=Kind.ORDER_SHIPPED,
@@ -55,7 +55,7 @@ def shipped_orders_without_mail() -> Iterator[str]:
 
 
 def delivered_orders_without_mail() -> Iterator[str]:
-    """Yield a line for each delivered order whose customer was not told, and that is not accounted for."""
+    """Yield a line for each delivered order whose mail is neither sent nor otherwise explained."""
     return _orders_without(
         Order.objects.filter(delivered_at__isnull=False),
         kind=Kind.ORDER_DELIVERED,
@@ -66,14 +66,14 @@ def delivered_orders_without_mail() -> Iterator[str]:
 
 
 def mails_without_order() -> Iterator[str]:
-    """Yield a line for each mail about an order that names none."""
+    """Yield a line for each order mail that refers to no order."""
     mails = EmailDelivery.objects.filter(kind__in=ABOUT_ORDERS, order=None)
     for mail in walk(mails):
         yield f"{mail} has no order"
 
 
 def mails_with_a_wrong_time() -> Iterator[str]:
-    """Yield a line for each mail that is sent without a time, or has a time and is not sent."""
+    """Yield a line for each sent mail without a time, and each unsent mail with one."""
     mails = EmailDelivery.objects.filter(
         Q(status=Status.SENT, sent_at=None) | (~Q(status=Status.SENT) & Q(sent_at__isnull=False))
     )

@@ -1,5 +1,5 @@
 """
-What mail does about what happens. Connected in apps.py; each receiver enqueues one durable task.
+Receivers that enqueue mails, connected in apps.py; each enqueues one durable task.
 
 The task's ledger row is a part of the transaction that caused it: a mail is owed if and only if that
 transaction commits.
@@ -49,12 +49,12 @@ def enqueue_welcome_mail(
 
 
 def ask_about_address(sender: object, user: AbstractBaseUser, email: str, **kwargs: Any) -> None:
-    """A customer wishes another address: have it asked for there, and at a verified one that is to be left."""
+    """A customer requests a new address: mail a link to it, and another to a verified old address."""
     enqueue_address_checks(addresses.wish(user, email))
 
 
 def enqueue_address_checks(claim: AddressClaim | None) -> None:
-    """Have each user asked who has yet to confirm an address they claim."""
+    """Enqueue a verification mail for each user with an unverified address."""
     if claim is None:
         return
     reference = uuid4().hex
@@ -76,7 +76,7 @@ def enqueue_duplicate_alert(
 def enqueue_notification_mails(
     sender: object, channel: str, deliveries: list[int], due_at: str | None, **kwargs: Any
 ) -> None:
-    """Have notifications sent by mail, each by a task of its own, when their readers' quiet hours are over."""
+    """Enqueue a mail for each notification, due when its reader's quiet hours end."""
     if channel == Channel.EMAIL:
         eta = datetime.fromisoformat(due_at) if due_at else None
         for delivery_id in deliveries:

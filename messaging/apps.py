@@ -1,4 +1,4 @@
-"""What users write to each other. Their notifications are the business of ``notifications``, which listens."""
+"""Messages between users. ``notifications`` listens, and notifies their receivers."""
 
 from django.apps import AppConfig
 

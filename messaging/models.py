@@ -12,20 +12,20 @@ PREVIEW_LENGTH: Final = 50  # characters
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
-    """Messages as one of their two people sees them."""
+    """Messages from the viewpoint of one user."""
 
     def inbox_of(self, user: Any) -> "MessageQuerySet":
-        """What was written to ``user``."""
+        """Messages received by ``user``."""
         return self.filter(receiver=user)
 
     def sent_by(self, user: Any) -> "MessageQuerySet":
-        """What ``user`` wrote."""
+        """Messages sent by ``user``."""
         return self.filter(sender=user)
 
 
 class Message(models.Model):
     """
-    One message. Written once: only ``read_at`` changes, when its receiver has read it.
+    One message. Immutable except for ``read_at``, set when its receiver has read it.
 
     Before saving a new one, check that :func:`messaging.writing.may_write` allows it.
     """
@@ -58,18 +58,18 @@ class Message(models.Model):
 
     @property
     def preview(self) -> str:
-        """How it begins, in at most ``PREVIEW_LENGTH`` characters."""
+        """The beginning of the text, at most ``PREVIEW_LENGTH`` characters."""
         text = " ".join(self.content.split())
         return text if len(text) <= PREVIEW_LENGTH else f"{text[: PREVIEW_LENGTH - 1]}…"
 
     def mark_as_read(self) -> None:
-        """Set the read receipt, once: of two at a time, the first counts."""
+        """Set the read receipt, once: of concurrent calls, the first wins."""
         Message.objects.filter(pk=self.pk, read_at=None).update(read_at=timezone.now())
         self.refresh_from_db(fields=["read_at"])
 
 
 class Block(models.Model):
-    """A user has blocked another. Neither can then write to the other."""
+    """A block of one user by another. Neither can then write to the other."""
 
     # The unique constraint's index begins with it.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="blocks", db_index=False)

@@ -10,7 +10,7 @@ from web.fields import StrictSerializer, TextField
 
 
 class PersonField(TextField):
-    """Another person who can sign in, by username."""
+    """Another active user, by username."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=150, trim_whitespace=False, help_text="A username.", **kwargs)
@@ -32,7 +32,7 @@ class PersonField(TextField):
         return person
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        """Like any field's, but the validators check the name, not the user."""
+        """Validate like any field, except that the validators check the name, not the user."""
         is_empty, data = self.validate_empty_values(data)
         if not is_empty and data == "":
             self.fail("blank")

@@ -1,4 +1,4 @@
-"""The addresses of messages, below ``/api/messages/``."""
+"""URLs of messages, below ``/api/messages/``."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

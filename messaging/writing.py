@@ -9,18 +9,18 @@ from messaging.models import Block, Message
 
 
 class BlockedError(Exception):
-    """One of the two wants no messages from the other."""
+    """One of the two users has blocked the other."""
 
 
 def may_write(sender: Any, receiver: Any) -> bool:
-    """Say whether neither of the two blocks the other."""
+    """Whether neither of the two blocks the other."""
     pair = Q(user=sender, blocked=receiver) | Q(user=receiver, blocked=sender)
     return not Block.objects.filter(pair).exists()
 
 
 def write(sender: Any, receiver: Any, content: str) -> Message:
     """
-    Write a message. That it came is told by a durable task, enqueued in the same transaction.
+    Write a message. A durable task, enqueued in the same transaction, notifies its receiver.
 
     Raises:
         BlockedError: one of the two blocks the other.

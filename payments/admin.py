@@ -1,4 +1,4 @@
-"""Payments, to look at."""
+"""Payments, read-only."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Payments: an order waits for its payment, and is paid once, whatever the provider does. Off unless configured."""
+"""Payments: an order waits for its payment and is paid exactly once. Off unless configured."""
 
 from django.apps import AppConfig
 
@@ -9,7 +9,7 @@ class PaymentsConfig(AppConfig):
     name = "payments"
 
     def ready(self) -> None:
-        """Connect the receivers and have the promises checked."""
+        """Connect the receivers and register the promises."""
         from celery_ledger.promises import register
         from payments import (
             checks,  # noqa: F401 - It registers itself.

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of payments."""
+"""Checks of the payment settings for ``manage.py check``."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 @register(Tags.security)
 def check_provider(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse, in production, a provider that is spoken to in the clear."""
+    """Refuse, in production, a provider without TLS."""
     if settings.DEBUG or not settings.PAYMENT_URL or settings.PAYMENT_URL.startswith("https://"):
         return []
     return [

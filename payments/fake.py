@@ -1,5 +1,5 @@
 """
-A payment provider that misbehaves, for development and tests: it fails, hangs, answers late and calls back twice.
+A fake payment provider for development and tests: it fails, hangs, answers late and calls back twice.
 
 ``PAYMENT_SECRET=whsec_... python -m payments.fake PORT http://127.0.0.1:8000/api/payments/callback/`` takes
 payments for a shop that is started with the same secret and ``PAYMENT_URL=http://127.0.0.1:PORT``. No money is
@@ -38,7 +38,7 @@ MOODS: Final = (
 
 
 class FakeProvider(ThreadingHTTPServer):
-    """Treats charges by ``moods``, one after the other, and pays after that. It is told where to call back."""
+    """Processes charges according to ``moods``, in order, then pays all others. Callbacks go to a given URL."""
 
     daemon_threads = True
 
@@ -56,14 +56,14 @@ class FakeProvider(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The URL of the provider."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing of a shop that hung up."""
+        """Ignore a shop that hung up."""
 
     def charge(self, wish: dict[str, Any]) -> tuple[int, str]:
-        """Return the status of an answer, and that of the charge; a known reference is charged no second time."""
+        """Return the HTTP status and the charge's status; a known reference is not charged again."""
         reference = wish["reference"]
         with self.lock:
             known = self.charges.get(reference)
@@ -86,7 +86,7 @@ class FakeProvider(ThreadingHTTPServer):
         return (500, "") if mood == "fail after" else (200, status)
 
     def refund(self, wish: dict[str, Any]) -> None:
-        """Give back what was taken under a reference, once; one that is not known is never charged from then on."""
+        """Refund a reference, once; an unknown one is barred from being charged later."""
         reference = wish["reference"]
         with self.lock:
             if self.captured[reference] > self.refunded[reference]:
@@ -94,7 +94,7 @@ class FakeProvider(ThreadingHTTPServer):
             self.charges.setdefault(reference, {**wish, "status": "declined"})
 
     def call_back(self, reference: str, *, ids: Sequence[str], after: float = 0.0, event: str = "paid") -> None:
-        """Tell the shop the outcome of a charge, once for each id, alongside whatever else goes on."""
+        """Report the outcome of a charge to the shop, once for each id, in a separate thread."""
         wish = self.charges[reference]
         facts = {"reference": reference, "amount": wish["amount"], "currency": wish["currency"]}
         body = json.dumps({"type": f"payment.{event}", "data": facts}).encode()
@@ -125,7 +125,7 @@ class FakeProvider(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Speaks for the provider."""
+    """The HTTP handler of the provider."""
 
     server: FakeProvider
 
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

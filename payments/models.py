@@ -1,4 +1,4 @@
-"""What is owed for orders, and what the provider says of it."""
+"""Payments for orders, and their state at the provider."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from store.models import Order
 
 
 def new_reference() -> uuid.UUID:
-    """Return the name of a charge: the provider charges once for it, however often it is asked."""
+    """Return the reference of a charge: the provider charges once for it, however often it is asked."""
     return uuid.uuid4()
 
 
 @dataclass(frozen=True)
 class Charge:
-    """What a provider is asked to take, or to give back, under a reference."""
+    """An amount to charge, or to refund, under a reference."""
 
     reference: uuid.UUID
     amount: Decimal
@@ -26,7 +26,7 @@ class Charge:
 
 class Payment(models.Model):
     """
-    The one payment of an order. An order that was placed without one has none.
+    The payment of an order. An order placed without payment has none.
 
     Each try has a reference of its own, and one try is under way at a time: see :class:`DeclinedCharge`. What changes
     the status holds this row, and then the order's.
@@ -65,17 +65,17 @@ class Payment(models.Model):
 
     @property
     def subject(self) -> str:
-        """What the task is about that waits for it: not the order, which is done when it is paid."""
+        """The subject of the task that waits for it: not the order, which is done when it is paid."""
         return f"{self._meta.label_lower}:{self.pk}"
 
     @property
     def charge(self) -> Charge:
-        """What the provider is asked for now."""
+        """The charge that the provider is currently asked for."""
         return Charge(self.reference, self.amount, self.currency)
 
 
 class DeclinedCharge(models.Model):
-    """A try that was declined before another began. Nothing is wanted under its reference any more."""
+    """A declined try that was followed by another. Its reference must never be charged again."""
 
     # Looked up for the number of tries; a payment has few.
     payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="declined")
@@ -90,12 +90,12 @@ class DeclinedCharge(models.Model):
 
     @property
     def charge(self) -> Charge:
-        """What the provider was asked for."""
+        """The charge that the provider was asked for."""
         return Charge(self.reference, self.payment.amount, self.payment.currency)
 
 
 class PaymentCallback(models.Model):
-    """A message of the provider's that was taken: a second one of its id does nothing."""
+    """A processed message from the provider: a second one with its id has no effect."""
 
     message_id = models.CharField(max_length=100, unique=True)
     # A payment's callbacks are looked up only in the admin.

@@ -1,4 +1,4 @@
-"""A customer pays: the provider is asked once for each try, by a durable task."""
+"""Payment by a customer: a durable task asks the provider once for each try."""
 
 from datetime import datetime
 
@@ -15,12 +15,12 @@ Status = Payment.Status
 
 
 class NotPayable(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """The order was not paid in time, was declined too often or taken back: nothing is taken for it any more."""
+    """The order expired, was declined too often or was cancelled: it can no longer be paid."""
 
 
 def ask(payment_id: int) -> Payment:
     """
-    Have the provider asked for the money, once, however often a customer says so; return the payment as it is now.
+    Request the charge, once, however often the customer asks; return the current payment.
 
     After a declined try this begins the next, under a reference of its own; the one before is withdrawn, so that
     a provider which thinks better of it charges nothing.

@@ -1,4 +1,4 @@
-"""What payments promise, as ``manage.py outbox verify`` checks it. The number of queries does not grow."""
+"""The promises of payments, checked by ``manage.py outbox verify`` with a fixed number of queries."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +16,7 @@ MERCY = timedelta(minutes=10)
 
 
 def unlike_orders() -> Iterator[str]:
-    """Yield a line for each order that stands without its payment, or does not stand with it."""
+    """Yield a line for each order whose state contradicts its payment."""
     gone = [Order.Status.UNPAID, Order.Status.EXPIRED, Order.Status.CANCELLED]
     standing = [status for status in Order.Status.values if status not in gone]
     wrong = Payment.objects.select_related("order").filter(
@@ -27,7 +27,7 @@ def unlike_orders() -> Iterator[str]:
 
 
 def overdue() -> Iterator[str]:
-    """Yield a line for each payment that should have been settled or given up by now."""
+    """Yield a line for each payment that should have been settled or abandoned by now."""
     late = Payment.objects.filter(status=Status.PENDING, expires_at__lt=timezone.now() - MERCY)
     for payment in walk(late.select_related("order")):
         if payment.order.status == Order.Status.UNPAID:

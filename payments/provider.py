@@ -1,5 +1,5 @@
 """
-The payment provider, as the shop speaks to it: two calls, each repeatable.
+The interface to the payment provider: two calls, both repeatable.
 
 ``PAYMENT_URL`` names it: ``POST /charges`` and ``POST /refunds``, JSON, with the payment's reference as
 ``Idempotency-Key``. A provider with words of its own is a small class next to :class:`HttpProvider`.
@@ -17,7 +17,7 @@ TIMEOUT: Final = 10.0
 
 
 class Result(StrEnum):
-    """What has become of a charge."""
+    """The state of a charge."""
 
     PAID = "paid"
     #: The provider does not know yet, and will call back.
@@ -26,15 +26,15 @@ class Result(StrEnum):
 
 
 class ProviderAwayError(Exception):
-    """The provider did not answer, or not as agreed. Whether it has charged is not known: ask again."""
+    """The provider did not answer, or violated the protocol. Whether it charged is unknown: ask again."""
 
 
 class Provider(Protocol):
-    """The company that takes the money."""
+    """A payment provider."""
 
     def charge(self, charge: Charge) -> Result:
         """
-        Take the money, once for each reference, or report its outcome.
+        Charge the money, once for each reference, or report the outcome.
 
         Raises:
             ProviderAwayError: the outcome is unknown.
@@ -42,7 +42,7 @@ class Provider(Protocol):
 
     def refund(self, charge: Charge) -> None:
         """
-        Give the money back, once for each reference.
+        Refund the money, once for each reference.
 
         Raises:
             ProviderAwayError: it is unknown whether that was done.
@@ -50,7 +50,7 @@ class Provider(Protocol):
 
 
 class HttpProvider:
-    """A provider at an address, known by a secret that both have."""
+    """A provider at a URL, with a shared secret."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url = url.rstrip("/")
@@ -87,5 +87,5 @@ class HttpProvider:
 
 
 def provider() -> Provider:
-    """Return the provider that the settings name."""
+    """Return the configured provider."""
     return HttpProvider(settings.PAYMENT_URL, settings.PAYMENT_SECRET)

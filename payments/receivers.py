@@ -1,4 +1,4 @@
-"""What payments do about orders. Connected in apps.py; part of the transaction that caused them."""
+"""Receivers for orders, connected in apps.py; they run in the transaction that sent the signal."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from store.models import Order
 
 
 def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order waits for its payment: have it let go if it is not paid in time."""
+    """An order waits for its payment: enqueue its expiry."""
     payment, is_new = Payment.objects.get_or_create(
         order=order,
         defaults={
@@ -26,12 +26,12 @@ def wait_for_payment(sender: object, order: Order, **kwargs: Any) -> None:
 
 
 def end_payment(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order has expired: have its payment end too, if it was not that which ended the order."""
+    """An order has expired: end its payment too, unless the payment caused it."""
     for payment in Payment.objects.filter(order=order, status=Payment.Status.PENDING):
         with working_on(subject=payment.subject):
             tasks.expire.delay(payment.pk)
 
 
 def return_payment(sender: object, order: Order, **kwargs: Any) -> None:
-    """An order is cancelled: have its money given back, if it was paid."""
+    """An order is cancelled: refund it if it was paid."""
     refunds.give_back(order)

@@ -1,5 +1,5 @@
 """
-Money on its way back: enqueued with the reason for it, and asked for by durable tasks.
+Refunds: enqueued in the transaction of their cause, and requested by durable tasks.
 
 The provider is asked under the reference of the charge, so that it goes back once, however often a task runs.
 """
@@ -17,7 +17,7 @@ Status = Payment.Status
 
 
 def give_back(order: Order) -> None:
-    """Have the money of an order that is cancelled given back, in the current transaction, which holds the order."""
+    """Enqueue the refund of a cancelled order, in the current transaction, which has locked the order."""
     changed = Payment.objects.filter(order=order, status=Status.PAID).update(status=Status.REFUND_DUE)
     if changed:
         refund.delay(order.payment.pk)
@@ -25,7 +25,7 @@ def give_back(order: Order) -> None:
 
 @shared_task(name="payments.tasks.refund", label="Return your payment", transactional=False, retries="patient")
 def refund(payment_id: int) -> None:
-    """Have the provider give money back, under the reference of the charge: once, however often this runs."""
+    """Request a refund under the reference of the charge: once, however often this runs."""
     payment = persist(lambda: Payment.objects.filter(pk=payment_id, status=Status.REFUND_DUE).first())
     if payment is None:
         return
@@ -37,7 +37,7 @@ def refund(payment_id: int) -> None:
 
 @shared_task(name="payments.tasks.void", transactional=False, retries="patient")
 def void(payment_id: int) -> None:
-    """Tell the provider that nothing is wanted under a reference: what it took goes back, and it takes nothing more."""
+    """Void a reference: the provider refunds any charge under it, and makes no more."""
     payment = persist(lambda: Payment.objects.filter(pk=payment_id).first())
     if payment is not None:
         provider().refund(payment.charge)
@@ -51,7 +51,7 @@ def void(payment_id: int) -> None:
     retries="patient",
 )
 def void_declined(charge_id: int) -> None:
-    """Tell the provider that nothing is wanted any more under the reference of a try that it declined. Repeatable."""
+    """Void the reference of a declined try. Repeatable."""
     declined = persist(lambda: DeclinedCharge.objects.select_related("payment").filter(pk=charge_id).first())
     if declined is not None:
         provider().refund(declined.charge)
@@ -59,7 +59,7 @@ def void_declined(charge_id: int) -> None:
 
 
 def _returned(payment_id: int) -> None:
-    """Note that the money went back."""
+    """Record that the money was refunded."""
     Payment.objects.filter(pk=payment_id, status=Status.REFUND_DUE).update(
         status=Status.REFUNDED, refunded_at=timezone.now()
     )

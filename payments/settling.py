@@ -1,5 +1,5 @@
 """
-What happens to an order and its payment, from whatever source the news comes, and however often.
+The effects of payment results on orders, from any source and in any number.
 
 Each change is one transaction that holds the payment's row and then the order's. Promises that an order is placed by
 its payment once; that its stock is kept or given back, once; and that money for an order which no longer stands goes
@@ -29,18 +29,18 @@ MOST_TRIES: Final = 10
 
 
 class WrongAmount(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """The provider speaks of another amount than the order costs."""
+    """The provider's amount differs from the order's total."""
 
 
 def settle(payment_id: int, reference: UUID, result: Result) -> None:
-    """Take what the provider says has become of a try to pay. Repeatable, and in any order."""
+    """Apply the provider's result of a try to pay. Repeatable, and in any order."""
     with transaction.atomic():
         _settle(hold(payment_id), reference, result)
 
 
 def take_callback(message_id: str, *, reference: UUID, result: Result, amount: Decimal, currency: str) -> None:
     """
-    Take a genuine message of the provider's, once for each id.
+    Process an authentic message from the provider, once for each id.
 
     Raises:
         Payment.DoesNotExist: there is none of that reference.

@@ -1,5 +1,5 @@
 """
-Read a shop's export of invoice lines, and say of every line what it is.
+Read a shop's export of invoice lines, and classify every line.
 
 Used by the commands ``import_retail`` and ``replay_retail``, so that both mean the same by a sale.
 Nothing here touches the database or the network. It promises that no line is lost: each one read is a
@@ -51,11 +51,11 @@ HIGHEST_PRICE = Decimal(10) ** 10
 
 
 class UnreadableExportError(Exception):
-    """The file as a whole is not an export; the error's text says why in one sentence."""
+    """The file is not an export; the error's text explains why in one sentence."""
 
 
 class BrokenLineError(Exception):
-    """One line cannot be understood; its text says why."""
+    """A line cannot be parsed; the text explains why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Line:
 
 @dataclass(slots=True)
 class Invoice:
-    """The lines of one invoice number, in the file's order; those that are broken are not among them."""
+    """The valid lines of one invoice number, in the file's order."""
 
     number: str
     customer: str
@@ -89,7 +89,7 @@ class Invoice:
 
     @property
     def username(self) -> str:
-        """The user who buys: the export's customer, or a guest who buys just this."""
+        """The buyer: the export's customer, or a guest for this invoice."""
         return f"retail-{self.customer}" if self.customer else f"retail-guest-{self.number}"
 
     @property
@@ -99,18 +99,18 @@ class Invoice:
 
     @property
     def sold(self) -> dict[str, int]:
-        """How many of each product are sold, by sku; the same product twice adds up."""
+        """The quantity sold of each product, by sku, summed over lines."""
         return _add_up(self.sales)
 
     @property
     def returned(self) -> dict[str, int]:
-        """How many of each product come back, by sku."""
+        """The quantity returned of each product, by sku."""
         return _add_up(line for line in self.lines if line.kind == RETURN)
 
 
 @dataclass(slots=True)
 class Export:
-    """What was read. ``kinds`` and ``broken`` together count every line after the header, once."""
+    """The contents of an export. ``kinds`` and ``broken`` together count every line after the header, once."""
 
     lines_read: int = 0
     invoices: dict[str, Invoice] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Export:
 
     @property
     def kinds(self) -> Counter[str]:
-        """How many lines there are of each kind; the broken ones as ``BROKEN``."""
+        """The number of lines of each kind; broken ones as ``BROKEN``."""
         counts = Counter(line.kind for invoice in self.invoices.values() for line in invoice.lines)
         if self.broken:
             counts[BROKEN] = len(self.broken)
@@ -133,7 +133,7 @@ class Export:
 
 def read_export(path: Path, *, limit: int | None = None) -> Export:
     """
-    Return what stands in the export at ``path``: CSV, or CSV compressed by gzip where it ends in ``.gz``.
+    Return the export at ``path``: CSV, or gzip-compressed CSV if the name ends in ``.gz``.
 
     ``limit`` ends the reading at the first line of the invoice after that many invoices.
 
@@ -161,7 +161,7 @@ def read_export(path: Path, *, limit: int | None = None) -> Export:
 
 def read_lines(raw: Iterable[bytes], *, limit: int | None = None) -> Export:
     """
-    Return what the raw lines of an export say. A record is one line; a quote left open breaks only its own.
+    Parse the raw lines of an export. A record is one line; an open quote breaks only its own.
 
     Raises:
         UnreadableExportError: the first line does not name every column.
@@ -190,7 +190,7 @@ def read_lines(raw: Iterable[bytes], *, limit: int | None = None) -> Export:
 
 
 def pick_title(sku: str, descriptions: Iterable[str]) -> str:
-    """Return the most frequent good description, the first of equals; without one, a title made of the code."""
+    """Return the most frequent good description, the first of equals; or a title made of the code."""
     good = Counter(text for text in (" ".join(each.split()) for each in descriptions) if _is_title(text))
     return good.most_common(1)[0][0][:255] if good else f"Article {sku}"
 
@@ -258,7 +258,7 @@ def _parse(number: int, values: list[str], sold: defaultdict[str, Counter[str]])
 
 
 def _kind_of(sku: str, quantity: int, price: Decimal, *, is_cancellation: bool, sold: Counter[str]) -> str:
-    """Return what such a line is, in an invoice that has sold so many of each product before it."""
+    """Return the kind of a line, in an invoice that has already sold these quantities."""
     if not PRODUCT_CODE.fullmatch(sku):
         return f"not a product: code {sku if sku.isprintable() and len(sku) <= 30 else _quoted(sku)}"
     if is_cancellation:

@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 
 @dataclass(slots=True)
 class Imported:
-    """What an import found and did: counts of rows."""
+    """The results of an import: counts of rows."""
 
     customers: Counter[str] = field(default_factory=Counter)
     products: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """A product as the export has it. ``sold`` is how many all invoices together sell."""
+    """A product of the export. ``sold`` is the quantity sold by all invoices."""
 
     sku: str
     title: str
@@ -90,7 +90,7 @@ def import_export(
     export: Export, *, opening_stock: Callable[[int], int], progress: Progress = lambda rows: None
 ) -> Imported:
     """
-    Load ``export`` and return what was done. ``opening_stock`` makes a product's stock of how many are sold.
+    Load ``export`` and return the results. ``opening_stock`` maps the quantity sold to a product's stock.
 
     Customers are only ever added. Products are added, or given the export's title and price. Stock is set
     for products that have never moved and of which none is reserved; all other stock is left alone.

@@ -1,5 +1,5 @@
 """
-Place a shop's export again, as real checkouts over HTTP.
+Replay a shop's export as real checkouts over HTTP.
 
 Called by ``manage.py replay_retail``. It speaks to the shop as any client does, through the public API; the
 database is read once, for the users in whose name tokens are made. It promises that every invoice becomes one
@@ -63,12 +63,12 @@ class Outcome(StrEnum):
 
 
 class ReplayError(Exception):
-    """The replay cannot begin; its text says why."""
+    """The replay cannot start; the text explains why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of one invoice. ``status`` and ``detail`` tell of a failure."""
+    """The outcome of one invoice. ``status`` and ``detail`` describe a failure."""
 
     invoice: Invoice
     outcome: Outcome
@@ -80,7 +80,7 @@ class Result:
 
 @dataclass(slots=True)
 class Purchase:
-    """A sale of this replay, for its cancellation to find. ``order_id`` is None where there is no open order."""
+    """A sale of this replay, which a cancellation can find. ``order_id`` is None without an open order."""
 
     goods: dict[str, int]
     outcome: Outcome
@@ -92,7 +92,7 @@ class Purchase:
 
 class Turns:
     """
-    Whose turn it is: invoices in the file's order, but one at a time of each customer.
+    The order of work: invoices in the file's order, and one at a time for each customer.
 
     So a cancellation never overtakes the order that it cancels.
     """
@@ -118,7 +118,7 @@ class Turns:
         return invoice
 
     def done(self, invoice: Invoice) -> None:
-        """Let the same customer's next invoice have its turn."""
+        """Release the same customer's next invoice."""
         chain = self.waiting[invoice.username]
         if chain:
             self.ready.put(chain.pop())
@@ -168,7 +168,7 @@ class Replayer:
 
     def prepare(self) -> None:
         """
-        Find the customers in the database and the products in the shop, and see that both are of one shop.
+        Find the customers in the database and the products in the shop, and check that they match.
 
         Raises:
             ReplayError: the export was not imported, or the shop does not answer or does not know us.
@@ -207,7 +207,7 @@ class Replayer:
             )
 
     def start(self) -> None:
-        """Let the clients begin; :meth:`next_result` tells what they did. For the end, set ``stop``."""
+        """Start the clients; :meth:`next_result` returns their results. Set ``stop`` to end them."""
         turns = Turns(self.export.invoices.values())
         self.clients = [
             threading.Thread(target=self._serve, args=(turns,), name=f"replay-client-{number}", daemon=True)
@@ -229,13 +229,13 @@ class Replayer:
         return result
 
     def wait(self) -> None:
-        """Wait until the clients are gone, after the last result."""
+        """Wait for the clients to finish, after the last result."""
         for client in self.clients:
             client.join()
 
     def wait_for_payments(self) -> None:
         """
-        Wait until every payment is made or given up, for as long as we are patient, and count.
+        Wait until every payment is made or abandoned, within the time limit, and count them.
 
         A declined payment is tried again.
         """
@@ -324,7 +324,7 @@ class Replayer:
 
     def _fill_cart(self, shop: Shop, invoice: Invoice, headers: Mapping[str, str]) -> str:
         """
-        Return the id of a cart that holds what the invoice sells, each line posted once.
+        Fill a cart with what the invoice sells, each line posted once, and return its id.
 
         Raises:
             AnswerLostError: no cart could be filled without losing an answer.
@@ -355,19 +355,19 @@ class Replayer:
         return response
 
     def _pay(self, shop: Shop, order_id: int, username: str, headers: Mapping[str, str]) -> None:
-        """Have an order paid, in a shop that takes payments. To ask twice is to ask once; 409: it waits no more."""
+        """Pay for an order, in a shop that takes payments. Repeatable; 409: the order no longer waits."""
         expect(shop.call("POST", f"/api/orders/{order_id}/payment/", headers=headers, json={}), 202, 409)
         self.asked[order_id] = username
 
     def _pay_what_waits(self, shop: Shop, username: str, headers: Mapping[str, str]) -> None:
-        """Have paid what an earlier replay of this run ordered, and did not live to pay."""
+        """Pay for the orders of an earlier, interrupted replay of this run."""
         for order in shop.pages("/api/orders/", headers=headers):
             if order["status"] == "unpaid":
                 self._pay(shop, order["id"], username, headers)
 
     def _was_placed(self, shop: Shop, keyed: Mapping[str, str]) -> bool:
         """
-        Return whether the key has been used, by asking for a checkout of a cart that does not exist.
+        Whether the key has been used, tested by a checkout of a cart that does not exist.
 
         A key that has placed an order refuses another cart (422); with a new key the cart is unknown (404).
         """
@@ -413,7 +413,7 @@ class Replayer:
 
 
 def find_purchase(purchases: list[Purchase], returned: Mapping[str, int]) -> Purchase | Outcome:
-    """Return the latest purchase with an open order that has all that is returned, or why there is none."""
+    """Return the latest purchase with an open order that contains all returned items, or why there is none."""
     covering = [purchase for purchase in reversed(purchases) if purchase.covers(returned)]
     for purchase in covering:
         if purchase.order_id is not None and purchase.outcome is Outcome.PLACED:

@@ -1,5 +1,5 @@
 """
-The shop in the admin: catalogue and stock are edited here, what happened is only read.
+The shop in the admin: catalogue and stock are editable, orders and history are read-only.
 
 Orders, movements and keys have no add, change or delete. What staff may do to orders are actions, which go
 the same way as the API, with all that follows. A listener that has something to show on an order's page
@@ -87,13 +87,13 @@ class StockInline(admin.StackedInline):
     readonly_fields = ["reserved"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Stock]:
-        """Hold the row from reading to saving: a save writes ``reserved`` too, as it was read."""
+        """Lock the row from reading to saving: a save also writes ``reserved``, as read."""
         rows: QuerySet[Stock] = super().get_queryset(request)
         return rows.select_for_update() if request.method == "POST" else rows
 
 
 class PriceActionForm(ActionForm):
-    """What the action on prices is told besides the products."""
+    """The form of the action that changes prices."""
 
     percent = forms.DecimalField(
         required=False, min_value=Decimal(-99), max_value=Decimal(1000), decimal_places=2, label="Prices by % "
@@ -123,7 +123,7 @@ class ProductAdmin(admin.ModelAdmin):
 
     @admin.action(description="Change prices by a percentage", permissions=["change"])
     def change_prices(self, request: HttpRequest, queryset: QuerySet[Product]) -> None:
-        """Move the prices of the chosen products, each on record as after an edit."""
+        """Change the prices of the selected products; each change is recorded like an edit."""
         # Django has checked the form by now.
         percent = PriceActionForm.base_fields["percent"].clean(request.POST.get("percent"))
         if percent is None:
@@ -193,7 +193,7 @@ class ShippingAddressInline(ReadOnly, admin.StackedInline):
 
 @admin.register(ShippingAddress)
 class ShippingAddressAdmin(admin.ModelAdmin):
-    """Staff put an address right until the goods are sent. That they did is on record, and not what it was."""
+    """Staff can correct an address until the goods are sent. The audit trail records that, but not the address."""
 
     list_display = ["order", "name", "city", "country"]
     list_filter = ["country"]
@@ -244,12 +244,12 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Mark as shipped", permissions=["decide"])
     def ship(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Mark the chosen orders that stand as shipped: they can no longer be cancelled."""
+        """Mark the selected open orders as shipped: they can no longer be cancelled."""
         self._move(request, queryset, ship_orders, "marked as shipped")
 
     @admin.action(description="Mark as delivered", permissions=["decide"])
     def deliver(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Mark the chosen orders that were shipped as delivered."""
+        """Mark the selected shipped orders as delivered."""
         self._move(request, queryset, deliver_orders, "marked as delivered")
 
     def _move(
@@ -264,7 +264,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Cancel orders", permissions=["decide"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
-        """Ask, and then cancel the chosen orders that stand, each in a transaction of its own, as the API does."""
+        """Cancel the selected open orders after confirmation, each in a separate transaction, as the API does."""
         if request.POST.get("confirmed") != "yes":
             return self._ask(request, queryset)
         cancelled = 0
@@ -278,7 +278,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         return None
 
     def _ask(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse:
-        """Show what would be cancelled, and a button that does it."""
+        """Show the orders to be cancelled, with a button to confirm."""
         count = queryset.count()
         context = {
             **self.admin_site.each_context(request),
@@ -293,13 +293,13 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         return TemplateResponse(request, "store/cancel_orders.html", context)
 
     def _tell(self, request: HttpRequest, done: int, chosen: int, what: str) -> None:
-        """Say how many orders an action was for, and how many stay as they were."""
+        """Report how many orders an action changed, and how many it did not."""
         level = messages.SUCCESS if done == chosen else messages.WARNING
         self.message_user(request, f"{done} orders {what}, {chosen - done} left unchanged.", level)
 
     @admin.display(ordering="duplicate", description="duplicate?")
     def perhaps_double(self, order: Order) -> str:
-        """Say so in words: a tick would look like good news."""
+        """Show possible duplicates in words: a tick would look like good news."""
         return "⚠ possible duplicate" if order.duplicate else "-"
 
     @admin.display(ordering="customer__user__username", description="customer")
@@ -311,7 +311,7 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="durable tasks")
     def tasks(self, order: Order) -> str:
-        """Every task that the order set in motion: one line each, linked to its page where there is one."""
+        """Every task of the order, one line each, linked to its page if it has one."""
         rows = DurableTask.objects.filter(subject=order.subject).order_by("id")
         lines = format_html_join(
             "",

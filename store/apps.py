@@ -1,4 +1,4 @@
-"""The shop: catalogue, carts, orders, stock. It announces what happened and knows no listener."""
+"""The shop: catalogue, carts, orders, stock. It sends signals without knowing who listens."""
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -9,7 +9,7 @@ class StoreConfig(AppConfig):
     name = "store"
 
     def ready(self) -> None:
-        """Connect the shop's own receivers and have its promises checked."""
+        """Connect the shop's own receivers and register its promises."""
         from celery_ledger.promises import register
         from store import promises, receivers
         from store.models import Customer, Order, Product, Stock

@@ -1,5 +1,5 @@
 """
-What goes into a cart and comes out of it.
+Changes to carts.
 
 Every change of a cart holds its row until the change is committed. So does the checkout, by removing
 it: a line is in the order or its change is refused, never lost between the two.
@@ -20,12 +20,12 @@ BATCH = 500
 
 
 class LineRefused(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """The cart cannot take this; the message says why."""
+    """The line is not accepted; the message explains why."""
 
 
 def add_to_cart(cart_id: UUID, product_id: int, quantity: int, *, among: QuerySet[Cart]) -> CartItem:
     """
-    Put ``quantity`` of a product into a cart of ``among``, on top of what it has of it.
+    Add ``quantity`` of a product to a cart of ``among``, in addition to what it has.
 
     Raises:
         Cart.DoesNotExist, Product.DoesNotExist: there is no such thing.
@@ -51,7 +51,7 @@ def add_to_cart(cart_id: UUID, product_id: int, quantity: int, *, among: QuerySe
 
 def change_line(cart_id: UUID, item_id: int, quantity: int, *, among: QuerySet[Cart]) -> CartItem:
     """
-    Set how many of its product a line asks for.
+    Set the quantity of a line.
 
     Raises:
         Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
@@ -65,7 +65,7 @@ def change_line(cart_id: UUID, item_id: int, quantity: int, *, among: QuerySet[C
 
 def remove_line(cart_id: UUID, item_id: int, *, among: QuerySet[Cart]) -> None:
     """
-    Take a line out.
+    Remove a line.
 
     Raises:
         Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
@@ -76,7 +76,7 @@ def remove_line(cart_id: UUID, item_id: int, *, among: QuerySet[Cart]) -> None:
 
 def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
     """
-    Throw a cart away with all that is in it.
+    Delete a cart with its lines.
 
     Raises:
         Cart.DoesNotExist: there is no such cart.
@@ -87,7 +87,7 @@ def drop_cart(cart_id: UUID, *, among: QuerySet[Cart]) -> None:
 
 def claim_cart(cart_id: UUID, customer: Customer, *, among: QuerySet[Cart]) -> None:
     """
-    Assign a cart to the customer, so that no other customer can use it. Claiming it again changes nothing.
+    Assign a cart to the customer, so that no other customer can use it. Repeatable.
 
     Raises:
         Cart.DoesNotExist: there is no such cart.
@@ -100,7 +100,7 @@ def claim_cart(cart_id: UUID, customer: Customer, *, among: QuerySet[Cart]) -> N
 
 def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
     """
-    Throw away the carts that were made longer ago, in small transactions; yield after each how many it had.
+    Delete old carts in small transactions; yield the number deleted in each.
 
     One that is locked at this moment is in use and stays.
     """
@@ -108,7 +108,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
 
 
 def drop_unused(*, older_than: timedelta) -> Iterator[int]:
-    """Delete old, empty carts without a customer in the same way: anonymous clients can make them without limit."""
+    """Delete old, empty anonymous carts in the same way: clients can create any number of them."""
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than, customer=None, items=None))
 
 

@@ -1,4 +1,4 @@
-"""Endpoints, managed by hand, and the log of what they were sent."""
+"""Endpoints, and the log of deliveries."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from webhooks.models import Event, Version, WebhookAttempt, WebhookDelivery, Web
 
 
 class EndpointForm(forms.ModelForm):
-    """Lets events be ticked, and refuses what webhooks may not be sent to."""
+    """A form with checkboxes for events, which refuses forbidden URLs."""
 
     events = forms.MultipleChoiceField(choices=Event.choices, widget=forms.CheckboxSelectMultiple, required=False)
 
@@ -41,7 +41,7 @@ class EndpointForm(forms.ModelForm):
 
 
 class ActionsOnPage(admin.ModelAdmin):
-    """Has each of its own actions as a button on the page of an object, besides on the list."""
+    """Adds a button for each action to the page of an object."""
 
     change_form_template = "webhooks/with_actions.html"
 
@@ -51,7 +51,7 @@ class ActionsOnPage(admin.ModelAdmin):
         return [path("<int:pk>/act/", act, name=name), *super().get_urls()]
 
     def act(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Do what a button says with one object, and show its page again."""
+        """Run a button's action on one object, and show its page again."""
         action = self._acts(request).get(request.POST.get("action", ""))
         if action is None:
             raise PermissionDenied

@@ -1,4 +1,4 @@
-"""Webhooks: others' systems are sent what happens in the shop, signed, at least once."""
+"""Webhooks: signed messages to other systems about events in the shop, at least once."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_delete, post_save

@@ -1,4 +1,4 @@
-"""What people decide about endpoints and deliveries: another secret, a test, one more try."""
+"""Actions on endpoints and deliveries: rotate the secret, send a test, deliver again."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from webhooks.signing import make_secret
 
 def rotate(endpoint_id: int) -> WebhookEndpoint:
     """
-    Give an endpoint a new secret. The one before signs too, for ``WEBHOOK_SECRET_OVERLAP_HOURS``.
+    Rotate an endpoint's secret. The old one also signs, for ``WEBHOOK_SECRET_OVERLAP_HOURS``.
 
     Raises:
         WebhookEndpoint.DoesNotExist: there is none.
@@ -28,7 +28,7 @@ def rotate(endpoint_id: int) -> WebhookEndpoint:
 
 def test(endpoint: WebhookEndpoint) -> WebhookDelivery:
     """
-    Have an endpoint sent an event that says nothing.
+    Send an endpoint a test event.
 
     Raises:
         log.SwitchedOffError: it takes none.
@@ -42,7 +42,7 @@ def test(endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 
 def redeliver(delivery_id: int) -> None:
-    """Have a settled delivery sent again, under its id; raises what :func:`webhooks.log.reopen` does."""
+    """Send a settled delivery again, under its id; raises what :func:`webhooks.log.reopen` does."""
     with transaction.atomic():
         log.reopen(delivery_id)
         tasks.deliver.delay(delivery_id)

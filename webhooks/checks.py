@@ -1,4 +1,4 @@
-"""What ``manage.py check --deploy`` says of webhooks."""
+"""Checks of the webhook settings for ``manage.py check --deploy``."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 @register(Tags.security)
 def check_destinations(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse, in production, that webhooks may be sent to this machine."""
+    """Refuse, in production, webhooks to this machine."""
     if settings.DEBUG or not settings.WEBHOOKS_TO_LOCALHOST:
         return []
     return [

@@ -1,5 +1,5 @@
 """
-Connecting to receivers. Their addresses come from people and from others' name servers: each is treated as an attack.
+Connections to receivers. Addresses come from users and foreign name servers: all are treated as hostile.
 
 Promises that nothing but a public address is spoken to, over https with the certificate checked: a name is resolved
 once, within five seconds, each of its addresses is checked, and the connection is made to one of the checked
@@ -27,7 +27,7 @@ FIRST_FREE_PORT: Final = 1024
 
 
 class ForbiddenDestinationError(ValueError):
-    """This is not an address that the shop may speak to."""
+    """The shop must not connect to this address."""
 
 
 def check_url(url: str) -> SplitResult:
@@ -55,7 +55,7 @@ def check_url(url: str) -> SplitResult:
 
 def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
     """
-    Return a connection to a receiver, at an address that was looked at first.
+    Return a connection to a receiver, at an address that was checked first.
 
     Raises:
         ForbiddenDestinationError: one of its addresses is not public.

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the messages that endpoints are sent; core/settings.py names it."""
+"""The ``webhooks`` section of the OpenAPI document; core/settings.py names this module."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from webhooks.models import TEST, Event
 
 
 class Message(serializers.Serializer[dict[str, Any]]):
-    """What every message has."""
+    """The fields of every message."""
 
     type = serializers.CharField(help_text="The event.")
     version = serializers.IntegerField(required=False, help_text="Since version 2.")

@@ -1,4 +1,4 @@
-"""The log of deliveries: sending one again, and forgetting the old ones."""
+"""The log of deliveries: redelivery, and pruning."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,16 +15,16 @@ Status = WebhookDelivery.Status
 
 
 class NotSettledError(Exception):
-    """The delivery is still under way: it needs no second one."""
+    """The delivery is still in progress."""
 
 
 class SwitchedOffError(Exception):
-    """The delivery's endpoint is switched off."""
+    """The delivery's endpoint is disabled."""
 
 
 def reopen(delivery_id: int) -> None:
     """
-    Have a settled delivery sent again, under its id, with as many attempts as a new one. Enqueue it next.
+    Reopen a settled delivery, under its id, with as many attempts as a new one. The caller enqueues it.
 
     Raises:
         WebhookDelivery.DoesNotExist: there is none.
@@ -44,7 +44,7 @@ def reopen(delivery_id: int) -> None:
 
 
 def prune(*, older_than: timedelta) -> Iterator[int]:
-    """Delete settled deliveries that are older, in small transactions; yield after each how many it had."""
+    """Delete old settled deliveries in small transactions; yield the number deleted in each."""
     old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - older_than).exclude(status=Status.PENDING)
     while ids := list(old.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
         WebhookDelivery.objects.filter(pk__in=ids).delete()

@@ -1,4 +1,4 @@
-"""Who is sent what happens in the shop, what they were sent, and what they answered."""
+"""Endpoints, their deliveries, and the responses."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ MAX_ANSWER: Final = 1_024
 
 
 class Event(models.TextChoices):
-    """What an endpoint may subscribe to. The values are permanent: receivers know them."""
+    """Events for subscription. The values are permanent: receivers know them."""
 
     ORDER_CREATED = "order.created", "order.created"
     ORDER_CANCELLED = "order.cancelled", "order.cancelled"
@@ -25,7 +25,7 @@ class Event(models.TextChoices):
 
 
 class Version(models.IntegerChoices):
-    """The format of messages. An endpoint keeps the version that it subscribed with until its owner changes it."""
+    """The format of messages. An endpoint keeps the version of its subscription until its owner changes it."""
 
     FIRST = 1, "1"
     #: ``version`` alongside ``type``; an order's lines have ``title`` and ``total``.
@@ -37,7 +37,7 @@ TEST: Final = "webhook.test"
 
 
 class WebhookEndpoint(models.Model):
-    """A third party's address that is sent the events it subscribed to, signed with its secret."""
+    """A third party's URL, which receives its subscribed events, signed with its secret."""
 
     url = models.CharField(max_length=MAX_URL_LENGTH)
     description = models.CharField(max_length=200, blank=True)
@@ -78,7 +78,7 @@ class WebhookEndpoint(models.Model):
         return f"webhook endpoint {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; an endpoint that is switched on again starts without its earlier failures."""
+        """Save; a re-enabled endpoint starts without its earlier failures."""
         if self.active and self.disabled_at is not None:
             self.disabled_at = self.failing_since = None
             if kwargs.get("update_fields") is not None:
@@ -87,7 +87,7 @@ class WebhookEndpoint(models.Model):
 
     @classmethod
     def seal_all(cls) -> None:
-        """Seal the secrets that an earlier release wrote as they are."""
+        """Encrypt the secrets that an earlier release stored in plain text."""
         with transaction.atomic():
             for endpoint in cls.objects.select_for_update(of=("self",), no_key=True).exclude(
                 Q(secret__startswith=PREFIX), Q(previous_secret="") | Q(previous_secret__startswith=PREFIX)
@@ -97,7 +97,7 @@ class WebhookEndpoint(models.Model):
 
 class WebhookDelivery(models.Model):
     """
-    One event for one endpoint, written with the event: the body as it is sent, byte for byte, at every attempt.
+    One event for one endpoint, written with the event. Every attempt sends exactly the same body.
 
     Ids grow in the order of the events of one subject. ``waiting`` ones have no task; they get one
     when a place is free: see :mod:`webhooks.places`.
@@ -137,7 +137,7 @@ class WebhookDelivery(models.Model):
 
 
 class WebhookAttempt(models.Model):
-    """One time that a delivery was sent, and what was answered."""
+    """One attempt of a delivery, and the response."""
 
     # The unique constraint's index begins with it.
     delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts", db_index=False)

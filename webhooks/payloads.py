@@ -1,4 +1,4 @@
-"""What receivers are told: numbers of things and money, and nothing that is personal."""
+"""The contents of messages: ids and amounts, without personal data."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from webhooks.models import Version
 
 
 def of_order(order: Order, version: int) -> dict[str, Any]:
-    """Return an order with its lines, as it is now."""
+    """Return the current state of an order with its lines."""
     return {
         "id": order.pk,
         "status": order.status,
@@ -32,10 +32,10 @@ def _of_line(line: OrderItem, version: int) -> dict[str, Any]:
 
 
 def subject_of(product: Product) -> str:
-    """Return the name under which what happens to a product is kept in order."""
+    """Return the subject by which a product's events are ordered."""
     return f"{product._meta.label_lower}:{product.pk}"
 
 
 def of_product(product: Product) -> dict[str, Any]:
-    """Return which product it is."""
+    """Return a product's identification."""
     return {"product": product.pk, "sku": product.sku, "title": product.title}

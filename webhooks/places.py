@@ -1,5 +1,5 @@
 """
-Whose turn it is: how many deliveries of one endpoint are under way at once, and in which order.
+The order of deliveries, and how many of an endpoint are in progress at once.
 
 Each endpoint has ``WEBHOOK_CONCURRENCY`` places, so that a slow one holds no more workers than that. A delivery
 that finds none free waits without a task. A delivery that leaves its place has the next one enqueued, in the
@@ -34,7 +34,7 @@ SWITCHED_OFF: Final = "The endpoint is switched off."
 
 def enter(delivery_id: int) -> WebhookDelivery | None:
     """
-    Return a delivery that may be sent now, with its endpoint, or None: it is settled, gone, or has to wait.
+    Return a delivery to send now, with its endpoint, or None: it is settled, gone, or must wait.
 
     A delivery whose endpoint is switched off is settled as failed, and so is every one that waits alongside it.
     """
@@ -58,7 +58,7 @@ def enter(delivery_id: int) -> WebhookDelivery | None:
 
 def leave(delivery: WebhookDelivery, outcome: Outcome, *, token: UUID) -> tuple[bool, list[int]]:
     """
-    Record an attempt; return whether there is to be another, and the deliveries whose turn it is now.
+    Record an attempt; return whether another follows, and the deliveries that may now be sent.
 
     They are to be enqueued in the transaction around this. An endpoint that has only failed for
     ``WEBHOOK_DISABLE_AFTER_DAYS``, or says that it is gone, is disabled and its owner told. Repeatable with the same
@@ -95,7 +95,7 @@ def leave(delivery: WebhookDelivery, outcome: Outcome, *, token: UUID) -> tuple[
 
 
 def next_of(endpoint: WebhookEndpoint) -> list[int]:
-    """Return the ids of deliveries that waited and are to be enqueued now, in the current transaction."""
+    """Return the ids of waiting deliveries to enqueue now, in the current transaction."""
     free = max(0, _free_places(endpoint))
     ids = list(_ready(endpoint).filter(waiting=True).order_by("pk").values_list("pk", flat=True)[:free])
     WebhookDelivery.objects.filter(pk__in=ids).update(waiting=False)
@@ -115,7 +115,7 @@ def left_behind(*, older_than: timedelta) -> list[int]:
 
 
 def limits() -> list[Limit]:
-    """Return what each busy endpoint may have under way at once, and how many of its deliveries wait for that."""
+    """Return the limit of each busy endpoint, and how many of its deliveries wait because of it."""
     now = timezone.now()
     pending = WebhookDelivery.objects.filter(status=Status.PENDING).filter(Q(waiting=True) | Q(claimed_until__gt=now))
     busy = (
@@ -140,7 +140,7 @@ def limits() -> list[Limit]:
 
 
 def _locked(delivery_id: int) -> WebhookEndpoint | None:
-    """Return a delivery's endpoint, locked until the commit: no other delivery enters or leaves it."""
+    """Return a delivery's endpoint, locked until the commit: other deliveries neither enter nor leave."""
     locked = WebhookEndpoint.objects.select_for_update(of=("self",), no_key=True)
     return locked.filter(deliveries__pk=delivery_id).first()
 
@@ -151,7 +151,7 @@ def _free_places(endpoint: WebhookEndpoint, *, but: int = 0) -> int:
 
 
 def _ready(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
-    """Return the deliveries that need not wait for an earlier one about the same."""
+    """Return the deliveries that need not wait for an earlier one with the same subject."""
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING)
     if not endpoint.ordered:
         return pending

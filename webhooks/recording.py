@@ -1,5 +1,5 @@
 """
-Writing down what endpoints are to be sent: a delivery for each endpoint, in the transaction of what happened.
+Recording deliveries: one for each endpoint, in the transaction of the event.
 
 Whether anybody subscribes to an event is looked up every :data:`AGE` seconds and not for every order, so that a shop
 without webhooks pays nothing for them. A new endpoint may therefore miss the events of its first seconds.
@@ -21,7 +21,7 @@ _known: tuple[float, frozenset[str]] = (-AGE, frozenset())
 
 
 def is_wanted(event: str) -> bool:
-    """Whether an active endpoint subscribes to an event, as of at most :data:`AGE` seconds ago."""
+    """Whether an active endpoint subscribes to an event, cached for :data:`AGE` seconds."""
     global _known
     asked_at, events = _known
     if time.monotonic() - asked_at >= AGE:
@@ -32,7 +32,7 @@ def is_wanted(event: str) -> bool:
 
 
 def forget() -> None:
-    """Have this process ask again at once: an endpoint was changed here."""
+    """Clear this process's cache: an endpoint was changed here."""
     global _known
     _known = (-AGE, frozenset())
 
@@ -57,14 +57,14 @@ def record(event: str, facts: Iterable[tuple[str, Callable[[int], dict[str, Any]
 
 
 def record_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
-    """Write a delivery that says nothing, to see whether the endpoint takes it."""
+    """Write a test delivery without content."""
     delivery = make(endpoint, TEST, "", {"webhook": endpoint.pk})
     delivery.save()
     return delivery
 
 
 def make(endpoint: WebhookEndpoint, event: str, subject: str, data: dict[str, Any]) -> WebhookDelivery:
-    """Return a delivery that is not saved yet, with a stable id and the body that every attempt sends."""
+    """Return an unsaved delivery, with a stable id and the body that every attempt sends."""
     version = {} if endpoint.version == Version.FIRST else {"version": endpoint.version}
     body = {"type": event, **version, "timestamp": timezone.now().isoformat(), "data": data}
     return WebhookDelivery(

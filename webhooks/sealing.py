@@ -1,5 +1,5 @@
 """
-Secrets as the database has them: encrypted, by a key that follows from ``SECRET_KEY``.
+Encryption of secrets in the database, with a key derived from ``SECRET_KEY``.
 
 They cannot be kept as digests, as passwords are: every message is signed with one. With the database or a copy
 of it, but without the settings, nobody can sign. A secret that was sealed under a key in ``SECRET_KEY_FALLBACKS`` can
@@ -19,12 +19,12 @@ PREFIX: Final = "sealed:"
 
 
 def seal(secret: str) -> str:
-    """Return a secret encrypted; nothing stays nothing."""
+    """Encrypt a secret; an empty one stays empty."""
     return PREFIX + _cipher().encrypt(secret.encode()).decode() if secret else ""
 
 
 def unseal(text: str) -> str:
-    """Return the secret that was sealed, or an empty text where no key of ours fits."""
+    """Decrypt a secret; return an empty string if none of our keys fits."""
     if not text.startswith(PREFIX):
         return text
     try:
@@ -41,7 +41,7 @@ def _cipher() -> MultiFernet:
 
 
 class SealedField(models.CharField):
-    """A text that Python sees as it is, and the database sealed. Nothing can be looked up by it."""
+    """A text field that is encrypted in the database. It cannot be used in lookups."""
 
     def from_db_value(self, value: str | None, *_: Any) -> str | None:
         return None if value is None else unseal(value)

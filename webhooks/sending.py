@@ -1,5 +1,5 @@
 """
-Sending one delivery, once: a signed POST, and what came of it.
+One attempt of a delivery: a signed POST, and its outcome.
 
 Promises that an attempt ends: after :data:`DEADLINE` seconds its connection is cut, however slowly the receiver drips.
 No redirect is followed, no proxy asked, and no more of an answer is read than its head and a kilobyte.
@@ -27,16 +27,16 @@ MAX_RETRY_AFTER: Final = 3_600.0
 
 
 class NoSecretError(Exception):
-    """No secret of the endpoint can be read: SECRET_KEY has changed since it was sealed."""
+    """No secret of the endpoint can be decrypted: SECRET_KEY has changed."""
 
 
 class NotTakenError(Exception):
-    """An attempt failed, and there will be another."""
+    """An attempt failed, and another one will follow."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt: ``error`` is empty where it was taken, ``status_code`` None where nothing came back."""
+    """The outcome of an attempt: ``error`` is empty on success, ``status_code`` None without a response."""
 
     status_code: int | None
     milliseconds: int
@@ -46,12 +46,12 @@ class Outcome:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the receiver says that it wants nothing any more."""
+        """Whether the receiver refuses all further messages."""
         return self.status_code == HTTPStatus.GONE
 
 
 def send(delivery: WebhookDelivery) -> Outcome:
-    """Post a delivery to its endpoint. Whatever stands in the way is in the outcome."""
+    """Post a delivery to its endpoint. The outcome includes every kind of failure."""
     body = delivery.body.encode()
     began = time.monotonic()
     status_code, answer, retry_after = None, "", 0.0
@@ -74,7 +74,7 @@ def send(delivery: WebhookDelivery) -> Outcome:
 
 def keys_of(endpoint: WebhookEndpoint) -> list[str]:
     """
-    Return the secrets that sign now: the newest first, the one before as long as it is good.
+    Return the signing secrets: the newest first, then the previous one while it is valid.
 
     Raises:
         NoSecretError: the newest cannot be read.
@@ -111,7 +111,7 @@ def _cut(sock: socket.socket) -> None:
 
 
 def _seconds(text: str | None) -> float:
-    """Return a ``Retry-After`` in seconds; one that is a date is left to the backoff."""
+    """Return ``Retry-After`` in seconds; dates are ignored, and the backoff applies."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
         return 0.0
     return min(float(text), MAX_RETRY_AFTER)

@@ -28,7 +28,7 @@ URL: Final = rf"^https://[A-Za-z0-9][A-Za-z0-9.-]{{0,252}}(:{_PORT})?([/?][!-\"$
     }
 )
 class UrlField(TextField):
-    """A URL that may receive webhooks, judged by its text alone."""
+    """A URL for webhooks, validated by its text alone."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_URL_LENGTH, **kwargs)
@@ -51,7 +51,7 @@ class UrlField(TextField):
 
 
 class EventsField(serializers.ListField):
-    """Names of events, each once."""
+    """Names of events, without duplicates."""
 
     child = serializers.ChoiceField(choices=Event.choices)
 

@@ -1,4 +1,4 @@
-"""Signatures as Standard Webhooks has them, and the secrets that they are made with."""
+"""Signatures according to Standard Webhooks, and their secrets."""
 
 import base64
 import hmac
@@ -23,7 +23,7 @@ TOLERANCE: Final = 300
 
 
 def is_genuine(keys: Sequence[str], *, headers: Mapping[str, str], body: bytes) -> bool:
-    """Say whether one of ``keys`` signed a received message, within the last minutes."""
+    """Whether one of ``keys`` signed a received message, within the last minutes."""
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not re.fullmatch(r"[!-~]{1,100}", message_id) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
         return False
@@ -35,7 +35,7 @@ def is_genuine(keys: Sequence[str], *, headers: Mapping[str, str], body: bytes) 
 
 
 def sign(keys: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return a message's headers: its id, the time of this attempt in Unix seconds, a signature for each secret."""
+    """Return a message's headers: its id, the time of this attempt, and a signature for each secret."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     signatures = [
         base64.b64encode(hmac.digest(base64.b64decode(key.removeprefix(PREFIX)), signed, sha256)).decode()

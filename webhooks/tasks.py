@@ -1,4 +1,4 @@
-"""Webhooks, as durable tasks: written down in a transaction, sent outside of any, at least once with a stable id."""
+"""Durable tasks that deliver webhooks: outside transactions, at least once, with a stable id."""
 
 from datetime import timedelta
 from typing import Any, Final

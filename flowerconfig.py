@@ -1,5 +1,5 @@
 """
-What Flower is started with; it reads this file by its name, in the folder it is started in.
+Flower's configuration; Flower reads this file by name from its working directory.
 
 Flower shows and steers the workers, so it does not start without a password. It lets in staff who are signed in to the
 shop in the same browser, listens on the loopback address unless told otherwise, and keeps what it has seen under

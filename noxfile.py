@@ -1,5 +1,5 @@
 """
-The versions that the package is said to run on, tested: ``make matrix``.
+Tests of all supported versions: ``make matrix``.
 
 Not every combination, but each two of a Django, a Celery, a database and a broker, nearly, and each Python with each
 Django that it has. ``package`` installs the wheel and adopts it in a project made from nothing. ``ledger`` and
@@ -80,7 +80,7 @@ os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, sorted(pyenv
 
 
 def corners(of: list[tuple[str, ...]]) -> Callable[[Any], Any]:
-    """Have a session run once for each corner, named as it is."""
+    """Run a session once for each combination of versions, named after it."""
     return nox.parametrize(
         ["python", "django", "celery", "database", "broker"],
         [nox.param(*corner, id="-".join(corner)) for corner in of],
@@ -90,7 +90,7 @@ def corners(of: list[tuple[str, ...]]) -> Callable[[Any], Any]:
 @nox.session
 @corners(PACKAGE)
 def package(session: nox.Session, django: str, celery: str, database: str, broker: str) -> None:
-    """Adopt the package's wheel in a project made from nothing, and kill, flush and roll back there."""
+    """Install the package's wheel in a new project, and kill, flush and roll back there."""
     wheels = RESULTS / "wheel"
     runner = str(ROOT / ".venv" / "bin" / "python")
     session.run(runner, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(wheels), str(ROOT), external=True)
@@ -113,19 +113,19 @@ def package(session: nox.Session, django: str, celery: str, database: str, broke
 @nox.session
 @corners(LEDGER)
 def ledger(session: nox.Session, django: str, celery: str, database: str, broker: str) -> None:
-    """Run the ledger's own tests, in the shop's settings."""
+    """Run the ledger's own tests, with the shop's settings."""
     run_among_the_shop(session, LEDGER_TESTS, (django, celery, database, broker))
 
 
 @nox.session
 @corners(LEDGER)
 def faults(session: nox.Session, django: str, celery: str, database: str, broker: str) -> None:
-    """Kill the shop's workers, relays and brokers."""
+    """Run the fault tests, which kill the shop's workers, relays and brokers."""
     run_among_the_shop(session, FAULT_TESTS, (django, celery, database, broker))
 
 
 def run_among_the_shop(session: nox.Session, tests: list[str], corner: tuple[str, ...]) -> None:
-    """Run tests of the repository, with what the shop requires, in the corner's versions."""
+    """Run the repository's tests with the shop's requirements, in the session's versions."""
     django, celery = corner[:2]
     named = [line for name in ("requirements.in", "requirements-dev.in") for line in (ROOT / name).open()]
     others = session.create_tmp() + "/others.txt"
@@ -137,7 +137,7 @@ def run_among_the_shop(session: nox.Session, tests: list[str], corner: tuple[str
 
 @nox.session
 def distribution(session: nox.Session) -> None:
-    """Build what is published, in ``dist``; hold it to what a package must be, the workflows to their schema."""
+    """Build the distribution in ``dist``; check it, and the workflows against their schema."""
     session.install("build==1.6.1", "twine==7.0.0", "check-wheel-contents==0.6.3", "check-jsonschema==0.39.0")
     workflows = map(str, sorted(ROOT.glob(".github/workflows/*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
@@ -150,7 +150,7 @@ def distribution(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def table(session: nox.Session) -> None:
-    """Say what came of each corner of this run, and keep it."""
+    """Print and store the outcome of each combination of this run."""
     rows = sorted(json.loads(file.read_text()) for file in RESULTS.glob("*.json"))
     if not rows:
         session.error("Nothing was run.")
@@ -169,7 +169,7 @@ def table(session: nox.Session) -> None:
 def run_tests(
     session: nox.Session, python: str, arguments: list[str], corner: tuple[str, ...], **environment: str
 ) -> None:
-    """Run pytest in the repository, and leave for the table what came of it."""
+    """Run pytest in the repository, and store its outcome for the table."""
     database, broker = corner[-2:]
     kind = session.name.partition("-")[0].partition("(")[0]
     name = "-".join([kind, session.python, *corner])

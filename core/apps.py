@@ -1,4 +1,4 @@
-"""The composition root: settings, addresses, the schema of the API, and their checks. No other module imports it."""
+"""The composition root: settings, URLs, the API schema, and their checks. No other module imports it."""
 
 from django.apps import AppConfig
 
@@ -8,5 +8,5 @@ class CoreConfig(AppConfig):
     label = "shopwire"  # The label "core" is that of accounts, as its tables are called.
 
     def ready(self) -> None:
-        """Register the checks, and have the OpenAPI document know our way of signing in."""
+        """Register the checks, and the authentication scheme of the OpenAPI document."""
         from core import checks, schema  # noqa: F401 - They register themselves.

@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
 
 async def live(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer the server's word that it starts, and that it has stopped (ASGI's lifespan protocol)."""
+    """Acknowledge the server's startup and shutdown (ASGI's lifespan protocol)."""
     await receive()
     feed.close_with_the_process()
     await send({"type": "lifespan.startup.complete"})

@@ -1,5 +1,5 @@
 """
-What ``manage.py check`` and the start of every process refuse: receivers that could be lost, or react twice.
+Checks at the start of every process: receivers that could be lost or react twice, and unsafe settings.
 
 And settings of Celery that the shop has made up its mind about, beyond what the ledger refuses itself.
 """
@@ -40,13 +40,13 @@ FLAWS: Final = (
 
 @register(Tags.signals)
 def check_receivers(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Name each receiver of ours without a ``dispatch_uid``, that is connected twice, or that can vanish."""
+    """Report each of our receivers that has no ``dispatch_uid``, is connected twice, or can vanish."""
     return [Error(f"A receiver {flaw}: {line}.", hint=hint, id=id) for id, find, flaw, hint in FLAWS for line in find()]
 
 
 @register(Tags.compatibility)
 def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Name each Celery setting under which a task could be lost or run with unsafe content."""
+    """Report each Celery setting that could lose a task or run it with unsafe content."""
     found: list[CheckMessage] = []
     if not settings.CELERY_TASK_ACKS_LATE:
         found.append(
@@ -96,7 +96,7 @@ def check_celery(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_limits(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
-    """Warn of limits that this process wants and PostgreSQL does not keep."""
+    """Warn about limits of this process that PostgreSQL does not enforce."""
     if not databases or not (lacking := database_limits.lacking()):
         return []
     return [
@@ -111,7 +111,7 @@ def check_limits(app_configs: Any, databases: Any = None, **_: Any) -> list[Chec
 
 @register(Tags.security)
 def check_reach(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Refuse, in production, a broker that anybody in reach can write to."""
+    """Refuse, in production, a broker that anyone with network access can write to."""
     if settings.DEBUG:
         return []
     return [

@@ -1,5 +1,5 @@
 """
-What PostgreSQL is to know of our sessions (``DATABASE_LIMITS``), whether it does, and how it is told once and for all.
+Limits for our sessions (``DATABASE_LIMITS``) in PostgreSQL: reading them, and storing them in a role.
 
 A session of our own is told when it begins. Behind a pooler in transaction mode the next statement may run in a
 different session, so there the role is told, in our database, and every session that begins for it knows.
@@ -16,21 +16,21 @@ NONE: Final = frozenset({"0", "on"})
 
 
 def present() -> dict[str, str]:
-    """Return each limit of this process that the server knows of, and what it is in the session that answers."""
+    """Return the current session's value of each limit that the server knows."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(settings.DATABASE_LIMITS)])
         return dict(cursor.fetchall())
 
 
 def lacking() -> list[str]:
-    """Return the limits of this process that do not hold in the session that answers; another value is a choice."""
+    """Return the limits that are not set in the current session; a different value counts as a choice."""
     if connection.vendor != "postgresql":
         return []
     return sorted(name for name, value in present().items() if value in NONE)
 
 
 def tell(role: str, limits: Mapping[str, int | str]) -> None:
-    """Have every session that begins for ``role`` in this database know ``limits``; those that are open do not."""
+    """Store ``limits`` for ``role`` in this database; open sessions are not affected."""
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s)", [list(limits)])
@@ -40,7 +40,7 @@ def tell(role: str, limits: Mapping[str, int | str]) -> None:
 
 
 def current_role() -> str:
-    """Return the role that this process signs in as."""
+    """Return the role with which this process connects."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         return str(cursor.fetchone()[0])

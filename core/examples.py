@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows of every call: one made-up shop, the same people and things throughout."""
+"""Examples for the OpenAPI document: one fictitious shop, with the same people and products throughout."""
 
 from typing import Any, Final
 

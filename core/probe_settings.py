@@ -1,5 +1,5 @@
 """
-The settings of ``manage.py health``, which containers run every few seconds: with all apps it takes twice as much.
+The settings of ``manage.py health``, which containers run every few seconds: all apps would take twice as long.
 
 ``manage.py`` chooses this module; everything else is as in :mod:`core.settings`.
 """

@@ -1,5 +1,5 @@
 """
-The pages of ``docs/reference/`` that the code itself writes: settings, commands, metrics, HTTP, signals, retries.
+The generated pages of ``docs/reference/``: settings, commands, metrics, HTTP, signals, retries.
 
 Each function returns a page. ``manage.py reference`` writes them, and a test compares.
 """
@@ -30,7 +30,7 @@ METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
 def settings_page() -> str:
-    """Return the page about environment variables, from ``.env.example``, which names all that are read."""
+    """Return the page of environment variables, from ``.env.example``, which lists all of them."""
     sections = re.split(r"^# --- (.+)$", (settings.BASE_DIR / ".env.example").read_text(), flags=re.MULTILINE)
     parts = [
         "# Settings\n",
@@ -50,13 +50,13 @@ def settings_page() -> str:
 
 
 def ledger_settings() -> str:
-    """Return the table of the package's own settings, which its README has between two marks."""
+    """Return the table of the package's own settings, for its README."""
     rows = [(f"`{setting.name}`", f"`{setting.default}`", setting.meaning) for setting in conf.SETTINGS]
     return _table(("setting", "default", "meaning"), rows)
 
 
 def commands_page() -> str:
-    """Return the page about ``manage.py``'s commands that are ours."""
+    """Return the page of our own ``manage.py`` commands."""
     parts = ["# Commands\n", f"{written_by()} `python manage.py NAME --help` prints the same text.\n"]
     ours = sorted(name for name, app in get_commands().items() if app in wiring.our_apps())
     for name in ours:
@@ -66,7 +66,7 @@ def commands_page() -> str:
 
 
 def metrics_page() -> str:
-    """Return the page about what ``/metrics`` says. It asks the database."""
+    """Return the page of the metrics in ``/metrics``. It queries the database."""
     endings = {"counter": "_total", "histogram": "_bucket", "summary": "_count"}
     rows = [
         (f"`{family.name}{endings.get(family.type, '')}`", family.type, family.documentation)
@@ -84,7 +84,7 @@ def metrics_page() -> str:
 
 
 def http_page() -> str:
-    """Return the page about the HTTP API: a line for each call."""
+    """Return the page of the HTTP API: one line for each call."""
     document: Any = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     calls: dict[str, list[tuple[str, str, str]]] = {}
     for path, operations in sorted(document["paths"].items()):
@@ -103,7 +103,7 @@ def http_page() -> str:
 
 
 def signals_page() -> str:
-    """Return the page about signals and who listens to them."""
+    """Return the page of signals and their receivers."""
     rows = wiring.connections()
     parts = [
         "# Signals and their receivers\n",
@@ -124,7 +124,7 @@ def signals_page() -> str:
 
 
 def retries_page() -> str:
-    """Return the page about how often each task is tried again, and when."""
+    """Return the page of each task's retries and their times."""
     import_tasks()
     policies = [
         (
@@ -180,7 +180,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def with_ledger_settings(readme: str) -> str:
-    """Return the package's README with the table of today."""
+    """Return the package's README with the current table."""
     opening, closing = LEDGER_SETTINGS
     before, _, rest = readme.partition(opening)
     _, _, after = rest.partition(closing)
@@ -229,7 +229,7 @@ def _joined(comment: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return reStructuredText as Markdown has it: as far as our docstrings go."""
+    """Convert reStructuredText to Markdown, as far as our docstrings use it."""
     for role in (":class:", ":func:", ":mod:"):
         text = text.replace(role, "")
     return text.replace("``", "`")

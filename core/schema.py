@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the views: how every call answers an error, links and examples."""
+"""Additions to the OpenAPI document: error responses, links and examples."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ PROBLEM = {
 
 
 def describe_problems(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Add the problem document as the answer of every call to everything that is not a success, with examples."""
+    """Add problem documents, with examples, as the error responses of every call."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
     answer = {
         "description": "Any other error, as a problem document.",
@@ -62,7 +62,7 @@ def describe_problems(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
 
 
 def _problems_of(path: str, operation: dict[str, Any]) -> dict[int, Any]:
-    """Return the problems that a call may answer, by status: what its form brings with it, and its own."""
+    """Return the problems of a call by status: those of its kind, and its own."""
     found: dict[int, Any] = {}
     if "requestBody" in operation or any(each["in"] == "query" for each in operation.get("parameters", [])):
         found[400] = PROBLEMS[400]
@@ -76,7 +76,7 @@ def _problems_of(path: str, operation: dict[str, Any]) -> dict[int, Any]:
 
 
 def add_examples(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Show a body of each request and each answer, where the view itself shows none."""
+    """Add examples of request and response bodies that the view itself does not give."""
     for path in result["paths"].values():
         for operation in path.values():
             for part in (operation.get("requestBody", {}), *operation["responses"].values()):
@@ -131,7 +131,7 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
 
 
 def allow_blanks_once(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Drop the second mention of an empty text that a pattern allows already: it would fit twice, which is none."""
+    """Drop a duplicate empty string that a pattern already allows: it would match twice, which is invalid."""
     for component in result["components"]["schemas"].values():
         for field in component.get("properties", {}).values():
             if {"type": "string", "maxLength": 0} in field.get("oneOf", []):
@@ -140,7 +140,7 @@ def allow_blanks_once(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
 
 
 def name_null_as_a_type(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Say in OpenAPI 3.1's words what REST framework says of pages in those of 3.0."""
+    """Rewrite REST framework's nullable fields of pages from OpenAPI 3.0 to 3.1."""
     for component in result["components"]["schemas"].values():
         for field in component.get("properties", {}).values():
             if field.pop("nullable", False):
@@ -149,7 +149,7 @@ def name_null_as_a_type(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]
 
 
 def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Say of every text in a query that it has no NUL, which :class:`web.problems.ProblemMiddleware` refuses."""
+    """Exclude NUL from every query string parameter; :class:`web.problems.ProblemMiddleware` refuses it."""
     for path in result["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
@@ -164,13 +164,13 @@ def forbid_nul_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, An
 
 
 def _is_text(schema: dict[str, Any]) -> bool:
-    """Say whether a schema is a text's, or a text's or null."""
+    """Whether a schema is a string, possibly nullable."""
     kind = schema.get("type", [])
     return "string" in ([kind] if isinstance(kind, str) else kind)
 
 
 def fill_lists_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Say of every list in a query that it names something: none at all and one empty text are written alike."""
+    """Require at least one item in list parameters: no item and one empty string look the same."""
     for path in result["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
@@ -180,7 +180,7 @@ def fill_lists_in_queries(result: dict[str, Any], **kwargs: Any) -> dict[str, An
 
 
 def add_links(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Say which answer names the objects that other calls are about."""
+    """Add links from responses to the calls that use their objects."""
     for path in result["paths"].values():
         for operation in path.values():
             for (source, status), targets in LINKS.items():
@@ -201,7 +201,7 @@ def _link(operation_id: str, parameters: dict[str, str]) -> dict[str, Any]:
 
 
 class BearerScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
-    """Tells the document about :class:`accounts.authentication.BearerAuthentication`."""
+    """Describes :class:`accounts.authentication.BearerAuthentication` to the document."""
 
     target_class = "accounts.authentication.BearerAuthentication"
     name = "bearer"
@@ -212,7 +212,7 @@ NO_NUL = r"^[^\x00]*$"
 
 
 class StrictSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Tells the document that a request has the named fields and no others."""
+    """Declares in the document that requests have exactly the named fields."""
 
     target_class = "web.fields.StrictSerializer"
     match_subclasses = True

@@ -34,12 +34,12 @@ for env_file in (BASE_DIR / ".env", VAR_DIR / "run.env"):
 
 
 def stop(message: str) -> NoReturn:
-    """End the start of whatever process this is with one clear line."""
+    """Abort the start of any process with one clear line."""
     raise SystemExit(f"Shopwire cannot start: {message}")
 
 
 def read(parse: Any, name: str, default: Any) -> Any:
-    """Return variable ``name`` parsed, or stop the start with a line that names it."""
+    """Return variable ``name`` parsed, or abort the start with a line that names it."""
     try:
         return parse(name, default=default)
     except Exception as error:  # noqa: BLE001 - each parser has its own

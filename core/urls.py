@@ -1,4 +1,4 @@
-"""Every address of the web process."""
+"""All URLs of the web process."""
 
 from typing import Any
 

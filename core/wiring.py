@@ -1,5 +1,5 @@
 """
-Who is connected to what: every signal with our receivers, and the task that each enqueues.
+The wiring of signals: every signal with our receivers, and the task that each enqueues.
 
 Read from the signals themselves, as the running process has them. Called by ``manage.py signals``.
 """
@@ -36,7 +36,7 @@ OF_DJANGO: Final = {
 
 @dataclass(frozen=True)
 class Connection:
-    """One receiver of ours, and the durable task that it enqueues, if it does."""
+    """One of our receivers, and the durable task that it enqueues, if any."""
 
     signal: str
     sender: str
@@ -48,19 +48,19 @@ class Connection:
 
 
 def our_apps() -> list[str]:
-    """Return the names of the apps whose code is ours: those that were not installed as packages."""
+    """Return the names of our own apps: those that were not installed as packages."""
     return sorted(config.name for config in apps.get_app_configs() if "site-packages" not in Path(config.path).parts)
 
 
 def connections() -> list[Connection]:
-    """Return every connection of a receiver of ours, the durable signals' first, in a fixed order."""
+    """Return all connections of our receivers in a fixed order, durable signals first."""
     found = [each for signal in durable_signals() for each in _of_signal(signal.name, signal)]
     found += [each for name in sorted(OF_DJANGO) for each in _of_signal(name, OF_DJANGO[name])]
     return found
 
 
 def unnamed() -> list[str]:
-    """Return our receivers that are connected without a ``dispatch_uid``: a second import connects them twice."""
+    """Return our receivers without a ``dispatch_uid``: a second import would connect them twice."""
     return [
         f"{name}: {receiver.__module__}.{receiver.__qualname__}"
         for name, signal in OF_DJANGO.items()
@@ -70,7 +70,7 @@ def unnamed() -> list[str]:
 
 
 def repeated() -> list[str]:
-    """Return our receivers that are connected to one signal and sender under two names: they would react twice."""
+    """Return our receivers that are connected to a signal and sender under two names: they would react twice."""
     every = {**OF_DJANGO, **{signal.name: signal for signal in durable_signals()}}
     found = []
     for name, signal in every.items():
@@ -84,7 +84,7 @@ def repeated() -> list[str]:
 
 
 def nested() -> list[str]:
-    """Return our receivers that are no module-level functions: such can vanish, or not be found again."""
+    """Return our receivers that are not module-level functions: they can vanish, or not be found again."""
     every = {**OF_DJANGO, **{signal.name: signal for signal in durable_signals()}}
     functions = [_function_of(receiver) for signal in every.values() for _, receiver in _receivers(signal)]
     return [
@@ -95,7 +95,7 @@ def nested() -> list[str]:
 
 
 def description(signal: DurableSignal) -> str:
-    """Return what stands below a durable signal where it is born, or an empty string."""
+    """Return the comment below a durable signal's definition, or an empty string."""
     for app in our_apps():
         module = sys.modules.get(f"{app}.signals")
         if module is None:
@@ -151,7 +151,7 @@ def _app_of(receiver: Any) -> str:
 
 
 def _task_of(receiver: Any) -> celery.Task | None:
-    """Return the durable task that a receiver's code names: ``tasks.update_inventory`` or ``update_inventory``."""
+    """Return the durable task in a receiver's code: ``tasks.update_inventory`` or ``update_inventory``."""
     names = receiver.__code__.co_names
     known: dict[str, Any] = receiver.__globals__
     modules = [known[name] for name in names if isinstance(known.get(name), ModuleType)]

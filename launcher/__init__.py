@@ -1,5 +1,5 @@
 """
-What ``run.py`` does. It runs before anything is installed, so it imports the standard library only.
+The implementation of ``run.py``. It runs before any installation, so it imports only the standard library.
 
 The shop itself never imports it: in production its processes are started by whatever keeps
 services there.

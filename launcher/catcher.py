@@ -1,5 +1,5 @@
 """
-A receiver of webhooks for development: shows what the shop sent, and whether its signature is good.
+A webhook receiver for development: shows messages from the shop, and whether their signatures are valid.
 
 Started by ``run.py`` alongside the shop: ``python -m launcher.catcher PORT SECRET_FILE``. It listens on the loopback
 address, keeps the last messages in memory, and answers 204; below ``/fail`` it answers 500, so that retries can be
@@ -30,7 +30,7 @@ td,th{{text-align:left;padding:.3rem 1rem .3rem 0;vertical-align:top}}pre{{white
 
 
 class Catcher(ThreadingHTTPServer):
-    """Keeps what it was sent in ``caught``, the newest first."""
+    """Stores received messages in ``caught``, newest first."""
 
     daemon_threads = True
 
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the page says it."""
+        """Log nothing: the page shows it."""
 
 
 def is_genuine(headers: Any, body: bytes, secret: str) -> bool:

@@ -1,4 +1,4 @@
-"""The verbs of ``run.py``."""
+"""The commands of ``run.py``."""
 
 import argparse
 import fcntl
@@ -24,7 +24,7 @@ LOCK = VAR / "run.lock"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line asks for, and return the exit code."""
+    """Run the command line, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="Start Shopwire on this machine; nothing but Python is needed.",
@@ -66,7 +66,7 @@ def run() -> int:
 
 
 def run_demo() -> int:
-    """Show an order in the running shop, or in one of our own."""
+    """Demonstrate an order in the running shop, or start one."""
     with lock() as held:
         if held is None:
             say("Shopwire is already running; placing the order there.")
@@ -87,7 +87,7 @@ def demo_elsewhere() -> int:
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Run pytest, with a broker of its own unless one was named, and return its exit code."""
+    """Run pytest, with a separate broker unless one was named, and return its exit code."""
     environment.ensure("requirements-dev.txt")
     with tempfile.TemporaryDirectory(prefix="shopwire-") as folder:
         supervisor = Supervisor(Path(folder))
@@ -113,7 +113,7 @@ def run_tests(arguments: list[str]) -> int:
 
 @contextmanager
 def lock() -> Iterator[TextIO | None]:
-    """Hold ``var/run.lock``, which says that the shop of this folder is running; None if another holds it."""
+    """Lock ``var/run.lock``, which marks this folder's shop as running; None if it is locked already."""
     VAR.mkdir(exist_ok=True)
     with LOCK.open("a+") as file:
         try:

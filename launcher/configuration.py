@@ -1,5 +1,5 @@
 """
-What the shop is started with, and ``var/run.env``, which tells it to the shop's other commands.
+The shop's configuration, and ``var/run.env``, which passes it on to other commands.
 
 A value comes from the environment, then from ``.env``, then from the launcher. The file of the last
 start is read for its secrets only, so that sessions and passwords outlive a restart.
@@ -20,7 +20,7 @@ PASSED_ON = ("DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL")
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """Return the variables of an env file; none if there is no such file."""
+    """Return the variables of an env file; empty if the file does not exist."""
     if not path.exists():
         return {}
     pairs = re.findall(r"^(?:export )?([A-Za-z_0-9]+)=(.*?)\s*$", path.read_text(), re.MULTILINE)
@@ -30,12 +30,12 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def given(name: str) -> str:
-    """Return what the person who started this gave for variable ``name``, or an empty string."""
+    """Return the user's value for variable ``name``, or an empty string."""
     return os.environ.get(name) or read_env(ROOT / ".env").get(name, "")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file atomically, readable only by its owner."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
@@ -45,7 +45,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def compose(redis_url: str) -> dict[str, str]:
-    """Return the variables of this start, and leave them in ``var/run.env``. Ports are free ones."""
+    """Return the variables for this start, and write them to ``var/run.env``. Ports are free ones."""
     before = read_env(RUN_ENV)
     web_port = choose_port("The shop", given("PORT") or "8000", not_these=set())
     flower_port = choose_port("Flower", given("FLOWER_PORT") or "5555", not_these={web_port})
@@ -71,7 +71,7 @@ def compose(redis_url: str) -> dict[str, str]:
 
 def choose_port(who: str, wanted: str, not_these: set[int]) -> int:
     """
-    Return port ``wanted``, or the next free one, said aloud.
+    Return port ``wanted``, or the next free one with a message.
 
     Raises:
         SystemExit: ``wanted`` is not a port.
@@ -87,7 +87,7 @@ def choose_port(who: str, wanted: str, not_these: set[int]) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether this machine's loopback address still has the port to give."""
+    """Whether the port is free on the loopback address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

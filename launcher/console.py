@@ -1,4 +1,4 @@
-"""Speaking to the person at the terminal: whole lines, and one line that moves."""
+"""Output to the terminal: whole lines, and one line that is updated."""
 
 import sys
 import time
@@ -6,14 +6,14 @@ from contextlib import suppress
 
 
 def say(text: str = "") -> None:
-    """Print a line now, also where the output is a pipe; a missing reader is not an error."""
+    """Print a line immediately, even into a pipe; a missing reader is not an error."""
     with suppress(OSError):
         print(text, flush=True)
 
 
 class MovingLine:
     """
-    A line that is overwritten while something goes on.
+    A line that is overwritten to show progress.
 
     Where the output is not a terminal, a new line is printed instead, at most one in five seconds.
     """
@@ -37,5 +37,5 @@ class MovingLine:
         self._shown = text
 
     def finish(self, text: str) -> None:
-        """Replace the line by its last state and go on to the next."""
+        """Replace the line with its final state and start a new one."""
         say(f"\r\033[K{text}" if self._moves else text)

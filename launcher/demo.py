@@ -30,11 +30,11 @@ chance = random.SystemRandom()
 
 
 class RefusedError(Exception):
-    """The shop's answer is not what the demo needs."""
+    """The shop's response is not what the demo expects."""
 
 
 class Client:
-    """Speaks JSON with the shop on this machine; a proxy in the environment is not asked."""
+    """A JSON client for the shop on this machine; it ignores proxies in the environment."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -42,7 +42,7 @@ class Client:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
         """
-        Return the JSON of a 2xx answer.
+        Return the JSON of a 2xx response.
 
         Raises:
             RefusedError: any other answer, or none.
@@ -63,7 +63,7 @@ class Client:
 
 def place_order(port: int, pause: Callable[[float], None]) -> int:
     """
-    Place an order as the demo customer and print its tasks as they end up.
+    Place an order as the demo customer and print the outcome of its tasks.
 
     ``pause`` waits this many seconds. Returns the exit code: 0 only if every effect happened in time.
     """
@@ -90,7 +90,7 @@ def place_order(port: int, pause: Callable[[float], None]) -> int:
 
 
 def check_out(shop: Client) -> tuple[dict[str, Any], float]:
-    """Put a few things that are there into a cart, and return the order and its answer's time in ms."""
+    """Put a few available products into a cart, and return the order and the response time in ms."""
     products = shop.call("GET", "/api/products/?in_stock=1")["results"]
     if not products:
         raise RefusedError("No product is in stock.")
@@ -105,7 +105,7 @@ def check_out(shop: Client) -> tuple[dict[str, Any], float]:
 
 
 def wait_for_tasks(shop: Client, order_id: int, pause: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Return the order's tasks once all that are expected have come to an end, or time is up; tell of failures."""
+    """Return the order's tasks once all have ended, or time is up; report failures."""
     deadline = time.monotonic() + PATIENCE
     told: set[str] = set()
     while True:

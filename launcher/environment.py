@@ -28,7 +28,7 @@ UV_REQUIREMENTS = "requirements-uv.txt"
 
 def ensure(requirements: str) -> None:
     """
-    Have ``.venv`` hold what the file ``requirements`` names; does nothing if it does already.
+    Install the file ``requirements`` into ``.venv``, unless that is done already.
 
     Raises:
         SystemExit: it cannot be made or filled; the sentence says what to do.
@@ -53,7 +53,7 @@ def is_stamped(stamp: Path, wanted: str) -> bool:
 
 
 def has_pip() -> bool:
-    """Whether there is a working Python with pip; a start that was interrupted leaves one without."""
+    """Whether ``.venv`` has a working Python with pip; an interrupted start leaves it without."""
     if not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
@@ -115,7 +115,7 @@ def run(installer: Sequence[str], requirements: str, record: BinaryIO, line: Mov
 
 
 class Progress:
-    """The progress of an installer: pip names each package while it fetches it; what is unpacked is counted."""
+    """The progress of an installer: pip names packages as it fetches them; unpacked packages are counted."""
 
     def __init__(self, requirements: str) -> None:
         pins = (ROOT / requirements).read_text().splitlines()

@@ -1,5 +1,5 @@
 """
-Ends the shop's processes when ``run.py`` is killed in a way that it cannot answer to.
+Ends the shop's processes if ``run.py`` is killed without a chance to do so itself.
 
 ``run.py`` starts it first and tells it, through a pipe, each process group that begins (+) or is gone (-).
 The pipe closes when ``run.py`` is no more, however that came about; what is left then is ended. It
@@ -16,7 +16,7 @@ PATIENCE = 7  # seconds
 
 
 def end(leaders: set[int]) -> None:
-    """Ask these processes to end, then kill whatever is left of their groups."""
+    """Terminate these processes, then kill the rest of their groups."""
     for leader in leaders:
         with suppress(ProcessLookupError):
             os.kill(leader, signal.SIGTERM)

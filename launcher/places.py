@@ -1,4 +1,4 @@
-"""Where the launcher finds and puts things."""
+"""Paths that the launcher uses."""
 
 from pathlib import Path
 

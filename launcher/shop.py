@@ -1,4 +1,4 @@
-"""The shop's processes: how each is started, how one knows that it answers, and all of them together."""
+"""The shop's processes: how each is started, how its readiness is detected, and all of them together."""
 
 import http.client
 import time
@@ -51,7 +51,7 @@ class Shop:
         return f"http://127.0.0.1:{self.values['CATCHER_PORT']}/"
 
     def start(self) -> bool:
-        """Start everything, and return True once all of it answers; False if told to stop or the database refuses."""
+        """Start everything, and return True once all of it answers; False if stopped or the database fails."""
         started = time.monotonic()
         environment.ensure("requirements.txt")
         if not self._start_broker():
@@ -76,7 +76,7 @@ class Shop:
         return True
 
     def introduce(self) -> None:
-        """Say where everything is, and who may sign in."""
+        """Print the URLs, and the accounts."""
         base = f"http://127.0.0.1:{self.port}"
         say()
         for what, address in (
@@ -94,7 +94,7 @@ class Shop:
         say("\nLogs are in var/log/. Ctrl-C stops everything.\n")
 
     def _start_broker(self) -> bool:
-        """Have a Redis: the one that was named, or one of our own. False if told to stop."""
+        """Use the configured Redis, or start one. False if stopped."""
         named = configuration.given("REDIS_URL")
         broker = configuration.given("CELERY_BROKER_URL")
         if not named and broker.startswith(("redis://", "rediss://")):
@@ -117,7 +117,7 @@ class Shop:
         self.supervisor.environment |= {**self.values, "DJANGO_SETTINGS_MODULE": "core.settings"}
 
     def _prepare_database(self) -> bool:
-        """Migrate and load the sample data where needed. False if told to stop or it failed."""
+        """Migrate, and load the sample data where needed. False if stopped or failed."""
         line = MovingLine()
         started = time.monotonic()
         code, said = self.supervisor.run_once(
@@ -167,7 +167,7 @@ class Shop:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a web process on this machine answers a request, and not with an error of its own."""
+    """Whether a web process on this machine answers a request without a server error."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     with suppress(OSError, http.client.HTTPException), closing(connection):
         connection.request("GET", path)

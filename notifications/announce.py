@@ -1,5 +1,5 @@
 """
-Telling people: a row for each, all of them in one statement. Called by tasks, in their transaction.
+Writing notifications: a row for each reader, in one statement. Called by tasks, in their transaction.
 
 Promises that a notification with a key is written once for each reader, however often it is announced, and
 that ids grow in the order of the commits, for all writers: a stream that goes on after an id misses nothing.
@@ -33,7 +33,7 @@ def notify(
     key: str | None = None,
     sender_id: int | None = None,
 ) -> None:
-    """Tell every user the same. ``key`` names what is told, such as ``stock_low:42:2030-01-31``."""
+    """Notify all these users. ``key`` identifies the event, such as ``stock_low:42:2030-01-31``."""
     write(
         Notification(user_id=id, kind=kind, message=message, data=data or {}, key=key, sender_id=sender_id)
         for id in user_ids
@@ -41,7 +41,7 @@ def notify(
 
 
 def write(notifications: Iterable[Notification]) -> None:
-    """Write notifications in one statement, except those whose reader has one with the same key."""
+    """Write notifications in one statement, except those whose reader already has one with the same key."""
     rows = list(notifications)
     if not rows:
         return
@@ -59,13 +59,13 @@ def write(notifications: Iterable[Notification]) -> None:
 
 
 def newest_id() -> int:
-    """Return the highest id that there is: everything up to it is committed, or written here."""
+    """Return the highest id: everything up to it is committed, or written here."""
     return Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
 
 
 def wait_for_turn() -> None:
     """
-    Wait until every other transaction that writes notifications has ended; hold up later ones until this ends.
+    Wait until all other transactions that write notifications have ended, and block later ones until this ends.
 
     An id is drawn when a row is written and seen when it is committed. Without this, a row could be committed
     after one of a higher id was read, and a reader that goes on from there would never see it. SQLite has one
@@ -77,7 +77,7 @@ def wait_for_turn() -> None:
 
 
 def prune(*, older_than: timedelta, unread_older_than: timedelta) -> Iterator[int]:
-    """Delete notifications that are older, read or unread, in small transactions; yield after each how many it had."""
+    """Delete old notifications, read or unread, in small transactions; yield the number deleted in each."""
     now = timezone.now()
     read = Notification.objects.filter(read=True, created__lt=now - older_than)
     unread = Notification.objects.filter(created__lt=now - unread_older_than)

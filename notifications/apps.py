@@ -1,4 +1,4 @@
-"""What people are told by the shop: a row for each reader, whatever the ways by which it reaches them."""
+"""Notifications: a row for each reader, whatever the channels by which it is delivered."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_save

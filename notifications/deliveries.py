@@ -1,5 +1,5 @@
 """
-Which notifications leave the shop, by which channel and when, and the outcome of each.
+Deliveries of notifications: by which channel and when, and the outcome of each.
 
 A row for each notification and channel, written with the notification; a durable task for each row, which
 each channel's own receiver enqueues. ``sent`` is final.
@@ -29,7 +29,7 @@ Ways = Mapping[tuple[int, str], Sequence[Channel]]
 
 
 def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
-    """Return by which channels these are to leave the shop. A push goes to users who subscribed a browser."""
+    """Return the channels by which these are delivered. A push goes to users with a subscribed browser."""
     user_ids = {row.user_id for row in notifications}
     subscribed = set(PushSubscription.objects.filter(user_id__in=user_ids).values_list("user_id", flat=True))
     ways = {}
@@ -46,7 +46,7 @@ def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
 
 def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
     """
-    Write the deliveries of notifications and have each channel enqueue its own, in the current transaction.
+    Write the deliveries of notifications and let each channel enqueue its own, in the current transaction.
 
     What is enqueued belongs to the story of what the notification is about, also where a batch tells of many.
     """
@@ -76,13 +76,13 @@ def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
 
 
 def _item_of(data: Mapping[str, Any]) -> int | None:
-    """Return what a notification tells of: what the batch that tells of it was given, if it was a batch."""
+    """Return the batch item that a notification concerns, if it comes from a batch."""
     return next((data[name] for name in ITEMS if isinstance(data.get(name), int)), None)
 
 
 def open_delivery(delivery_id: int) -> NotificationDelivery | None:
     """
-    Return a delivery that is still to be made, with its notification and its reader, or None.
+    Return a pending delivery, with its notification and reader, or None.
 
     One whose notification was read meanwhile is skipped; one that is gone was pruned with its notification.
     """
@@ -95,13 +95,13 @@ def open_delivery(delivery_id: int) -> NotificationDelivery | None:
 
 
 def settle(delivery: NotificationDelivery, status: str, error: str = "") -> None:
-    """Record the outcome of a delivery, with patience; what is sent stays sent."""
+    """Record the outcome of a delivery, patiently; a delivery that was sent stays sent."""
     settled_at = None if status == Status.PENDING else timezone.now()
     row = NotificationDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.SENT)
     persist(lambda: row.update(status=status, error=error[:200], settled_at=settled_at))
 
 
 def note_reached(delivery: NotificationDelivery, subscription_id: int) -> None:
-    """Record that a browser took a push, so that another attempt passes it over."""
+    """Record that a browser accepted a push, so that further attempts skip it."""
     delivery.reached = [*delivery.reached, subscription_id]
     persist(lambda: NotificationDelivery.objects.filter(pk=delivery.pk).update(reached=delivery.reached))

@@ -1,5 +1,5 @@
 """
-What the open streams of one web process carry, whichever way they go out: SSE or WebSocket.
+The events of one web process's open streams, both SSE and WebSocket.
 
 Promises that a stream yields every notification of its reader after its cursor once and in order, for as long
 as it lasts, and that one which goes on after the last id it saw has missed none. All of it is read from the
@@ -56,7 +56,7 @@ HEARTBEAT: Final = 15.0
 
 @dataclass(frozen=True)
 class Event:
-    """What a stream carries: a notification with its id, or news of another type. ``text`` is JSON."""
+    """An event of a stream: a notification with its id, or another type. ``text`` is JSON."""
 
     id: int | None
     text: str
@@ -83,7 +83,7 @@ class Reader:
 
 
 class Seat:
-    """A place that is kept for a stream of a user until it begins."""
+    """A place reserved for a user's stream until it starts."""
 
     def __init__(self, user_id: int) -> None:
         self.user_id = user_id
@@ -91,7 +91,7 @@ class Seat:
 
 
 class Feed:
-    """The streams of this process. It lives in one event loop; seats are kept by any thread."""
+    """The streams of this process. It lives in one event loop; any thread can reserve seats."""
 
     def __init__(self) -> None:
         self._readers: dict[int, set[Reader]] = {}
@@ -320,7 +320,7 @@ class Feed:
 
 
 async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run an endless function, and restart it when it ends: no stream of the process depends on one exception."""
+    """Run an endless function, and restart it if it ends: no single exception ends the process's streams."""
     while True:
         try:
             await work()
@@ -330,7 +330,7 @@ async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def read_page(user_id: int, after: int) -> tuple[list[Event], int, bool]:
-    """Return the first notifications of a user after an id, how far this goes, and whether there may be more."""
+    """Return a user's first notifications after an id, the last id read, and whether there may be more."""
     rows = Notification.objects.filter(user_id=user_id, in_app=True, pk__gt=after)
     page = list(rows.order_by("pk")[:PAGE])
     return _events(page), page[-1].pk if page else after, len(page) == PAGE
@@ -338,7 +338,7 @@ def read_page(user_id: int, after: int) -> tuple[list[Event], int, bool]:
 
 def read_news(user_ids: Set[int], position: int) -> tuple[list[tuple[int, Event]], int, bool]:
     """
-    Return what is new for some users after ``position``, with whom it is for, in order.
+    Return news for some users after ``position``, with their recipients, in order.
 
     Also how far this goes, and whether there is more. Ids that a later commit might still fill lie beyond.
     """

@@ -1,4 +1,4 @@
-"""The ledger's desk as the shop has it: an order's tasks are found by its number."""
+"""The ledger's desk in the shop: an order's tasks can be found by the order's number."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -13,7 +13,7 @@ admin.site.unregister(DurableTask)
 
 @admin.register(DurableTask)
 class ShopTaskAdmin(DurableTaskAdmin):
-    """The desk's, which knows orders."""
+    """The desk's admin, extended by orders."""
 
     search_help_text = (
         "A task id, an order number, a subject such as store.order:42, a request id, a worker, "
@@ -23,7 +23,7 @@ class ShopTaskAdmin(DurableTaskAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DurableTask], search_term: str
     ) -> tuple[QuerySet[DurableTask], bool]:
-        """Take a number for an order's."""
+        """Interpret a number as an order's."""
         number = search_term.strip().removeprefix("#")
         if number.isdecimal():
             return queryset.filter(subject=f"store.order:{number}"), False

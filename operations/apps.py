@@ -1,4 +1,4 @@
-"""What operators look at and decide about: the API below ``/api/ops/``, metrics, pages in the admin."""
+"""Operations: the API below ``/api/ops/``, metrics, and admin pages."""
 
 from django.apps import AppConfig
 

@@ -1,5 +1,5 @@
 """
-What Flower leaves open, closed: used by ``flowerconfig.py``.
+Protection of pages that Flower leaves open: used by ``flowerconfig.py``.
 
 Flower answers ``/metrics`` and ``/healthcheck`` without a password, whatever else needs one.
 """
@@ -18,13 +18,13 @@ ROW: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
 def close_doors() -> None:
-    """Have ``/metrics`` and ``/healthcheck`` ask for the password, but on this machine and through no proxy."""
+    """Require the password for ``/metrics`` and ``/healthcheck``, except on this machine and without a proxy."""
     for handler in (monitor.Metrics, monitor.Healthcheck):
         handler.get = _guarded(handler.get)
 
 
 def format_task(task: Any) -> Any:
-    """Show where the ledger has a task, in place of keyword arguments, which its message never has."""
+    """Show the task's URL in the ledger in place of keyword arguments, which its message never has."""
     if task.kwargs in {"{}", None, ""} and task.name and not str(task.name).startswith("celery."):
         row = ROW.search(str(task.args or ""))
         if row:
@@ -33,7 +33,7 @@ def format_task(task: Any) -> Any:
 
 
 def link_to_ledger() -> None:
-    """Have that address on a task's page be a link; Flower shows arguments as text."""
+    """Turn that URL into a link; Flower shows arguments as text."""
     address = re.compile(re.escape(_address("ID")).replace("ID", ROW.pattern))
 
     def render_string(handler: Any, template: str, **values: Any) -> str:

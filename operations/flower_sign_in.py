@@ -37,7 +37,7 @@ _thread: Final = ThreadPoolExecutor(1, "flower-sessions")
 
 
 def let_in_by_session() -> None:
-    """Have every page of Flower accept the shop's session, and ask for the password if there is none."""
+    """Make every page of Flower accept the shop's session, and ask for the password without one."""
     by_password = BaseHandler.get_current_user
 
     def get_current_user(handler: Any) -> Any:
@@ -58,7 +58,7 @@ def let_in_by_session() -> None:
 
 
 def _name_of(cookie: str, only_looks: bool) -> str:
-    """Return the name of the session's user; empty if the admin refuses them, or if they may look but want to act."""
+    """Return the name of the session's user; empty if the admin refuses them, or the action."""
     names = []
 
     def let_in(request: HttpRequest) -> HttpResponse:
@@ -82,7 +82,7 @@ def _name_of(cookie: str, only_looks: bool) -> str:
 
 
 def _is_of_its_own_pages(request: Any) -> bool:
-    """Whether a request comes from a page of Flower, and not from another site."""
+    """Whether a request comes from a page of Flower, not from a different site."""
     if site := request.headers.get("Sec-Fetch-Site"):
         return bool(site == "same-origin")
     return bool(urlparse(request.headers.get("Origin", "")).netloc == request.host)

@@ -1,4 +1,4 @@
-"""``/api/ops/limits/``: every limit and what it holds back; the rates of tasks."""
+"""``/api/ops/limits/``: all limits and the tasks they hold back; rates of tasks."""
 
 from dataclasses import asdict
 from typing import Any

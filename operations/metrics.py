@@ -1,4 +1,4 @@
-"""``/metrics``, for Prometheus: what the ledger says of itself, and HTTP."""
+"""``/metrics``, for Prometheus: metrics of the ledger, and of HTTP."""
 
 import hmac
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from web import http_counts
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer the metrics, to clients that :func:`may_read` accepts."""
+    """Return the metrics, to clients that :func:`may_read` accepts."""
     if not may_read(request):
         return HttpResponseForbidden(
             "Send METRICS_TOKEN as a bearer token, or request the metrics from this machine.", content_type="text/plain"
@@ -32,7 +32,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def may_read(request: HttpRequest) -> bool:
     """
-    Whether ``request`` carries METRICS_TOKEN, or comes from this machine and through no proxy.
+    Whether ``request`` carries METRICS_TOKEN, or comes from this machine without a proxy.
 
     They are closed to others: the figures say how the business goes.
     """
@@ -49,7 +49,7 @@ def may_read(request: HttpRequest) -> bool:
 
 
 class ShopCollector(Collector):
-    """The ledger's metrics, also under the names that they had in the last release, and those of HTTP."""
+    """The ledger's metrics, also under their names of the last release, and those of HTTP."""
 
     def collect(self) -> Iterator[Metric]:
         for family in LedgerCollector().collect():
@@ -59,7 +59,7 @@ class ShopCollector(Collector):
 
 
 def under_old_name(family: Metric) -> Metric:
-    """Return the same figures as ``shopwire_``: rules and dashboards have a release to follow."""
+    """Return the same figures as ``shopwire_``: rules and dashboards have one release to follow."""
     old = Metric(_old(family.name), f"Old name of {family.name}.", family.type, family.unit)
     old.samples = [sample._replace(name=_old(sample.name)) for sample in family.samples]
     return old

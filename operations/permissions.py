@@ -1,4 +1,4 @@
-"""Who may read, and who may act, over the API."""
+"""Permissions of the operations API."""
 
 from rest_framework.permissions import SAFE_METHODS, IsAdminUser
 from rest_framework.request import Request

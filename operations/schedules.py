@@ -1,4 +1,4 @@
-"""``/api/ops/schedules/``: when each ran and is due, and what people decide about them."""
+"""``/api/ops/schedules/``: past runs and due times of schedules, and the actions on them."""
 
 from dataclasses import asdict
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""``/api/ops/tasks/``: search tasks, read one task's life, and decide about many after counting them."""
+"""``/api/ops/tasks/``: search tasks, read one task's timeline, and act on many after counting them."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -298,7 +298,7 @@ class DecideView(APIView):
 
     @property
     def needs(self) -> str:
-        """The permission that the user needs: it depends on the decision."""
+        """The permission that the user needs, which depends on the action."""
         data = self.request.data
         what = data.get("what") if isinstance(data, dict) else None
         return {str(each): needed for each, needed in NEEDS.items()}.get(str(what), CANCEL)

@@ -1,4 +1,4 @@
-"""What goes in and out below ``/api/ops/``."""
+"""Serializers for ``/api/ops/``."""
 
 from typing import Any
 

@@ -32,7 +32,7 @@ def verify_promises(
     promises: list[str] | None = None, broken: dict[str, int] | None = None, looks: int = 0
 ) -> dict[str, int]:
     """
-    Do what ``manage.py outbox verify`` does, and notify the managers of broken promises.
+    Run the audit of ``manage.py outbox verify``, and notify the managers of broken promises.
 
     It checks a few promises and enqueues the rest as another task, so that no process is held for long.
     What looks broken may be work in progress, so it is checked again before anyone is notified. Returns the number

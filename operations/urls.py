@@ -1,4 +1,4 @@
-"""The addresses for operators, below ``/api/ops/``."""
+"""URLs for operators, below ``/api/ops/``."""
 
 from django.urls import path, re_path
 

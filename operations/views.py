@@ -1,4 +1,4 @@
-"""``/api/ops/``: the queues and the dead letters, for staff. Every decision is in the audit trail."""
+"""``/api/ops/``: queues and dead letters, for staff. Every action is in the audit trail."""
 
 from dataclasses import asdict
 from http import HTTPStatus

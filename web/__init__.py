@@ -1,1 +1,1 @@
-"""What every app needs of HTTP: fields, problem documents, limits, and the handler that answers requests."""
+"""HTTP for all apps: fields, problem documents, limits, and the request handler."""

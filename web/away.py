@@ -1,5 +1,5 @@
 """
-What it means for a request that the database is away, refuses, or has become read-only.
+The consequences for a request if the database is away, refuses, or is read-only.
 
 Called where errors are answered: problems.py, and the pages that are no API.
 """
@@ -30,7 +30,7 @@ UNKNOWN: Final = (
 
 def is_away(error: BaseException | None) -> bool:
     """
-    Whether the database, and no fault of the request's, is why ``error`` was raised.
+    Whether ``error`` was caused by the database, not by the request.
 
     A server that is read-only may have been demoted while another one took its place: from then on each
     thread of this process asks for a new connection.
@@ -42,12 +42,12 @@ def is_away(error: BaseException | None) -> bool:
 
 
 def what_was_done(error: BaseException, method: str | None) -> str:
-    """Return what a client may be told: that nothing was done only where that is certain."""
+    """Return what to report to a client: that nothing was done only if that is certain."""
     return NOTHING_DONE if method in SAFE_METHODS or _is_undone(error) else UNKNOWN
 
 
 def _is_undone(error: BaseException) -> bool:
-    """Whether no COMMIT, and no statement that is a transaction of its own, can have been carried out unheard."""
+    """Whether it is certain that no COMMIT or autocommitted statement was executed without an answer."""
     if not isinstance(error.__cause__, psycopg.Error):
         return True  # SQLite is in this process; a lost race was rolled back.
     sqlstate = _sqlstate(error)

@@ -1,5 +1,5 @@
 """
-From where a request comes, as limits count it: an IPv4 address, or the first half of an IPv6 one.
+Clients as limits count them: by IPv4 address, or by the first half of an IPv6 one.
 
 A client with one IPv6 address has a /64 of them, and could appear as a new client with each request.
 """
@@ -15,7 +15,7 @@ WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]+)\](:[0-9]+)?|(?P<v4>[0-9.]+):[0-
 
 
 def network_of(request: Any) -> IPv4Network | IPv6Network | None:
-    """Return the network from which a request comes; None if its address is none, such as a socket's."""
+    """Return the client's network; None if it has no address, for example on a Unix socket."""
     text = str(BaseThrottle().get_ident(request) or "").strip()
     if with_port := WITH_PORT.fullmatch(text):
         text = with_port["v6"] or with_port["v4"]

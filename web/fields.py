@@ -1,4 +1,4 @@
-"""Serializer fields and a base that take what the contract says and nothing that merely looks like it."""
+"""Strict serializer fields, and a base class, that accept only what the contract allows."""
 
 from typing import Any
 from uuid import UUID

@@ -1,5 +1,5 @@
 """
-Django's ASGI handler as the web process has it: requests on kept threads, bodies counted, probes never in the queue.
+Django's ASGI handler for the web process: persistent threads, limited bodies, and probes that never queue.
 
 Imported after ``django.setup()``.
 """
@@ -40,7 +40,7 @@ BUSY: Final = "The shop is overloaded. Nothing was done; try again."
 
 class Body:
     """
-    What a request brings, counted as it arrives: more than ``limit`` bytes of it are never kept.
+    A request's body, counted as it arrives: more than ``limit`` bytes are never stored.
 
     To be called in the place of the server's ``receive``. Beyond the limit it says that the client is gone, so
     that the reader releases what is there.
@@ -61,18 +61,18 @@ class Body:
 
 
 def limit_of(scope: dict[str, Any]) -> int:
-    """Return how many bytes a body may have: the API takes JSON, the admin uploads files."""
+    """Return the size limit of a body: the API takes JSON, the admin uploads files."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if scope["path"].startswith(API_PREFIX) else settings.MAX_BODY_BYTES
     return int(limit)
 
 
 def too_long(limit: int) -> HttpResponse:
-    """Return the answer to a body of more than ``limit`` bytes."""
+    """Return the response to a body of more than ``limit`` bytes."""
     return problem_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have at most {limit} bytes.")
 
 
 def refusal_of(scope: dict[str, Any]) -> HttpResponse | None:
-    """Return the answer to a body that can be refused unread: compressed, or declared to be too long."""
+    """Return the response to a body that is refused unread: compressed, or declared too long."""
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         return problem_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Compressed request bodies are not supported.")
@@ -84,14 +84,14 @@ def refusal_of(scope: dict[str, Any]) -> HttpResponse | None:
 
 
 def named(response: HttpResponse, offered: str) -> HttpResponse:
-    """Have ``response`` name its request as the client does, if it does so well."""
+    """Set the client's request id on ``response``, if it is well-formed."""
     response["X-Request-ID"] = offered if WELL_FORMED.fullmatch(offered) else str(uuid.uuid4())
     return response
 
 
 class ThreadedASGIHandler(ASGIHandler):
     """
-    Django's ASGI handler, with the whole synchronous part of a request in one step on a kept thread.
+    Django's ASGI handler, with the whole synchronous part of a request in one step on a persistent thread.
 
     Django's own moves between threads for every middleware and starts a new thread, and so a new database
     connection, for every request. Here the chain is synchronous from end to end, runs on one of
@@ -123,12 +123,12 @@ class ThreadedASGIHandler(ASGIHandler):
             await self._answer_here(scope, too_long(limit), send)
 
     async def _answer_here(self, scope: dict[str, Any], response: HttpResponse, send: Any) -> None:
-        """Answer what no thread need see."""
+        """Answer requests that need no thread."""
         offered = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
         await self.send_response(named(response, offered), send)
 
     def create_request(self, scope: Mapping[str, Any], body_file: Any) -> Any:
-        """Make the request; say how long a body is that came in chunks, or it would be taken for none."""
+        """Create the request; set the length of a chunked body, which would otherwise count as empty."""
         request, refusal = super().create_request(scope, body_file)
         if request is not None and "CONTENT_LENGTH" not in request.META:
             body_file.seek(0, os.SEEK_END)
@@ -138,7 +138,7 @@ class ThreadedASGIHandler(ASGIHandler):
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """
-        Have a thread answer the request; one that no thread took for ``REQUEST_PATIENCE`` seconds is a 503.
+        Let a thread answer the request; if none is free within ``REQUEST_PATIENCE`` seconds, answer 503.
 
         At once where every thread waits for a database that confirms nothing: the next would wait as they do.
         """

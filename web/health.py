@@ -1,5 +1,5 @@
 """
-Whether this web process lives, and whether it can do its work.
+Health of the web process: whether it lives, and whether it can work.
 
 Orders need the database and nothing else. A broker that is away, a relay or worker that is stalled and
 schedules that are late are named and do not take the process out of service: they will catch up.
@@ -34,7 +34,7 @@ WAITING: Final = "waits for a synchronous standby"
 
 def alive() -> JsonResponse:
     """
-    Return what a process that lives answers.
+    Return the response of a live process.
 
     The web process gives it on its event loop (handler.py): no thread, no database, whatever else is going on.
     """
@@ -51,7 +51,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
     """
-    Answer 200 if orders can be taken, else 503, with the state of each part.
+    Answer 200 if orders can be taken, otherwise 503, with the state of each part.
 
     ``status`` is ``ok``, ``degraded`` (orders are taken, what follows from them has to wait) or
     ``unavailable``.
@@ -68,7 +68,7 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 def state_of_database() -> str:
     """
-    Return ``ok``; ``read-only`` if the database takes no orders; ``unreachable`` if it answers no query.
+    Return ``ok``; ``read-only`` if it refuses writes; ``unreachable`` if it answers no query.
 
     A primary that waits for a synchronous standby confirms none either, and is said to wait.
 
@@ -93,7 +93,7 @@ def state_of_database() -> str:
 
 
 def states_of_machinery() -> dict[str, str]:
-    """Return ``ok`` or how much is wrong with relays, workers, queues, schedules and clock; staff are told what."""
+    """Return ``ok`` or the number of problems for each part; staff see the problems."""
     parts = dict.fromkeys(watchdog.LOOKS, OK)
     for part, count in Counter(problem.part for problem in watchdog.problems()).items():
         parts[part] = f"{count} problem{'s' if count > 1 else ''}"

@@ -1,5 +1,5 @@
 """
-What the web processes of this machine answered, and how fast.
+Counts and times of HTTP responses by the web processes of this machine.
 
 Counted in files that the processes of one ``manage.py serve`` share (prometheus_client's multiprocess
 mode, chosen by the settings), so that whichever of them is asked for ``/metrics`` speaks for all.
@@ -24,7 +24,7 @@ seconds = Histogram(
 
 
 def count(request: HttpRequest, status: int, duration: float) -> None:
-    """Count an answer that took ``duration`` seconds. Names are the routes', never what a client made up."""
+    """Count a response that took ``duration`` seconds. Labels are routes, never a client's input."""
     method = request.method if request.method in METHODS else "other"
     match = request.resolver_match
     route = match.route if match else "none"
@@ -33,7 +33,7 @@ def count(request: HttpRequest, status: int, duration: float) -> None:
 
 
 def collect() -> Iterator[Metric]:
-    """Yield the counts of all web processes that share the files of this process; without files, its own."""
+    """Yield the counts of all web processes that share this process's files; without files, only its own."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         yield from own.collect()
         return

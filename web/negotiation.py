@@ -1,4 +1,4 @@
-"""Which form an answer has: JSON, also for a client that asks for something else."""
+"""Content negotiation: JSON, even for clients that ask for something else."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 
 
 class LenientNegotiation(DefaultContentNegotiation):
-    """Answer in the view's first form where none is acceptable: an answer serves a client better than a 406."""
+    """Use the view's first format if none is acceptable: a response serves clients better than a 406."""
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
         try:

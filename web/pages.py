@@ -1,5 +1,5 @@
 """
-The pages of the front end: one document for all of them, which the browser's own router takes apart.
+The front end's pages: one document for all, routed in the browser.
 
 It is built by Vite into ``frontend/dist`` and kept there in the repository. Its scripts and styles have hashed
 names and are served by WhiteNoise and cached forever; the document is asked for each time.
@@ -47,7 +47,7 @@ FIRST_LOOK: Final = ", ".join(
 @never_cache
 @require_safe
 def page(request: HttpRequest, **kwargs: int) -> HttpResponse:
-    """Answer the document, whatever the page."""
+    """Return the document, whatever the page."""
     answer = HttpResponse((settings.FRONTEND_DIR / "index.html").read_bytes())
     if request.get_full_path() == "/":
         answer["Link"] = FIRST_LOOK
@@ -56,7 +56,7 @@ def page(request: HttpRequest, **kwargs: int) -> HttpResponse:
 
 @require_safe
 def without_last_slash(request: HttpRequest, **kwargs: int) -> HttpResponse:
-    """Lead from ``/cart/`` to ``/cart``: the front end's pages end without a slash."""
+    """Redirect ``/cart/`` to ``/cart``: the front end's pages end without a slash."""
     query = request.META.get("QUERY_STRING", "")
     return HttpResponseRedirect(request.path.rstrip("/") + (f"?{query}" if query else ""))
 

@@ -1,4 +1,4 @@
-"""Lists in pages: ``{count, next, previous, results}``."""
+"""Pagination: ``{count, next, previous, results}``."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 class Pages(PageNumberPagination):
     """
-    ``?page=``, and ``?page_size=``: 20 where it is not named, and never more than 100.
+    ``?page=``, and ``?page_size=``: 20 by default, at most 100.
 
     A page that is not there is a 404, a size that is none a 400.
     """
@@ -33,5 +33,5 @@ class Pages(PageNumberPagination):
         return parameters
 
     def get_page_number(self, request: Request, paginator: Any) -> Any:
-        """Return the page that is asked for; an empty one is asked for and is not there."""
+        """Return the requested page; an empty value is a page that does not exist."""
         return request.query_params.get(self.page_query_param, 1)

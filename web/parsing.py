@@ -1,4 +1,4 @@
-"""JSON as it comes from outside: bounded in size, depth and numbers, and made of real characters."""
+"""Strict parsing of JSON from outside: limited size, depth and numbers, and valid characters."""
 
 import json
 import math
@@ -35,7 +35,7 @@ class StrictJSONParser(BaseParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """
-        Return the value that the body says.
+        Return the parsed body.
 
         Raises:
             BodyTooLarge: it is longer than the setting allows.
@@ -58,7 +58,7 @@ class StrictJSONParser(BaseParser):
 
 
 def _check(value: Any) -> None:
-    """Go through ``value`` without recursion, level by level."""
+    """Check ``value`` without recursion, level by level."""
     level, depth = [value], 0
     while level:
         deeper: list[Any] = []

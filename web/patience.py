@@ -1,5 +1,5 @@
 """
-Parts a request from a database that has fallen silent or gone; used by the web process, on PostgreSQL.
+Disconnects requests from a database that is silent or gone; used by the web process, on PostgreSQL.
 
 A server that is reached ends a long statement itself (``statement_timeout``). A network that swallows what
 is sent says nothing at all, and libpq waits for as long as the system's TCP does. Here a thread looks at
@@ -37,7 +37,7 @@ _lines: list["Line"] = []
 
 def part_with_the_dead() -> None:
     """
-    Close this thread's connection if its server has something to say: unasked, it can only be its end.
+    Close this thread's connection if its server sent something unasked, which can only be its end.
 
     Also if it takes no writes: another server may have taken its place. To be called before the first statement,
     which opens another connection.
@@ -57,25 +57,25 @@ def _has_something_to_say(raw: Any) -> bool:
 
 
 def _takes_no_writes(raw: Any) -> bool:
-    """Whether the server said so when the session began, as it does from PostgreSQL 14 on."""
+    """Whether the server reported read-only when the session started, as PostgreSQL does from version 14 on."""
     return any(raw.pgconn.parameter_status(name) == b"on" for name in READ_ONLY_PARAMETERS)
 
 
 def leave_all() -> None:
-    """Have every thread of this process part with its connection when its request ends, or before its next one."""
+    """Make all threads of this process close their connections after, or before, their next request."""
     for line in _lines:
         if wrapper := line.wrapper():
             wrapper.close_at = 0.0
 
 
 def waiting_for(seconds: float) -> int:
-    """Return how many connections of this process have waited for one answer for that long."""
+    """Return how many connections of this process have waited this long for one answer."""
     since = time.monotonic() - seconds
     return sum(1 for line in list(_lines) if line.waits_since is not None and line.waits_since <= since)
 
 
 class SilenceWatch(threading.Thread):
-    """Cuts each database connection of this process that waits ``limit`` seconds for one answer: its request fails."""
+    """Cuts database connections of this process that wait ``limit`` seconds for an answer: the request fails."""
 
     def __init__(self, *, limit: float) -> None:
         super().__init__(name="silence watch", daemon=True)
@@ -83,7 +83,7 @@ class SilenceWatch(threading.Thread):
         connection_created.connect(self._watch, dispatch_uid="core.silence_watch")
 
     def run(self) -> None:
-        """Look once a second, for as long as the process lives."""
+        """Check once a second, as long as the process lives."""
         while True:
             time.sleep(LOOK_EVERY)
             for line in list(_lines):
@@ -93,13 +93,13 @@ class SilenceWatch(threading.Thread):
                     line.look(self.limit)
 
     def _watch(self, connection: BaseDatabaseWrapper, **_: object) -> None:
-        """A thread opened its connection, or another one in its place."""
+        """A thread opened or replaced its connection."""
         if connection.vendor == "postgresql" and all(line.wrapper() is not connection for line in _lines):
             _lines.append(Line(connection))
 
 
 class Line:
-    """One thread's connection to the database, as the watch sees it: how many statements it had, and its silence."""
+    """One thread's connection to the database, as the watch sees it: its statements, and its silence."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.wrapper = weakref.ref(connection)
@@ -110,7 +110,7 @@ class Line:
 
     @property
     def waits_since(self) -> float | None:
-        """When this connection was first seen to wait for the answer that it waits for; None: it waits for none."""
+        """When the current wait for an answer was first seen; None: it is not waiting."""
         return None if self._waits_for is None else self._since
 
     def _count(self, execute: Callable[..., Any], *arguments: Any) -> Any:
@@ -118,7 +118,7 @@ class Line:
         return execute(*arguments)
 
     def look(self, limit: float) -> None:
-        """Cut the connection if the same statement, or the commit after it, is unanswered for ``limit`` seconds."""
+        """Cut the connection if a statement, or the commit after it, is unanswered for ``limit`` seconds."""
         wrapper = self.wrapper()
         connection: Any = wrapper and wrapper.connection
         if connection is None or connection.closed or not _is_waiting(connection):

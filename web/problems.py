@@ -60,7 +60,7 @@ def problem(
 
 
 def answer_problem(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """Return the problem document for what a view of REST framework raised; None for what is a bug of ours."""
+    """Return the problem document for an error of a REST framework view; None for a bug of ours."""
     if isinstance(exception, Http404):
         exception = NotFound()
     elif isinstance(exception, PermissionDenied):
@@ -86,7 +86,7 @@ def answer_problem(exception: Exception, context: dict[str, Any]) -> Response | 
 
 
 def field_errors(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:
-    """Yield ``{pointer, detail}`` for each error, the pointer after RFC 6901 into the request's body."""
+    """Yield ``{pointer, detail}`` for each error, with an RFC 6901 pointer into the request's body."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
             step = "" if name == "non_field_errors" else "/" + str(name).replace("~", "~0").replace("/", "~1")
@@ -99,7 +99,7 @@ def field_errors(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:
 
 
 class ProblemMiddleware:
-    """Turn every error under ``/api/`` that is not a problem document into one."""
+    """Turns every error under ``/api/`` that is not a problem document into one."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -117,12 +117,12 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """A view outside REST framework lost the database: say so, instead of a crash."""
+        """Report a lost database in a view outside REST framework, instead of a crash."""
         return answer_away(request, exception) if is_away(exception) else None
 
 
 def answer_away(request: HttpRequest, error: BaseException) -> HttpResponse:
-    """Answer a request that the database failed, to a client of the API or to a person."""
+    """Answer a request that failed because of the database, for API clients or people."""
     logger.error("The database failed a request: %s", error, exc_info=error)
     detail = what_was_done(error, request.method)
     if request.path_info.startswith(API_PREFIX):
@@ -134,7 +134,7 @@ def answer_away(request: HttpRequest, error: BaseException) -> HttpResponse:
 
 
 def answer_crash(request: HttpRequest) -> HttpResponseBase:
-    """Answer what a view or a middleware raised, as ``handler500``: a crash, unless the database was away."""
+    """Answer an exception of a view or a middleware, as ``handler500``: a crash, unless the database was away."""
     error = sys.exc_info()[1]
     if error is not None and is_away(error):
         return answer_away(request, error)
@@ -142,13 +142,13 @@ def answer_crash(request: HttpRequest) -> HttpResponseBase:
 
 
 def problem_response(status: int, detail: str = "", *, wait: int | None = None) -> HttpResponse:
-    """Return a problem document as a response of plain Django."""
+    """Return a problem document as a plain Django response."""
     headers = {} if wait is None else {"Retry-After": str(wait)}
     return HttpResponse(json.dumps(problem(status, detail)), status=status, content_type=CONTENT_TYPE, headers=headers)
 
 
 def replace_with_problem(response: HttpResponseBase) -> None:
-    """Put a problem document in the place of ``response``'s body; its other headers stay."""
+    """Replace ``response``'s body with a problem document; its other headers stay."""
     if not isinstance(response, HttpResponse):
         return
     response.content = json.dumps(problem(response.status_code)).encode()

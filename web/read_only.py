@@ -1,4 +1,4 @@
-"""Admin pages of what is a fact: it is looked at."""
+"""Read-only admin pages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 
 class ReadOnly:
-    """For an admin or an inline of any app: nothing can be added, changed or deleted."""
+    """A mixin for an admin or an inline: nothing can be added, changed or deleted."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

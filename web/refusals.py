@@ -1,4 +1,4 @@
-"""What an app refuses, as a client hears it: each app has its own kinds."""
+"""Base classes for refusals as API errors; each app has its own."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rest_framework.exceptions import APIException
 
 class Refusal(APIException):
     """
-    The request is well-formed, and the state of the shop does not allow it.
+    The request is well-formed, but the state of the shop does not allow it.
 
     ``problem`` ends the type of the problem document: clients may act on it. ``errors`` names the parts of the
     request that stand in the way.

@@ -1,5 +1,5 @@
 """
-How many requests this process has begun and finished, counted without a lock.
+Counts of this process's started and finished requests, without a lock.
 
 Each thread counts for itself, and the reader adds the threads up: a request never waits for another
 request's counting. Counted by ``RequestIDMiddleware``, which every request goes through on the thread that
@@ -21,7 +21,7 @@ class Count:
 
 
 class RequestCounts:
-    """Counts by thread. Those of threads that have ended are kept: the sums never go down."""
+    """Counts by thread. Counts of ended threads are kept: the sums never decrease."""
 
     def __init__(self) -> None:
         self._own = threading.local()
@@ -37,7 +37,7 @@ class RequestCounts:
         return count
 
     def total(self) -> Count:
-        """Return the sums of all threads at about this moment. ``failed`` counts answers of 500 and above."""
+        """Return the approximate current sums over all threads. ``failed`` counts responses of 500 and above."""
         threads = list(self._of_threads)
         return Count(
             started=sum(each.started for each in threads),

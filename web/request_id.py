@@ -1,4 +1,4 @@
-"""Every response names its request, by the client's own id where it sent a well-formed one, and is counted."""
+"""Request ids: every response has one, the client's own if it is well-formed, and is counted."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestIDMiddleware:
-    """Set ``X-Request-ID`` on the response, and name the request and its user in all that it sets in motion."""
+    """Sets ``X-Request-ID`` on the response, and passes request and user on to all the work it causes."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -43,7 +43,7 @@ class RequestIDMiddleware:
         return response
 
     def _log(self, request: HttpRequest, status: int, duration: float) -> None:
-        """Say what was answered; the address without its query, which may hold anything."""
+        """Log the response; the URL without its query, which may hold anything."""
         if logger.isEnabledFor(logging.INFO):
             data = {"method": request.method, "path": request.path, "status": status, "ms": round(duration * 1000, 1)}
             logger.info("request answered", extra={"data": data})
@@ -51,7 +51,7 @@ class RequestIDMiddleware:
 
 def user_of(request: HttpRequest) -> int | None:
     """
-    Return the id of the user who is signed in, as far as is known by now.
+    Return the id of the signed-in user, as far as it is known.
 
     REST framework recognises bearers of tokens later than Django does sessions, and says so here too.
     """

@@ -1,5 +1,5 @@
 """
-How often one client may do what is dear: log in, register, check out.
+Throttling of expensive actions by client: sign-in, registration, checkout.
 
 Counted in the default cache, which is this process's memory: the shop takes orders with every other
 service away. With several web processes each counts for itself, so the whole allows that many times
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class ScopedThrottle(BaseThrottle):
     """
-    Limit the requests per user or address to a view that names one ``throttle_scope`` or several.
+    Limits requests per user or address to views with one or more ``throttle_scope``.
 
     Rates are ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. One atomic
     addition a request, so that requests at once are counted each.
@@ -33,7 +33,7 @@ class ScopedThrottle(BaseThrottle):
         self.seconds_left = 0.0
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
-        """Count the request and say whether it is still within the rate."""
+        """Count the request and return whether it is within the rate."""
         scopes = getattr(view, "throttle_scope", None) or ()
         scopes = (scopes,) if isinstance(scopes, str) else scopes
         return all(self._is_within(settings.THROTTLE_RATES[scope], scope, request) for scope in scopes)
@@ -54,5 +54,5 @@ class ScopedThrottle(BaseThrottle):
             return True
 
     def wait(self) -> float:
-        """Return the seconds until the next window begins."""
+        """Return the seconds until the next window starts."""
         return self.seconds_left

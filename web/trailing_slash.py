@@ -1,4 +1,4 @@
-"""What happens to an address that lacks its last slash."""
+"""Handling of URLs without a trailing slash."""
 
 from django.http import HttpRequest
 from django.middleware.common import CommonMiddleware
@@ -6,7 +6,7 @@ from django.middleware.common import CommonMiddleware
 
 class AddressMiddleware(CommonMiddleware):
     """
-    Django's, but that only reading is redirected to the address with a slash.
+    Django's middleware, except that only safe methods are redirected.
 
     A redirected POST would come back as a GET; Django raises an error about it in development. Here it
     is a plain 404, which names nothing and loses nothing.

@@ -1,4 +1,4 @@
-"""The shop's Celery app, and how its logs are written. Tasks are durable by :mod:`celery_ledger`."""
+"""The shop's Celery app, and its logging. Tasks are durable by :mod:`celery_ledger`."""
 
 from worker.celery import app
 

@@ -1,4 +1,4 @@
-"""The shop's Celery app; until the release after this, also the old tables of the ledger, which are views."""
+"""The shop's Celery app and, for one release, the ledger's old tables, which are views."""
 
 from django.apps import AppConfig
 

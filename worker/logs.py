@@ -1,4 +1,4 @@
-"""How log lines are written: for people, or one JSON object a line; each names the request that it belongs to."""
+"""Logging: lines for people, or one JSON object a line, each with its request id."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ CANARY: Final = "celery_ledger.tasks.see_canary"
 
 
 class NoCanaries(logging.Filter):
-    """Leaves out what Celery says of canaries that are well: twelve lines every ten seconds, of nothing."""
+    """Drops Celery's lines about healthy canaries: twelve lines every ten seconds."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         told = record.args if isinstance(record.args, dict) else {}
@@ -32,7 +32,7 @@ class LineFormatter(logging.Formatter):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - Python's name.
-        """Return the line, with what could pass for another one escaped."""
+        """Return the line, with text escaped that could pass for a separate line."""
         line = UNSAFE.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
         request_id = current_request_id()
         return f"{line} (request {request_id})" if request_id else line

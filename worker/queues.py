@@ -1,5 +1,5 @@
 """
-Which queues a worker takes besides those that it was told.
+Additional queues for workers whose queues were split.
 
 The contract's command for workers names the queues of the first release. Workers that are still started with it
 consume later queues too: a queue that was split off goes with the one that it was a part of.
@@ -15,7 +15,7 @@ SPLIT_OFF: Final = {"webhooks": "notifications"}
 
 @celeryd_init.connect
 def take_what_was_split_off(options: dict[str, Any], **kwargs: Any) -> None:
-    """Add to ``-Q`` the queues that were split off from one of its own, except those that ``-X`` names."""
+    """Add to ``-Q`` the queues split off from one of its own, except those in ``-X``."""
     wanted, unwanted = options.get("queues"), options.get("exclude_queues") or ()
     if not isinstance(wanted, list):  # All queues.
         return

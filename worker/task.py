@@ -1,4 +1,4 @@
-"""The class of the shop's tasks: effects are in the database unless a task says otherwise; any error is retried."""
+"""The base class of the shop's tasks: transactional by default; any error is retried."""
 
 from celery_ledger.retries import BRISK
 from celery_ledger.task import Task as LedgerTask

@@ -1,5 +1,5 @@
 """
-The old names of the ledger's own tasks: rows and messages of before it was a package bear them, and run.
+Old names of the ledger's own tasks, for rows and messages from before it was a package.
 
 They stay, for a dead letter is kept until a person decides, and may be replayed years later.
 """

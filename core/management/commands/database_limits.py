@@ -1,4 +1,4 @@
-"""``manage.py database_limits``: which limits PostgreSQL keeps for our sessions, and telling it."""
+"""``manage.py database_limits``: show the limits that PostgreSQL enforces for our sessions, or set them."""
 
 from argparse import ArgumentParser
 from typing import Any

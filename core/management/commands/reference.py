@@ -1,4 +1,4 @@
-"""``manage.py reference``: the pages of the documentation that the code writes."""
+"""``manage.py reference``: generate the documentation pages that come from code."""
 
 from pathlib import Path
 from typing import Any

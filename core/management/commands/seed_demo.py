@@ -1,4 +1,4 @@
-"""``manage.py seed_demo``: a small shop to look at."""
+"""``manage.py seed_demo``: create a small sample shop."""
 
 import os
 from argparse import ArgumentParser
@@ -131,7 +131,7 @@ class Command(BaseCommand):
 
 
 def subscribe_catcher(url: str, file: str) -> None:
-    """Have the receiver that run.py starts sent every event; one that was switched off stays so."""
+    """Subscribe the receiver started by run.py to every event; a disabled one stays disabled."""
     endpoint = WebhookEndpoint.objects.filter(description=CATCHER).first()
     if endpoint is None:
         endpoint = WebhookEndpoint(description=CATCHER, events=sorted(Event.values), version=max(Version))
@@ -144,7 +144,7 @@ def subscribe_catcher(url: str, file: str) -> None:
 
 
 def fill_catalogue() -> int:
-    """Add what is missing of the sample catalogue, with stock, and return how many products that is."""
+    """Add missing parts of the sample catalogue, with stock, and return how many products were added."""
     lines = [(shelf, title, price) for shelf, prices in CATALOGUE.items() for title, price in prices.items()]
     wanted = {f"DEMO-{number:02}": line for number, line in enumerate(lines, start=1)}
     there = set(Product.objects.filter(sku__in=wanted).values_list("sku", flat=True))
@@ -168,7 +168,7 @@ def fill_catalogue() -> int:
 
 
 def create_accounts() -> int:
-    """Add what is missing of the sample accounts, and return how many that is."""
+    """Add missing sample accounts, and return how many were added."""
     missing = ACCOUNTS.keys() - set(User.objects.filter(username__in=ACCOUNTS).values_list("username", flat=True))
     for username in missing:
         user = User.objects.create_user(

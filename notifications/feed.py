@@ -74,7 +74,7 @@ class Reader:
         self.rung = asyncio.Event()
 
     def hand(self, event: Event) -> None:
-        """Give it an event to carry."""
+        """Give the stream an event to send."""
         if len(self.waiting) >= MOST_WAITING:
             self.is_behind = True
         else:
@@ -116,7 +116,7 @@ class Feed:
         return self._open[user_id]
 
     def keep_seat(self, user_id: int, *, limit: int) -> Seat | None:
-        """Keep a place for another stream of a user, or return None if ``limit`` are open or about to be."""
+        """Reserve a place for another stream of a user; None if ``limit`` are open or reserved."""
         with self._counting:
             now = time.monotonic()
             self._seats = {seat for seat in self._seats if seat.until > now}
@@ -129,7 +129,7 @@ class Feed:
 
     async def follow(self, user_id: int, after: int | None, seat: Seat | None = None) -> AsyncIterator[Event | None]:
         """
-        Yield a user's notifications of a higher id than ``after``, and then those that come.
+        Yield a user's notifications with ids above ``after``, then new ones as they arrive.
 
         With None it begins now, and the first event has no text: its id is where it begins. Yields None
         where nothing came for :data:`HEARTBEAT` seconds. Ends when the feed is closed, or at once if the
@@ -155,7 +155,7 @@ class Feed:
             self._let_out(user_id, reader)
 
     async def in_thread(self, function: Callable[..., Answer], *args: Any) -> Answer:
-        """Have a thread of the feed run what speaks to the database."""
+        """Run a function that uses the database in a thread of the feed."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, _with_connection, function, *args)
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class Feed:
 
     def close_with_the_process(self) -> None:
         """
-        End all streams at SIGTERM and SIGINT, before the server does what it does then.
+        End all streams at SIGTERM and SIGINT, before the server's own handlers run.
 
         It waits for its connections to end. To be called in its event loop, before there is a stream.
         """
@@ -207,7 +207,7 @@ class Feed:
             self._readers.pop(user_id, None)
 
     async def _catch_up(self, user_id: int, reader: Reader) -> AsyncIterator[Event]:
-        """Yield from the table what is there after the reader's cursor. What comes meanwhile waits, or is here too."""
+        """Yield stored notifications after the reader's cursor. New ones wait, or are included."""
         reader.waiting.clear()
         reader.is_behind = False
         while not self.is_closing:
@@ -225,7 +225,7 @@ class Feed:
                 return
 
     async def _carry(self, reader: Reader) -> AsyncIterator[Event | None]:
-        """Yield what is handed to the reader, until there is more than may wait."""
+        """Yield events for the reader, until too many are waiting."""
         while not (self.is_closing or reader.is_behind):
             reader.rung.clear()
             while reader.waiting:
@@ -246,7 +246,7 @@ class Feed:
     # --- All streams ----------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Look for what is new when something was heard, or after a while, for as long as there is a stream."""
+        """Look for news after a hint, or after an interval, as long as a stream is open."""
         loop = asyncio.get_running_loop()
         while True:
             with suppress(TimeoutError):
@@ -266,7 +266,7 @@ class Feed:
             await asyncio.sleep(max(0.0, began + SHORTEST_PAUSE - loop.time()))
 
     async def _advance(self) -> None:
-        """Hand to every reader what is new for it."""
+        """Pass on new events to every reader."""
         is_more = True
         while is_more:
             async with self._turn:
@@ -286,7 +286,7 @@ class Feed:
                 reader.hand(Event(None, f'{{"order":{order_id}}}', type="order-tasks"))
 
     async def _listen(self) -> None:
-        """Hear the hints of the channel layer, for as long as it is there, and try again when it is not."""
+        """Listen for hints of the channel layer, reconnecting when it is away."""
         layer: Any = get_channel_layer()
         was_there = True
         while True:
@@ -306,7 +306,7 @@ class Feed:
                 await asyncio.sleep(PACE)
 
     def _hear(self, hint: Any) -> None:
-        """Have the table looked at. A hint that is not ours costs nothing."""
+        """Trigger a look at the table. A hint that is not ours costs nothing."""
         try:
             orders = orders_of(hint)
         except ValueError as error:
@@ -363,7 +363,7 @@ def owners_of(order_ids: Set[int], user_ids: Set[int]) -> list[tuple[int, int]]:
 
 
 def _events(rows: Sequence[Notification]) -> list[Event]:
-    """Return notifications as streams carry them. One that cannot be told is passed over: the others go on."""
+    """Return notifications as stream events. One that cannot be rendered is skipped."""
     try:
         told = NotificationSerializer(rows, many=True).data
         return [Event(row["id"], JSONRenderer().render(row).decode()) for row in told]
@@ -377,7 +377,7 @@ def _events(rows: Sequence[Notification]) -> list[Event]:
 
 
 def _with_connection(function: Callable[..., Answer], *args: Any) -> Answer:
-    """Call what only reads; once more over a new connection if this thread's was ended while it slept."""
+    """Call a read-only function; retry on a new connection if this thread's was closed while idle."""
     close_old_connections()
     try:
         return function(*args)

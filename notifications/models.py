@@ -1,4 +1,4 @@
-"""What people were told, and by which ways they want to be told."""
+"""Notifications, their deliveries, and users' preferences."""
 
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class Kind(models.TextChoices):
 
 
 class Channel(models.TextChoices):
-    """A way by which a notification reaches a user."""
+    """A channel for notifications."""
 
     #: The list of the page that is open, and its live stream.
     IN_APP = "in_app"
@@ -47,10 +47,10 @@ class Channel(models.TextChoices):
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
-    """Notifications as their reader sees them."""
+    """Notifications from their reader's viewpoint."""
 
     def shown_to(self, user: Any) -> "NotificationQuerySet":
-        """What ``user`` was told and wants to see in the shop."""
+        """Notifications that ``user`` wants to see in the shop."""
         return self.filter(user=user, in_app=True)
 
     def unread(self) -> "NotificationQuerySet":
@@ -59,7 +59,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
 class Notification(models.Model):
     """
-    One thing that one person is told.
+    One notification for one user.
 
     Written by :mod:`notifications.announce` alone, which sees to it that ids grow in the order of the
     commits: who has seen one has seen, or can see, every lower one.
@@ -113,7 +113,7 @@ class Notification(models.Model):
         return f"{self.kind} notification {self.pk}"
 
     def mark_as_read(self) -> None:
-        """Note that its reader has read it."""
+        """Mark the notification as read."""
         self.read = True
         self.save(update_fields=["read"])
 
@@ -198,7 +198,7 @@ class NotificationDelivery(models.Model):
 
 
 class PushSubscription(models.Model):
-    """A browser that takes pushes for a user, as its Push API gave it."""
+    """A browser subscribed to a user's pushes, in the form of its Push API."""
 
     # The unique constraint's index begins with it.
     user = models.ForeignKey(
@@ -219,7 +219,7 @@ class PushSubscription(models.Model):
 
 
 class Announcement(models.Model):
-    """What the shop tells everybody. Saving a new one has all users who may sign in told, a thousand at a time."""
+    """An announcement to all active users. Saving a new one notifies them, a thousand at a time."""
 
     message = models.CharField(max_length=MAX_MESSAGE_LENGTH)
     author = models.ForeignKey(

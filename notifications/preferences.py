@@ -1,5 +1,5 @@
 """
-Which channels carry which notifications to a user, and when not.
+Preferences: which channels carry which notifications to a user, and quiet hours.
 
 Promises that what was never said is as :data:`DEFAULTS` has it, for kinds that are to come as well.
 """
@@ -19,7 +19,7 @@ DEFAULTS: Final[dict[str, bool]] = {Channel.IN_APP: True, Channel.EMAIL: False, 
 
 
 def preferences_of(user_id: int) -> dict[str, dict[str, bool]]:
-    """Return whether a user wants to hear of each kind by each channel."""
+    """Return, for each kind and channel, whether a user wants it."""
     said = NotificationPreference.objects.filter(user_id=user_id)
     answer = {kind: dict(DEFAULTS) for kind in Kind.values}
     for kind, channel, enabled in said.values_list("kind", "channel", "enabled"):
@@ -29,7 +29,7 @@ def preferences_of(user_id: int) -> dict[str, dict[str, bool]]:
 
 
 def save_preferences(user_id: int, wishes: Mapping[str, Mapping[str, bool]]) -> None:
-    """Store what a user wants by kind and channel, in one statement; what is not named stays as it is."""
+    """Store a user's preferences in one statement; others stay unchanged."""
     NotificationPreference.objects.bulk_create(
         (
             NotificationPreference(user_id=user_id, kind=kind, channel=channel, enabled=enabled)
@@ -43,7 +43,7 @@ def save_preferences(user_id: int, wishes: Mapping[str, Mapping[str, bool]]) -> 
 
 
 def save_quiet_hours(user_id: int, wish: Mapping[str, Any] | None) -> None:
-    """Store a user's quiet hours; None: there are none."""
+    """Store a user's quiet hours; None removes them."""
     with transaction.atomic():
         if wish is None:
             QuietHours.objects.filter(user_id=user_id).delete()
@@ -52,7 +52,7 @@ def save_quiet_hours(user_id: int, wish: Mapping[str, Any] | None) -> None:
 
 
 class Wishes:
-    """What some users want, of some kinds; read in one query."""
+    """The preferences of some users for some kinds, read in one query."""
 
     def __init__(self, user_ids: Iterable[int], kinds: Iterable[str]) -> None:
         self._said: defaultdict[tuple[int, str], dict[str, bool]] = defaultdict(dict)
@@ -61,12 +61,12 @@ class Wishes:
             self._said[user_id, kind][channel] = enabled
 
     def wants(self, user_id: int, kind: str, channel: Channel) -> bool:
-        """Whether a user wants to hear of a kind by a channel."""
+        """Whether a user wants a kind over a channel."""
         return self._said.get((user_id, kind), {}).get(channel, DEFAULTS[channel])
 
 
 def end_of_quiet(hours: QuietHours, now: datetime) -> datetime | None:
-    """Return when the quiet hours that ``now`` falls into are over, or None if it falls into none."""
+    """Return the end of the quiet hours in effect at ``now``, or None."""
     there = now.astimezone(ZoneInfo(hours.time_zone))
     if not _within(hours.start, hours.end, there.time()):
         return None

@@ -1,5 +1,5 @@
 """
-What notifications promise, as ``manage.py outbox verify`` checks it: no customer is left untold.
+The promises of notifications, checked by ``manage.py outbox verify``: every customer is notified.
 
 Users who turned this notification off, and orders older than notifications are kept, are skipped. The number
 of queries does not grow with the orders.
@@ -20,12 +20,12 @@ from store.models import Order
 
 
 def untold_of_placed_orders() -> Iterator[str]:
-    """Yield a line for each order whose customer was not told that it is placed."""
+    """Yield a line for each placed order whose customer was not notified."""
     return _untold(Order.objects.placed(), Kind.ORDER_PLACED, "announce_placed_order", "enqueue_placed_notice")
 
 
 def untold_of_cancelled_orders() -> Iterator[str]:
-    """Yield a line for each cancelled order whose customer was not told."""
+    """Yield a line for each cancelled order whose customer was not notified."""
     cancelled = Order.objects.filter(status=Order.Status.CANCELLED)
     return _untold(cancelled, Kind.ORDER_CANCELLED, "announce_cancelled_order", "enqueue_cancelled_notice")
 

@@ -1,5 +1,5 @@
 """
-A notification as Web Push: encrypted for each browser of its reader (RFC 8291), and signed (RFC 8292).
+Notifications by Web Push: encrypted for each browser of the reader (RFC 8291), and signed (RFC 8292).
 
 At least once for each browser, nearly always once; the notification's id is the push's tag, so that a second
 copy takes the place of the first. A browser whose subscription is over is forgotten.
@@ -30,7 +30,7 @@ GONE: Final = "The browser's subscription has expired."
 
 
 class PushDeferredError(Exception):
-    """A push service asks to come later, or did not answer; ``wait`` says for how many seconds, if it did."""
+    """The push service asks for a retry, after ``wait`` seconds if it said so, or did not answer."""
 
     def __init__(self, reason: str, wait: float | None) -> None:
         super().__init__(reason)
@@ -38,7 +38,7 @@ class PushDeferredError(Exception):
 
 
 def subscribe(user: Any, *, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
-    """Have a browser take pushes for ``user``. Whom it took them for before, it does no longer."""
+    """Subscribe a browser to the pushes of ``user``, in place of any earlier user."""
     # Knowing its secret proves access to the browser; knowing only the address changes nothing.
     PushSubscription.objects.filter(endpoint=endpoint, auth=auth).exclude(user=user).delete()
     subscription, _ = PushSubscription.objects.update_or_create(
@@ -91,7 +91,7 @@ def _conclude(delivery: NotificationDelivery, problems: list[str]) -> None:
 
 
 def payload_of(notification: Notification) -> bytes:
-    """Return what the service worker is given: JSON of a bounded size."""
+    """Return the payload for the service worker: JSON of limited size."""
     words = {
         "id": notification.pk,
         "kind": notification.kind,
@@ -108,7 +108,7 @@ def payload_of(notification: Notification) -> bytes:
 
 def _push(browser: PushSubscription, payload: bytes, *, topic: str) -> str | None:
     """
-    Push to one browser. Returns None if it was taken, :data:`GONE`, or what else stands in the way permanently.
+    Push to one browser. Return None if it was accepted, :data:`GONE`, or the permanent error.
 
     Raises:
         PushDeferredError: not now.

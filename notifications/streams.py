@@ -43,7 +43,7 @@ BROKEN_OFF: Final = 1011
 
 def parse_cursor(text: str | None) -> int | None:
     """
-    Return the id after which a stream begins; None: now.
+    Return the id after which a stream starts; None: now.
 
     Raises:
         ValueError: it is not an id.

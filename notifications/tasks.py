@@ -1,5 +1,5 @@
 """
-Telling people, as durable tasks. Called by receivers.py and by schedules.
+Durable tasks that notify users. Called by receivers.py and by schedules.
 
 Each that tells runs in the transaction that marks its ledger row succeeded, so each notification is
 written exactly once; a key keeps a signal that is sent again from telling twice.
@@ -39,7 +39,7 @@ FAN_OUT = 1_000
 
 @shared_task(name="notifications.tasks.announce_placed_order", label="Notify you", batch_size=200)
 def announce_placed_order(order_ids: list[int]) -> None:
-    """Tell customers that their orders are placed, each once. Callers give one id each."""
+    """Notify customers that their orders are placed, once each. Callers give one id each."""
     _tell_customers(order_ids, Kind.ORDER_PLACED, "has been placed")
 
 
@@ -47,13 +47,13 @@ def announce_placed_order(order_ids: list[int]) -> None:
     name="notifications.tasks.announce_cancelled_order", label="Notify you of the cancellation", batch_size=200
 )
 def announce_cancelled_order(order_ids: list[int]) -> None:
-    """Tell customers that their orders are cancelled, each once. Callers give one id each."""
+    """Notify customers that their orders are cancelled, once each. Callers give one id each."""
     _tell_customers(order_ids, Kind.ORDER_CANCELLED, "has been cancelled")
 
 
 @shared_task(name="notifications.tasks.alert_duplicate_order", label="Notify the managers of a duplicate")
 def alert_duplicate_order(order_id: int) -> None:
-    """Tell every manager, once, that an order repeats another one of the same customer."""
+    """Alert every manager, once, to an order that repeats another one of its customer."""
     _tell_managers(
         Kind.DUPLICATE_ORDER,
         f"Order {order_id} has the same lines as another that the customer placed just before.",
@@ -65,7 +65,7 @@ def alert_duplicate_order(order_id: int) -> None:
 @shared_task(name="notifications.tasks.alert_low_stock", batch_size=200)
 def alert_low_stock(product_ids: list[int]) -> None:
     """
-    Tell every manager that there is little left of products, once for each call. Callers give one id each.
+    Alert every manager to products with low stock, once for each call. Callers give one id each.
 
     A product that is gone is passed over.
     """
@@ -89,7 +89,7 @@ def alert_low_stock(product_ids: list[int]) -> None:
 
 @shared_task(name="notifications.tasks.alert_late_schedule")
 def alert_late_schedule(name: str, due_at: str) -> None:
-    """Tell every manager, once, that a schedule did not run when it was due."""
+    """Alert every manager, once, to a schedule that did not run when it was due."""
     _tell_managers(
         Kind.SCHEDULE_LATE,
         f"The schedule {name!r} was due at {due_at} but did not run: beat was down or late."[:500],
@@ -101,7 +101,7 @@ def alert_late_schedule(name: str, due_at: str) -> None:
 @shared_task(name="notifications.tasks.tell_of_dead_letters")
 def tell_of_dead_letters() -> int:
     """
-    Tell every manager which tasks have died since they were told last, at most once an hour; return how many.
+    Notify every manager of new dead letters, at most once an hour; return how many.
 
     Repeatable: nothing is reported twice. A dead letter that was replayed or discarded meanwhile is left
     out.
@@ -134,7 +134,7 @@ def tell_of_dead_letters() -> int:
 @shared_task(name="notifications.tasks.tell_of_trouble", queue="scheduled")
 def tell_of_trouble() -> int:
     """
-    Tell the managers which tasks fail and what is wrong with the machinery; return how much of it was new to them.
+    Notify the managers of failing tasks and other problems; return how many were new to them.
 
     Repeatable: the same is told at most once an hour. While no worker or no relay is running, nothing runs this:
     see :mod:`notifications.urgent`.
@@ -166,7 +166,7 @@ def announce_message(message_ids: list[int]) -> None:
 @shared_task(name="notifications.tasks.fan_out_announcement")
 def fan_out_announcement(announcement_id: int, after: int = 0) -> int:
     """
-    Tell the next thousand users, after the id ``after``, what is announced; return how many.
+    Notify the next thousand users, after the id ``after``, of an announcement; return how many.
 
     What they are told and the task that tells the next are one transaction, so each is told once. Who signs up
     meanwhile is told too. An announcement that is gone ends it.
@@ -200,7 +200,7 @@ def fan_out_announcement(announcement_id: int, after: int = 0) -> int:
 )
 def push_notification(self: Any, delivery_id: int) -> None:
     """
-    Push a notification to its reader's browsers; a second run passes over those that took it.
+    Push a notification to its reader's browsers; a second run skips those that accepted it.
 
     Later, when a push service asks for it. A subscription that is over is forgotten.
     """
@@ -228,7 +228,7 @@ def text_notification(delivery_id: int) -> None:
 @shared_task(name="notifications.tasks.sweep_low_stock", queue="scheduled")
 def sweep_low_stock() -> int:
     """
-    Tell every manager, once a day, which products are below their thresholds, whatever took them there.
+    Alert every manager, once a day, to products below their thresholds, whatever the cause.
 
     Returns how many those are.
     """
@@ -249,7 +249,7 @@ def sweep_low_stock() -> int:
 @shared_task(name="notifications.tasks.prune_notifications", queue="scheduled", transactional=False)
 def prune_notifications() -> int:
     """
-    Delete old notifications and return how many: those that were read after ``NOTIFICATION_RETENTION_DAYS``.
+    Delete notifications ``NOTIFICATION_RETENTION_DAYS`` after they were made, if read, and return how many.
 
     Unread ones go after ``NOTIFICATION_UNREAD_RETENTION_DAYS``. Repeatable.
     """

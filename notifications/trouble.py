@@ -1,5 +1,5 @@
 """
-What managers are told about the machinery and failing tasks, without Prometheus.
+Alerts to managers about the machinery and failing tasks, without Prometheus.
 
 Called by a task, and by :mod:`notifications.urgent` where no task would be run.
 
@@ -36,7 +36,7 @@ UNREAD: Final = "No manager has read this for 30 minutes. "
 
 def tell() -> int:
     """
-    Tell the managers what is wrong now, gathered into one notification, and return how much of it was new to them.
+    Notify the managers of current problems, in one notification, and return how many were new to them.
 
     Where there are no managers, the superusers are told.
     """
@@ -47,7 +47,7 @@ def tell() -> int:
 
 @transaction.atomic
 def tell_of(trouble: Mapping[str, str]) -> int:
-    """As :func:`tell`, of this trouble, which has names that stay the same while it does."""
+    """Notify as :func:`tell` does, of these problems, whose names stay the same while they last."""
     wait_for_turn()  # Two processes that tell of the same would both find it new.
     now = clock.now()
     told = list(Notification.objects.filter(kind=Kind.TROUBLE, created__gt=now - AGAIN_AFTER).order_by("pk"))
@@ -64,13 +64,13 @@ def tell_of(trouble: Mapping[str, str]) -> int:
 
 
 def test(user_id: int) -> list[str]:
-    """Send a user what an alert would be, and return the channels that are on for it."""
+    """Send a user a test alert, and return the channels that are on for it."""
     notify([user_id], kind=Kind.TROUBLE, message=TEST, data={"trouble": [], "escalated": False})
     return [channel for channel, is_on in preferences_of(user_id)[Kind.TROUBLE].items() if is_on]
 
 
 def named(problems: Iterable[watchdog.Problem]) -> dict[str, str]:
-    """Return what is wrong, in words, under names that stay the same while it does."""
+    """Return the current problems in words, under names that stay the same while they last."""
     return {f"{problem.part} {problem.stalled or _without_figures(problem.text)}": problem.text for problem in problems}
 
 

@@ -1,5 +1,5 @@
 """
-Alerts that no task can bring, because no worker or no relay is running. Called by whichever process notices.
+Alerts that no task can send, because no worker or no relay is running. Called by the process that notices.
 
 The notification is written as usual, with a task for each of its deliveries. These deliveries are made here as well, at
 once, except to readers who have quiet hours; the tasks, when they run, find them made. What could not be delivered is
@@ -25,12 +25,12 @@ _ways: Final[dict[str, Deliver]] = {Channel.PUSH: push.deliver, Channel.SMS: tex
 
 
 def register(channel: Channel, deliver: Deliver) -> None:
-    """Have ``deliver`` make urgent deliveries by this channel; it must be repeatable."""
+    """Register ``deliver`` for urgent deliveries by this channel; it must be repeatable."""
     _ways[channel] = deliver
 
 
 def tell_of_missing(kind: Heartbeat.Kind) -> None:
-    """Tell the managers, once an hour, that no process of this kind is running."""
+    """Notify the managers, once an hour, that no process of this kind is running."""
     trouble.tell_of(trouble.named([watchdog.MISSING[kind]]))
     for delivery_id, channel in _waiting():
         try:
@@ -40,7 +40,7 @@ def tell_of_missing(kind: Heartbeat.Kind) -> None:
 
 
 def _waiting() -> list[tuple[int, str]]:
-    """Return the alerts of the last hour that are still to be delivered, to readers without quiet hours now."""
+    """Return the pending alerts of the last hour for readers who have no quiet hours now."""
     now = clock.now()
     pending = NotificationDelivery.objects.filter(
         status=NotificationDelivery.Status.PENDING,

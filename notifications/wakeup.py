@@ -1,5 +1,5 @@
 """
-How web processes learn at once that there is something new; called by the writer, after its commit.
+Hints to web processes that there is news; sent by the writer, after its commit.
 
 Only a hint, over the channel layer: what is new, streams read from the table. It is sent by a thread of its
 own, so that no worker waits for Redis, and what was rung several times meanwhile goes out once. A
@@ -32,7 +32,7 @@ MOST_ORDERS: Final = 500
 
 def orders_of(hint: Any) -> set[int]:
     """
-    Return the ids of the orders that a hint names.
+    Return the order ids in a hint.
 
     Raises:
         ValueError: it is not a hint of ours. Anyone with access to Redis can write to the channel layer.
@@ -48,7 +48,7 @@ def orders_of(hint: Any) -> set[int]:
 
 
 class Bell:
-    """The one who rings, in each process that writes."""
+    """The sender of hints in each writing process."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
@@ -58,7 +58,7 @@ class Bell:
         self._is_closing = False
 
     def ring(self, orders: set[int] | None = None) -> None:
-        """Have every web process look for what is new; ``orders`` have tasks that came to an end. Never waits."""
+        """Hint every web process to look for news; tasks of ``orders`` have ended. Never waits."""
         with self._lock:
             if orders and len(self._orders) < MOST_ORDERS:
                 self._orders |= orders
@@ -69,7 +69,7 @@ class Bell:
         self._rung.set()
 
     def close(self) -> None:
-        """End the thread and its connection: the process ends."""
+        """End the thread and its connection, at the end of the process."""
         if self._thread is not None:
             self._is_closing = True
             self._rung.set()
@@ -110,5 +110,5 @@ atexit.register(bell.close)
 
 
 def ring_after_commit() -> None:
-    """Ring when the current transaction has committed."""
+    """Send a hint when the current transaction has committed."""
     transaction.on_commit(bell.ring, robust=True)

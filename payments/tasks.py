@@ -1,4 +1,4 @@
-"""Asking the provider, as durable tasks: the reference is the same at every attempt, so none is charged twice."""
+"""Durable tasks that call the provider. The reference is the same at every attempt, so it charges once."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -24,7 +24,7 @@ class StillPendingError(Exception):
 @shared_task(name="payments.tasks.charge", label="Take your payment", bind=True, transactional=False, retries="patient")
 def charge(self: Any, payment_id: int) -> None:
     """
-    Have the provider charge for an order whose customer pays, and place the order. A try that is declined ends here.
+    Charge for an order whose customer pays, and place the order. A declined try ends here.
 
     A second run asks under the same reference, and learns the outcome of the first. A provider that does not answer is
     asked again until the order expires; one that charged in spite of that gives the money back.
@@ -46,10 +46,10 @@ def charge(self: Any, payment_id: int) -> None:
 
 @shared_task(name="payments.tasks.expire", label="Wait for your payment")
 def expire(payment_id: int) -> None:
-    """Let the order go if it is not paid in time; the stock that it kept is there for others. Repeatable."""
+    """Expire the order if it is not paid in time, and release its stock. Repeatable."""
     settling.expire(payment_id)
 
 
 def due_by(minutes: int) -> Any:
-    """Return until when an order of now is kept for its payment."""
+    """Return until when an order made now is reserved for its payment."""
     return timezone.now() + timedelta(minutes=minutes)

@@ -1,4 +1,4 @@
-"""The codes that went out, without the codes."""
+"""Sent verification codes, without the codes themselves."""
 
 from django.contrib import admin
 

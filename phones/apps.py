@@ -1,4 +1,4 @@
-"""Telephone numbers: a code by SMS shows that a number is its customer's."""
+"""Phone numbers: a code by SMS verifies that a number is its customer's."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_save, pre_save

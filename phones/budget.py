@@ -1,5 +1,5 @@
 """
-How many SMS go out: to a number, at the wish of an address, and in all.
+The SMS budget: by number, by client address, and in total.
 
 Every SMS costs, and some attackers earn a share of the cost, so the number must be limited. What was
 granted are rows, counted and written under one lock of the database: however many ask at once, in however
@@ -29,7 +29,7 @@ SWEEP: Final = 100
 
 
 class NoBudget(Exception):  # noqa: N818 - It names what is the matter, as its readers say it.
-    """No SMS goes out for now; ``wait`` says for how many seconds."""
+    """The SMS budget is used up; ``wait`` is the number of seconds until the next."""
 
     def __init__(self, wait: float) -> None:
         super().__init__("The SMS budget is used up.")
@@ -37,7 +37,7 @@ class NoBudget(Exception):  # noqa: N818 - It names what is the matter, as its r
 
 
 def hold() -> None:
-    """Grant no other SMS until this transaction ends. SQLite's writers take turns anyway."""
+    """Lock the budget until this transaction ends. SQLite's writers queue anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [GRANT_LOCK])
@@ -45,7 +45,7 @@ def hold() -> None:
 
 def spend(phone: str, *, reference: str, client: str = "") -> None:
     """
-    Grant one SMS to a number in E.164. What has the same reference as before was granted then.
+    Grant one SMS to a number in E.164. A repeated reference was granted before and costs nothing.
 
     ``client`` is the address at whose wish it goes out, if that is known.
 

@@ -1,4 +1,4 @@
-"""What is known of customers' telephone numbers."""
+"""Customers' phone numbers and their verification."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ CODE_DIGITS = 6
 
 
 def make_nonce() -> str:
-    """Return what makes this row's code another than any other's."""
+    """Return a nonce that makes this row's code unique."""
     return secrets.token_hex(16)
 
 
 def code_expiry() -> datetime:
-    """Return until when a code of now is good."""
+    """Return the expiry of a code made now."""
     return timezone.now() + timedelta(minutes=settings.PHONE_CODE_MINUTES)
 
 
@@ -49,14 +49,14 @@ class PhoneVerification(models.Model):
 
     @property
     def code(self) -> str:
-        """The code, as it is sent and typed in."""
+        """The code, as sent and entered."""
         digest = salted_hmac("phones.code", f"{self.pk} {self.nonce} {self.phone}", algorithm="sha256").digest()
         return str(int.from_bytes(digest) % 10**CODE_DIGITS).zfill(CODE_DIGITS)
 
 
 class SmsGrant(models.Model):
     """
-    One SMS that was granted, to be counted for two days; see :mod:`phones.budget`.
+    A granted SMS, counted for two days; see :mod:`phones.budget`.
 
     ``client`` is the network address at whose wish it went out, of IPv6 the first half.
     """

@@ -1,5 +1,5 @@
 """
-Telephone numbers as networks write them (E.164), and which of them an SMS may go to.
+Phone numbers in international format (E.164), and which of them may receive SMS.
 
 The shop takes a number as its customer types it. An SMS goes only to numbers that it may be paid for: a number that
 exists, of a kind that people have, in a country of ``SMS_COUNTRIES``; a number without a country's prefix is
@@ -24,7 +24,7 @@ SERVED_TYPES: Final = frozenset(
 
 
 def e164(phone: str) -> str:
-    """Return a number as ``+442079460000``, however it is typed; empty where no SMS may go there."""
+    """Return a number as ``+442079460000``, however it is typed; empty if it may not receive SMS."""
     try:
         number = phonenumbers.parse(phone, settings.SMS_COUNTRIES[0])
     except NumberParseException:

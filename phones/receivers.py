@@ -1,4 +1,4 @@
-"""What happens when a customer's number is set. Connected in apps.py; part of the save that it accompanies."""
+"""Receivers for changes of a customer's number, connected in apps.py; part of the save."""
 
 import logging
 from collections.abc import Collection
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def notice_old_phone(
     sender: object, instance: Customer, raw: bool, update_fields: Collection[str] | None, **kwargs: Any
 ) -> None:
-    """A profile is about to be saved: keep in mind which number it had, if that may change."""
+    """A profile is about to be saved: remember its number if that may change."""
     if raw or (update_fields is not None and "phone" not in update_fields):
         return
     old = None if instance._state.adding else Customer.objects.filter(pk=instance.pk).values_list("phone", flat=True)

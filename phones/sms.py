@@ -1,5 +1,5 @@
 """
-Sending an SMS: to a console, into a file, or over HTTP to an SMS gateway.
+Sending SMS: to the console, to files, or over HTTP to an SMS gateway.
 
 ``SMS_URL`` says which, by its scheme; ``SMS_SENDERS`` maps schemes to classes, and another way of sending
 is one more class there. Promises that a message that raised nothing was taken, that every call ends, and
@@ -25,21 +25,21 @@ MAYBE_LATER: Final = frozenset({408, 425, 429})
 
 
 class SmsDeferredError(Exception):
-    """The message was not taken and may be taken later."""
+    """The message was not accepted, but may be later."""
 
 
 class SmsRefusedError(PermanentError):
-    """The message will never be taken as it is."""
+    """The message will never be accepted."""
 
 
 class Sender(Protocol):
-    """A way of sending. It is made with ``SMS_URL``."""
+    """A transport for SMS, configured by ``SMS_URL``."""
 
     def __init__(self, url: str) -> None: ...
 
     def send(self, to: str, text: str, *, reference: str) -> None:
         """
-        Send one message. ``reference`` is the same for a message that is sent again.
+        Send one message. A message that is sent again has the same ``reference``.
 
         Raises:
             SmsDeferredError, OSError: not now.
@@ -48,7 +48,7 @@ class Sender(Protocol):
 
 
 def send(to: str, text: str, *, reference: str) -> None:
-    """Send ``text`` to a number, as ``SMS_URL`` says; raises what :class:`Sender` says."""
+    """Send ``text`` to a number over ``SMS_URL``; raises what :class:`Sender` raises."""
     make: type[Any] = import_string(settings.SMS_SENDERS[urlsplit(settings.SMS_URL).scheme])
     make(settings.SMS_URL).send(to, text, reference=reference)
 

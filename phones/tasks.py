@@ -1,4 +1,4 @@
-"""Codes, as durable tasks: outside any transaction, at least once, and repeatable; see verification.py."""
+"""Durable tasks that send codes: outside transactions, at least once, repeatable; see verification.py."""
 
 from celery import shared_task
 

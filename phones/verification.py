@@ -1,5 +1,5 @@
 """
-One-time codes: who gets one, and whether it was typed in right.
+One-time codes: sending and checking them.
 
 Promises that a code is good once, for ``PHONE_CODE_MINUTES`` and ``TRIES`` attempts, counted before they
 are looked at; and that no more codes go out than :data:`CODES_AN_HOUR`, to a customer or to a number, nor
@@ -33,11 +33,11 @@ class NoPhone(Exception):  # noqa: N818 - It names what is the matter, as its re
 
 
 class NotServed(NoPhone):
-    """The customer has a number to which no SMS may go."""
+    """The customer's number may not receive SMS."""
 
 
 class TooManyCodes(Exception):  # noqa: N818 - As above.
-    """There were enough codes for now; ``wait`` says for how many seconds."""
+    """Too many codes were requested; ``wait`` is the number of seconds until the next."""
 
     def __init__(self, wait: float) -> None:
         super().__init__("Too many codes.")
@@ -45,11 +45,11 @@ class TooManyCodes(Exception):  # noqa: N818 - As above.
 
 
 class NoCode(Exception):  # noqa: N818 - As above.
-    """There is no code that could be typed in: none was sent, or it is used up, or it has expired."""
+    """No code is valid: none was sent, or it was used or has expired."""
 
 
 class WrongCode(Exception):  # noqa: N818 - As above.
-    """That was not the code; ``left`` says how many tries are left."""
+    """The code is wrong; ``left`` is the number of tries left."""
 
     def __init__(self, left: int) -> None:
         super().__init__("Wrong code.")
@@ -57,14 +57,14 @@ class WrongCode(Exception):  # noqa: N818 - As above.
 
 
 def is_verified(customer: Customer) -> bool:
-    """Say whether the customer's present number was shown to be the customer's."""
+    """Whether the customer's current number is verified."""
     phone = e164(customer.phone)
     return bool(phone) and customer.phone_verifications.filter(phone=phone, verified_at__isnull=False).exists()
 
 
 def make_code(customer: Customer) -> PhoneVerification:
     """
-    Return a new code for the customer's number, which has still to be sent.
+    Create a code for the customer's number, to be sent.
 
     Raises:
         NoPhone: there is not a number, or it is verified.
@@ -98,7 +98,7 @@ def make_code(customer: Customer) -> PhoneVerification:
 
 def send(verification_id: int) -> None:
     """
-    Send a code by SMS, unless it was sent, is no longer good, or another one was asked for since.
+    Send a code by SMS, unless it was sent, has expired, or was followed by another.
 
     Raises:
         PermanentError: the customer is gone, or the gateway refuses.
@@ -118,7 +118,7 @@ def send(verification_id: int) -> None:
 
 def check(customer: Customer, code: str) -> None:
     """
-    Take the customer's number as verified, if ``code`` is the latest that was sent to it.
+    Verify the customer's number if ``code`` is the latest that was sent to it.
 
     Not inside a transaction that an error would undo: a failed try has to stay counted.
 

@@ -1,4 +1,4 @@
-"""Sales reports: what analytics knows of a day, as a mail to managers, daily and on demand."""
+"""Sales reports: a day's sales as a mail to managers, daily and on demand."""
 
 from django.apps import AppConfig
 

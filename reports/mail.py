@@ -1,4 +1,4 @@
-"""The daily sales report: what analytics knows, as a mail. Called by tasks.py."""
+"""The daily sales report as a mail. Called by tasks.py."""
 
 from collections.abc import Callable
 from datetime import date

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 @shared_task(name="core.tasks.send_daily_reports", queue="scheduled")
 def send_daily_reports(due_at: str | None = None) -> None:
     """
-    Have every manager sent the sales report of the day before ``due_at``, by a task of its own, and have that noted.
+    Enqueue the previous day's report for every manager, as a chain that ends with a log entry.
 
     A chain: the mails to all managers, then the note. A mail that is dead holds up the note, and replaying it ends the
     chain. In one transaction: all of it is enqueued, once. Beat says for which of its due times this is.

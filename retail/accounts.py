@@ -1,5 +1,5 @@
 """
-What a replay came to, for a person and for a program.
+The results of a replay, for people and for programs.
 
 Made by ``manage.py replay_retail`` of what :mod:`retail.replayer` reports. It promises that nothing is
 dropped in silence: whatever was read is counted once, or the accounts say themselves that they do not balance.
@@ -15,7 +15,7 @@ from retail.replayer import Outcome, Replayer, Result
 
 @dataclass(slots=True)
 class Accounts:
-    """What a replay came to. Every invoice and every line of the export stands in exactly one class."""
+    """The results of a replay. Every invoice and every line of the export is in exactly one class."""
 
     replayer: Replayer
     results: list[Result]
@@ -23,12 +23,12 @@ class Accounts:
 
     @property
     def invoices(self) -> Counter[str]:
-        """How many invoices there are of each outcome."""
+        """The number of invoices by outcome."""
         return Counter(str(result.outcome) for result in self.results)
 
     @property
     def lines(self) -> Counter[str]:
-        """How many lines there are of each class: a sale or a return with its invoice's outcome, or the reason."""
+        """The number of lines by class: a sale or return with its invoice's outcome, or the reason."""
         counts: Counter[str] = Counter()
         for result in self.results:
             for line in result.invoice.lines:
@@ -43,7 +43,7 @@ class Accounts:
 
     @property
     def imbalances(self) -> list[str]:
-        """Why the accounts do not balance, a sentence each; none where they do."""
+        """The reasons why the accounts do not balance, one sentence each; empty if they do."""
         export, found = self.replayer.export, []
         if Counter(result.invoice.number for result in self.results) != Counter(export.invoices.keys()):
             found.append(f"{len(export.invoices)} invoices were read, {len(self.results)} are accounted for.")
@@ -55,7 +55,7 @@ class Accounts:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Return the accounts as JSON's own types. ``orders`` has the order id of each invoice that was placed."""
+        """Return the accounts as JSON types. ``orders`` has the order id of each placed invoice."""
         meter = self.replayer.meter
         invoices = self.invoices
         placed = invoices[Outcome.PLACED]
@@ -95,5 +95,5 @@ class Accounts:
 
 
 def pick_percentile(ordered: list[float], share: int) -> float:
-    """Return the value that ``share`` percent of ``ordered``, which is sorted and not empty, do not exceed."""
+    """Return the percentile ``share`` of ``ordered``, which is sorted and not empty."""
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)]

@@ -1,4 +1,4 @@
-"""The shop as seen by a patient client: what may be asked again, and what may be asked only once."""
+"""A patient HTTP client for the shop, which knows what may be repeated."""
 
 import threading
 import time
@@ -15,15 +15,15 @@ GATEWAY_ERRORS = frozenset({502, 503, 504})
 
 
 class GaveUpError(Exception):
-    """The shop did not answer for as long as we are patient, or the replay was stopped."""
+    """The shop did not answer within the time limit, or the replay was stopped."""
 
 
 class AnswerLostError(Exception):
-    """It is unknown whether the shop did what it was asked."""
+    """It is unknown whether the shop carried out the request."""
 
 
 class UnexpectedAnswerError(Exception):
-    """The shop answered, but not as it should."""
+    """The shop's response is not what was expected."""
 
     def __init__(self, response: httpx.Response) -> None:
         body = read_object(response)
@@ -35,7 +35,7 @@ class UnexpectedAnswerError(Exception):
 
 @dataclass(slots=True)
 class Meter:
-    """What all clients together measured. Lists are appended to, which threads may do without a lock."""
+    """Measurements of all clients. Appending to lists is safe without a lock."""
 
     retries: list[str] = field(default_factory=list)
     carts_rebuilt: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Meter:
 
 
 class Shop:
-    """The shop as one client sees it; a thread has one of its own, with one connection."""
+    """A client's access to the shop; each thread has its own, with one connection."""
 
     def __init__(self, url: str, *, patience: float, timeout: float, stop: threading.Event, meter: Meter) -> None:
         self.patience = patience
@@ -68,7 +68,7 @@ class Shop:
         busy_means_wait: bool = False,
     ) -> httpx.Response:
         """
-        Return the shop's answer, after as many tries as it takes and ``patience`` seconds allow.
+        Return the shop's response, with retries for up to ``patience`` seconds.
 
         No connection, no answer, 502, 503, 504 and 429 are tried again. With ``busy_means_wait`` so is a 409 that
         names no errors: the same request is still running.
@@ -114,7 +114,7 @@ class Shop:
 
 
 def expect(response: httpx.Response, *statuses: int) -> httpx.Response:
-    """Return ``response`` where its status is one of ``statuses``; raise UnexpectedAnswerError otherwise."""
+    """Return ``response`` if its status is one of ``statuses``; raise UnexpectedAnswerError otherwise."""
     if response.status_code not in statuses:
         raise UnexpectedAnswerError(response)
     return response
@@ -122,7 +122,7 @@ def expect(response: httpx.Response, *statuses: int) -> httpx.Response:
 
 def read_object(response: httpx.Response, *names: str) -> dict[str, Any]:
     """
-    Return the JSON object in ``response``, an empty one where there is none.
+    Return the JSON object in ``response``, or an empty one.
 
     Raises:
         UnexpectedAnswerError: it lacks one of ``names``.

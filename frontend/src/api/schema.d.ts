@@ -3210,7 +3210,7 @@ export interface components {
              */
             total?: string;
         };
-        /** @description What every message has. */
+        /** @description The fields of every message. */
         OrderMessage: {
             /** @description The event. */
             type: string;
@@ -3699,7 +3699,7 @@ export interface components {
             new: string;
             currency: string;
         };
-        /** @description What every message has. */
+        /** @description The fields of every message. */
         PriceMessage: {
             /** @description The event. */
             type: string;
@@ -4340,7 +4340,7 @@ export interface components {
             title: string;
             low_stock_threshold: number;
         };
-        /** @description What every message has. */
+        /** @description The fields of every message. */
         StockMessage: {
             /** @description The event. */
             type: string;
@@ -4488,7 +4488,7 @@ export interface components {
             /** @description The endpoint's id. */
             webhook: number;
         };
-        /** @description What every message has. */
+        /** @description The fields of every message. */
         TestMessage: {
             /** @description The event. */
             type: string;

@@ -176,6 +176,7 @@ class LifeSerializer(serializers.Serializer[Any]):
     task = TaskSerializer()
     events = EventSerializer(many=True, help_text="Oldest first; scheduled events come last.")
     result = serializers.CharField(allow_null=True, help_text="As JSON; null: no result is stored.")
+    trace = serializers.CharField(help_text="The trace id of OpenTelemetry or Sentry; empty without a trace.")
     parent = RelativeSerializer(allow_null=True, help_text="The task whose body called it.")
     called = RelativeSerializer(many=True, help_text="The first tasks that its body called.")
 
@@ -194,10 +195,10 @@ class TasksView(APIView):
     )
     def get(self, request: Request) -> Response:
         """
-        Answer a page: newest first; retried and scheduled ones by when they run next, dead ones by when they died.
+        Return a page: newest first; retried and scheduled tasks by their next run, dead ones by their time of death.
 
-        It looks for a bounded time. Where that was not enough for a full page, looked_to says how far back it has
-        looked, and next goes on from there. A count is exact where few can be meant, and says so where it is not.
+        The search takes a limited time. If that is not enough for a full page, looked_to says how far back it has
+        searched, and next continues from there. count_is says whether the count is exact.
         """
         query = PageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
@@ -237,7 +238,7 @@ class TaskView(APIView):
     )
     def get(self, request: Request, task_id: UUID) -> Response:
         """
-        Answer what happened to it, attempt by attempt, and what it has to do with others.
+        Return the task's timeline, attempt by attempt, and its related tasks.
 
         Raises:
             NotFound: there is no such task.

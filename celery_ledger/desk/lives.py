@@ -5,11 +5,13 @@ Told from what the ledger keeps. Of an attempt before the last one it is known w
 of a call, the request, and the task whose body made it.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db.models import Q
 
 from celery_ledger import clock
@@ -20,6 +22,9 @@ from celery_ledger.uuid7 import first_uuid7_at
 Status = DurableTask.Status
 #: The most tasks that are shown of those that a task called, and that are looked through for them.
 MOST_CALLED, MOST_LOOKED_AT = 50, 20_000
+#: Headers with which tracing tools pass on a trace, and the part of them that is its id.
+TRACE_HEADERS = "traceparent", "sentry-trace"
+TRACE_ID = re.compile(r"(?:^|-)([0-9a-f]{32})-[0-9a-f]{16}\b")
 #: What a body calls is written by its end, give or take the clocks of two machines.
 MARGIN = timedelta(seconds=2)
 
@@ -70,6 +75,8 @@ class Life:
     result: str | None
     #: The task whose body called it.
     parent: Relative | None
+    #: The id of the trace that OpenTelemetry or Sentry gave the call, or an empty string.
+    trace: str = ""
     #: Those that its body called, the first of them.
     called: list[Relative] = field(default_factory=list)
 
@@ -86,12 +93,14 @@ def life_of(id: UUID) -> Life | None:
         events=_events(task, failed, worker),
         result=result,
         parent=_parent_of(task),
+        trace=_trace_of(task),
         called=_called_by(task, failed),
     )
 
 
 def _events(task: DurableTask, failed: list[FailedAttempt], worker: str) -> list[Event]:
     by = f" by request {task.request_id}" if task.request_id else ""
+    by += f" of {_user_of(task)}" if "actor" in (task.options or {}) else ""
     events = [Event(task.created_at, Kind.ENQUEUED, f"Enqueued in {task.queue}{by}, priority {task.priority}.")]
     published = set()
     for attempt in failed:
@@ -146,6 +155,19 @@ def _result_of(task: DurableTask) -> tuple[str | None, str]:
         if kept is not None:
             return kept[0], kept[1] or ""
     return None, ""
+
+
+def _user_of(task: DurableTask) -> str:
+    """Return the name of the user who made the request that called the task."""
+    actor = task.options["actor"]
+    user = get_user_model()._default_manager.filter(pk=actor).first()
+    return f"user {actor}, who is deleted" if user is None else str(user.get_username())
+
+
+def _trace_of(task: DurableTask) -> str:
+    headers = (task.options or {}).get("headers") or {}
+    found = (TRACE_ID.search(str(headers.get(name, ""))) for name in TRACE_HEADERS)
+    return next((match[1] for match in found if match), "")
 
 
 def _parent_of(task: DurableTask) -> Relative | None:

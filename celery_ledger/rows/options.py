@@ -18,6 +18,7 @@ from celery.app.task import Context
 from celery.utils.nodenames import anon_nodename
 from django.utils import timezone
 
+from celery_ledger.context import current_actor
 from celery_ledger.ids import call_id
 from celery_ledger.rows import canvases
 from celery_ledger.rows.calls import Call, arguments_as_json
@@ -162,8 +163,10 @@ def _as_text(moment: datetime | float) -> str:
 
 
 def as_json(name: str, options: dict[str, Any]) -> str:
-    """Return the options in stored form, with the name of the calling process."""
+    """Return the options in stored form, with the name of the calling process and the user at work."""
     origin = _origin(os.getpid())
+    if (actor := current_actor()) is not None:
+        options = {"actor": actor} | options
     return arguments_as_json(name, {"origin": origin} | options, what="options") if options else _alone(origin)
 
 

@@ -264,12 +264,21 @@ class Command(BaseCommand):
             called = [dataclasses.asdict(each) for each in life.called]
             parent = life.parent and dataclasses.asdict(life.parent)
             self._print_json(
-                {"task": said, "events": events, "result": life.result, "parent": parent, "called": called}
+                {
+                    "task": said,
+                    "events": events,
+                    "result": life.result,
+                    "trace": life.trace,
+                    "parent": parent,
+                    "called": called,
+                }
             )
             return
         task = life.task
         self.stdout.write(f"{task.name}  {task.id}  {searching.state_of(task, now=clock.now())}")
         self.stdout.write(f"  called with {json.dumps(task.args)} {json.dumps(task.kwargs)}")
+        if life.trace:
+            self.stdout.write(f"  trace {life.trace}")
         for event in life.events:
             number = f" (attempt {event.attempt})" if event.attempt else ""
             took = f" after {event.took:.3f} s" if event.took is not None else ""

@@ -1297,10 +1297,10 @@ export interface paths {
         };
         /**
          * Find tasks
-         * @description Answer a page: newest first; retried and scheduled ones by when they run next, dead ones by when they died.
+         * @description Return a page: newest first; retried and scheduled tasks by their next run, dead ones by their time of death.
          *
-         *     It looks for a bounded time. Where that was not enough for a full page, looked_to says how far back it has
-         *     looked, and next goes on from there. A count is exact where few can be meant, and says so where it is not.
+         *     The search takes a limited time. If that is not enough for a full page, looked_to says how far back it has
+         *     searched, and next continues from there. count_is says whether the count is exact.
          */
         get: operations["ops_tasks_list"];
         put?: never;
@@ -1320,7 +1320,7 @@ export interface paths {
         };
         /**
          * Get a task's history
-         * @description Answer what happened to it, attempt by attempt, and what it has to do with others.
+         * @description Return the task's timeline, attempt by attempt, and its related tasks.
          *
          *     Raises:
          *         NotFound: there is no such task.
@@ -2841,6 +2841,8 @@ export interface components {
             events: components["schemas"]["Event"][];
             /** @description As JSON; null: no result is stored. */
             result: string | null;
+            /** @description The trace id of OpenTelemetry or Sentry; empty without a trace. */
+            trace: string;
             /** @description The task whose body called it. */
             parent: components["schemas"]["Relative"] | null;
             /** @description The first tasks that its body called. */

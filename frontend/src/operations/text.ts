@@ -220,6 +220,7 @@ export const words = {
   called: "Enqueued",
   order: (id: string) => `Order ${id}`,
   request: "Request",
+  trace: "Trace",
   edit: "Edit and replay",
   editNamed: "Replay with other arguments?",
   positional: "Positional arguments, a JSON array",

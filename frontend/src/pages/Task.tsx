@@ -125,6 +125,14 @@ function Facts({ life, order }: { life: Life; order: string | undefined }) {
           </dd>
         </div>
       )}
+      {life.trace && (
+        <div>
+          <dt>{words.trace}</dt>
+          <dd>
+            <code>{life.trace}</code>
+          </dd>
+        </div>
+      )}
     </dl>
   );
 }
@@ -145,7 +153,7 @@ function Moment({ event }: { event: TaskEvent }) {
         </div>
         <p className="step-facts">
           {event.took !== null && <span>{words.afterPublishing(duration(event.took))}</span>}
-          {event.worker && <span>{event.worker}</span>}
+          {event.worker && <Link href="/operations/workers">{event.worker}</Link>}
         </p>
         {event.kind === "failed" || event.kind === "died" ? <pre className="step-error">{event.text}</pre> : <p className="hint">{event.text}</p>}
         {event.traceback && (

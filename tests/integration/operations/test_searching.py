@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit_trail.models import AuditEntry
+from celery_ledger.context import working_on
 from celery_ledger.desk import decisions, hastening, lives, searching
 from celery_ledger.desk.searching import Search
 from celery_ledger.models import Decision, DurableTask, FailedAttempt
@@ -241,6 +242,21 @@ class TestOverTheApi:
         assert "Traceback" in failed["traceback"]
         assert body["task"]["state"] == "dead"
         assert api(make_staff()).get("/api/ops/tasks/00000000-0000-4000-8000-000000000000/").status_code == 404
+
+    def test_a_life_names_the_user_of_its_request_and_its_trace(self):
+        user, trace = make_staff(), "0af7651916cd43dd8448eb211c80319c"
+        with working_on(request_id="a request", actor=lambda: user.pk):
+            called = probe.make_collection.apply_async(
+                ("atlases",), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+            )
+        by_sentry = rows(1, options={"headers": {"sentry-trace": f"{trace}-b7ad6b7169203331-1"}})[0]
+        body = api(user).get(f"/api/ops/tasks/{called.id}/").json()
+        assert f"by request a request of {user.username}," in body["events"][0]["text"]
+        assert (body["trace"], lives.life_of(by_sentry.id).trace) == (trace, trace)
+        user.delete()
+        assert f"of user {DurableTask.objects.get(id=called.id).options['actor']}, who is deleted," in (
+            lives.life_of(called.id).events[0].text
+        )
 
     def test_a_life_names_what_it_called(self):
         parent = rows(1, status=Status.SUCCEEDED, published_at=timezone.now(), completed_at=timezone.now(), attempts=1)[

@@ -111,8 +111,11 @@ print(*(call.id for call in calls))
     worker = project.start(
         "worker", "-m", "celery", "-A", "compositions.listed", "--skip-checks", "worker", "-l", "info"
     )
-    for id in ids:
-        wait_until("it is done", lambda call=id: project.has_succeeded(call, attempts=1))
+    try:
+        for id in ids:
+            wait_until("it is done", lambda call=id: project.has_succeeded(call, attempts=1))
+    finally:
+        worker.stop(seconds=60)
     assert worker.says(". celery_ledger.tasks.run_mixed")
     assert not worker.says("left to a worker that knows them")
 

@@ -360,6 +360,7 @@ EXAMPLES: Final[dict[str, Any]] = {
             }
         ],
         "result": None,
+        "trace": "0af7651916cd43dd8448eb211c80319c",
         "parent": None,
         "called": [],
     },

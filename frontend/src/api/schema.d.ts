@@ -9681,6 +9681,7 @@ export interface operations {
                      *         }
                      *       ],
                      *       "result": null,
+                     *       "trace": "0af7651916cd43dd8448eb211c80319c",
                      *       "parent": null,
                      *       "called": []
                      *     }

@@ -25,12 +25,12 @@ from accounts.models import SpentToken
 FAMILY: Final = "family"
 #: How long a reused token may be a client's retry: it is refused, but its family is not ended.
 MERCY: Final = timedelta(seconds=60)
-#: Bygone rows that are deleted with each that is written.
+#: The maximum number of expired rows deleted with each row written.
 SWEEP: Final = 100
 
 
 class RefreshToken(SimpleRefreshToken):
-    """SimpleJWT's token, which belongs to a family, as do its access tokens."""
+    """SimpleJWT's refresh token, extended by a family, to which its access tokens also belong."""
 
     @classmethod
     def for_user(cls, user: Any, *, family: str = "") -> Any:

@@ -27,15 +27,15 @@ from webhooks.models import WebhookEndpoint
 
 What = AuditEntry.What
 User = get_user_model()
-#: Entries a statement.
+#: Entries per statement.
 BATCH: Final = 500
-#: Whose every save, deletion and change of relations is on record.
+#: Models whose every save, deletion and change of relations is recorded.
 AUDITED: Final = (Collection, Product, Stock, WebhookEndpoint)
-#: Columns that are never described, whosesoever they are.
+#: Columns that are never described, in any model.
 SECRET: Final = frozenset({"secret", "previous_secret"})
-#: Of whom it is on record that they are gone, without what they were: that is personal.
+#: Models whose deletions are recorded, without the deleted values: these are personal.
 DELETIONS_AUDITED: Final = (User, Group, Customer)
-#: Whose many-to-many relations are: above all, who may do what.
+#: Models whose changes of many-to-many relations are recorded: above all, permissions.
 LINKS_AUDITED: Final = (*AUDITED, User, Group)
 
 
@@ -110,9 +110,9 @@ def write_of_all(
 
 def prune(*, older_than: timedelta) -> Iterator[int]:
     """
-    Delete older entries in portions; yield the number deleted in each.
+    Delete older entries in batches; yield the number deleted in each.
 
-    What says that an order was placed or cancelled stays: ``outbox verify`` asks for it.
+    Entries about placed and cancelled orders are kept: ``outbox verify`` needs them.
     """
     old = AuditEntry.objects.filter(at__lt=timezone.now() - older_than).exclude(
         model="store.order", what__in=[What.PLACED, What.CANCELLED]
@@ -122,7 +122,7 @@ def prune(*, older_than: timedelta) -> Iterator[int]:
         with transaction.atomic():
             if connection.vendor == "postgresql":
                 with connection.cursor() as cursor:
-                    # Until the end of the transaction; the trigger asks for it.
+                    # Set until the end of the transaction; the trigger checks it.
                     cursor.execute("SELECT set_config('shopwire.prune_audit_trail', 'on', true)")
             entries = AuditEntry.objects.filter(pk__in=ids)
             entries._raw_delete(entries.db)

@@ -19,8 +19,8 @@ def record_order_event(events: list[tuple[str, int, int | None, str, str]]) -> N
     """
     Record the outcome of orders, in one statement.
 
-    Callers give one event each: what, the order's id, who, the request's id, and when. In the transaction
-    that marks the ledger rows succeeded: each is on record once.
+    Callers pass one event each: what, the order's id, who, the request's id, and when. Runs in the transaction
+    that marks the ledger rows succeeded: each event is recorded once.
     """
     statuses: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         AuditEntry.What.PLACED: ({}, {"status": "placed"}),

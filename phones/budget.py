@@ -1,9 +1,9 @@
 """
 The SMS budget: by number, by client address, and in total.
 
-Every SMS costs, and some attackers earn a share of the cost, so the number must be limited. What was
-granted are rows, counted and written under one lock of the database: however many ask at once, in however
-many processes, no more go out than a budget has.
+Every SMS costs, and some attackers earn a share of the cost, so the number must be limited. Grants are
+rows, counted and written under one database lock: no budget is exceeded, regardless of the number of concurrent
+requests and processes.
 """
 
 import logging
@@ -24,7 +24,7 @@ GRANT_LOCK: Final = 0x5350_534D_53
 #: SMS to one number in a day, of all kinds.
 A_NUMBER_A_DAY: Final = 20
 DAY: Final = timedelta(days=1)
-#: Rows of bygone days that are deleted with each that is written.
+#: The maximum number of expired rows deleted with each row written.
 SWEEP: Final = 100
 
 
@@ -47,10 +47,10 @@ def spend(phone: str, *, reference: str, client: str = "") -> None:
     """
     Grant one SMS to a number in E.164. A repeated reference was granted before and costs nothing.
 
-    ``client`` is the address at whose wish it goes out, if that is known.
+    ``client`` is the address that requested it, if known.
 
     Raises:
-        NoBudget: to this number, by this address or in all, enough went out for now.
+        NoBudget: the budget of the number, the address or the shop is used up for now.
     """
     with transaction.atomic():
         hold()

@@ -27,8 +27,8 @@ class PhoneVerification(models.Model):
     """
     One code for one number of one customer.
 
-    The code is not stored, in clear or otherwise: it is computed of the row and ``SECRET_KEY``. So a task
-    that tries again sends the same code, and who reads the database learns none.
+    The code is not stored, in clear or otherwise: it is computed from the row and ``SECRET_KEY``. So a
+    retried task sends the same code, and reading the database reveals none.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="phone_verifications")

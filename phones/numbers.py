@@ -1,9 +1,9 @@
 """
 Phone numbers in international format (E.164), and which of them may receive SMS.
 
-The shop takes a number as its customer types it. An SMS goes only to numbers that it may be paid for: a number that
-exists, of a kind that people have, in a country of ``SMS_COUNTRIES``; a number without a country's prefix is
-taken for one of the first of them.
+The shop accepts a number as the customer types it. It pays for SMS only to valid numbers of a type in
+:data:`SERVED_TYPES`, in a country of ``SMS_COUNTRIES``; a number without a country prefix is assumed to belong to the
+first of these countries.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ import phonenumbers
 from django.conf import settings
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
-#: What people have. Premium, shared-cost and personal numbers earn their owner money when dialled.
+#: The types of ordinary numbers. Premium, shared-cost and personal numbers earn their owner money when dialled.
 SERVED_TYPES: Final = frozenset(
     {
         PhoneNumberType.MOBILE,

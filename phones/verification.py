@@ -1,9 +1,9 @@
 """
 One-time codes: sending and checking them.
 
-Promises that a code is good once, for ``PHONE_CODE_MINUTES`` and ``TRIES`` attempts, counted before they
-are looked at; and that no more codes go out than :data:`CODES_AN_HOUR`, to a customer or to a number, nor
-more than :mod:`phones.budget` grants, however many ask at once.
+Promises that a code works once, for ``PHONE_CODE_MINUTES`` and ``TRIES`` attempts, each counted before it is
+checked; and that, even under concurrent requests, neither a customer nor a number is sent more codes than
+:data:`CODES_AN_HOUR`, or more than :mod:`phones.budget` grants.
 """
 
 import secrets
@@ -24,7 +24,7 @@ from store.models import Customer
 
 TRIES: Final = 5
 CODES_AN_HOUR: Final = 5
-#: Seconds that have to lie between two codes.
+#: The minimum number of seconds between two codes.
 PAUSE: Final = 30
 
 
@@ -67,9 +67,9 @@ def make_code(customer: Customer) -> PhoneVerification:
     Create a code for the customer's number, to be sent.
 
     Raises:
-        NoPhone: there is not a number, or it is verified.
-        NotServed: the number is none that an SMS may go to.
-        TooManyCodes: the customer, the number, the address that asks, or the shop had enough of them.
+        NoPhone: the customer has no number, or it is verified.
+        NotServed: the number may not receive SMS.
+        TooManyCodes: the limit of the customer, the number, the requesting address or the shop is reached.
     """
     phone = e164(customer.phone)
     if customer.phone and not phone:
@@ -78,7 +78,7 @@ def make_code(customer: Customer) -> PhoneVerification:
         Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
         if not phone or is_verified(customer):
             raise NoPhone
-        budget.hold()  # Before what went out is counted: twelve customers who share a number would each count none.
+        budget.hold()  # Before counting: twelve customers who share a number would each count none.
         now = timezone.now()
         recent = PhoneVerification.objects.filter(
             Q(customer=customer) | Q(phone=phone), created_at__gt=now - timedelta(hours=1)
@@ -120,11 +120,11 @@ def check(customer: Customer, code: str) -> None:
     """
     Verify the customer's number if ``code`` is the latest that was sent to it.
 
-    Not inside a transaction that an error would undo: a failed try has to stay counted.
+    Do not call it inside a transaction that an error would roll back: a failed try must stay counted.
 
     Raises:
-        NoCode: there is none.
-        WrongCode: that is not it.
+        NoCode: no code is valid.
+        WrongCode: the code is wrong.
     """
     row = _latest(customer.pk)
     if row is None or row.phone != e164(customer.phone):

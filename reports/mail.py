@@ -13,7 +13,7 @@ from analytics_app import chart, report
 from email_app import delivery
 from email_app.models import EmailDelivery
 
-#: What is done, in this order.
+#: The steps of a report, in order.
 STEPS: Final = ("figures", "picture", "table", "mail")
 
 
@@ -21,7 +21,7 @@ def send(user: Any, day: date, *, reference: str, progress: Callable[[int, str],
     """
     Send the report of ``day`` to ``user``, unless it was sent with this reference.
 
-    ``progress`` is told how many steps are done, and which one begins.
+    ``progress`` is called with the number of finished steps and the name of the next.
 
     Raises:
         PermanentError: no attempt can succeed; see :func:`email_app.delivery.deliver`.

@@ -24,8 +24,8 @@ def send_daily_reports(due_at: str | None = None) -> None:
     """
     Enqueue the previous day's report for every manager, as a chain that ends with a log entry.
 
-    A chain: the mails to all managers, then the note. A mail that is dead holds up the note, and replaying it ends the
-    chain. In one transaction: all of it is enqueued, once. Beat says for which of its due times this is.
+    The mails to all managers come first, then the log entry. A dead mail holds up the log entry; replaying it completes
+    the chain. Runs in one transaction: the whole chain is enqueued, once. Beat passes the due time of this run.
     """
     due = datetime.fromisoformat(due_at) if due_at else timezone.now()
     day = (due.astimezone(UTC).date() - timedelta(days=1)).isoformat()
@@ -45,7 +45,7 @@ def note_daily_reports(day: str, mails: int, due_at: str) -> float:
 @shared_task(name="core.tasks.send_report", bind=True, queue="scheduled", transactional=False, retries="patient")
 def send_report(self: Any, user_id: int, day: str | None = None, *, reference: str | None = None) -> None:
     """
-    Send a user the sales report of ``day``, by default yesterday's. ``AsyncResult(id).info`` says how far it is.
+    Send a user the sales report of ``day``, by default yesterday's. ``AsyncResult(id).info`` has the progress.
 
     One mail a user and reference, by default this task: a second run finds it sent. Permanent errors: the
     user is gone, and as for the other mails.

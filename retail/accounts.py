@@ -1,8 +1,8 @@
 """
 The results of a replay, for people and for programs.
 
-Made by ``manage.py replay_retail`` of what :mod:`retail.replayer` reports. It promises that nothing is
-dropped in silence: whatever was read is counted once, or the accounts say themselves that they do not balance.
+Compiled by ``manage.py replay_retail`` from the reports of :mod:`retail.replayer`. It promises that nothing is
+dropped silently: every invoice and line read is counted once, or the accounts report that they do not balance.
 """
 
 from collections import Counter

@@ -54,7 +54,7 @@ class Shop:
         self.client = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-            trust_env=False,  # A proxy of the environment is not meant for a shop next to us.
+            trust_env=False,  # The environment's proxy is not meant for a local shop.
         )
 
     def call(
@@ -70,12 +70,12 @@ class Shop:
         """
         Return the shop's response, with retries for up to ``patience`` seconds.
 
-        No connection, no answer, 502, 503, 504 and 429 are tried again. With ``busy_means_wait`` so is a 409 that
+        A missing connection or response, 502, 503, 504 and 429 are retried. With ``busy_means_wait``, so is a 409 that
         names no errors: the same request is still running.
 
         Raises:
             AnswerLostError: the call is not ``repeatable``, and may or may not have been carried out.
-            GaveUpError: patience is over, or the replay was stopped.
+            GaveUpError: the time limit has passed, or the replay was stopped.
         """
         deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
@@ -108,7 +108,7 @@ class Shop:
         while next_path:
             page = read_object(expect(self.call("GET", next_path, headers=headers), 200), "results", "next")
             yield from page["results"]
-            # The path alone: a token goes to no other server, whatever a link says.
+            # Only the path: a token is never sent to a different server, whatever the link says.
             link = urlsplit(page["next"] or "")
             next_path = f"{link.path}?{link.query}" if link.path else None
 

@@ -163,7 +163,7 @@ class Replayer:
         self.users: dict[str, AbstractBaseUser] = {}
         self.product_ids: dict[str, int] = {}
         self.purchases: defaultdict[str, list[Purchase]] = defaultdict(list)
-        #: Orders that were told to be paid, each with its customer.
+        #: Orders for which a payment was requested, each with its customer.
         self.asked: dict[int, str] = {}
 
     def prepare(self) -> None:
@@ -220,7 +220,7 @@ class Replayer:
         """
         Wait until one more invoice is done, and return its outcome; once for each invoice.
 
-        After ``stop`` was set, what had not begun is not reached any more, and is said to be so.
+        Invoices that were not started before ``stop`` was set are reported as not reached.
         """
         result = self.told.get()
         if isinstance(result, BaseException):
@@ -284,7 +284,7 @@ class Replayer:
         except UnexpectedAnswerError as error:
             result = Result(invoice, Outcome.FAILED, status=error.status, detail=str(error))
         except (GaveUpError, AnswerLostError, httpx.HTTPError) as error:
-            # When stopped while waiting: whether the order was placed is not known, so it is no "not reached".
+            # If stopped while waiting, it is unknown whether the order was placed, so this is not "not reached".
             result = Result(invoice, Outcome.FAILED, detail=str(error))
         if invoice.sold:
             self.purchases[invoice.username].append(Purchase(invoice.sold, result.outcome, result.order_id))
@@ -303,7 +303,7 @@ class Replayer:
             return Result(invoice, Outcome.PLACED_EARLIER)
         cart_id = self._fill_cart(shop, invoice, headers)
         response = self._check_out(shop, cart_id, keyed)
-        if response.status_code == 409:  # And not because it is still running: that was waited for.
+        if response.status_code == 409:  # Not a request that is still running: those were waited for.
             return Result(invoice, Outcome.REFUSED, status=409)
         body = read_object(expect(response, 200, 201), "id", "items", "duplicate")
         if "Idempotent-Replayed" in response.headers:
@@ -335,7 +335,7 @@ class Replayer:
             try:
                 for line in invoice.sales:
                     item = {"product_id": self.product_ids[line.sku], "quantity": line.quantity}
-                    # Adding adds up: said twice, it would be bought twice.
+                    # Quantities add up: a repeated request would buy the line twice.
                     answer = shop.call(
                         "POST", f"/api/carts/{cart_id}/items/", headers=headers, json=item, repeatable=False
                     )

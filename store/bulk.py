@@ -1,5 +1,5 @@
 """
-What is written for many things at once: Django's own signals say nothing of it, so it is announced here.
+Announcements of bulk writes, for which Django sends no signals.
 
 Called by the import and by bulk edits, in the transaction that writes.
 """
@@ -21,7 +21,7 @@ BATCH: Final = 500
 
 @dataclass(frozen=True)
 class Change(Generic[Thing]):
-    """A thing that was made (``before`` is empty) or changed, with the columns that are new about it."""
+    """A created object (``before`` is empty) or a changed one, with its new column values."""
 
     thing: Thing
     before: dict[str, Any]
@@ -29,7 +29,7 @@ class Change(Generic[Thing]):
 
 
 def made(thing: Thing) -> Change[Thing]:
-    """Return the change that made ``thing``."""
+    """Return the change that records the creation of ``thing``."""
     columns = [field.attname for field in thing._meta.concrete_fields]
     return Change(thing, {}, {name: getattr(thing, name) for name in columns})
 

@@ -5,7 +5,7 @@ from typing import Final
 
 #: Currencies with a sign of their own where the pages' language is read, British English.
 SIGNS: Final = {"GBP": "£", "EUR": "€", "USD": "US$"}
-#: Between a currency without a sign and its amount; it is not broken there.
+#: Separates a currency without a sign from its amount, without allowing a line break.
 SPACE: Final = "\N{NO-BREAK SPACE}"
 
 

@@ -52,7 +52,7 @@ def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str
     """
     Make a view's method accept an ``Idempotency-Key``, also in the OpenAPI document.
 
-    An answer that has a secret is kept as ``seal`` writes it, and told again as ``unseal`` reads it.
+    A response that contains a secret is stored as returned by ``seal``, and repeated as returned by ``unseal``.
     """
 
     def decorate(make: View) -> View:

@@ -41,15 +41,15 @@ from store.serializers import (
 )
 from web.fields import MAX_ID, NothingSerializer
 
-#: Seconds for which a browser need not ask again for what it has read of the catalogue. Stock is reserved at checkout,
-#: at the prices of then, however old the page is that a buyer looks at.
+#: Seconds for which a browser may reuse catalogue responses without asking again. Checkout reserves stock at the
+#: prices current then, however old the buyer's page is.
 CATALOGUE_AGE: Final = 10
 
 PRICE = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}
 SPACES = r"\s\x1c-\x1f\x85"
 #: At most this many words, without a NUL.
 WORDS = rf"^[^\x00{SPACES}]*([{SPACES}]+[^\x00{SPACES}]+){{0,{MAX_SEARCH_WORDS - 1}}}[{SPACES}]*$"
-#: The filters as the document tells them; store/filters.py holds clients to it.
+#: The filters as documented in the OpenAPI document; store/filters.py enforces them.
 CATALOGUE_FILTERS = [
     OpenApiParameter(
         "search",

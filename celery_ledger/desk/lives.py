@@ -100,7 +100,8 @@ def life_of(id: UUID) -> Life | None:
 
 def _events(task: DurableTask, failed: list[FailedAttempt], worker: str) -> list[Event]:
     by = f" by request {task.request_id}" if task.request_id else ""
-    by += f" of {_user_of(task)}" if "actor" in (task.options or {}) else ""
+    if (actor := (task.options or {}).get("actor")) is not None:
+        by += f" of {_name_of(actor)}"
     events = [Event(task.created_at, Kind.ENQUEUED, f"Enqueued in {task.queue}{by}, priority {task.priority}.")]
     published = set()
     for attempt in failed:
@@ -157,9 +158,8 @@ def _result_of(task: DurableTask) -> tuple[str | None, str]:
     return None, ""
 
 
-def _user_of(task: DurableTask) -> str:
-    """Return the name of the user who made the request that called the task."""
-    actor = task.options["actor"]
+def _name_of(actor: int) -> str:
+    """Return the name of the user with this id."""
     user = get_user_model()._default_manager.filter(pk=actor).first()
     return f"user {actor}, who is deleted" if user is None else str(user.get_username())
 

@@ -163,7 +163,7 @@ def _as_text(moment: datetime | float) -> str:
 
 
 def as_json(name: str, options: dict[str, Any]) -> str:
-    """Return the options in stored form, with the name of the calling process and the user at work."""
+    """Return the options in stored form, with the name of the calling process and the current user."""
     origin = _origin(os.getpid())
     if (actor := current_actor()) is not None:
         options = {"actor": actor} | options

@@ -24,6 +24,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import free_port
+
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".env", "var", "__pycache__", "node_modules", "tests")
 #: What would lead the copy to a database or broker outside it.
@@ -49,6 +51,7 @@ class Copy:
     def __init__(self, folder):
         self.folder = folder
         self.mark = f"SHOPWIRE_TEST_{uuid.uuid4().hex}"
+        self.ports = {name: str(free_port()) for name in ("PORT", "FLOWER_PORT", "CATCHER_PORT")}
         shutil.copytree(ROOT, folder, ignore=NOT_COPIED, symlinks=True)
         venv = folder / ".venv"
         venv.mkdir()
@@ -65,7 +68,7 @@ class Copy:
         with said.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, str(self.folder / "run.py"), *arguments],
-                env={**environment, self.mark: "1", "PORT": "18700", "FLOWER_PORT": "15700", "CATCHER_PORT": "18026"},
+                env={**environment, **self.ports, self.mark: "1"},
                 cwd=self.folder.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,

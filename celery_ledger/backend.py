@@ -1,8 +1,8 @@
 """
 The ledger as a result backend: for projects that have none, so that ``AsyncResult`` can read the ledger.
 
-Every process reads it and none writes to it: the consumer writes what a task returned in the transaction that ends it,
-and ``update_state`` what it says of itself meanwhile. Of tasks that are not durable it knows nothing.
+Processes only read from it. The consumer writes a task's result in the transaction that ends the task, and
+``update_state`` writes its progress. It knows nothing about tasks that are not durable.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ from celery_ledger.ids import row_id
 
 __all__ = ["LedgerBackend", "backend"]
 
-#: Seconds until a waiter whose database went away asks again.
+#: Seconds after which a waiter that lost its database tries again.
 PAUSE = 0.2
-#: A row as far as a result is made of it, and what was recorded of its end.
+#: The columns of a row that a result needs, and what was recorded when it ended.
 _ROW = """
     SELECT task.id, task.name, task.queue, task.args, task.kwargs, task.status, task.attempts, task.last_error,
            task.completed_at, result.state AS said, result.value, result.traceback
@@ -37,7 +37,7 @@ def backend(**options: Any) -> Any:
     """
     Return the backend of an app whose project names none; Celery calls it like a class.
 
-    With django-celery-results among the apps that is its own, for the ledger writes results there in any case.
+    If django-celery-results is installed, its own model is used: the ledger writes results there in any case.
     """
     if apps.ready and apps.is_installed("django_celery_results"):
         from django_celery_results.backends import DatabaseBackend
@@ -49,9 +49,9 @@ def backend(**options: Any) -> Any:
 class LedgerBackend(BaseBackend):
     """Results of durable tasks, read from their rows: for ``result_expires``, at most as long as the rows exist."""
 
-    #: Who asks need not know this class; see :func:`celery_ledger.rows.results.are_own`.
+    #: Callers need not know this class; see :func:`celery_ledger.rows.results.are_own`.
     is_the_ledgers = True
-    #: Results go with their rows: beat has nothing to clean up.
+    #: Results are pruned with their rows, so beat has nothing to clean up.
     supports_autoexpire = True
 
     def __init__(self, app: Any, **options: Any) -> None:
@@ -103,7 +103,7 @@ class LedgerBackend(BaseBackend):
         Return a task's result when it has ended, on PostgreSQL right after the commit. ``interval`` is ignored.
 
         Raises:
-            celery.exceptions.TimeoutError: it did not end in time.
+            celery.exceptions.TimeoutError: the task did not end in time.
         """
         from celery_ledger.waiting import bell_of
 
@@ -141,7 +141,7 @@ class LedgerBackend(BaseBackend):
         unknown: dict[str, Any] = {"task_id": str(task_id), "status": states.PENDING, "result": None}
         id = row_id(task_id)
         key = id if connection.vendor == "postgresql" else id.hex
-        # By one statement, as cheap as can be: a caller may be waiting for it.
+        # One statement, and a cheap one: a caller may be waiting.
         row: Any = next(iter(DurableTask.objects.using(connection.alias).raw(_ROW, [key])), None)
         if row is not None and self._is_expired(row):
             return unknown
@@ -149,7 +149,7 @@ class LedgerBackend(BaseBackend):
             said = Result.objects.using(connection.alias).filter(id=id).first()
             if said is None or said.state not in states.EXCEPTION_STATES:
                 return unknown
-            # It is a part of a canvas and never ran, for something before it failed or was cancelled.
+            # It is part of a canvas and never ran, because something before it failed or was cancelled.
             return dict(self.meta_from_decoded({**unknown, "status": said.state, "result": self.decode(said.value)}))
         said = Result(state=row.said or "", value=row.value, traceback=row.traceback)
         meta = {"retries": max(0, row.attempts - 1), "queue": row.queue, "traceback": said.traceback}
@@ -159,7 +159,7 @@ class LedgerBackend(BaseBackend):
         if state == said.state:
             value = self.decode(said.value) if said.value else None
         if row.status in _END and said.state == states.PENDING:
-            return unknown  # It is forgotten.
+            return unknown  # It was forgotten.
         if state == states.FAILURE != said.state:
             meta["traceback"] = row.failed_attempts.values_list("traceback", flat=True).last()
         if state in states.READY_STATES:
@@ -190,7 +190,7 @@ class LedgerBackend(BaseBackend):
 
 
 def _succeeded(row: Any, said: Any) -> tuple[str, Any]:
-    # One that said by update_state what came of it, and then raised Ignore so that it stays.
+    # The body set its own state with update_state and then raised Ignore so that the state stays.
     has_said = said.state and row.last_error.partition(":")[0] == Ignore.__name__
     return (said.state if has_said else states.SUCCESS), None
 
@@ -201,7 +201,7 @@ def _dead(row: Any, said: Any) -> tuple[str, Any]:
 
 
 def _cancelled(row: Any, said: Any) -> tuple[str, Any]:
-    # A dead letter that was given up has failed.
+    # A dead letter that was given up counts as failed.
     return (said.state if said.state == states.FAILURE else states.REVOKED), TaskRevokedError(row.last_error)
 
 
@@ -211,7 +211,7 @@ def _under_way(row: Any, said: Any) -> tuple[str, Any]:
     return (states.RETRY if row.status == "pending" and row.attempts else states.PENDING), None
 
 
-#: What is to be said of a row that has ended, unless its result says the same: a state, and its value.
+#: The state and value reported for a row that has ended, unless its result says otherwise.
 _END: dict[str, Callable[[Any, Any], tuple[str, Any]]] = {
     "succeeded": _succeeded,
     "dead": _dead,

@@ -1,9 +1,9 @@
 """
 Celery's canvas, for durable tasks.
 
-Chains, groups and chords are Celery's own signatures, called as usual. What is done here is around them: all that one
-of them calls becomes rows of one transaction, by one INSERT or few; and the backend of an app leaves the counting of a
-chord's parts to the ledger. Apps without durable tasks are not affected.
+Chains, groups and chords are Celery's own signatures, called as usual. This module works around them: everything that
+one signature calls becomes rows of one transaction, with one INSERT or a few, and the app's result backend leaves the
+counting of a chord's parts to the ledger. Apps without durable tasks are not affected.
 """
 
 import functools
@@ -23,13 +23,13 @@ from celery_ledger import clock
 
 __all__ = ["install"]
 
-#: Bodies and handles of chords whose headers are about to be called, by their groups' ids.
+#: Bodies and handles of chords whose headers are about to be called, keyed by group id.
 _opening: ContextVar[dict[str, tuple[Any, Any]] | None] = ContextVar("opening", default=None)
-#: Whether a chord is called, whose members it counts once its transaction has committed.
+#: Whether a chord is being called: it counts its members after its transaction has committed.
 _is_chord: ContextVar[bool] = ContextVar("is_chord", default=False)
 #: What Celery calls when a canvas is called.
 CALLED = ((canvas._chain, "run"), (canvas.group, "apply_async"), (canvas._chord, "apply_async"))
-#: How many arguments a group's call may have by position before the producer.
+#: How many positional arguments a group's call accepts before the producer.
 BEFORE_PRODUCER = 3
 
 
@@ -37,10 +37,10 @@ class _NoProducer:
     """
     A stand-in for the producer that a group passes to its members, so that Celery takes none from its pool.
 
-    It is false: a plain task among the members takes a real one when it is published.
+    It is falsy, so that a plain task among the members takes a real producer when it is published.
     """
 
-    serializer = None  # What an eager app looks for.
+    serializer = None  # Eager apps read this attribute.
 
     def __bool__(self) -> bool:
         return False
@@ -68,16 +68,16 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **options)
         from celery_ledger.rows import canvases, outbox, steps
 
-        # What follows a task is a part of the transaction that completes it, and has no savepoint of its own.
+        # What follows a task is part of the transaction that completes the task, and has no savepoint of its own.
         whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
         with canvases.gathering(), whole, outbox.collecting(), _within_chord(isinstance(self, canvas._chord)):
-            # Those of nested groups would wait for each other, once their number is that of the pool's producers.
+            # Nested groups would wait for each other's producers as soon as they need more than the pool has.
             if isinstance(self, canvas.group) and len(args) <= BEFORE_PRODUCER and options.get("producer") is None:
                 options["producer"] = NO_PRODUCER
             if isinstance(self, canvas._chord):
                 if options.get("chain"):
-                    options["chain"] = steps.keep(options["chain"])  # Else each member of the header has a copy of it.
-                if options.get("countdown"):  # Which Celery takes for a time between two looks at the header.
+                    options["chain"] = steps.keep(options["chain"])  # Otherwise each member would carry a copy.
+                if options.get("countdown"):  # Celery reads it as the interval at which to check the header.
                     options.setdefault("eta", clock.now() + timedelta(seconds=options.pop("countdown")))
             return method(self, *args, **options)
 
@@ -116,7 +116,8 @@ def leave_counting(backend: Any) -> Any:
     def set_chord_size(group_id: str, size: int) -> None:
         from celery_ledger.rows import chords
 
-        # Celery says it again of a group that is itself a body; its members are counted in the outer chord's size.
+        # Celery sets the size again for a group that is itself a body; its members are counted in the outer chord's
+        # size.
         if (opened := (_opening.get() or {}).pop(group_id, None)) is not None:
             chords.keep(group_id, *opened, size)
 
@@ -153,8 +154,9 @@ def send_plainly(
     """
     Send the message of a plain task, with everything that the ledger keeps of its canvas by value.
 
-    A message that follows from a durable task is sent after the commit that ends it, and one of a chord's header after
-    the commit that writes the chord, which could not count a member that ended before. A crash in between loses it.
+    A message that follows a durable task is sent after the commit that ends the task. A message of a chord's header is
+    sent after the commit that writes the chord, because the chord could not count a member that ended earlier. A crash
+    in between loses the message.
     """
     from celery_ledger.rows import canvases, chords, large, steps
 
@@ -168,7 +170,7 @@ def send_plainly(
         whole = {"parent_id": caller[0], "root_id": caller[1]} | whole
     if not canvases.is_following() and not _is_chord.get():
         return send(task_id, **whole)
-    for ours in ("producer", "publisher"):  # Which by then are another's.
+    for ours in ("producer", "publisher"):  # By then they belong to another group.
         whole.pop(ours, None)
     id = task_id or uuid()
     transaction.on_commit(functools.partial(send, id, **whole))

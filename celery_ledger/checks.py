@@ -22,11 +22,11 @@ from celery_ledger.rows import rates
 
 OLDEST_SQLITE = (3, 38, 0)
 LOOPBACK = {"localhost", "127.0.0.1", "::1", None}
-#: What kombu's transports call the brokers that are served. Sentinel is one of Redis's.
+#: What kombu calls the supported brokers' transports. Sentinel is one of Redis's.
 SERVED: Final = {"redis", "amqp"}
 #: Redis redelivers a message after this many seconds unless the project sets another value: kombu's default.
 VISIBILITY_TIMEOUT: Final = 3600
-#: The most tasks that one message names.
+#: The most tasks that one message may name.
 MOST_NAMED: Final = 5
 
 Check = Callable[[Any], Iterator[CheckMessage]]

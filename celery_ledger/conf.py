@@ -26,7 +26,7 @@ __all__ = [
     "release",
 ]
 
-#: Characters of a release that are kept.
+#: Maximum length of a release name, in characters.
 LONGEST_RELEASE = 64
 
 
@@ -37,9 +37,9 @@ class Setting:
     name: str
     default: int
     meaning: str
-    #: It must be more than that.
+    #: The value must be greater than this.
     above: int = 0
-    #: Whether only whole numbers will do.
+    #: Whether it must be a whole number.
     whole: bool = False
 
     @property
@@ -48,7 +48,7 @@ class Setting:
         The value that holds now.
 
         Raises:
-            ImproperlyConfigured: the project set one that cannot be right.
+            ImproperlyConfigured: the project set an invalid value.
         """
         if problem := self.problem():
             raise ImproperlyConfigured(problem)
@@ -81,7 +81,7 @@ class Switch:
         The value that holds now.
 
         Raises:
-            ImproperlyConfigured: the project set one that cannot be right.
+            ImproperlyConfigured: the project set an invalid value.
         """
         if problem := self.problem():
             raise ImproperlyConfigured(problem)
@@ -100,7 +100,7 @@ PUBLISHED_LEASE = Setting(
     "LEDGER_PUBLISHED_LEASE",
     60,
     "seconds after which a published task is published again if no worker has acknowledged it",
-    above=5,  # After this many, a task whose queue is empty is missed; see celery_ledger/relay/relay.py.
+    above=5,  # After this many seconds, a task whose queue is empty counts as lost; see celery_ledger/relay/relay.py.
 )
 RUNNING_LEASE = Setting(
     "LEDGER_RUNNING_LEASE",
@@ -148,7 +148,7 @@ def release() -> str:
     return str(getattr(settings, "LEDGER_RELEASE", ""))[:LONGEST_RELEASE]
 
 
-#: Every setting there is.
+#: All settings.
 SETTINGS: tuple[Setting | Switch, ...] = (
     PUBLISHED_LEASE,
     RUNNING_LEASE,

@@ -1,9 +1,8 @@
 """
 The context of the running code: the request it serves, its user and client, and the object it concerns.
 
-Set by the web's middleware, by a signal while it is sent, and by the consumer while a task runs;
-request and object are written into every ledger row that is enqueued meanwhile, so that a chain of
-tasks can be traced as one.
+Set by the web middleware, by a signal while it is being sent, and by the consumer while a task runs. The request and
+the object are written into every ledger row that is enqueued meanwhile, so that a chain of tasks can be traced as one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ class Carrier:
     id: str
     worker: str
     delivery_info: Mapping[str, Any]
-    #: Whether anybody listens to events, which are then sent for each row.
+    #: Whether events are enabled; if so, one is sent for each row.
     has_listeners: bool = False
 
 
@@ -118,7 +117,7 @@ def about_item(item: Any) -> Iterator[None]:
     """
     Attribute the tasks enqueued in this block to ``item``, one of the batch passed to the body.
 
-    Without a batch that has this item, as in a body that is called directly, nothing changes.
+    Does nothing if no batch has this item, for example when a body is called directly.
     """
     request_id, subject = _items.get().get(item, (None, None))
     with working_on(request_id=request_id, subject=subject):

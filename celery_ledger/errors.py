@@ -38,7 +38,7 @@ class RetryOtherwise(Retry):
         self.new_args = args
         self.new_kwargs = kwargs
         self.attempt_limit = attempt_limit
-        #: What :class:`celery_ledger.rows.ledger.Asked` has of the same names.
+        #: The same as in :class:`celery_ledger.rows.ledger.Asked`.
         self.new_options = options or {}
 
 

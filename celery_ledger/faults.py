@@ -1,9 +1,9 @@
 """
 Named places where a test can have this process killed, as in a power failure.
 
-``FAULT=consumer.before_commit:3`` kills the process with SIGKILL the third time it passes that
-place. Unset, a place costs one truth test. Refused at start unless DEBUG is on (celery_ledger/checks.py). What
-names none of these places belongs to another program, and means nothing here.
+``FAULT=consumer.before_commit:3`` kills the process with SIGKILL the third time it passes that place. Unset, a place
+costs one truth test. Refused at start unless DEBUG is on (celery_ledger/checks.py). A value that names none of these
+places belongs to another program and is ignored.
 """
 
 import os

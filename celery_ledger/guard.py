@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 
-#: As libpq has it: a transaction in which a statement failed.
+#: libpq's status of a transaction in which a statement failed.
 ABORTED: Final = 3
-#: As libpq has it: a transaction whose statements went well, and a command that did.
+#: libpq's statuses of a transaction without a failure, and of a successful command.
 IN_TRANSACTION: Final = 2
 COMMAND_OK: Final = 1
 
@@ -25,19 +25,19 @@ class Guard:
     """
     A savepoint that costs nothing until the block sends its first query.
 
-    Most receivers only enqueue and send none; a savepoint for each would be two round trips. If the block
-    raises, what it wrote is undone, and with it what Django noted of its failure: a transaction that is marked
-    for rollback refuses every query. A failure that the block swallowed counts as one.
+    Most receivers only enqueue and execute no SQL; a savepoint for each would cost two round trips. If the block
+    raises, its writes are undone, and so is Django's mark for rollback, because a transaction marked for rollback
+    refuses every query. A failure that the block swallowed counts as one.
 
     Raises:
-        SpoiledError: the block ended well, but left the transaction in a state in which nothing can be committed.
+        SpoiledError: the block ended normally, but left the transaction in a state that cannot be committed.
     """
 
     def __init__(self, *, releases: bool = True, lock_patience: float | None = None) -> None:
         """
         ``releases=False`` leaves the savepoint to the end of the transaction: a round trip less.
 
-        Where a savepoint is opened, statements wait for locks no longer than ``lock_patience`` seconds from then on.
+        Once a savepoint is open, statements wait for locks for at most ``lock_patience`` seconds.
         """
         self._releases = releases
         self._lock_patience = lock_patience
@@ -55,7 +55,7 @@ class Guard:
 
     def _before_query(self, execute: Callable[..., Any], *arguments: Any) -> Any:
         if self._savepoint is None and not self._opening and self._connection.in_atomic_block:
-            self._opening = True  # Opening it is itself a query.
+            self._opening = True  # Opening a savepoint is itself a query.
             try:
                 self._savepoint = self._open()
             finally:
@@ -89,7 +89,7 @@ class Guard:
     ) -> None:
         self._watch.__exit__(kind, error, trace)
         if self._connection.closed_in_transaction or self._was_spoiled:
-            return  # Nothing can be saved any more, and the owner of the transaction gets the error.
+            return  # Nothing can be saved any more; the owner of the transaction gets the error.
         if error is not None:
             self._undo()
             return
@@ -126,13 +126,13 @@ class Guard:
             try:
                 transaction.savepoint_rollback(self._savepoint)
             except DatabaseError:
-                self._connection.needs_rollback = True  # Or the sender would commit what is left, whatever that is.
+                self._connection.needs_rollback = True  # Otherwise the sender would commit whatever is left.
                 raise
         del self._connection.run_on_commit[self._hooks :]
 
     def _make_hooks_robust(self) -> None:
         """Prevent functions that the block registers with on_commit from turning the response into an error."""
-        hooks: list[Any] = self._connection.run_on_commit  # A third says whether its errors are logged and no more.
+        hooks: list[Any] = self._connection.run_on_commit  # A third element says whether its errors are only logged.
         if len(hooks) > self._hooks:
             hooks[self._hooks :] = [(savepoints, call, True) for savepoints, call, _ in hooks[self._hooks :]]
 

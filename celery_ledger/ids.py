@@ -2,14 +2,14 @@
 Ids of rows, and of calls that chose their own.
 
 A row's id is a UUID. Celery's ``task_id`` may be any text: if it is not a UUID, the row's id is a UUID derived from it,
-always the same. The row keeps the text, which is the id of the call for its body and for results.
+always the same. The row keeps the text, which is the id of the call in the body and in results.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-#: Permanent: rows of calls that gave their own ids are found by it.
+#: Permanent: it is how rows of calls with their own ids are found.
 _NAMESPACE: Final = UUID("6f0c2f1e-6a0b-5d0c-9d1e-3b6f9c1f7a52")
 
 

@@ -1,8 +1,8 @@
 """
 Installation in a Celery app, done by the first task class that the app derives from ours.
 
-It fills in what the project has not set, adds boot steps alongside the project's, and wraps a class of the project's in
-one of its own; it replaces nothing that the project chose. See docs/adr/0013.
+It fills in what the project has not set, adds its boot steps to the project's, and wraps one of the project's classes
+in one of its own; it replaces nothing that the project chose. See docs/adr/0013.
 """
 
 import functools
@@ -17,18 +17,18 @@ from kombu.utils.imports import symbol_by_name
 
 from celery_ledger.project import import_tasks
 
-#: Below the project's own settings: workers that keep their messages short, and wait for a broker that is away.
+#: Defaults below the project's own settings: short leases on messages, and workers that wait for an unavailable broker.
 DEFAULTS = {
-    "broker_channel_error_retry": True,  # READONLY, MISCONF, NOREPLICAS: a Redis that refuses is waited for.
+    "broker_channel_error_retry": True,  # READONLY, MISCONF, NOREPLICAS: wait for a Redis that refuses.
     "broker_connection_max_retries": None,
     "broker_connection_retry_on_startup": True,
-    # Where a project has no backend, its AsyncResult says what the ledger knows.
+    # In a project without a result backend, AsyncResult reports what the ledger knows.
     "result_backend": "celery_ledger.backend:backend",
-    # A broker's blip does not justify ending running tasks: a mail under way would go out twice.
+    # A short loss of the broker does not justify ending running tasks: a mail being sent would go out twice.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    # Celery would take fewer messages after each loss of the broker; on RabbitMQ it stays at that.
+    # Celery would take fewer messages after each loss of the broker; on RabbitMQ that is never undone.
     "worker_enable_prefetch_count_reduction": False,
-    "worker_lost_wait": 0.5,  # seconds until a dead child counts as dead; Celery waits 10
+    "worker_lost_wait": 0.5,  # seconds until a dead child process counts as dead; Celery waits 10
     "worker_prefetch_multiplier": 1,
 }
 WORKER_STEPS = {
@@ -45,7 +45,8 @@ def install(app: Celery) -> None:
     """
     Make ``app`` send, run and revoke durable tasks through the ledger. Further calls change nothing.
 
-    Called for an app whose ``task_cls`` derives from :class:`celery_ledger.Task`, when it makes that class its own.
+    Called for an app whose ``task_cls`` derives from :class:`celery_ledger.Task`, when the app creates its own class
+    from it.
     """
     if "celery_ledger" in app.__dict__:
         return
@@ -58,7 +59,7 @@ def install(app: Celery) -> None:
     app.send_task = _durable_send_task(app, app.send_task)
     symbol_by_name("celery_ledger.canvas:install")(app)
     app.control_cls = wrapped(app.control_cls, "celery_ledger.desk.control:Control")
-    app.__dict__.pop("control", None)  # One that was made before is made again.
+    app.__dict__.pop("control", None)  # If one was created before, it is created again.
 
 
 def _lay_below_the_settings(app: Celery) -> None:
@@ -66,7 +67,8 @@ def _lay_below_the_settings(app: Celery) -> None:
 
     def lay(sender: Any, source: Any, **_: Any) -> None:
         defaults = source.maps[-1]
-        # By Celery's old names where the project uses those, or they would be looked at before the project's.
+        # By Celery's old names if the project uses those; otherwise these defaults would win over the project's
+        # settings.
         defaults.update({name if name in defaults else _TO_OLD_KEY[name]: value for name, value in DEFAULTS.items()})
 
     if app.configured:
@@ -89,11 +91,11 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
         """
         Enqueue a call of the task ``name``, as a part of the current transaction.
 
-        A task that this process does not know has its row all the same, for workers that do; it cannot be said here
-        whether the arguments fit it. Raises what ``Task.apply_async`` raises.
+        A task unknown to this process gets its row all the same, for workers that know it; whether the arguments fit
+        cannot be checked here. Raises what ``Task.apply_async`` raises.
         """
         if isinstance(options.get("task_type"), celery.Task) and getattr(options["task_type"], "durable", False):
-            # Celery's own ``apply_async`` ends here, which tools wrap that follow a call.
+            # Celery's own ``apply_async``, which tracing tools wrap, ends here.
             return options.pop("task_type").enqueue(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
         if name not in app.tasks:
             import_tasks()

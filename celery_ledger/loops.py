@@ -1,9 +1,9 @@
 """
 Queries by synchronous code inside an event loop, where Django refuses them.
 
-Django keeps a connection from coroutines that would take turns with it. Here no coroutine has its turn: the loop stands
-still until the query is done, as it does while plain Celery publishes a message. The query is made where the
-synchronous code is that runs the loop, and so is a part of its transaction, if it has one. See docs/adr/0024.
+Django keeps coroutines from sharing a connection. Here no coroutine gets a turn: the loop stands still until the query
+is done, as it does while plain Celery publishes a message. The query runs in the thread of the synchronous code that
+runs the loop, and so is part of its transaction, if it has one. See docs/adr/0024.
 """
 
 from asyncio import AbstractEventLoop
@@ -19,7 +19,7 @@ from django.db import connections
 
 Answer = TypeVar("Answer")
 
-#: Seconds for which a thread above is waited for: what it does may itself wait for the loop, which stands still.
+#: Seconds to wait for a thread further up: it may itself be waiting for the loop, which stands still.
 PATIENCE = 10.0
 
 
@@ -33,7 +33,7 @@ def synchronously(function: Callable[[], Answer]) -> Answer:
     Call ``function``, which makes queries, whether this thread runs an event loop or not.
 
     Raises:
-        SynchronousOnlyOperation: the thread that waits for this loop is busy, and may be waiting for what stands still.
+        SynchronousOnlyOperation: the thread that waits for this loop is busy, and may itself be waiting for the loop.
     """
     loop = _get_running_loop()
     return function() if loop is None else _beside(loop, function)
@@ -44,7 +44,7 @@ def _beside(loop: AbstractEventLoop, function: Callable[[], Answer]) -> Answer:
     if above is not None:
         try:
             future: Future[Answer] = above.submit(copy_context().run, function)
-        except RuntimeError:  # It is this thread itself, or waits no longer.
+        except RuntimeError:  # It is this thread itself, or it no longer waits.
             pass
         else:
             return _answer(future)

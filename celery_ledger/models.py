@@ -32,8 +32,8 @@ __all__ = [
     "TaskRate",
 ]
 
-#: Which of the due tasks of a queue goes first: 0, as Celery has it on Redis. It is so on RabbitMQ as well, where
-#: Celery's own order is the other way round, for it is the ledger that keeps it.
+#: Which of a queue's due tasks goes first: 0 comes first, as with Celery on Redis. This also holds on RabbitMQ, where
+#: Celery's own order is reversed, because the ledger itself applies it.
 PRIORITIES = tuple(range(10))
 
 
@@ -49,12 +49,12 @@ class DurableTask(models.Model):
     """
     One call of one task: outbox entry, receipt, retry clock and dead letter in one row.
 
-    It exists if and only if the transaction that enqueued it committed. All times are the
-    database's. No status change but through :mod:`celery_ledger.rows.ledger`.
+    It exists if and only if the transaction that enqueued it committed. All times are the database's. Only
+    :mod:`celery_ledger.rows.ledger` changes a status.
     """
 
     class Status(models.TextChoices):
-        #: Committed with the business change; due at ``available_at``.
+        #: Committed with the caller's changes; due at ``available_at``.
         PENDING = "pending"
         #: Handed to the broker under a lease.
         PUBLISHED = "published"
@@ -62,7 +62,7 @@ class DurableTask(models.Model):
         RUNNING = "running"
         #: Effect and status committed together; kept for the retention time.
         SUCCEEDED = "succeeded"
-        #: Attempts used up, or an error that can never succeed; kept until a person decides.
+        #: Attempts used up, or an error that no retry can fix; kept until a person decides.
         DEAD = "dead"
         #: A person discarded or cancelled it, with a reason; or it expired before it could run.
         CANCELLED = "cancelled"
@@ -70,9 +70,9 @@ class DurableTask(models.Model):
     class UniqueFor(models.TextChoices):
         """How long a row holds its ``standing_key``. A released key is not taken again."""
 
-        #: Until a relay takes it to publish it, or it ends before that.
+        #: Until a relay publishes it, or until it ends if that is earlier.
         PENDING = "pending"
-        #: Until it has ended, however that was.
+        #: Until it has ended, whatever the outcome.
         DONE = "done"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False, help_text="Also the Celery task id.")
@@ -131,11 +131,12 @@ class DurableTask(models.Model):
                 condition=Q(status="pending"),
                 name="ledger_pending",
             ),
-            # Not "status = published": the planner would then read every row in flight to find
-            # the few of one message.
+            # published": the planner would then read every row in flight to find the few of one message. => Not "status
+            # = published": the planner would then read all rows in flight to find the few of one message. = published":
+            # the planner would then read every row in flight to find the few of one message.
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="ledger_leased"),
             models.Index(fields=["completed_at"], condition=Q(status="dead"), name="ledger_dead"),
-            # Counts the dead by kind and by queue, without a look at their rows.
+            # Counts dead letters by kind and by queue, without reading their rows.
             models.Index(
                 fields=["fingerprint", "name", "completed_at", "queue"],
                 condition=Q(status="dead"),
@@ -153,7 +154,7 @@ class DurableTask(models.Model):
                 name="ledger_held",
             ),
             models.Index(fields=["subject"], condition=Q(subject__isnull=False), name="ledger_subject"),
-            # What is due at once, nearly all, is not in it and pays nothing for it.
+            # Tasks due at once, which are nearly all, are not in it and pay nothing for it.
             models.Index(
                 fields=["available_at", "id"],
                 condition=Q(status="pending", available_at__gt=F("created_at")),
@@ -165,7 +166,8 @@ class DurableTask(models.Model):
             models.UniqueConstraint(
                 fields=["unique_key"], condition=Q(unique_key__isnull=False), name="ledger_unique_key"
             ),
-            # What is taken once is not pending in this sense again, or its retry would be in a later call's way.
+            # A row that was taken once does not count as pending here again; otherwise its retry would block a later
+            # call.
             models.UniqueConstraint(
                 fields=["standing_key"],
                 condition=Q(standing_key__isnull=False)
@@ -252,10 +254,10 @@ class Decision(models.Model):
     """An operator's decision about many tasks, and its progress. Kept for a month; the audit trail permanently."""
 
     class What(models.TextChoices):
-        #: Of the dead.
+        #: For dead tasks.
         REPLAY = "replay"
         DISCARD = "discard"
-        #: Of those that wait.
+        #: For waiting tasks.
         CANCEL = "cancel"
         RUN_NOW = "run-now"
 
@@ -289,7 +291,7 @@ class Forgone(models.Model):
     """
     A discarded task that was pruned: its effect is no longer expected.
 
-    Kept for as long as what it was about, so that the audit of promises knows.
+    Kept for as long as the object it was about, for the audit of promises.
     """
 
     name = models.CharField(max_length=255)
@@ -337,7 +339,7 @@ class Result(models.Model):
     """
     A task's return value, error or progress report, if the project has no result backend of its own.
 
-    Most tasks have none: that one succeeded and returned nothing is in its own row. Goes with that.
+    Most tasks have none: a success without a return value is recorded in the task's own row. Deleted with that row.
     """
 
     id = models.UUIDField(primary_key=True, help_text="The task's.")
@@ -353,7 +355,7 @@ class Step(models.Model):
     """
     A step of a chain, called when the one before it has succeeded.
 
-    Rows name a chain and how many of its steps are left, so that no row and no message carries the rest by value.
+    Rows name a chain and the number of steps that are left, so that no row and no message carries the rest by value.
     """
 
     pk = models.CompositePrimaryKey("chain", "place")
@@ -370,8 +372,8 @@ class Chord(models.Model):
     """
     A body that is called when all members of a header have succeeded.
 
-    ``missing`` is lowered in the transaction that completes a member, by the parts that are new in it, and by no other:
-    that is why it is right.
+    ``missing`` is lowered only in the transaction that completes a member, by the number of parts that are new in it.
+    That keeps it correct.
     """
 
     id = models.UUIDField(primary_key=True, help_text="The header's group id.")
@@ -391,7 +393,7 @@ class Chord(models.Model):
 class Part(models.Model):
     """The result of a chord's member."""
 
-    chord = models.UUIDField()  # Without a foreign key, whose locks would be in the way of the counter's.
+    chord = models.UUIDField()  # Without a foreign key, whose locks would conflict with the counter's.
     task = models.UUIDField(help_text="The member's id.")
     place = models.IntegerField(help_text="Among the results.")
     value = models.TextField(help_text="JSON, as Celery's backends store it.")
@@ -440,11 +442,11 @@ class Tally(models.Model):
         #: Failed and due again.
         RETRIED = "retried"
         DEAD = "dead"
-        #: Brought back because its message or its worker was gone.
+        #: Brought back because its message or its worker was lost.
         RESCUED = "rescued"
         REPLAYED = "replayed"
         DISCARDED = "discarded"
-        #: A person, or the caller, ended it before it had run.
+        #: Ended by a person or the caller before it had run.
         CANCELLED = "cancelled"
 
     pk = models.CompositePrimaryKey("queue", "name", "outcome", "bucket", "slot")
@@ -465,8 +467,7 @@ class Pace(models.Model):
     """
     The run time of a task's bodies, measured by workers, and how many of its rows may ride together.
 
-    Counts only go up. Losing a row here loses no more than what has been learned; see
-    :mod:`celery_ledger.rows.paces`.
+    Counts only go up. Losing a row loses only what has been learned; see     :mod:`celery_ledger.rows.paces`.
     """
 
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")
@@ -549,7 +550,7 @@ class Heartbeat(models.Model):
 
         #: A worker takes no more messages and ends those that it has; it stays.
         DRAIN = "drain"
-        #: It finishes what it holds, and then ends.
+        #: It finishes what it holds, and then exits.
         STOP = "stop"
 
     process = models.CharField(max_length=255, primary_key=True, help_text="Such as relay 4711 at host-1.")
@@ -561,7 +562,7 @@ class Heartbeat(models.Model):
     active = models.PositiveIntegerField(default=0, help_text="Messages that a worker is processing.")
     received = models.BigIntegerField(default=0, help_text="Messages that a worker has accepted since it started.")
     received_at = models.DateTimeField(db_default=Now(), help_text="When that was last seen to change.")
-    # What follows, processes of an older release do not say.
+    # Processes of an older release do not fill in the fields below.
     release = models.CharField(max_length=64, db_default="", help_text="The project's release, from LEDGER_RELEASE.")
     memory = models.BigIntegerField(
         null=True, help_text="Memory of the process and its children, in bytes; null: unknown."

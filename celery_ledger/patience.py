@@ -17,7 +17,7 @@ __all__ = ["persist"]
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-#: Seconds for which a record waits for a database that is away: for longer than one needs to restart.
+#: Seconds for which a record waits for an unavailable database: longer than a restart takes.
 PATIENCE = 30.0
 #: Seconds between two attempts.
 PAUSE = 0.2

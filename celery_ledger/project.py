@@ -10,7 +10,7 @@ from celery.app.utils import find_app as find_app_in
 
 __all__ = ["AppNotFoundError", "find_app", "import_tasks"]
 
-#: What Celery calls the app that it makes itself if the project has not made one.
+#: Name of the app that Celery creates itself if the project has none.
 FALLBACK: Final = "default"
 
 
@@ -30,10 +30,10 @@ def find_app() -> Any:
     Return the project's Celery app. If it is not imported yet, look for it next to the settings.
 
     Raises:
-        AppNotFoundError: there is none.
+        AppNotFoundError: the project has no Celery app.
     """
-    # Asked otherwise, Celery would make an app of its own, and every other thread would have that one from then on.
-    # Nor is it one what celery.contrib.testing puts there, to catch tests that depend on it.
+    # Otherwise Celery would create an app of its own, and every other thread would use that one from then on. The trap
+    # that celery.contrib.testing puts there, to catch tests that depend on the current app, does not count either.
     known = [app for app in (_state._tls.current_app, _state.default_app) if isinstance(app, Celery)]
     made = [app for app in known if app.main != FALLBACK]
     if made:

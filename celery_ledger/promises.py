@@ -39,9 +39,8 @@ def is_owed(task: str, *, receiver: str, model: str, moment: str) -> Q:
     """
     Return the condition, for a query of ``model``, that the ledger explains a row's missing effect.
 
-    ``task`` has not run yet, or is a dead letter, or was discarded, even if it has been pruned since. Or the
-    ``receiver`` that would enqueue it failed and will be retried. Or the receiver did not exist yet at the row's
-    ``moment``.
+    The task has not run yet, is a dead letter, or was discarded, even if it has been pruned since. Or the ``receiver``
+    that would enqueue it failed and will be retried, or did not exist yet at the row's ``moment``.
     """
     subject = Concat(Value(f"{model}:"), Cast(OuterRef("pk"), CharField()))
     in_ledger = DurableTask.objects.filter(

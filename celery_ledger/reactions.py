@@ -14,9 +14,9 @@ from django.utils import timezone
 from celery_ledger.models import Reaction
 from celery_ledger.signals import durable_signals
 
-#: While a deploy lasts, processes of the last release go on without the new receivers.
+#: During a deploy, processes of the previous release go on without the new receivers.
 DEPLOY = timedelta(minutes=15)
-#: The migration that made the table.
+#: The migration that created the table.
 FIRST = "0001_initial"
 
 
@@ -24,8 +24,8 @@ def note_new(plan: Any = (), using: str = "default", **kwargs: Any) -> None:
     """
     Record receivers that did not exist at the last migration.
 
-    When the ledger's tables are made, all are there since the beginning. Where they are not made yet, for another app
-    alone was migrated, nothing is noted.
+    When the ledger's tables are created, all receivers count as present from the beginning. If the tables do not exist
+    yet because only another app was migrated, nothing is recorded.
     """
     if Reaction._meta.db_table not in connections[using].introspection.table_names():
         return

@@ -1,8 +1,8 @@
 """
 Retry policies: how often and when a failed task is retried, for a task's ``retries`` option.
 
-Each pause is twice the last one, up to a ceiling that the policy reaches. Unless a task says otherwise, a pause
-is spread evenly between half of it and all of it, so that tasks that failed together are not retried together.
+Each pause is twice the last one, up to the policy's maximum. By default a pause is chosen evenly between half of it and
+all of it, so that tasks that failed together are not retried together.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ POLICIES: Final = {
     BRISK: Policy(
         "for work in the project's own database, where failures that last minutes need a person", 7, 1.0, 60.0
     ),
-    # Half of every pause, the least that chance can make of them, is still more than a day in all.
+    # Even if chance halves every pause, they still add up to more than a day.
     PATIENT: Policy("for third-party servers, which can be down for a night", 59, 1.0, 3_600.0),
 }
 
@@ -46,7 +46,7 @@ def policy(name: str) -> Policy:
     Return the policy with this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such policy.
     """
     try:
         return POLICIES[name]

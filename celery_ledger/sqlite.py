@@ -1,8 +1,9 @@
 """
 SQLite in relays and workers: their transactions start as writers and queue for the lock.
 
-A transaction that reads and then writes fails at once with "database is locked" if another has written meanwhile.
-A project says otherwise by ``transaction_mode`` and ``timeout`` in its ``OPTIONS``; its own processes are left alone.
+A transaction that reads and then writes fails at once with "database is locked" if another has written meanwhile. A
+project can override this with ``transaction_mode`` and ``timeout`` in its ``OPTIONS``; its own processes are not
+changed.
 """
 
 from typing import Final
@@ -11,7 +12,7 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-#: Seconds that a writer waits for the others, where the project does not say.
+#: Seconds that a writer waits for others, unless the project sets it.
 PATIENCE: Final = 20
 
 

@@ -1,8 +1,8 @@
 """
 Errors in processes that run forever: caught, logged once, reported by the heartbeat, and retried.
 
-Nothing that runs forever may end by one exception. Each step of such a process is made in
-:meth:`Troubles.caught`; what fails there fails alone.
+Nothing that runs forever may end because of one exception. Each step of such a process runs in :meth:`Troubles.caught`,
+so that it fails alone.
 """
 
 import logging
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.db import Error as DatabaseError
 from django.db import connection
 
-#: Seconds between attempts to publish into a queue that the broker refuses.
+#: Seconds between attempts to publish to a queue that the broker refuses.
 REFUSED_PAUSES = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -32,7 +32,7 @@ class Troubles:
         Run a step that may fail: an error is a problem until the same step succeeds.
 
         Raises:
-            DatabaseError: the database is unavailable, which is not this step's fault.
+            DatabaseError: the database is unavailable, which no single step can handle.
         """
         try:
             yield

@@ -1,10 +1,10 @@
 """
 The base class of all durable tasks: Celery's own, except that calls are rows.
 
-``.delay()`` and ``.apply_async()`` write a ledger row in the current transaction; the relay publishes it, and a
-message that reaches a worker runs through :mod:`celery_ledger.work.consumer`. A direct call runs the body at once,
-as with any Celery task. Models are imported when a task is called, so that a project may derive from this class
-before Django's apps are ready.
+``.delay()`` and ``.apply_async()`` write a ledger row in the current transaction; the relay publishes it, and a message
+that reaches a worker runs through :mod:`celery_ledger.work.consumer`. A direct call runs the body at once, as with any
+Celery task. Models are imported when a task is first called, so that a project may subclass this before Django's apps
+are ready.
 """
 
 import json
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Task"]
 
-#: A task without a policy is started at least this often before it counts as the cause of its workers' crashes.
+#: A task without a policy is started at least this often before it is blamed for its workers' crashes.
 MOST_CRASHES = 4
 
 
@@ -44,50 +44,51 @@ class Task(celery.Task):
     """
     A durable task: a call is a row in the caller's transaction, and runs at least once after it commits.
 
-    What a decorator may say beyond Celery's own options:
+    Options of the decorator, in addition to Celery's own:
 
     ``durable``: False makes it a plain Celery task.
 
     ``transactional``: True runs the body inside the transaction that marks the row succeeded: its effects in the
     database happen exactly once. False (the default) is for effects outside the database: the row is claimed under a
-    lease, the body runs in no transaction and must be repeatable.
+    lease, the body runs outside any transaction and must be repeatable.
 
-    ``batch_size``: above 1, every caller gives one argument and the body gets the list of them, at most this long.
-    One transaction holds the whole batch, so the task is transactional; if it fails, each is run again alone.
+    ``batch_size``: above 1, every caller passes one argument and the body receives a list of at most this many. One
+    transaction holds the whole batch, so the task must be transactional; if the batch fails, each call is run again
+    alone.
 
-    ``rides``: whether its rows share messages with others, a few milliseconds of work in each, and, if the task is
-    transactional, one transaction: True, False, or None (the default) for what ``LEDGER_RIDES`` says. How many is
-    measured; a task that takes long rides alone. Locks are held and ``on_commit`` functions wait until the transaction
-    of all of them ends, at most some fifty milliseconds.
+    ``rides``: whether its rows share messages with others, up to a few milliseconds of work each, and, if the task is
+    transactional, one transaction: True, False, or None (the default) for the value of ``LEDGER_RIDES``. The number of
+    rows is adapted to measurements; a long task rides alone. Locks are held, and ``on_commit`` functions wait, until
+    the shared transaction ends, after about fifty milliseconds at most.
 
-    ``repeatable``: True has a transactional task ride without a savepoint, which is cheaper: when a body of its company
-    fails, the others run twice. For bodies without effects besides the database's.
+    ``repeatable``: True lets a transactional task ride without a savepoint, which is cheaper, but if one body fails,
+    the others in its transaction run twice. Only for bodies whose effects are all in the database.
 
-    ``acks_late``: False makes a task whose worker died a dead letter, instead of running it again.
+    ``acks_late``: with False, a task whose worker died becomes a dead letter instead of running again.
 
-    ``unique_key``, ``unique_for``, ``debounce``, ``debounce_at_most``: what :meth:`apply_async` is to take where a call
-    says nothing of it.
-    The key may be a function of the call's arguments, which returns None for a call that has no key.
+    ``unique_key``, ``unique_for``, ``debounce``, ``debounce_at_most``: defaults for the same arguments of
+    :meth:`apply_async`.     The key may be a function of the call's arguments, which returns None for a call that has
+    no key.
 
-    ``concurrency_per_key``: how many calls with the same ``limit_key`` may be under way at once, in the whole cluster.
-    The others wait in the ledger, and no worker waits for them. ``limit_key`` is what :meth:`apply_async` is to take
-    where a call says nothing of it: the same key, or a function of the call's arguments. Such a task has no rate limit.
+    ``concurrency_per_key``: how many calls with the same ``limit_key`` may run at once, in the whole cluster. The
+    others wait in the ledger without occupying a worker. ``limit_key`` is the default for :meth:`apply_async`: a key,
+    or a function of the call's arguments. Such a task cannot have a rate limit.
 
-    ``label``: what it does, in a few words that customers read: "Send you the confirmation".
+    ``label``: what the task does, in a few words for customers, such as "Send you the confirmation".
 
-    ``retries``: the name of a policy in :mod:`celery_ledger.retries`, by which any error is retried: ``"patient"`` for
-    tasks that call other servers, ``"brisk"`` for everything else. Celery's own options win over it: ``max_retries``,
+    ``retries``: the name of a policy in :mod:`celery_ledger.retries` that retries any error: ``"patient"`` for tasks
+    that call other servers, ``"brisk"`` for everything else. Celery's own options override it: ``max_retries``,
     ``retry_backoff`` (seconds, doubled each time), ``retry_backoff_max``, ``retry_jitter``, or ``default_retry_delay``
-    for equal pauses; ``retry_kwargs`` may say the same. Not retried are :class:`celery_ledger.PermanentError` and the
-    errors in ``dont_autoretry_for``. Without a policy (the default) retries are Celery's: what ``autoretry_for`` and
-    ``self.retry()`` ask for, and none otherwise.
+    for equal pauses; ``retry_kwargs`` may hold the same. :class:`celery_ledger.PermanentError` and the errors in
+    ``dont_autoretry_for`` are not retried. Without a policy (the default) retries work as in Celery: only through
+    ``autoretry_for`` and ``self.retry()``.
     """
 
     abstract = True
     Request = "celery_ledger.work.request:LedgerRequest"
     Strategy = "celery_ledger.work.reception:strategy"
 
-    #: Told from a task of Celery's own, of which a row knows nothing.
+    #: Distinguishes it from a plain Celery task, which has no row.
     durable: bool = True
     transactional: bool = False
     batch_size: int = 1
@@ -102,7 +103,7 @@ class Task(celery.Task):
     label: str = ""
     retries: str | None = None
     acks_late: bool = True
-    #: Whether its results are the ledger's, wherever the project's others are.
+    #: Whether its results are kept in the ledger, wherever the project keeps the others.
     has_own_results: bool = False
     retry_backoff: float | bool = False  # seconds
     retry_backoff_max: float = 600  # seconds
@@ -114,11 +115,10 @@ class Task(celery.Task):
         Validate the options of a decorator: transactions and retries.
 
         Raises:
-            ValueError: there is no such policy, a batched or repeatable task is not transactional, ``rides`` is
-                not a known word, or ``concurrency_per_key`` is not a whole number above 0, is missing for a
-                ``limit_key``, or is said of a task with a ``rate_limit``.
-            TypeError: ``retry_kwargs`` of a task with a policy says something else than ``max_retries`` and
-                ``countdown``.
+            ValueError: there is no such policy, a batched or repeatable task is not transactional, ``rides`` has an
+                unknown value, or ``concurrency_per_key`` is not a whole number above 0, is missing for a ``limit_key``,
+                or is given together with a ``rate_limit``.
+            TypeError: ``retry_kwargs`` of a task with a policy holds anything but ``max_retries`` and ``countdown``.
         """
         super().__init_subclass__(**options)
         if "_app" in cls.__dict__:
@@ -139,7 +139,7 @@ class Task(celery.Task):
                     setattr(cls, name, getattr(celery.Task, name))
         for name in ("unique_key", "limit_key"):
             if callable(key := cls.__dict__.get(name)) and not isinstance(key, staticmethod):
-                setattr(cls, name, staticmethod(key))  # It is asked about the call's arguments alone.
+                setattr(cls, name, staticmethod(key))  # It receives only the call's arguments.
         cls._check_concurrency()
         if cls.batch_size > 1 and not cls.transactional:
             raise ValueError(f"{cls.__name__}: a batch is one transaction, so batch_size requires transactional=True.")
@@ -219,9 +219,9 @@ class Task(celery.Task):
         """
         Enqueue a call from ``async`` code, in which Django has no transactions.
 
-        The loop is not blocked, and the row is committed when this returns. To have it in one transaction with
-        something else, write both in a function for ``sync_to_async``. Where synchronous code in a transaction runs
-        the loop with ``async_to_sync``, the row is a part of that transaction.
+        The loop is not blocked, and the row is committed when this returns. To combine it with other writes in one
+        transaction, put both into a function for ``sync_to_async``. Where synchronous code runs the loop with
+        ``async_to_sync`` inside a transaction, the row is part of that transaction.
         """
         return await sync_to_async(self.apply_async)(*args, **kwargs)
 
@@ -257,29 +257,30 @@ class Task(celery.Task):
         """
         Enqueue a call, as a part of the current transaction, and return its handle.
 
-        ``countdown`` in seconds or ``eta`` may lie days ahead: the ledger keeps the time. ``priority`` is a number
-        from 0, which is first, to 9, on every broker. A call that no worker has started when it ``expires``, at a
-        moment or in seconds from now, is cancelled.
+        ``countdown`` (in seconds) or ``eta`` may be days ahead: the ledger keeps the time. ``priority`` goes from 0,
+        the first, to 9, the last, on every broker. ``expires`` is a time or a number of seconds from now: a call that
+        no worker has started by then is cancelled.
 
-        A second call with the same ``unique_key`` is not recorded while the first stands, and its handle is that
-        of the first: at once, or where calls are collected, as while a signal is sent, when they are written. It stands
-        while the ledger has it; with ``unique_for="pending"`` until it is published, with ``"done"`` until it has
-        ended, and with a number of seconds or a timedelta for that time. With ``debounce``, in seconds, it stands
-        while it is pending, is due that time after the last call, and has that call's arguments; with
-        ``debounce_at_most`` it is due that time after the first call at the latest, however many follow.
+        While a call holds its ``unique_key``, a second call with the same key is not recorded, and its handle is that
+        of the first: at once, or, where calls are collected (as while a signal is sent), when they are written. A call
+        holds its key for as long as its row is kept; with ``unique_for="pending"``, until it is published; with
+        ``"done"``, until it has ended; with a number of seconds or a timedelta, for that time. With ``debounce``, in
+        seconds, it holds the key while it is pending, becomes due that long after the last call, and takes that call's
+        arguments; with ``debounce_at_most`` it is due that long after the first call at the latest, however many
+        follow.
 
-        Of the calls with the same ``limit_key``, as many are under way at once as the task's ``concurrency_per_key``
-        says; tasks that use the same key share it.
+        Of the calls with the same ``limit_key``, at most the task's ``concurrency_per_key`` run at once; tasks that use
+        the same key share this limit.
 
-        ``headers``, and any option that Celery does not know, are there in ``self.request.headers`` and
-        ``self.request.properties``; ``time_limit`` and ``soft_time_limit`` in seconds hold for this call.
+        ``headers``, and any option that Celery does not know, appear in ``self.request.headers`` and
+        ``self.request.properties``. ``time_limit`` and ``soft_time_limit``, in seconds, apply to this call.
 
         Raises:
-            TypeError: an argument is not JSON, does not fit the body, or is an option that a durable
-                call does not have, such as ``routing_key``; or what is to follow is not a signature.
-            ValueError: there is no such queue or priority, the ledger has the ``task_id`` already, a value is
-                out of its range, ``unique_for`` or ``debounce`` have no ``unique_key`` or do not go together, or
-                there is a ``limit_key`` and the task has no ``concurrency_per_key``.
+            TypeError: an argument is not JSON or does not fit the body; an option does not exist for durable calls,
+                such as ``routing_key``; or a link or errback is not a signature.
+            ValueError: the queue or priority does not exist, the ``task_id`` is already in the ledger, a value is out
+                of range, ``unique_for`` or ``debounce`` is given without a ``unique_key``, or they contradict each
+                other, or a ``limit_key`` is given and the task has no ``concurrency_per_key``.
         """
         said = {
             "countdown": countdown,
@@ -296,7 +297,7 @@ class Task(celery.Task):
         given = {option: value for option, value in said.items() if value is not None} | others
         if self.durable and not _is_wrapped(celery.Task.apply_async):
             return self.enqueue(args, kwargs, task_id, **given)
-        # What tools wrap it with comes first, and then, for a durable task, our ``app.send_task``.
+        # Tracing tools wrap this method; for a durable task it then reaches our ``app.send_task``.
         return super().apply_async(args, kwargs, task_id, **given)
 
     def enqueue(
@@ -309,7 +310,7 @@ class Task(celery.Task):
         """
         Write the row of a call: the last step of :meth:`apply_async`, with the same options and errors.
 
-        Where an event loop runs, which waits meanwhile: see :mod:`celery_ledger.loops`.
+        Inside a running event loop, which waits meanwhile: see :mod:`celery_ledger.loops`.
         """
         from celery_ledger.rows import making
 
@@ -331,16 +332,15 @@ class Task(celery.Task):
         """
         End this attempt and run the task again in ``countdown`` seconds (default: the backoff) or at ``eta``.
 
-        ``args`` and ``kwargs`` are what it is given then, unless it is to have the same, and so are ``queue``,
-        ``priority``, ``expires`` and the other options of a call; ``max_retries`` counts for this task in place of what
-        its decorator says.
+        ``args``, ``kwargs``, ``queue``, ``priority``, ``expires`` and the other options of a call replace those of the
+        current attempt; ``max_retries`` replaces the decorator's value for this call.
 
-        ``throw=False`` lets the body go on to its end; what it returns is dropped, and the attempt ends as it would.
+        With ``throw=False``, the body runs to its end; its return value is dropped, and the attempt ends as a retry.
 
         Raises:
             Retry: the consumer records it in the ledger. The attempt counts.
-            MaxRetriesExceededError, or ``exc``: a task without a policy was retried as often as it may be.
-            TypeError, ValueError: as :meth:`apply_async`.
+            MaxRetriesExceededError, or ``exc``: a task without a policy has used up its retries.
+            TypeError, ValueError: as for :meth:`apply_async`.
         """
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **others)
@@ -398,10 +398,10 @@ class Task(celery.Task):
         """
         Make ``AsyncResult`` show ``state`` and ``meta`` immediately, even during this body's transaction.
 
-        On SQLite, what a body says within a transaction is dropped: it could not be read before the end.
+        On SQLite, a state set within a transaction is dropped: it could not be read before the end.
 
         Raises:
-            ValueError: there is no ``task_id``, and this is not called by a task that runs.
+            ValueError: there is no ``task_id``, and no task is running that calls this.
         """
         if not self.durable or self.request.is_eager:
             super().update_state(task_id, state, meta, **others)
@@ -449,7 +449,7 @@ class Task(celery.Task):
         """
         Return a context whose calls join this task's chord; a plain one if it is in none.
 
-        For the body of a task with ``transactional=True``: the chord grows in the transaction that completes the task.
+        Only for tasks with ``transactional=True``: the chord grows in the transaction that completes the task.
         """
         from celery_ledger.rows import headers, outbox
 
@@ -544,7 +544,7 @@ class Task(celery.Task):
     def _route(self) -> dict[str, Any]:
         """The entry of ``task_routes`` for this task; from Celery 5.7 on, queue and priority belong there."""
         if self._asks_routes:
-            return {}  # They say it of calls.
+            return {}  # These describe calls.
         route: dict[str, Any] = self.app.amqp.router.route({}, self.name)
         return route
 

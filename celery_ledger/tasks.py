@@ -41,7 +41,7 @@ class CanaryTask(Task):
         self.run(str(carrier.delivery_info.get("routing_key")) if carrier else "")
 
 
-# Without events: six every ten seconds would push everything else out of Flower's memory.
+# Without events: six every ten seconds would displace everything else from Flower's memory.
 @shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False)
 def see_canary(queue: str) -> None:
     """
@@ -57,7 +57,7 @@ def prune() -> int:
     """
     Delete successful tasks older than the retention time, for a while, and return how many.
 
-    If more is left, it is carried on by another task, so that no night is too long for a time limit. Repeatable:
-    what is gone stays gone.
+    If more is left, another task continues, so that no time limit is exceeded. Repeatable: deleting again deletes
+    nothing twice.
     """
     return turns.take(prune, pruner.portions(older_than=timedelta(days=conf.RETENTION_DAYS.value)))

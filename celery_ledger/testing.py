@@ -1,8 +1,8 @@
 """
 Tools for tests of code that enqueues: run due tasks, simulate crashes, let time pass, surface receivers' errors.
 
-``drain`` goes the real way, claim and consumer, without the broker in between; what needs a real
-broker or a killed process is for real processes to show.
+``drain`` uses the real claim and the real consumer, without a broker in between. Tests that need a broker or a killed
+process should start real processes.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ def drain(*, most_turns: int = 50) -> int:
     """
     Run every due task in this process until none is due, and return how many rows were run.
 
-    Call it outside of any transaction that a real one would not have: with pytest-django's
-    ``transactional_db``, or where all of the test's own writes are done.
+    Call it outside of any transaction that a real one would not have: with pytest-django's     ``transactional_db``, or
+    after all of the test's own writes.
     """
     import_tasks()
     ran = 0
@@ -69,8 +69,8 @@ def recover() -> int:
     """
     Simulate recovery after a crash, and return how many rows were run.
 
-    Every lease ends, as if its time were over; what the relay would bring back is brought back; and what is due is
-    run, as by :func:`drain`.
+    Every lease ends as if it had expired, rows that the relay would bring back are brought back, and due tasks run as
+    with :func:`drain`.
     """
     DurableTask.objects.filter(lease_until__isnull=False).update(lease_until=Now() - timedelta(seconds=1))
     ledger.lapse_expired()

@@ -1,10 +1,10 @@
 """
 Notification of callers that wait for a result, at no cost to tasks without such a caller.
 
-PostgreSQL: who waits listens, and shares an advisory lock of the task's id. The statement that records how the task
-ended tries to have that lock alone: if it cannot, a caller waits, and it notifies with its commit. If it can, it has it
-to the end, and who comes to wait meanwhile cannot share it, and looks again at once. Nothing of it is believed: a
-notification that is lost costs the time to the next look.
+PostgreSQL: a waiter listens, and holds a shared advisory lock on the task's id. The statement that records how the task
+ended tries to take that lock exclusively. If it cannot, a caller is waiting, and it notifies on commit. If it can, it
+holds the lock until the commit, so a caller that begins to wait meanwhile cannot share it and looks again at once. None
+of this is relied on: a lost notification costs only the time until the next look.
 
 Behind a pooler, where sessions are shared, the waiter looks twenty times a second; on SQLite, without notifications,
 after each commit, which it checks for every 10 ms.
@@ -20,9 +20,9 @@ from django.db import DatabaseError, connection, connections
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
 
-#: Seconds after which a waiter looks even without a notification.
+#: Seconds after which a waiter looks again even without a notification.
 LOOK_AGAIN = 1.0
-#: As long as the task is about to end.
+#: The pause while the task is about to end.
 SHORT = 0.005
 
 
@@ -92,7 +92,7 @@ def bell_of(id: str) -> Iterator[Bell]:
     """
     Provide the bell that rings when the task with this id may have ended.
 
-    It listens in the thread's own connection; within a transaction, where nothing is heard, in another one.
+    It listens on the thread's own connection, or, within a transaction, where no notification arrives, on another one.
     """
     if connection.vendor != "postgresql":
         yield _SQLite()
@@ -106,7 +106,7 @@ def bell_of(id: str) -> Iterator[Bell]:
         try:
             yield listener
         finally:
-            with suppress(DatabaseError):  # A session that is lost listens no more, and has no lock.
+            with suppress(DatabaseError):  # A lost session no longer listens, and holds no lock.
                 listener.leave()
     finally:
         if own is not None:

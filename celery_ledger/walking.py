@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 __all__ = ["walk", "walk_keys"]
 
 M = TypeVar("M", bound=Model)
-#: Rows that one statement reads.
+#: How many rows one statement reads.
 PORTION = 2_000
 
 

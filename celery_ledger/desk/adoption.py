@@ -25,7 +25,7 @@ from django.core.checks.registry import registry
 
 from celery_ledger.project import FALLBACK, find_app, import_tasks
 
-#: Modules by which code talks to anything but the database.
+#: Modules with which code talks to anything but the database.
 OUTSIDE: Final = frozenset(
     (
         *("aiohttp", "boto3", "botocore", "elasticsearch", "firebase_admin", "ftplib", "google", "grpc", "httpx"),
@@ -34,17 +34,17 @@ OUTSIDE: Final = frozenset(
         *("urllib.request", "urllib3", "websockets", "django.core.cache", "django.core.files", "django.core.mail"),
     )
 )
-#: What a library that speaks to a service imports for it.
+#: What a library that talks to a service imports to do so.
 WIRES: Final = frozenset(("aiohttp", "http.client", "httpx", "requests", "urllib3"))
-#: Libraries that import one of those for a part that few call.
+#: Libraries that import one of those only for a rarely used part.
 MOSTLY_INSIDE: Final = frozenset(("celery", "django", "kombu", "rest_framework"))
 THE_CHECKS: Final = "celery_ledger.checks"
 THE_PACKAGE: Final = Path(__file__).parent.parent
-#: Methods that are followed wherever a name could mean them: more would be any.
+#: At most this many methods are followed for one ambiguous name; with more, the name could mean anything.
 MOST_MEANT: Final = 4
-#: How far calls of the project's own functions are followed.
+#: How deeply calls of the project's own functions are followed.
 DEEPEST: Final = 8
-#: Options of a call that a row does not have.
+#: Options of a call that a row cannot keep.
 UNKNOWN_OPTIONS: Final = frozenset(("exchange", "routing_key"))
 CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "subtask", "s", "si", "set"))
 
@@ -64,7 +64,7 @@ def remarks() -> Iterator[Remark]:
     Yield all findings about this project.
 
     Raises:
-        AppNotFoundError: it has no Celery app.
+        AppNotFoundError: the project has no Celery app.
     """
     app = find_app()
     import_tasks()
@@ -235,7 +235,7 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
 def _queues_taken(app: Any) -> set[str] | None:
     """Return the queues consumed by the workers that answer; None: none answers."""
     try:
-        # On a connection of its own: Celery takes two from the pool for it, and waits forever where that has one.
+        # On a separate connection: Celery takes two from the pool, and waits forever if the pool has only one.
         with app.connection_for_write() as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except Exception:  # noqa: BLE001 - whatever a broker that is away raises
@@ -297,7 +297,7 @@ def _meant(call: ast.Call, names: dict[str, Any]) -> tuple[set[str], list[Any]]:
     if isinstance(call.func, ast.Name) and call.func.id == "open":
         return {"open()"}, []
     thing = _resolved(call.func, names)
-    if thing is None:  # A method of some object: of every class of the project's that has one of that name.
+    if thing is None:  # Some object has this method: it may be that of any class in the project.
         return set(), _methods().get(getattr(call.func, "attr", ""), [])
     home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or ""
     if _is_outside(home) or _speaks(home.partition(".")[0]):

@@ -2,13 +2,13 @@
 Ending a task permanently: by an operator, by the code that enqueued it, or by Celery's ``revoke``.
 
 A row that waits, in the ledger or at the broker, becomes ``cancelled`` and is never run: a message that arrives for it
-finds nothing to do, and a message that it shares with others runs those. What a worker already holds is
-left to end, and the answer says so, unless it is to be terminated. Then its process is killed, and its row is ended
-whether or not anybody hears of that: a success that comes late is not recorded. Where the body runs inside a
-transaction, that one holds the row; whichever ends first wins, it by its commit or the cancellation by its rollback.
+finds nothing to do, and a message that it shares with others still runs those. A task that a worker already holds is
+left to finish, and the answer says so, unless it is to be terminated. Then its process is killed, and its row is ended
+even if no worker hears of it: a success that comes late is not recorded. Where the body runs inside a transaction, that
+transaction holds the row. Whichever comes first wins: the body's commit, or the rollback that cancels it.
 
-A message may carry more rows than the one that is terminated. They go with the process, and come back at once, with
-no attempt counted: what they had done was in the transaction that is rolled back.
+A message may carry more rows than the one that is terminated. These die with the process and come back at once, without
+counting an attempt, because their work was in the transaction that was rolled back.
 """
 
 import logging
@@ -33,17 +33,17 @@ from celery_ledger.signals import tasks_cancelled
 logger = logging.getLogger(__name__)
 
 Status = DurableTask.Status
-#: What can be cancelled.
+#: Statuses that can be cancelled.
 WAITING = (Status.PENDING, Status.PUBLISHED)
-#: What can be cancelled if it is to be terminated.
+#: Statuses that can be cancelled by terminating.
 UNENDED = (*WAITING, Status.RUNNING)
-#: What a row may be that a process holds.
+#: Statuses of a row that a process may hold.
 HELD = (Status.PUBLISHED, Status.RUNNING)
 #: Tasks that are cancelled in one transaction.
 PORTION = 1_000
-#: The number of calls not made yet that are looked for at a time, at most: each is looked for everywhere.
+#: At most this many future calls are looked for at a time, because each is looked for everywhere.
 MOST_LATER = 100
-#: Seconds for which a row is waited for that a killed process held, and between two looks at it.
+#: Seconds to wait for a row that a killed process held, and seconds between two looks at it.
 PATIENCE = 5.0
 PATIENCE_OF_A_CANVAS = 1.0
 PATIENCE_OF_A_WORKER = 2.0  # Its event loop waits.
@@ -75,18 +75,19 @@ def cancel(
     """
     Cancel waiting tasks permanently, and return how many.
 
-    A step of a chain or a body of a chord is cancelled by its id before its turn has come, and ends when it comes.
+    A step of a chain or the body of a chord can be cancelled by its id before its turn has come; it ends when its turn
+    comes.
 
-    ``which``: an id, ids, a queryset of :class:`~celery_ledger.models.DurableTask`, or a ``Q`` for one. Any number, in
-    portions. In the caller's transaction, if there is one.
+    ``which``: an id, ids, a queryset of :class:`~celery_ledger.models.DurableTask`, or a ``Q`` for one. There may be
+    any number; they are handled in portions, in the caller's transaction if there is one.
 
-    ``terminate`` means those that run as well: their processes are sent ``signal`` (``TERM``, if nothing is said), and
-    a success that comes late is not recorded. Inside a transaction that is done when it has committed, and what is
-    returned does not count them. What does not end within seconds, such as a task in a pool of threads that runs
-    inside a transaction, is left to end, and is not counted.
+    With ``terminate``, running tasks are cancelled too: their processes are sent ``signal`` (``TERM`` by default), and
+    a success that comes late is not recorded. Inside a transaction this happens after the commit, and the returned
+    number does not include them. A task that does not end within seconds, such as one in a pool of threads that runs
+    inside a transaction, is left to finish and is not counted.
 
     Raises:
-        ValueError: there is no reason, or no such signal.
+        ValueError: the reason is empty, or the signal is unknown.
     """
     if isinstance(which, Q):
         which = DurableTask.objects.filter(which)
@@ -107,7 +108,7 @@ def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
     """
     Cancel those of these calls that belong to a canvas and are not made yet; return their ids.
 
-    For that, what is kept of canvases is read from end to end.
+    This reads everything that is kept about canvases.
     """
     known: set[UUID] = set()
     for start in range(0, len(ids), PORTION):
@@ -126,7 +127,7 @@ def cancel_all(
     Cancel ``tasks`` as :func:`cancel` does, in portions; yield after each how many were cancelled so far.
 
     Raises:
-        ValueError: there is no reason, or no such signal.
+        ValueError: the reason is empty, or the signal is unknown.
     """
     reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
     done, last = 0, UUID(int=0)
@@ -141,10 +142,10 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
     """
     Cancel a whole chain, group or chord as :func:`cancel` does; ``id`` is its own or that of any of its tasks.
 
-    What runs of it is left to end, unless it is to be terminated, and nothing follows from it.
+    Its running tasks are left to finish unless they are to be terminated, and nothing follows from them.
 
     Raises:
-        ValueError: there is no reason, or no such signal, or no such canvas.
+        ValueError: the reason is empty, or the signal or the canvas is unknown.
     """
     reason, canvas = check_reason(reason), canvas_of(id)
     tasks = DurableTask.objects.filter(canvas=canvas)
@@ -159,7 +160,7 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
             time.sleep(PAUSE)
             late += cancel(tasks, reason=reason)
 
-    # What was ending just then did not see yet that nothing is to follow from it.
+    # Tasks that were ending at that moment did not see yet that nothing is to follow.
     transaction.on_commit(look_again)
     return done + late
 
@@ -169,7 +170,7 @@ def canvas_of(id: "UUID | str") -> UUID:
     Return the canvas of a task; the id of a canvas is returned unchanged.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: ``id`` is neither a canvas nor a task of one.
     """
     canvas: UUID | None = DurableTask.objects.filter(id=row_id(id)).values_list("canvas", flat=True).first()
     if canvas is None and any(kept.objects.filter(canvas=row_id(id)).exists() for kept in (DurableTask, Step, Chord)):
@@ -184,7 +185,7 @@ def check_reason(reason: str) -> str:
     Return ``reason`` without surrounding whitespace.
 
     Raises:
-        ValueError: there is none.
+        ValueError: it is empty.
     """
     if not reason.strip():
         raise ValueError("Say why the tasks are cancelled.")
@@ -208,8 +209,8 @@ def end(
     """
     End waiting rows and, if their processes are killed by ``signum``, running ones; skip locked rows.
 
-    ``killed``: what the rows are, or were meanwhile, whose processes that are. ``who`` decided it, by default the one
-    whose request this is.
+    ``killed`` holds the statuses of rows whose processes are to be killed. ``who`` made the decision; by default, the
+    user of the current request.
     """
     tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING if signum is None else UNENDED).order_by("id")
     with transaction.atomic():
@@ -237,7 +238,7 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
     ended: list[Revoked] = []
     if connection.features.has_select_for_update_skip_locked or connection.in_atomic_block:
         ended = end(ids, reason=reason, signum=signum)
-    # Else a body that runs in a transaction keeps all others from writing: its process is told first.
+    # Otherwise a body that runs in a transaction would keep all others from writing, so its process is told first.
     fenced = [row.id for row in ended if row.status == Status.RUNNING]
     rest = dict(_unended(set(ids) - {row.id for row in ended}))
     told = [*fenced, *(id for id, status in rest.items() if status != Status.PENDING)]
@@ -250,7 +251,7 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
         terminated = _end_patiently(list(rest), reason=reason, signum=signum)
 
     if told or rest:
-        transaction.on_commit(terminate)  # At once, where there is no transaction.
+        transaction.on_commit(terminate)  # Immediately, if there is no transaction.
     return len(ended) + terminated
 
 
@@ -258,7 +259,7 @@ def _end_patiently(ids: Sequence[UUID], *, reason: str, signum: int, patience: f
     """
     End rows once their process has exited as instructed; return how many did not end on their own.
 
-    Both the caller and the worker do this, and either may be first.
+    Both the caller and the worker do this, in either order.
     """
     rest, until = list(ids), time.monotonic() + (PATIENCE if patience is None else patience)
     while rest:

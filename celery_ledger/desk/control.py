@@ -1,11 +1,11 @@
 """
 Celery's ``revoke`` and related commands, for rows of the ledger.
 
-Celery would tell its workers to drop a message, and write REVOKED where the ledger publishes the row again. Here the
-row is cancelled, in the caller's transaction, and what cannot be is refused.
+Celery would tell its workers to drop a message and would record REVOKED, although the ledger publishes the row again.
+Here the row is cancelled in the caller's transaction, and what cannot be cancelled is refused.
 
-Imported by every program of Celery's, of which some, such as ``celery status``, have no use for Django: the ledger is
-imported when a task is revoked.
+Every Celery program imports this module, and some, such as ``celery status``, do not need Django. So the ledger is
+imported only when a task is revoked.
 """
 
 import logging
@@ -38,18 +38,18 @@ class Control(control.Control):
         """
         Cancel waiting tasks permanently, across restarts. Tasks that have ended are unchanged.
 
-        An unknown id is passed over with a warning: Celery lets it pass. ``terminate`` means one that runs
-        as well: its process is sent ``signal``, and its success is not recorded.
+        An unknown id only causes a warning, because Celery accepts it. With ``terminate``, a running task is cancelled
+        too: its process is sent ``signal``, and its success is not recorded.
 
         Raises:
-            CannotRevokeError: of one that was to be terminated and did not end in time.
+            CannotRevokeError: a task that was to be terminated did not end in time.
         """
         rows, others = synchronously(lambda: divide(self.app, task_id))
         replies: list[Any] = []
         if others:
             options = {"destination": destination, "terminate": terminate, **kwargs}
             replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
-            synchronously(lambda: _cancel_later(others))  # Of a canvas, they will be rows.
+            synchronously(lambda: _cancel_later(others))  # They belong to a canvas and will be rows later.
         if rows := synchronously(lambda: _known(rows)):
             told = synchronously(lambda: revoke(rows, terminate=terminate, signal=signal))
             replies.append({"ledger": {"ok": told}})
@@ -59,10 +59,10 @@ class Control(control.Control):
         """
         Limit the rate of a task in the whole cluster: see :func:`celery_ledger.desk.rates.set_rate`.
 
-        Those of Celery's own are limited in each worker, as ever.
+        Tasks that are not durable are limited in each worker, as always.
 
         Raises:
-            ValueError: it is not a rate.
+            ValueError: ``rate_limit`` is not a rate.
         """
         if not is_durable(self.app, task_name):
             return super().rate_limit(task_name, rate_limit, destination=destination, **kwargs)
@@ -73,11 +73,11 @@ class Control(control.Control):
         """
         Cancel the tasks that wait in the app's queues, and return how many: messages alone would come back.
 
-        Those that are due later stay, as those do that Celery's workers keep until then. Messages of tasks that are
-        not durable are erased, and then all messages are counted alongside the tasks.
+        Tasks that are due later stay, like those that Celery's workers hold until their time. Messages of tasks that
+        are not durable are deleted, and in that case the number returned includes all messages.
         """
         erased: int = super().purge(connection)
-        # After the messages, or what is published meanwhile would have lost its own.
+        # After the messages; otherwise rows published in between would lose theirs.
         cancelled = synchronously(lambda: _purge(self.app))
         return cancelled if are_all_durable(self.app) else erased + cancelled
 
@@ -89,9 +89,9 @@ class Control(control.Control):
         """
         Revoke all calls, present and future, that carry one of these stamps, across restarts.
 
-        ``terminate`` means those that run as well. They stay revoked for as long as ended tasks are kept
-        (``LEDGER_RETENTION_DAYS``). Where the app has tasks that are not durable, the workers get Celery's own
-        command for those.
+        With ``terminate``, running tasks are cancelled too. The stamps stay revoked for as long as ended tasks are
+        kept (``LEDGER_RETENTION_DAYS``). If the app has tasks that are not durable, the workers also receive Celery's
+        own command.
         """
         replies: list[Any] = []
         if not are_all_durable(self.app):
@@ -107,7 +107,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
     Cancel the tasks with these ids, and return a line that reports the outcomes.
 
     Raises:
-        CannotRevokeError: as of :meth:`Control.revoke`; what can be cancelled is all the same.
+        CannotRevokeError: as for :meth:`Control.revoke`; the tasks that can be cancelled are cancelled nevertheless.
     """
     from django.db import connection
 
@@ -147,7 +147,7 @@ def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
     Return the rows that these ids name, and the ids of plain Celery tasks, which have no row.
 
     Raises:
-        CannotRevokeError: an id is of no row, and the app has no tasks but durable ones.
+        CannotRevokeError: an id belongs to no row, and all tasks of the app are durable.
     """
     from celery_ledger.desk import cancelling
     from celery_ledger.models import DurableTask

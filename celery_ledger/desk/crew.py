@@ -14,7 +14,7 @@ from celery_ledger.watch import heartbeats, watchdog
 
 Wish = Heartbeat.Wish
 SILENT = "silent"
-#: What a person may tell a process: what is then wanted of it.
+#: What a person may tell a process to do, and the state that is then wanted.
 WISHES = {"drain": Wish.DRAIN, "resume": "", "stop": Wish.STOP}
 
 
@@ -31,7 +31,7 @@ class Process:
     machine: str
     #: ``ok``, what is wrong with it, ``draining``, ``drained`` or ``silent``.
     state: str
-    #: What is wrong with it, in words; nothing if all is well.
+    #: What is wrong with it, in words; empty if nothing is.
     problem: str
     wish: str
     started_at: datetime
@@ -80,12 +80,12 @@ def tell(process: str, what: str) -> Process:
     """
     Drain a worker, resume it, or stop a process; it follows at its next heartbeat, within seconds.
 
-    ``what`` is one of :data:`WISHES`. A drained worker takes no more messages, ends those that it has and stays. One
-    that is stopped does so once it has ended what it has; its supervisor may start it again.
+    ``what`` is one of :data:`WISHES`. A drained worker takes no more messages, finishes those that it has, and stays. A
+    stopped one exits after finishing what it has; its supervisor may start it again.
 
     Raises:
         LookupError: there is no such process.
-        NotToldError: it is silent, or only workers can do that.
+        NotToldError: the process is silent, or only workers can do that.
     """
     wish = WISHES[what]
     with transaction.atomic():
@@ -105,6 +105,6 @@ def tell(process: str, what: str) -> Process:
 
 def _refuse_silent(process: str) -> None:
     [told] = [each for each in processes() if each.process == process]
-    # A worker whose loop hangs says nothing of itself, and still looks at what is wanted of it.
+    # A worker whose loop hangs does not report itself, but it still reads what is wanted of it.
     if told.state == SILENT and told.kind != Heartbeat.Kind.WORKER:
         raise NotToldError(f"{process} is silent and would not receive it. Stop it on {told.machine}.")

@@ -31,11 +31,11 @@ from celery_ledger.signals import tasks_discarded, tasks_replayed
 from celery_ledger.walking import walk
 
 Status = DurableTask.Status
-#: Attempts that a replay allows.
+#: How many attempts a replay allows.
 REPLAY_ATTEMPTS = 3
 #: Slowest and fastest replay, in tasks a second.
 SLOWEST, FASTEST = 0.01, 10_000.0
-#: Tasks that are decided about in one transaction.
+#: How many tasks one transaction decides about.
 PORTION = 1_000
 
 
@@ -65,9 +65,9 @@ class Selection:
     task: str | None = None
     queue: str | None = None
     subject: str | None = None
-    #: Part of the error.
+    #: Part of the error's text.
     search: str | None = None
-    #: A group's.
+    #: The id of a group.
     fingerprint: str | None = None
 
     def tasks(self) -> QuerySet[DurableTask]:
@@ -94,7 +94,7 @@ class Selection:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-#: Groups of which an example is looked for by one statement.
+#: For how many groups one statement looks for an example.
 MOST_LOOKED_FOR = 100
 
 
@@ -144,7 +144,7 @@ def sort_by_kind() -> None:
     """
     Note the kind of each dead task that does not have it: those that died in an older release.
 
-    What dies in this one says it: see :func:`celery_ledger.rows.ledger.fail`.
+    A task that dies in this one is announced elsewhere: see :func:`celery_ledger.rows.ledger.fail`.
     """
     unsorted = DurableTask.objects.filter(status=Status.DEAD, fingerprint="").order_by("name", "completed_at")
     while rows := list(unsorted.values_list("id", "name", "last_error")[:PORTION]):
@@ -160,8 +160,8 @@ def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
     Make dead tasks pending again, under the same id; return how many.
 
     All are due now, or in the order of ``ids`` at ``per_second`` tasks a second. Each gets a few more attempts. A task
-    that is not dead, or no longer dead, is left alone: pressing twice replays once. There may be any number of them;
-    each portion is a transaction.
+    that is not dead, or no longer dead, is left alone: pressing twice replays once. There may be any number; each
+    portion is a transaction.
 
     Raises:
         ValueError: the rate is out of bounds.
@@ -193,7 +193,7 @@ def replay_portion(ids: Sequence[UUID], *, pause: float, start: float = 0.0, who
     """
     Replay these dead tasks in one transaction, the first in ``start`` seconds, then one every ``pause`` seconds.
 
-    ``who`` decided it, by default the one whose request this is.
+    ``who`` made the decision; by default, the user of the current request.
     """
     with transaction.atomic():
         tasks = _make_pending(ids, pause=pause, start=start)
@@ -209,7 +209,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
     Replay one dead task with different arguments; False if it is not dead.
 
     Raises:
-        TypeError: the arguments do not fit the task, or a row.
+        TypeError: the arguments do not fit the task, or cannot be stored in a row.
         LookupError: this version of the project has no task of its name.
     """
     with transaction.atomic():
@@ -226,7 +226,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
         except ValueError as error:
             raise TypeError(str(error)) from None
         before = {"args": task.args, "kwargs": task.kwargs}
-        # These are what it is given, in place of any that are not JSON.
+        # These replace the arguments, including any that are not JSON.
         options = {name: value for name, value in (task.options or {}).items() if name != serialized.KEY}
         DurableTask.objects.filter(id=id).update(args=args, kwargs=kwargs, options=options or None)
         _make_pending([id], pause=0)
@@ -244,7 +244,7 @@ def discard(ids: Iterable[UUID], *, reason: str) -> int:
     Discard dead tasks permanently with a reason; return how many. Any number, in portions.
 
     Raises:
-        ValueError: there is no reason.
+        ValueError: ``reason`` is empty.
     """
     reason = check_reason(reason)
     return sum(discard_portion(portion, reason=reason) for portion in batched(dict.fromkeys(ids), PORTION))
@@ -255,7 +255,7 @@ def check_reason(reason: str) -> str:
     Return ``reason`` without surrounding whitespace.
 
     Raises:
-        ValueError: there is none.
+        ValueError: it is empty.
     """
     if not reason.strip():
         raise ValueError("Say why the tasks are discarded.")

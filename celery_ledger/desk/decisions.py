@@ -29,12 +29,12 @@ from celery_ledger.retries import BRISK
 from celery_ledger.task import Task
 
 What = Decision.What
-#: At most this many are decided about within the request; a worker does the rest.
+#: Up to this many tasks are handled within the request; a worker handles more.
 AT_ONCE = 10_000
 #: How long one run of the task works before it makes room for others and is enqueued again, in seconds.
 TURN = 10.0
 OF_DEAD = (What.REPLAY, What.DISCARD)
-#: What can be cancelled without a process that is killed, as indexes have it.
+#: What can be cancelled without killing a process, in the terms of the indexes.
 WAITING = Q(status=DurableTask.Status.PENDING) | Q(status=DurableTask.Status.PUBLISHED, lease_until__isnull=False)
 LATER = {State.RETRYING, State.SCHEDULED, State.LATER}
 OPEN = LATER | {State.OPEN, State.PENDING, State.PUBLISHED}
@@ -59,10 +59,10 @@ def decide(
     """
     Carry out a decision on ``selection``: at once if it is small, otherwise by a worker.
 
-    Returns how many tasks it was, or will be, and the decision that says how far the worker is.
+    Returns how many tasks are affected, and the decision that records the worker's progress, if a worker does it.
 
     Raises:
-        ValueError: as of :func:`begin`.
+        ValueError: as for :func:`begin`.
     """
     ids = list(_meant(what, selection).values_list("id", flat=True)[: AT_ONCE + 1])
     if len(ids) > AT_ONCE:
@@ -76,7 +76,7 @@ def decide_on(what: Decision.What, ids: list[UUID], *, reason: str = "", per_sec
     Carry out a decision on the tasks with these ids at once; return how many were affected.
 
     Raises:
-        ValueError: as of :func:`begin`.
+        ValueError: as for :func:`begin`.
     """
     _check(what, reason, per_second)
     if what == What.DISCARD:
@@ -94,10 +94,10 @@ def begin(
     """
     Let a worker carry out a decision on ``selection`` in portions; return the row with its progress.
 
-    What dies, or dies again, or is enqueued after this is not meant.
+    Tasks that die, die again, or are enqueued after this are not affected.
 
     Raises:
-        ValueError: there is no reason to discard or cancel, or the rate is out of bounds.
+        ValueError: the reason to discard or cancel is empty, or the rate is out of bounds.
     """
     with transaction.atomic():
         decision = write_down(what, selection, reason=reason, per_second=per_second)
@@ -112,7 +112,7 @@ def write_down(
     Record a decision for the caller to carry out; see :func:`steps`.
 
     Raises:
-        ValueError: as of :func:`begin`.
+        ValueError: as for :func:`begin`.
     """
     _check(what, reason, per_second)
     Decision.objects.filter(begun_at__lt=Now() - KEPT).delete()
@@ -179,10 +179,10 @@ def _step(decision: Decision, reached: datetime | None) -> tuple[bool, datetime 
     """
     Carry out the next portion in one transaction; return whether there was one, and up to which time of death.
 
-    What died before the time ``reached`` is decided about already, and is not walked over again.
+    Tasks that died before the time ``reached`` have been handled already, and are not visited again.
     """
     with transaction.atomic():
-        # Another process that carries it out waits, and then sees what was done.
+        # Another process that carries out the same decision waits here, and then sees what was done.
         decision.refresh_from_db(from_queryset=Decision.objects.select_for_update())
         if decision.ended_at is not None:
             return False, None

@@ -1,7 +1,7 @@
 """
 The problems of a live installation, and what to do about them. Called by ``manage.py doctor``.
 
-Each examination yields findings; one that cannot be made, because the database or the broker is away, says so.
+Each check yields findings; one that cannot be made, because the database or the broker is unavailable, says so.
 """
 
 import platform
@@ -26,11 +26,11 @@ from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
 from celery_ledger.watch import replication, samples, stuck, watchdog
 
-#: Seconds after which an open transaction keeps the database from cleaning up.
+#: Seconds after which an open transaction counts as keeping the database from cleaning up.
 OLD_TRANSACTION: Final = 300
-#: A task that has failed this many times has more than a passing problem.
+#: A task that has failed this many times has more than a temporary problem.
 OFTEN: Final = 3
-#: What of the database's connections may be taken.
+#: What share of the database's connections may be in use.
 FULL: Final = 0.8
 
 

@@ -1,8 +1,8 @@
 """
 Graphs of calls, made readable: calls in the same position become one node, with counts.
 
-Two calls stand in the same place if they are of one task, what leads to them is alike, and so is what follows. Of a
-long row of nodes, one after the other, those that have all succeeded, or all wait, become one as well.
+Two calls are in the same place if they call the same task, and what precedes and follows them is alike. In a long
+sequence of nodes, neighbours that have all succeeded or are all waiting become one node as well.
 """
 
 from collections import Counter, defaultdict
@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-#: Calls in one place that are drawn one by one.
+#: Up to this many calls in one place are drawn one by one.
 MOST_SINGLE: Final = 4
-#: Nodes in a row that are drawn one by one if nothing happens in them.
+#: Up to this many nodes in sequence are drawn one by one if nothing happens in them.
 MOST_IN_A_ROW: Final = 3
-#: Calls of a node that are named, the dead first; and calls that one waits for.
+#: How many calls of a node are named, dead ones first; and how many of the calls that a node waits for.
 MOST_NAMED: Final = 20
 MOST_AWAITED: Final = 5
 
@@ -29,13 +29,13 @@ class State(StrEnum):
     RUNNING = "running"
     PUBLISHED = "published"
     PENDING = "pending"
-    #: It is called when what it waits for has succeeded.
+    #: Called when what it waits for has succeeded.
     WAITING = "waiting"
-    #: It waits for a dead letter: it is called if that is replayed and succeeds.
+    #: Waits for a dead letter: called if that is replayed and succeeds.
     HELD = "held"
-    #: What it waits for is cancelled.
+    #: What it waits for was cancelled.
     NEVER = "never"
-    #: It is there and has not ended; not read, or not durable.
+    #: Exists and has not ended; not read, or not durable.
     UNKNOWN = "unknown"
     CANCELLED = "cancelled"
     SUCCEEDED = "succeeded"
@@ -85,12 +85,12 @@ class Node:
     name: str
     counts: dict[str, int]
     calls: list[Named]
-    #: Where it is drawn: counted from the left and from the top.
+    #: Where it is drawn: column and row, counted from the left and from the top.
     column: int = 0
     row: int = 0
     #: Whether its calls come one after the other, and not side by side.
     is_row: bool = False
-    #: What has to succeed before it is called: how many calls, and some of them, the dead first.
+    #: What has to succeed before it is called: how many calls, and some of them, dead ones first.
     awaited: int = 0
     awaits: list[Named] = field(default_factory=list)
 
@@ -215,7 +215,7 @@ def _shortened(
     """Merge each long run of groups without activity into one group."""
     result: list[_Group] = []
     for row in _rows(calls, following, groups):
-        inner = [groups[key] for key in row[1:-1]]  # Its ends tell what it begins and ends with.
+        inner = [groups[key] for key in row[1:-1]]  # Its ends say what it begins and ends with.
         ids = [id for group in inner for id in group.ids]
         if len(inner) <= MOST_IN_A_ROW and all(calls[id].count == 1 for id in ids):
             result += [groups[key] for key in row]
@@ -255,7 +255,7 @@ def _rows(
     return rows
 
 
-#: States in which a row of nodes may be drawn as one.
+#: States in which a sequence of nodes may be drawn as one.
 QUIET: Final = frozenset((State.SUCCEEDED, State.WAITING, State.HELD, State.NEVER))
 
 

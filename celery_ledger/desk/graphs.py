@@ -2,8 +2,8 @@
 The canvas of a task as a graph: its calls, their order, and what each waits for.
 
 It is put together from the rows of a canvas, the steps of its chains and its chords. A call that follows is drawn
-before it is made, under the id that its caller was given. However large a canvas is, only so much of it is read, and
-calls that stand in the same place are drawn as one; see :mod:`celery_ledger.desk.folding`.
+before it is made, under the id that its caller was given. However large a canvas is, only a bounded part of it is read,
+and calls in the same place are drawn as one; see :mod:`celery_ledger.desk.folding`.
 """
 
 import json
@@ -25,10 +25,10 @@ from celery_ledger.rows import canvases, stamps, steps
 from celery_ledger.rows.steps import Place
 
 Status = DurableTask.Status
-#: Rows and chords that are read at most, those first that may need a decision.
+#: The most rows and chords that are read; those that may need a decision come first.
 MOST_ROWS: Final = 3_000
 MOST_CHORDS: Final = 1_000
-#: Chains whose steps are read, and how many of each, on both sides of where it stands.
+#: How many chains' steps are read, and how many steps of each on both sides of its current one.
 MOST_CHAINS: Final = 300
 WINDOW: Final = 12
 
@@ -41,7 +41,7 @@ class Graph:
     counts: dict[str, int]
     nodes: list[Node]
     edges: list[Edge]
-    #: Whether every call that is known is drawn.
+    #: Whether every known call is drawn.
     is_whole: bool
 
     @property
@@ -299,7 +299,7 @@ class _Drawing:
             call = self.calls[id]
             if call.state == State.WAITING:
                 if id in led_to and not before[id]:
-                    call.state = State.SUCCEEDED  # Pruned, or not durable: what follows from it is there.
+                    call.state = State.SUCCEEDED  # Pruned, or not durable; but what follows it exists.
                 elif id in led_to and all(each.state == State.SUCCEEDED for each in before[id]):
                     call.state = State.SUCCEEDED
                 else:

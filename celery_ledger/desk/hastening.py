@@ -13,9 +13,9 @@ from celery_ledger.context import current_actor
 from celery_ledger.models import DurableTask
 from celery_ledger.signals import tasks_hastened
 
-#: Tasks that become due in one transaction.
+#: How many tasks one transaction makes due.
 PORTION = 1_000
-#: What can be made due: it waits for its time.
+#: What can be made due: tasks that wait for their time.
 LATER = Q(status=DurableTask.Status.PENDING, available_at__gt=Now())
 
 
@@ -35,7 +35,7 @@ def portion(ids: Sequence[UUID], *, reason: str, pause: float = 0.0, start: floa
     """
     Make these tasks due in one transaction, the first in ``start`` seconds, one every ``pause`` seconds.
 
-    ``who`` decided it, by default the one whose request this is.
+    ``who`` made the decision; by default, the user of the current request.
     """
     with transaction.atomic():
         sqlite.write_first()

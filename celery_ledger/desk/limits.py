@@ -1,7 +1,7 @@
 """
 All limits, by queue, task and key, with the number of tasks that each holds back now.
 
-A queue's limit is what an operator said; a task's is its ``rate_limit`` or what was said in its place; that of a key,
+A queue's limit is set by an operator; a task's is its ``rate_limit`` or what an operator set instead; that of a key,
 such as a customer or a provider, is the ``concurrency_per_key`` of the tasks that use it. Apps may keep limits by key
 of their own; :func:`register` lists them here.
 """
@@ -24,7 +24,7 @@ from celery_ledger.rows import places, rates
 Status = DurableTask.Status
 QUEUE, TASK, KEY = "queue", "task", "key"
 KINDS: Final = (QUEUE, TASK, KEY)
-#: Tasks that are counted, for each limit; of more than these it is said that the number is a lower bound.
+#: How many tasks are counted for each limit; beyond that, the number is marked as a lower bound.
 MOST_COUNTED = 10_000
 #: Keys that are listed, those with most waiting tasks first.
 MOST_KEYS = 50
@@ -37,19 +37,19 @@ class Limit:
     kind: str
     #: The queue's name, the task's, or the key.
     name: str
-    #: Tasks that may begin a second; None: any number.
+    #: How many tasks may begin per second; None means any number.
     per_second: float | None
-    #: Tasks that may be under way at once; None: any number.
+    #: How many tasks may run at once; None means any number.
     concurrency: int | None
-    #: The rate in the words in which it was said, such as ``10/m``.
+    #: The rate as it was written, such as ``10/m``.
     said: str
-    #: Whether a person said it; else the code or the settings do.
+    #: Whether a person set it; otherwise the code or the settings did.
     by_operator: bool
-    #: Of those that count against ``concurrency``; None: they are not counted.
+    #: How many tasks count against ``concurrency``; None if they are not counted.
     under_way: int | None
-    #: Tasks that are due and wait.
+    #: How many due tasks are waiting.
     held_back: Count
-    #: When the last of these may begin, if nothing else is enqueued; None: none waits, or a rate does not decide it.
+    #: When the last of these may begin if nothing else is enqueued; None if none waits, or if no rate decides it.
     until: datetime | None
 
 
@@ -109,7 +109,7 @@ def of_tasks() -> list[Limit]:
             continue
         try:
             rate = rates.per_second(said)
-        except ValueError:  # The relay says so in its log, and keeps none.
+        except ValueError:  # The relay logs this and applies no limit.
             continue
         if not rate:
             continue
@@ -177,7 +177,7 @@ class Rate:
     """The rate of a task, in Celery's notation; None: it has none of its own."""
 
     task: str
-    #: What was said in place of the code's.
+    #: The rates that were set instead of the code's.
     rate: str | None
     own_rate: str | None
 

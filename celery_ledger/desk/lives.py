@@ -1,8 +1,8 @@
 """
 The timeline of one task: its caller, each publication, each attempt, its end, and the calls it made.
 
-Told from what the ledger keeps. Of an attempt before the last one it is known when it was published and how it failed;
-of a call, the request, and the task whose body made it.
+Taken from what the ledger keeps. For attempts before the last one that is when they were published and how they failed;
+for the call, the request and the task whose body made it.
 """
 
 import re
@@ -20,12 +20,12 @@ from celery_ledger.rows import results
 from celery_ledger.uuid7 import first_uuid7_at
 
 Status = DurableTask.Status
-#: The most tasks that are shown of those that a task called, and that are looked through for them.
+#: The most called tasks that are shown, and the most that are searched for them.
 MOST_CALLED, MOST_LOOKED_AT = 50, 20_000
-#: Headers with which tracing tools pass on a trace, and the part of them that is its id.
+#: Headers with which tracing tools pass on a trace, and which part of them is its id.
 TRACE_HEADERS = "traceparent", "sentry-trace"
 TRACE_ID = re.compile(r"(?:^|-)([0-9a-f]{32})-[0-9a-f]{16}\b")
-#: What a body calls is written by its end, give or take the clocks of two machines.
+#: A body's calls are written by the time it ends, give or take the difference between two machines' clocks.
 MARGIN = timedelta(seconds=2)
 
 
@@ -53,7 +53,7 @@ class Event:
     attempt: int | None = None
     worker: str = ""
     traceback: str = ""
-    #: Seconds since it was published.
+    #: Seconds from its publishing.
     took: float | None = None
     is_ahead: bool = False
 
@@ -71,13 +71,13 @@ class Relative:
 class Life:
     task: DurableTask
     events: list[Event]
-    #: What it returned or says of itself, as JSON; None: nothing is known.
+    #: What it returned, or its progress, as JSON; None if nothing is known.
     result: str | None
-    #: The task whose body called it.
+    #: The task whose body made the call.
     parent: Relative | None
-    #: The id of the trace that OpenTelemetry or Sentry gave the call, or an empty string.
+    #: The id of the trace that OpenTelemetry or Sentry gave the call; empty if there is none.
     trace: str = ""
-    #: Those that its body called, the first of them.
+    #: The first of the tasks that its body called.
     called: list[Relative] = field(default_factory=list)
 
 
@@ -120,7 +120,7 @@ def _events(task: DurableTask, failed: list[FailedAttempt], worker: str) -> list
         text = "Sent to the broker; a worker runs it." if begun else "Sent to the broker."
         events.append(Event(task.published_at, Kind.PUBLISHED, text, None if task.status == Status.DEAD else number))
     events += _end_of(task, worker)
-    # In the order in which they happened. A row says of an attempt that it failed a moment after it has ended by it.
+    # In the order in which they happened: a row records a failed attempt just after the failure that ended it.
     return sorted(events, key=lambda event: (event.is_ahead, event.kind in ENDS, event.at))
 
 

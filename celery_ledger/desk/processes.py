@@ -1,8 +1,8 @@
 """
 Kills the worker processes that run given rows, on any machine of the cluster.
 
-Every worker is told by Celery's remote control, and the one whose process has a message that names a row kills it, as
-Celery's ``terminate`` does. It is told and not asked: whether a row ended so is for its lock to say.
+Celery's remote control tells every worker, and the one whose process has a message that names a row kills that process,
+as Celery's ``terminate`` does. Nothing is asked back: the row's lock shows whether it ended.
 """
 
 import logging
@@ -27,7 +27,7 @@ def signum_of(signal: str | int | None) -> int:
     Return the number of a signal, ``TERM`` by default.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no signal of that name.
     """
     try:
         return int(platforms.signals.signum(signal or "TERM"))
@@ -40,7 +40,7 @@ def tell_all(ids: Collection[UUID], *, reason: str, signum: int) -> bool:
     app = find_app()
     try:
         with app.connection_for_write() as connection:
-            connection.connect()  # Once: by itself, the remote control would wait for the broker forever.
+            connection.connect()  # Only once: left alone, the remote control would wait for the broker forever.
             arguments = {"ids": [str(id) for id in ids], "reason": reason, "signum": signum}
             app.control.broadcast(COMMAND, arguments=arguments, connection=connection)
     except Exception as error:  # noqa: BLE001 - of whatever transport; and what can be fenced off is all the same

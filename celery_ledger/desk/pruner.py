@@ -1,8 +1,8 @@
 """
 Deletes rows that the ledger no longer needs. Dead tasks are kept until an operator decides.
 
-What was given up and is about something leaves its fact behind (:class:`celery_ledger.models.Forgone`): the audit of
-promises asks for it for as long as there is the thing it was about.
+A task about an object that was given up leaves a record behind (:class:`celery_ledger.models.Forgone`), because the
+audit of promises asks for it for as long as the object exists.
 """
 
 import json
@@ -25,17 +25,17 @@ from celery_ledger.rows.sql import statements
 from celery_ledger.uuid7 import first_uuid7_at
 
 Status = DurableTask.Status
-#: Rows of the first portion, and the fewest and the most of one.
+#: Size of the first portion, and the smallest and largest size of any.
 FIRST, FEWEST, MOST = 500, 50, 4_000
-#: For how long a portion should hold its locks, in seconds; its size follows from how long the last ones took.
+#: How long a portion should hold its locks, in seconds; its size is adapted to how long the last ones took.
 AIM = 0.01
-#: How often a relay looks for what is to be pruned, in seconds.
+#: How often a relay looks for rows to prune, in seconds.
 INTERVAL = 600.0
-#: For how long a relay prunes before it publishes again, and then publishes before it goes on, in seconds.
+#: How long a relay prunes before it publishes again, and how long it then publishes, in seconds.
 MOMENT, PAUSE = 0.05, 1.0
-#: Canvases of one portion.
+#: How many canvases one portion covers.
 MOST_CANVASES = 50
-#: Where ids begin that have no time in them: callers' own.
+#: Where ids without a time in them begin: those that callers chose.
 AHEAD = timedelta(days=1)
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
@@ -65,7 +65,8 @@ def portions(*, older_than: timedelta, alone: bool = False) -> Iterator[int]:
     Prune as :func:`prune` does, in portions, and yield the number of tasks in each.
 
     Along the primary key, which needs no index of its own: ids begin with the time. Ids that callers chose
-    themselves do not; those are walked over afterwards. ``alone`` ends it if another process that said so is pruning.
+    themselves do not; those are visited afterwards. With ``alone``, this ends at once if another such process is
+    already pruning.
     """
     now = timezone.now()
     cutoff = now - older_than
@@ -124,7 +125,7 @@ class Pruning:
     """
     The relays' pruning, by one relay at a time and for a moment: see :mod:`celery_ledger.relay.rounds`.
 
-    So no project needs a schedule for it.
+    So no project needs to schedule it.
     """
 
     def __init__(self) -> None:
@@ -144,7 +145,7 @@ class Pruning:
         return None
 
 
-#: The round of this process's relay: one object, for an app may be made ready more than once.
+#: The round of this process's relay: one object, because an app may be made ready more than once.
 prune_for_a_moment = Pruning().make
 
 
@@ -161,8 +162,8 @@ def _delete(after: UUID, until: UUID, cutoff: datetime, size: int, *, alone: boo
     if sql is None:
         return _delete_one_by_one(after, until, cutoff, size)
     with transaction.atomic(), connection.cursor() as cursor:
-        # Along the key whatever the statistics say: before they know that a million tasks have ended, the planner
-        # would sort all of them for each portion.
+        # Along the primary key, whatever the statistics say: before they know that a million tasks have ended, the
+        # planner would sort all of them for each portion.
         cursor.execute("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)")
         cursor.execute(sql, {"after": after, "until": until, "cutoff": cutoff, "size": size, "alone": alone})
         count, last = cursor.fetchone()
@@ -188,7 +189,7 @@ def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) ->
             FailedAttempt.objects.filter(task__in=ids),
             DurableTask.objects.filter(id__in=ids),
         ):
-            # No cascade and no signals: what depends on a task has gone before it.
+            # No cascade and no signals: what depends on a task was deleted before it.
             dependent._raw_delete(dependent.db)
     return len(rows), ids[-1]
 

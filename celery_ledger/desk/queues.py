@@ -24,7 +24,8 @@ class QueueState:
     """
     One queue's figures.
 
-    ``retrying`` are among those pending; ``oldest_pending_seconds`` counts from when the oldest due task was due.
+    ``retrying`` tasks are included in those pending; ``oldest_pending_seconds`` counts from when the oldest due task
+    was due.
     """
 
     queue: str
@@ -44,7 +45,7 @@ def queue_states() -> list[QueueState]:
     """
     Return the current figures of every queue; the cost does not depend on completed tasks.
 
-    ``completed_per_minute`` is what was done since the last sample that is a minute old, for a minute.
+    ``completed_per_minute`` is computed from what was done since the last sample that is at least a minute old.
     """
     paused = set(QueueSwitch.objects.values_list("queue", flat=True))
     open_tasks = samples.open_tasks()
@@ -110,7 +111,7 @@ def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> N
     """
     Limit the tasks of ``queue`` that start per second, and that run at once, in the whole cluster.
 
-    None means unlimited. Relays apply it within a second.
+    None means unlimited. Relays apply the limit within a second.
 
     Raises:
         ValueError: there is no such queue, or a limit is not above zero; to stop a queue, pause it.
@@ -157,9 +158,9 @@ class Ride:
 
     task: str
     body_seconds: float
-    #: How many may share a message now; 1: none.
+    #: How many rows may share a message now; 1 means none do.
     riders: int
-    #: Of the messages that several shared; None: there were none yet.
+    #: Mean over the messages that several rows shared; None if there were none yet.
     rows_a_message: float | None
     seconds_a_message: float | None
     conflicts: int

@@ -14,11 +14,11 @@ def set_rate(app: Any, name: str, rate: Any) -> str:
     """
     Set the rate of tasks ``name``, in the notation of ``app.control.rate_limit``; 0 or None lifts the limit.
 
-    Relays keep it from within a second on, whatever restarts, until another is said. That of the task itself holds
-    again, and what a later release makes of it, when the same is said. Returns Celery's line about it.
+    Relays apply it within a second, and across restarts, until another one is set. Setting the task's own rate removes
+    the override, so that later releases may change the rate again. Returns Celery's confirmation.
 
     Raises:
-        ValueError: it is not a rate, or the task has a limit by key.
+        ValueError: ``rate_limit`` is not a rate, or the task has a limit by key.
     """
     number = rates.per_second(rate)
     task = app.tasks.get(name)

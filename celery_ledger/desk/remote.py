@@ -3,8 +3,8 @@ The worker's side of remote control: revoking tasks and listing what it runs.
 
 By ``celery -A proj control revoke ID``, ``celery -A proj inspect active``, Flower, and older clients.
 
-Imported as a part of a worker, so that it takes the place of Celery's own commands, which write REVOKED and have
-messages dropped whose rows the ledger would publish again and again, and which tell of messages.
+Imported as part of a worker, so that it replaces Celery's own commands. Those would record REVOKED, have messages
+dropped whose rows the ledger would then publish again and again, and report messages instead of tasks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -162,8 +162,8 @@ def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:
     """
     Do the worker's own part without blocking: this runs in its event loop.
 
-    Every worker is told the same. What runs inside a transaction is cancelled by the worker that has it, when its
-    process is gone.
+    Every worker receives the same command. A task that runs inside a transaction is cancelled by the worker that has
+    it, once its process is gone.
     """
     from celery_ledger.desk import cancelling, processes
 

@@ -1,10 +1,10 @@
 """
 Search for tasks in a ledger of any size: a page of results, and their number.
 
-No page counts millions or walks over them. What is open, dead or about one subject has an index and is read by it.
-For the rest the rows are walked over, the newest first, for a bounded time: the page says how far back it has looked,
-and its cursor goes on from there. A count is exact where few rows can be meant, else the planner's estimate, or
-only said to be at least so much; it tells which.
+No page counts or visits millions of rows. Open and dead tasks, and those about one subject, are found by an index.
+Otherwise rows are visited newest first for a bounded time: the page says how far back it has looked, and its cursor
+continues from there. A count is exact where few rows are possible; otherwise it is the planner's estimate or a lower
+bound, and says which.
 """
 
 import json
@@ -27,15 +27,15 @@ from celery_ledger.rows.calls import is_storable
 from celery_ledger.uuid7 import first_uuid7_at
 
 Status = DurableTask.Status
-#: Seconds for which one page looks.
+#: Seconds for which one page may search.
 PATIENCE: Final = 0.05
-#: Rows that are looked through at first, and at most, by one statement.
+#: How many rows one statement searches at first, and at most.
 FIRST_LOOK, LONGEST_LOOK = 2_000, 32_000
-#: Rows among which those that are meant are counted one by one.
+#: Up to this many rows are counted one by one.
 MOST_COUNTED: Final = 5_000
 #: The longest page.
 MOST_A_PAGE: Final = 500
-#: The most tasks' names that a part of a name may mean.
+#: The most task names that a part of a name may match.
 MOST_NAMES: Final = 200
 UNENDED = (Status.PENDING, Status.PUBLISHED, Status.RUNNING)
 
@@ -49,19 +49,19 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     DEAD = "dead"
     CANCELLED = "cancelled"
-    #: Pending, and failed before.
+    #: Pending after a failure.
     RETRYING = "retrying"
-    #: Pending, not begun, and due later.
+    #: Pending, not started before, and due later.
     SCHEDULED = "scheduled"
-    #: Pending, and due later: both of these.
+    #: Pending and due later: both of the above.
     LATER = "later"
     #: Pending, published or running.
     OPEN = "open"
 
 
-#: Those that are shown by when they run next, the first first.
+#: Shown in the order in which they run next.
 LATER = (State.RETRYING, State.SCHEDULED, State.LATER)
-#: Those that no index knows: they are looked for among all.
+#: Not covered by an index: searched among all rows.
 UNINDEXED = (None, State.SUCCEEDED, State.CANCELLED)
 
 
@@ -73,7 +73,7 @@ class Search:
     id: UUID | None = None
     task: str | None = None
     queue: str | None = None
-    #: What it is about, such as ``app.model:42``.
+    #: The object it is about, such as ``app.model:42``.
     subject: str | None = None
     #: The request that enqueued it.
     request_id: str | None = None
@@ -86,7 +86,7 @@ class Search:
     #: When it was enqueued: from, and before.
     since: datetime | None = None
     until: datetime | None = None
-    #: Seconds from its last publishing to its end, or until now; at least.
+    #: Minimum seconds from its last publishing to its end, or to now.
     slower_than: float | None = None
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ def search_of(given: dict[str, Any]) -> Search:
     Return the search from the output of :meth:`Search.as_json`.
 
     Raises:
-        ValueError: it says nothing of the kind.
+        ValueError: ``given`` is not such an output.
     """
     if unknown := given.keys() - {field.name for field in fields(Search)}:
         raise ValueError(f"Tasks cannot be searched by {', '.join(sorted(unknown))}.")
@@ -247,8 +247,8 @@ class Page:
     """
     A page of results.
 
-    ``after`` is the cursor from which to go on; None: that was all. ``looked_to``: there may be more that was
-    enqueued, died or is due beyond this moment, for so far the time was enough; None: the page is full, or all.
+    ``after`` is the cursor from which to continue; None if this was all. ``looked_to`` is how far the time was enough:
+    there may be more that was enqueued, died or is due beyond it; None if the page is full or complete.
     """
 
     tasks: list[DurableTask]
@@ -284,7 +284,7 @@ def page(search: Search, *, after: str | None = None, size: int = 50, patience: 
         now = time.monotonic()
         if now >= end:
             return Page(found, _written(edge), looked_to=_moment_of(edge))
-        # As much as the time that is left allows, at the pace of this look.
+        # As many rows as the remaining time allows at the pace of this statement.
         share = (end - now) / max(now - began, 0.001)
         look = int(min(LONGEST_LOOK, max(FIRST_LOOK, look * min(4.0, share))))
 
@@ -309,7 +309,7 @@ def count(search: Search) -> Count:
     if edge is None:
         return Count(meant.count())
     if connection.vendor == "postgresql" and not (search.argument or search.error or search.words):
-        # What the planner knows nothing of it guesses: no guess is better than that one.
+        # The planner guesses what it has no statistics about, and no estimate is better than such a guess.
         return Count(_estimate(meant), "estimate")
     return Count(_until(meant, order, edge).count(), "at least")
 
@@ -337,8 +337,8 @@ def _until(rows: QuerySet[Any], order: Sequence[str], key: tuple[Any, ...]) -> Q
 def _compared(order: Sequence[str], key: tuple[Any, ...], way: str) -> Q:
     first = order[0].lstrip("-")
     if len(key) == 1:
-        return Q(**{f"{first}__{way}": key[0]})  # One bound: of two, no index makes a range.
-    # The first condition is what an index is entered by.
+        return Q(**{f"{first}__{way}": key[0]})  # Only one bound: no index makes a range of two.
+    # The first condition is the one by which the index is entered.
     return Q(**{f"{first}__{way[:2]}e": key[0]}) & (Q(**{f"{first}__{way[:2]}": key[0]}) | Q(**{f"id__{way}": key[1]}))
 
 
@@ -381,11 +381,11 @@ def among_arguments(wish: str) -> Q:
     """
     Return the condition that a task was called with the argument that ``wish`` describes.
 
-    A number or a word: some argument is that, whatever its place. ``name=value``: the argument of that name. A JSON
-    object: several names and values; an array: the first arguments, by place. Values are no lists or objects.
+    A number or a word matches any argument; ``name=value``, the argument of that name; a JSON object, several named
+    arguments; an array, the first positional arguments. Values cannot be lists or objects.
 
     Raises:
-        ValueError: it says none of these.
+        ValueError: it is none of these.
     """
     if match := _NAMED.fullmatch(wish.strip()):
         return _either(match[2], lambda value: Q(HasValue("kwargs", key=match[1], value=value)))
@@ -470,5 +470,5 @@ class HasValue(Func):
         return f"EXISTS ({sql})", (*parameters, *rest)
 
 
-#: What SQLite calls the types of JSON.
+#: SQLite's names for the types of JSON.
 _SQLITE_TYPES: dict[type, str] = {str: "text", int: "integer real", float: "integer real", bool: "", type(None): ""}

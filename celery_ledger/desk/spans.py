@@ -5,7 +5,7 @@ from datetime import timedelta
 
 _SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-#: The longest one, a hundred years.
+#: The longest time span: a hundred years.
 LONGEST = timedelta(days=36_525)
 
 
@@ -14,7 +14,7 @@ def read(text: str) -> timedelta:
     Return the time span that ``text`` describes.
 
     Raises:
-        ValueError: it says none, or one of more than a hundred years.
+        ValueError: it is not a time span, or one of more than a hundred years.
     """
     match = _SPAN.fullmatch(text)
     if match is None:

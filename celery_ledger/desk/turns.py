@@ -12,7 +12,7 @@ def take(task: Any, steps: Iterable[int]) -> int:
     """
     Run ``steps``, each a transaction, for one turn; if more are left, call ``task`` again. Return their sum.
 
-    The task must be repeatable: the next call begins again with what is left.
+    The task must be repeatable: the next call starts again with what is left.
     """
     done, end = 0, time.monotonic() + TURN
     for count in steps:

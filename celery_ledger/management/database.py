@@ -33,7 +33,7 @@ def wait_while_it_recovers() -> None:
     Connect to the database, waiting while it refuses connections because it is starting or recovering.
 
     Raises:
-        OperationalError: it cannot be reached, or does not want us.
+        OperationalError: the database cannot be reached or refuses the connection.
     """
     is_told = False
     while True:

@@ -18,6 +18,6 @@ def unheard_from_here_on() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would say so once more when it flushes what is left at the end.
+        # Python would report it again when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None  # As of SIGPIPE.
+        raise SystemExit(141) from None  # The status of a process killed by SIGPIPE.

@@ -1,7 +1,7 @@
 """
 Arguments in a row, as the caller gave them.
 
-A row keeps them as JSON. Types that JSON has not, such as moments and UUIDs, are there as kombu writes them.
+A row keeps them as JSON. Types that JSON lacks, such as datetimes and UUIDs, are stored in kombu's notation.
 """
 
 import json

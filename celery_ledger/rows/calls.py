@@ -1,8 +1,8 @@
 """
 A call of a durable task, validated in full when it is made.
 
-What a row cannot hold is refused here, where the caller still gets the error: the INSERT
-comes later, for all calls of a block at once, and must not fail for one of them.
+What a row cannot hold is refused here, where the caller still gets the error: the INSERT comes later, for all calls of
+a block at once, and must not fail because of one of them.
 """
 
 import json
@@ -24,32 +24,32 @@ from celery_ledger.ids import row_id
 from celery_ledger.models import PRIORITIES, DurableTask, Priority
 from celery_ledger.uuid7 import uuid7
 
-#: Arguments are ids: this is far beyond what any task should be given, and far below what a column can hold.
+#: Arguments are meant to be ids: this is far more than any task should be given, and far less than a column can hold.
 MOST_CHARACTERS: Final = 4 * 1024 * 1024
-#: SQLite reads JSON a thousand deep, and Python recurses about as far.
+#: SQLite reads JSON up to a thousand levels deep, and Python recurses about as far.
 DEEPEST: Final = 200
-#: A moment further ahead could not be read back by all that handle it, and is a mistake.
+#: A time further ahead could not be read back everywhere, and is a mistake.
 FURTHEST_AHEAD: Final = timedelta(days=36_525)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: Final[dict[str, int]] = {"name": 255, "unique_key": 255, "subject": 64, "request_id": 64}
-#: Characters of a ``task_id`` that is not a UUID: result backends take no longer ones.
+#: Maximum length of a ``task_id`` that is not a UUID: result backends accept no longer ones.
 LONGEST_ID: Final = 255
-#: How often a row counts that it was started.
+#: How many starts a row can count.
 MOST_ATTEMPTS: Final = 32_767
-#: Made once: ``json.dumps`` makes one for each call that is given ``default``.
+#: Created once: ``json.dumps`` creates one for each call with ``default``.
 _ENCODER: Final = JSONEncoder(allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-@dataclass(kw_only=True, slots=True)  # Never changed after it is made; frozen=True would double the cost of making one.
+@dataclass(kw_only=True, slots=True)  # Never changed once made; frozen=True would double the cost of making one.
 class Call:
     """
     One call, in the form that a row stores.
 
-    ``countdown`` is in seconds from the database's now, and so is ``expires`` unless it is a moment; ``eta`` wins
-    over ``countdown``.
+    ``countdown`` is in seconds from the database's current time, and so is ``expires`` unless it is a datetime; ``eta``
+    overrides ``countdown``.
 
-    ``args`` and ``kwargs`` are what :func:`arguments_as_json` returns, so that nothing changes them afterwards.
+    ``args`` and ``kwargs`` are copies returned by :func:`arguments_as_json`, so that later changes do not affect them.
     """
 
     name: str
@@ -61,26 +61,26 @@ class Call:
     eta: datetime | None = None
     expires: datetime | float | None = None
     unique_key: str | None = None
-    #: Until when its row holds the key: one of :class:`DurableTask.UniqueFor`; None: while the ledger has the row.
+    #: Until when its row holds the key: one of :class:`DurableTask.UniqueFor`; None means while the ledger has the row.
     unique_for: str | None = None
-    #: For at most how many seconds, if it is a number of seconds.
+    #: The maximum in seconds, if it is a number of seconds.
     term: float | None = None
-    #: If it replaces: for how many seconds after the first of such calls that row may be put off.
+    #: If it replaces a row: for how many seconds after the first such call that row may be postponed.
     at_most: float | None = None
-    #: Whether the row that stands is to be what this call says, instead of what an earlier one said.
+    #: Whether this call replaces what the existing row holds from an earlier call.
     replaces: bool = False
-    #: As JSON: what :mod:`celery_ledger.rows.options` says of it.
+    #: As JSON; see :mod:`celery_ledger.rows.options`.
     options: str | None = None
-    #: What it is a part of: a chain, a group, a chord.
+    #: The canvas it belongs to: a chain, group or chord.
     canvas: UUID | None = None
     id: UUID = field(default_factory=uuid7)
-    #: Told the id of the row that the ledger has instead, because it knows the ``unique_key``.
+    #: Called with the id of the row that the ledger already has for the ``unique_key``.
     on_known: Callable[[UUID], None] | None = None
-    #: Told, if the database refuses the row after all.
+    #: Called if the database refuses the row after all.
     blame: Callable[[Exception], None] | None = field(default_factory=lambda: _blame.get())
-    #: Says whether the part of a transaction in which it was made still stands; None: no part, but the whole.
+    #: Says whether the savepoint in which it was made still stands; None if it was made outside of any savepoint.
     mark: Any = None
-    #: The calls that a chord's body waits for, this one among them; see :mod:`celery_ledger.rows.headers`.
+    #: The calls that a chord's body waits for, including this one; see :mod:`celery_ledger.rows.headers`.
     header: Any = None
     subject: str | None = field(default_factory=lambda: _shortened(current_subject(), "subject"))
     request_id: str = field(default_factory=lambda: _shortened(current_request_id(), "request_id") or "")
@@ -104,7 +104,7 @@ def blaming(who: Callable[[Exception], None]) -> Iterator[None]:
     """
     If the database refuses calls made in this block, report it to ``who`` and write all other calls.
 
-    For calls that are collected: by then, the code that made them has long returned.
+    For collected calls: by then, the code that made them has long returned.
     """
     token = _blame.set(who)
     try:
@@ -121,8 +121,8 @@ def arguments_as_json(name: str, value: Any, *, what: str = "arguments", most: i
     kombu.
 
     Raises:
-        TypeError: they are not JSON, or hold text that PostgreSQL does not: NUL, or half a surrogate pair.
-        ValueError: they are too large, or nested too deeply.
+        TypeError: the arguments are not JSON, or hold text that PostgreSQL cannot store: NUL, or half a surrogate pair.
+        ValueError: the arguments are too large, or nested too deeply.
     """
     if not value and value in ((), [], {}):
         return "{}" if isinstance(value, dict) else "[]"
@@ -149,7 +149,7 @@ def checked_key(name: str, key: Any, *, option: str = "unique_key") -> str | Non
 
     Raises:
         TypeError: it is not a string.
-        ValueError: it is too long, or holds what no database keeps.
+        ValueError: it is too long, or holds characters that no database can store.
     """
     if key is None:
         return None
@@ -189,7 +189,7 @@ def checked_debounce(name: str, debounce: Any) -> float:
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is not finite, or lies too far ahead.
+        ValueError: it is not finite, or too far ahead.
     """
     return checked_countdown(name, _as_seconds(debounce), "debounce")
 
@@ -199,7 +199,7 @@ def checked_name(name: Any) -> str:
     Return a task's name, checked to fit a row.
 
     Raises:
-        ValueError: it is empty, too long, or no text that a database keeps.
+        ValueError: it is empty, too long, or cannot be stored in a database.
     """
     if not isinstance(name, str) or not 0 < len(name) <= _WIDTHS["name"] or not is_storable(name):
         raise ValueError(f"A task's name has 1 to {_WIDTHS['name']} characters; this is none: {name!r}.")
@@ -226,13 +226,13 @@ def checked_countdown(name: str, countdown: Any, what: str = "a countdown") -> f
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is not finite, or lies too far ahead.
+        ValueError: it is not finite, or too far ahead.
     """
     if countdown is None:
         return 0.0
     if isinstance(countdown, bool) or not isinstance(countdown, (int, float)):
         raise TypeError(f"{name}: {what} is in seconds, not {countdown!r}.")
-    # Not finite is not between the two either, and neither is what is due long ago: that is due now.
+    # Infinite values and NaN are not between the two either. What was due long ago is due now.
     if not countdown <= FURTHEST_AHEAD.total_seconds():
         raise ValueError(f"{name}: {what} is a number of seconds, and not over a hundred years.")
     return float(max(countdown, 0))
@@ -243,8 +243,8 @@ def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
     Return the due time of a call, in UTC. A time without a zone is in the project's zone.
 
     Raises:
-        TypeError: it is neither a moment nor an ISO 8601 string.
-        ValueError: it lies too far ahead, or the string says no moment.
+        TypeError: it is neither a datetime nor an ISO 8601 string.
+        ValueError: it is too far ahead, or the string is not a time.
     """
     if eta is None:
         return None
@@ -257,7 +257,7 @@ def checked_eta(name: str, eta: Any, what: str = "an eta") -> datetime | None:
         moment = timezone.make_aware(moment)
     try:
         moment = moment.astimezone(UTC)
-    except OverflowError:  # In the first or last hours that a datetime can say.
+    except OverflowError:  # In the first or last hours that a datetime can represent.
         moment = datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
     if moment > timezone.now() + FURTHEST_AHEAD:
         raise ValueError(f"{name}: {what} of {moment:%Y-%m-%d} is over a hundred years ahead.")
@@ -270,7 +270,7 @@ def checked_expires(name: str, expires: Any) -> datetime | float | None:
 
     Raises:
         TypeError: it is neither.
-        ValueError: it lies too far ahead, or is not a time.
+        ValueError: it is too far ahead, or is not a time.
     """
     if expires is None:
         return None
@@ -284,7 +284,7 @@ def checked_id(name: str, task_id: Any) -> UUID:
     Return the row id for a call with an id of its own; see :mod:`celery_ledger.ids`.
 
     Raises:
-        ValueError: ``task_id`` is empty, too long, or holds what no database keeps.
+        ValueError: ``task_id`` is empty, too long, or holds characters that no database can store.
     """
     text = str(task_id)
     if not 0 < len(text) <= LONGEST_ID or not is_storable(text):
@@ -297,7 +297,7 @@ def checked_limit(name: str, max_retries: Any) -> int:
     Return how often a task with this ``max_retries`` may be started.
 
     Raises:
-        ValueError: it is not a count, or more than a row can hold.
+        ValueError: it is not a count, or larger than a row can hold.
     """
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < MOST_ATTEMPTS:
         raise ValueError(f"{name}: max_retries is a number from 0 to {MOST_ATTEMPTS - 1}, not {max_retries!r}.")

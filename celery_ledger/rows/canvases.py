@@ -1,7 +1,7 @@
 """
 The calls of a chain, group or chord: their common id, and whether calls follow from the end of a row.
 
-Every row of a canvas bears the canvas's id, so that all of it can be found: to be shown, cancelled and pruned.
+Every row of a canvas carries the canvas's id, so that all of it can be found, to be shown, cancelled and pruned.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from celery_ledger.uuid7 import uuid7
 
 __all__ = ["KEY", "called_by", "caller", "current", "following", "gathering", "is_following", "of", "within"]
 
-#: Where a row's options have what follows from it.
+#: The key, in a row's options, of what follows from it.
 KEY: Final = "canvas"
 
 _current: ContextVar[UUID | None] = ContextVar("canvas", default=None)

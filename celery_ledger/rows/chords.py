@@ -1,10 +1,9 @@
 """
 Chords: a body that is called when every member of a header has succeeded.
 
-A counter alone decides when. It is lowered in the transaction that completes a member, by the number of parts that are
-new in that transaction, in the order of the chords' ids and as its last statement before the body's call: so a member
-that is delivered twice counts once, one that is rolled back not at all, and two transactions never wait for each other
-in a circle.
+Only a counter decides when. It is lowered in the transaction that completes a member, by the number of parts that are
+new in that transaction, in the order of the chords' ids, and as the last statement before the body's call. So a member
+that is delivered twice counts once, one that is rolled back does not count, and two transactions never deadlock.
 """
 
 import json
@@ -27,7 +26,7 @@ from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.sql import statements
 from celery_ledger.rows.taken import as_uuid
 
-#: How JSON names what is kept here.
+#: The key by which JSON refers to what is kept here.
 MARK: Final = "celery_ledger.chord"
 
 
@@ -47,7 +46,7 @@ class Body(dict[str, Any]):
         The signature itself.
 
         Raises:
-            LookupError: the chord is no more.
+            LookupError: the chord no longer exists.
         """
         body = body_of(self["__value__"])
         if body is None:
@@ -83,7 +82,7 @@ class Done:
     #: As Celery names them: its call's id, and that of the call with which it all began.
     id: str
     root: str
-    #: What it was about.
+    #: The object it was about.
     subject: str | None = None
     request_id: str = ""
 
@@ -95,11 +94,11 @@ class Complete:
     id: UUID
     canvas: UUID
     body: dict[str, Any]
-    #: The members' results in their order, or a reference to them; None: the body is not given them.
+    #: The members' results in order, or a reference to them; None if the body does not receive them.
     results: Any
-    #: Whether it was cancelled as a whole.
+    #: Whether the whole chord was cancelled.
     is_revoked: bool
-    #: The member that completed it.
+    #: The member that completed the chord.
     last: Done
 
 
@@ -107,7 +106,7 @@ def keep(group_id: str, body: Any, results: Sequence[Any], size: int) -> None:
     """
     Write a chord whose header is about to be called, in the current transaction; keep an existing one.
 
-    ``results`` are the handles of the header's tasks, by which the body's argument is nested if they are.
+    ``results`` are the handles of the header's tasks; if they are nested, the body's argument is nested likewise.
 
     Raises:
         TypeError, ValueError: the body is not JSON, or too large.
@@ -165,8 +164,8 @@ def add(parts: Sequence[Done], first: Callable[[], None]) -> Iterator[Complete]:
     """
     Add members' results, in the transaction that completes them; yield chords that are now complete.
 
-    The last statement of that transaction, except for the calls that follow from it: from here to the commit, other
-    members of these chords wait. What ``first`` writes, it writes before that; on PostgreSQL in the same round trip.
+    This is the last statement of the transaction, except for the calls that follow: from here to the commit, other
+    members of these chords wait. ``first`` is written before that, on PostgreSQL in the same round trip.
     """
     ordered = sorted(parts, key=lambda part: (part.chord, part.task))
     last = {part.chord: part for part in parts}
@@ -217,8 +216,8 @@ def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:
     """
     Mark chords as failed, in the current transaction; return those that were not yet.
 
-    They are locked in the order of their ids, as :func:`add` does. If the member that failed is replayed and succeeds,
-    a chord is completed all the same.
+    The chords are locked in the order of their ids, as in :func:`add`. If the failed member is replayed and succeeds,
+    its chord is still completed.
     """
     given = {row_id(group_id): group_id for group_id in group_ids}
     new = Chord.objects.filter(id__in=given, failed_at=None).order_by("id")

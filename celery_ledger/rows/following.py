@@ -1,9 +1,9 @@
 """
 Successors of rows, written in the transaction that ends the row.
 
-Links, the next step of a chain and the parts of chords exist if and only if the success does; what a final failure or a
-cancellation means for the rest, and the calls of errbacks, likewise. Celery's own signatures make the calls, under the
-ids that the caller was given; where one is there already, nothing is written.
+Links, the next step of a chain and the parts of chords exist if and only if the success is recorded; likewise the calls
+of errbacks, and the consequences that a final failure or a cancellation has for the rest. Celery's own signatures make
+the calls, under the ids that the caller was given; if such a call already exists, nothing is written.
 """
 
 import logging
@@ -32,9 +32,9 @@ from celery_ledger.uuid7 import uuid7
 
 logger = logging.getLogger(__name__)
 
-#: What a call says of its place in a canvas, as Celery names it.
+#: Celery's names for a call's place in a canvas.
 OPTIONS: Final = frozenset(("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting"))
-#: Of those, what Celery's signatures are given for.
+#: Those of them that Celery's signatures carry.
 SIGNATURES: Final = ("link", "link_error", "chain", "chord")
 #: Why nothing follows in a canvas that was cancelled as a whole.
 REVOKED: Final = "Its canvas was cancelled."
@@ -47,10 +47,10 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
     """
     Return the canvas entry for the row of a call with these options; empty for most.
 
-    The rest of a chain is kept by reference, in the current transaction.
+    The rest of a chain is stored by reference, in the current transaction.
 
     Raises:
-        TypeError: what is to follow is not a signature.
+        TypeError: a link, errback or step is not a signature.
         ValueError: a step of a chain is too large.
     """
     said: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
             said[option] = _as_kept(name, option, value)
     canvas = canvases.current()
     if said or canvas:
-        said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # By its time it is pruned.
+        said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # It contains the time for pruning.
     if stamped := given.get("stamped_headers"):
         said["stamped_headers"] = list(maybe_list(stamped))
         said["stamps"] = {name: given.get(name, []) for name in said["stamped_headers"]}
@@ -107,11 +107,11 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
     """
     Write the successors of rows that succeeded, with their results, in the completing transaction.
 
-    To be called last in it. For rows that nothing follows from, which are most, it does nothing. What ``first`` writes
-    comes before that.
+    To be called last in that transaction. It does nothing for rows that nothing follows, which are most. ``first`` is
+    written before that.
 
     Raises:
-        TypeError, ValueError: what a row returned cannot be given on, for it is not JSON or too large.
+        TypeError, ValueError: a result cannot be passed on, because it is not JSON or too large.
     """
     followed = [(row, value) for row, value in ended if _is_followed(canvases.of(row.options))]
     if not followed:
@@ -176,7 +176,7 @@ def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], Non
     """
     Add results of chord members, in the transaction that completes them, and call the bodies that are due.
 
-    What ``first`` writes comes before that.
+    ``first`` is written before that.
     """
     complete = list(chords.add(parts, first))
     crash_point("canvas.before_body")
@@ -215,7 +215,7 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
     """
     Count an ended member of a chord that is not durable, in a separate transaction.
 
-    A crash before that loses the part, as it does with Celery; told twice, it counts once.
+    A crash before that loses the part, as with Celery; a part that arrives twice counts once.
     """
     with transaction.atomic():
         if state == states.SUCCESS:
@@ -239,7 +239,7 @@ def part_of(row: Started, value: Any) -> dict[str, Any] | None:
     """
     Return the chord of a row, for the statement that finishes it; None: it is in no chord.
 
-    Raises what kombu raises of a value that is not JSON.
+    Raises what kombu raises for a value that is not JSON.
     """
     if not _is_member(canvases.of(row.options)):
         return None
@@ -283,8 +283,8 @@ def failed(app: Any, row: Started, request: Context, error: BaseException, trace
     """
     Write the consequences of a row's final failure, in the transaction that records it.
 
-    Its errbacks are called, once however often it is replayed; what can no longer run is marked as failed, and so is
-    the body of its chord, whose errbacks are called once. A replay that succeeds makes all of it run after all.
+    Its errbacks are called, but only once however often it is replayed. Whatever can no longer run is marked as failed,
+    and so is the body of its chord, whose errbacks are called once. If a replay succeeds, all of it runs after all.
     """
     canvas = canvases.of(row.options)
     if not canvas:
@@ -302,7 +302,7 @@ def cancelled(app: Any, rows: Sequence[tuple[UUID, Mapping[str, Any] | None]], e
     """
     Write the consequences of cancelling rows, given with their options, in the cancelling transaction.
 
-    The rest of their chains ends the same way, and their chords fail.
+    The rest of their chains ends in the same way, and their chords fail.
     """
     ends = [(canvases.of(options), call_id(id, options)) for id, options in rows]
     _doom_after(app, [end for end in ends if _is_followed(end[0])], error, state=states.REVOKED)
@@ -318,7 +318,7 @@ def resumed(app: Any, ids: Sequence[UUID]) -> None:
         rest = steps.Rest.read(canvas.get("chain", ()))
         groups = [canvas["group_id"]] if canvas.get("chord") and canvas.get("group_id") else []
         _gather(rest, waiting, groups)
-        for group_id in groups:  # It grows, outwards.
+        for group_id in groups:  # The list grows outwards.
             if (body := chords.body_of(group_id)) is not None:
                 _gather([body, *_after_the_body(body)], waiting, groups)
     if waiting:
@@ -364,10 +364,10 @@ def _fail_chords(app: Any, failing: Mapping[str, BaseException]) -> None:
             for waiting in (body, *_after_the_body(body)):
                 for outer in _chords_of(waiting):
                     errors.setdefault(outer, errors[group_id])
-    # Only now: all code that locks chords locks them in one order, inner and outer ones.
+    # Only now, because all code locks chords in one order, inner ones and outer ones.
     for chord, group_id in chords.fail(errors):
         error, body = errors[group_id], bodies[group_id]
-        if body.get("subtask_type") == "group":  # As Celery tells it.
+        if body.get("subtask_type") == "group":  # The message that Celery uses.
             error = error.__cause__ or error
         with canvases.following(), canvases.within(chord.canvas), outbox.collecting():
             for id, errbacks in _errbacks_of(body):
@@ -389,7 +389,7 @@ def _call_errbacks(
     """
     Call errbacks as Celery does: immediately if they take the request, the error and the traceback.
 
-    Others are enqueued with the id of what failed.
+    Others are enqueued with the id of the task that failed.
     """
     for errback in arguments.revived(list(errbacks)):
         call = signature(errback, app=app)

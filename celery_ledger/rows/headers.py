@@ -1,8 +1,8 @@
 """
 Headers of chords made of calls instead of signatures: the calls of a block, awaited together.
 
-A header is a part of its calls until they are written, so that it goes where they go: what is rolled back is not waited
-for, and the chord is written with the calls, in the same round trip.
+Until they are written, a header is part of its calls and shares their fate: a call that is rolled back is not waited
+for, and the chord is written together with the calls, in the same round trip.
 """
 
 import json
@@ -26,7 +26,7 @@ class Header:
 
     id: UUID = field(default_factory=uuid7)
     canvas: UUID = field(default_factory=uuid7)
-    #: A signature of Celery's.
+    #: A Celery signature.
     body: Any = None
     text: str = ""
 
@@ -36,7 +36,7 @@ def of(body: Any) -> Header:
     Return the header of a chord that is about to start.
 
     Raises:
-        TypeError, ValueError: ``body`` is not a signature, or no JSON, or too large.
+        TypeError, ValueError: ``body`` is not a signature, not JSON, or too large.
     """
     if not isinstance(body, Signature):
         raise TypeError(f"The body of a chord is a signature, such as task.si(), and not {body!r}.")
@@ -49,7 +49,7 @@ def add(header: Header, calls: list[Call], first: int) -> None:
     """
     Make the calls from ``first`` on members of a header, in order.
 
-    What belongs to a chain, group or chord of its own stays as it is.
+    Calls that belong to a chain, group or chord of their own stay as they are.
     """
     for place in range(first, len(calls)):
         call = calls[place]

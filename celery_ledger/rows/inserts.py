@@ -13,7 +13,7 @@ from celery_ledger.rows import headers
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.sql import statements
 
-#: One statement carries at most this many rows: more would only take more memory, here and at the database.
+#: At most this many rows per statement: more would only take more memory, here and in the database.
 MOST_ROWS = 2_000
 MOST_CHARACTERS = 16 * 1024 * 1024
 _SAVEPOINT = "enqueueing"
@@ -38,10 +38,10 @@ def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header
     """
     Write as :func:`write` does, in a savepoint: the transaction can continue if the database refuses a row.
 
-    On PostgreSQL that takes a savepoint, which travels with the statement: no further round trip.
+    On PostgreSQL that takes a savepoint, which is sent with the statement and needs no further round trip.
     """
     if connection.vendor != "postgresql":
-        return write(calls, chords)  # SQLite undoes the statement and nothing else.
+        return write(calls, chords)  # SQLite undoes only the statement.
     driver = connection.connection
     with connection.cursor() as cursor:
         try:
@@ -52,7 +52,7 @@ def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header
                 cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))
                 driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         except OperationalError:
-            raise  # Another try would not help: the connection, a lock, the disk.
+            raise  # Trying again would not help: the connection, a lock or the disk failed.
         except DatabaseError:
             cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             raise
@@ -63,8 +63,8 @@ def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = N
     """
     Write calls with one statement, and return the ids of the rows written.
 
-    ``chords`` are written before them: each waits for a number of the calls. On PostgreSQL they share
-    its round trip.
+    ``chords`` are written before the calls, because each waits for some of them. On PostgreSQL they share one round
+    trip.
     """
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":

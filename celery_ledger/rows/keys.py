@@ -1,9 +1,9 @@
 """
 The row that stands for a call whose ``unique_key`` is taken.
 
-Two unique indexes decide whether a call becomes a row, ``ledger_unique_key`` and ``ledger_standing_key``; no look at
-the ledger beforehand does. Asked afterwards, about calls that did not become one, this module may find their keys
-free by then: such calls are written again, and the indexes decide again.
+Two unique indexes decide whether a call becomes a row, ``ledger_unique_key`` and ``ledger_standing_key``; nothing is
+looked up beforehand. Asked afterwards about calls that did not become rows, this module may find their keys free by
+then. Such calls are written again, and the indexes decide again.
 """
 
 import json
@@ -20,12 +20,12 @@ from celery_ledger.models import DurableTask
 from celery_ledger.rows.calls import Call
 
 Status, UniqueFor = DurableTask.Status, DurableTask.UniqueFor
-#: Together as the index ``ledger_standing_key`` has it.
+#: The condition of the index ``ledger_standing_key``.
 WAITS: Final = Q(unique_for=UniqueFor.PENDING, status=Status.PENDING, published_at__isnull=True)
 IS_OPEN: Final = Q(unique_for=UniqueFor.DONE, status__in=[Status.PENDING, Status.PUBLISHED, Status.RUNNING])
-#: At most this many keys are asked for by one query.
+#: At most this many keys per query.
 MOST_KEYS: Final = 500
-# Shared, so that those who make the same call do not wait for each other; the relay skips what is locked.
+# A shared lock, so that callers of the same task do not wait for each other; the relay skips locked rows.
 _SHARE = """
     SELECT id, standing_key FROM celery_ledger_durabletask
     WHERE standing_key = ANY(%s) AND unique_for = 'pending' AND status = 'pending' AND published_at IS NULL
@@ -37,9 +37,9 @@ def standing(calls: Sequence[Call], *, wait: bool = False) -> dict[UUID, UUID]:
     """
     Return the rows that stand for ``calls``, by the calls' ids; omit calls whose keys are free.
 
-    A row that waits does so until the current transaction ends, so that its body sees what the caller wrote; if the
-    call replaces, the row says what the last such call says. Such rows are left out too while another process holds
-    them, unless this is to ``wait``: a caller that waits for a relay then holds the row for a moment.
+    A pending row stays pending until the current transaction ends, so that its body sees what the caller wrote; if the
+    call replaces it, the row holds what the last such call says. Rows that another process holds are left out as well,
+    unless ``wait`` is true: then the caller waits, for a moment, for the relay that holds the row.
     """
     waiting = {call.unique_key for call in calls if call.unique_for == UniqueFor.PENDING and not call.replaces}
     last = {call.unique_key: call for call in calls if call.replaces and call.unique_key is not None}
@@ -85,10 +85,10 @@ def _replace(call: Call, *, wait: bool) -> UUID | None:
         if connection.vendor == "postgresql":
             ids = list(rows.select_for_update(skip_locked=not wait).values_list("id", flat=True))
             rows.filter(id__in=ids).update(**changes)
-        else:  # Its one writer is who writes first.
+        else:  # The first writer is its only writer.
             ids = list(rows.values_list("id", flat=True)) if rows.update(**changes) else []
         if not ids:
-            transaction.set_rollback(True)  # A row that has just been taken is locked all the same, until this.
+            transaction.set_rollback(True)  # A row that was just taken is still locked until this point.
         return ids[0] if ids else None
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-#: What tells two errors of one kind apart: what stands in quotes, ids and numbers; and addresses of mail.
+#: What differs between two errors of one kind: quoted text, ids, numbers and mail addresses.
 PARTICULARS = re.compile(
     r"""'[^']*'|"[^"]*"|\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+(?:[.,:][0-9]+)*)"""
 )

@@ -1,9 +1,9 @@
 """
 Large results that are passed on: rows contain references to them.
 
-What the members of a chord returned is in their parts; a body's row that would be large names the chord instead. What a
-chain's next step or a link is given, and is large, is kept once, in a row of its own. Both are read when the row is
-taken to be run.
+The results of a chord's members are kept in their parts; a body's row that would be large refers to the chord instead.
+A large value that is passed to a chain's next step or to a link is kept once, in a row of its own. Both are read when
+the row is taken to be run.
 """
 
 import json
@@ -22,9 +22,9 @@ from celery_ledger.rows import arguments, canvases
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.uuid7 import uuid7
 
-#: How JSON names what is kept here.
+#: The key by which JSON refers to what is kept here.
 MARK: Final = "celery_ledger.large"
-#: Characters of JSON that one task may give on.
+#: How many characters of JSON one task may pass on.
 MOST_CHARACTERS: Final = 64 * 1024 * 1024
 _RESULT, _CHORD = "result", "chord"
 
@@ -54,7 +54,7 @@ def to_be_given(name: str, value: Any) -> Any:
     Return the value to pass on for the result of task ``name``: a reference if it is large.
 
     Raises:
-        TypeError, ValueError: it is not JSON, or too large.
+        TypeError, ValueError: the value is not JSON, or too large.
     """
     if value is None or isinstance(value, (bool, int, float)):
         return value

@@ -29,26 +29,26 @@ from celery_ledger.rows.taken import Wanted, as_uuid, started
 from celery_ledger.uuid7 import uuid7
 
 Status = DurableTask.Status
-#: Says how many attempts a task of this name may have; None: any number.
+#: Returns how many attempts a task of this name may have; None means any number.
 LimitOf = Callable[[str], int | None]
 
-#: Rows of which a worker may have the message: a relay that slept publishes what is due while it claims it.
+#: Statuses of rows whose message a worker may have: a relay that slept publishes due rows while it claims them.
 AT_THE_BROKER: Final = Q(status=Status.PUBLISHED) | Q(
     status=Status.PENDING, published_at__isnull=True, available_at__lte=Now()
 )
-#: Further back than anything was ever due, in seconds.
+#: Longer ago than anything was ever due, in seconds.
 WHOLE = 1e9
-#: A message that vanished this often may be what kills its workers: its rows run alone from then on.
+#: A message that was lost this often may be what kills its workers: from then on its rows run alone.
 SUSPECT_LAPSES = 2
-#: Lapses are counted up to here: a message can vanish for years, and the column is small.
+#: Lapses are counted up to this number: a message can be lost for years, and the column is small.
 MOST_LAPSES = 1_000
 #: Longest error text kept in a row, in characters.
 MAX_ERROR_LENGTH = 500
-#: At most this many rows are brought back by one sweep.
+#: One sweep brings back at most this many rows.
 SWEEP_LIMIT = 1_000
-#: At most this many names of queues are found at a time.
+#: At most this many queue names are found at a time.
 MOST_UNKNOWN_QUEUES = 1_000
-#: As libpq has it: a statement that went well and answers no rows.
+#: libpq's status of a successful statement without rows.
 COMMAND_OK: Final = 1
 
 
@@ -80,10 +80,9 @@ def claim(
     """
     Turn due rows from pending to published under a lease, and return them for publishing.
 
-    ``rooms`` says how many rows each queue may have; ``lease`` is in seconds. ``back``
-    says for each queue how many seconds ago, at most, the rows to take became due; by default any time. SQLite, which
-    keeps nothing that is done, takes no notice of it. In autocommit, as the relay
-    calls it, the claim is committed when this returns.
+    ``rooms`` maps each queue to how many rows it may have; ``lease`` is in seconds. ``back`` maps each queue to how
+    many seconds ago, at most, the rows to take became due; by default there is no bound. SQLite, which keeps no old
+    versions of rows, ignores it. In autocommit, as the relay calls it, the claim is committed when this returns.
     """
     wanted = {queue: min(room, limit) for queue, room in rooms.items() if room > 0}
     if not wanted:
@@ -117,8 +116,8 @@ def being_claimed(ids: Collection[UUID], *, lease: float) -> Iterator[None]:
     """
     Claim known rows while this block runs, which must not use the database: PostgreSQL only.
 
-    The claim is on its way when the block begins and committed when it has ended. Those that others have stay theirs.
-    By libpq's own functions: the driver's pipeline takes longer than the statement.
+    The claim has been sent when the block begins and is committed when the block has ended. Rows that others hold are
+    left to them. This uses libpq's functions, because the driver's pipeline takes longer than the statement itself.
     """
     database: Any = connection
     database.ensure_connection()
@@ -162,7 +161,7 @@ def lapse_lost(queue: str, *, older_than: float) -> int:
     """
     Release rows of ``queue`` that were published over ``older_than`` seconds ago and are with no worker.
 
-    For a queue that is empty at the broker: what was published and is not locked is lost.
+    For a queue that is empty at the broker, where every published row that is not locked has lost its message.
     """
     lost = DurableTask.objects.filter(
         lease_until__isnull=False,
@@ -235,8 +234,8 @@ def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
     """
     Mark published rows succeeded, in the transaction that will hold their effects.
 
-    Rows that are done, discarded, or held by another worker or by a relay are left out; so are suspects, unless
-    asked for: their attempt was counted before (:func:`count_attempt`). A rollback undoes all of it.
+    Rows that are done, discarded, or held by another worker or a relay are left out. So are suspects, unless asked for:
+    their attempt was counted before (:func:`count_attempt`). A rollback undoes everything.
     """
     parameters: dict[str, Any] = {
         "ids": _keys(ids),
@@ -252,7 +251,7 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
     """
     Undo :func:`complete` for rows of its transaction that were not run, or failed: published, under a new lease.
 
-    No attempt of theirs is counted by that.
+    This counts no attempt for them.
     """
     with connection.cursor() as cursor:
         cursor.execute(statements(connection.vendor).take_back, {"ids": _keys(ids), "lease": lease})
@@ -273,7 +272,7 @@ def hand_on(ids: Collection[UUID]) -> int:
 class PassedOver:
     """Rows of a message that neither ended nor were released: a worker or, briefly, a relay may hold them."""
 
-    #: Their messages vanished too often.
+    #: Their messages were lost too often.
     suspects: list[UUID]
     others: list[UUID]
 
@@ -291,7 +290,7 @@ def count_attempt(id: UUID, *, limit_of: LimitOf) -> Started | None:
     Count and commit an attempt of a published row before it is made; None if the row is not published.
 
     Raises:
-        AttemptsUsedUpError: it has no attempt left; nothing is counted.
+        AttemptsUsedUpError: no attempt is left; nothing is counted.
     """
     return _take(id, limit_of, status=Status.PUBLISHED)
 
@@ -303,10 +302,10 @@ def start(id: UUID, *, lease: float, limit_of: LimitOf) -> Started | None:
     """
     Claim a published row for ``lease`` seconds and count the attempt; None if it is not published.
 
-    ``attempts`` of the answer is the fencing token: a worker that starts the row later has a higher one.
+    The returned ``attempts`` is the fencing token: a worker that starts the row later has a higher one.
 
     Raises:
-        AttemptsUsedUpError: it has no attempt left; nothing is claimed.
+        AttemptsUsedUpError: no attempt is left; nothing is claimed.
     """
     return _take(id, limit_of, status=Status.RUNNING, lease_until=_in_seconds(lease))
 
@@ -315,7 +314,7 @@ def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Star
     """
     Start a row of the task ``name``, with at most ``limit`` attempts, as :func:`start` does, in one statement.
 
-    None: it is not such a row, or has no attempt left; :func:`start` knows which.
+    None means that it is not such a row, or that no attempt is left; :func:`start` says which.
     """
     wanted = Wanted(id, name, lease, limit)
     key = id if connection.vendor == "postgresql" else id.hex
@@ -339,7 +338,7 @@ def step_aside(row: Started) -> UUID:
     """
     Give an ended row a different id, and return it: the call that replaced it takes its id.
 
-    In the transaction that completes it. Its history goes with it.
+    This happens in the transaction that completes it. Its history moves with it.
     """
     id = uuid7()
     canvas = {**canvases.of(row.options), "replaced_by": str(row.id)}
@@ -408,15 +407,15 @@ class Asked:
     at: datetime | None = None
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
-    #: How many attempts it has in all, unless a person who replayed it said so.
+    #: How many attempts it has in all, unless a person who replayed it set the number.
     attempt_limit: int | None = None
-    #: The same, and overrides any other limit.
+    #: The same, but overrides any other limit.
     more_attempts: int | None = None
     queue: str | None = None
     priority: int | None = None
-    #: A moment, or seconds from now.
+    #: A time, or seconds from now.
     expires: datetime | float | None = None
-    #: All of them, as the row is to have them.
+    #: All options, as the row is to keep them.
     options: dict[str, Any] | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -435,7 +434,7 @@ class Asked:
         return {column: value for column, value in said.items() if value is not None}
 
 
-#: A failure that was not asked for.
+#: A failure that the body did not ask for.
 NOTHING_ASKED = Asked()
 
 
@@ -443,8 +442,8 @@ def fail(task: Started, error: str, *, dead: bool, delay: float, counted: bool, 
     """
     Record a failed attempt: pending again in ``delay`` seconds, or dead and kept for an operator.
 
-    ``counted`` says that the attempt is in the row already. Returns False if the row was taken over
-    meanwhile and nothing was recorded.
+    ``counted`` means that the row already counts the attempt. Returns False if the row was taken over meanwhile, in
+    which case nothing was recorded.
     """
     held = DurableTask.objects.filter(
         AT_THE_BROKER | Q(status=Status.RUNNING),
@@ -470,7 +469,7 @@ def in_flight(ids: Collection[UUID], *, held_for: float = 0.0) -> list[Started]:
     """
     Return rows whose process died during this attempt; not those published within ``held_for`` seconds.
 
-    ``counted`` says whether the row counts that attempt already, as running rows do.
+    ``counted`` says whether the row already counts that attempt, as running rows do.
     """
     rows = DurableTask.objects.filter(
         id__in=ids, status__in=[Status.PUBLISHED, Status.RUNNING], published_at__lte=_in_seconds(-held_for)
@@ -537,7 +536,7 @@ def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
     """
     Release rows whose worker process died while it ran them together; each runs alone from now on.
 
-    Not those published within ``held_for`` seconds.
+    Rows published within the last ``held_for`` seconds are left out.
     """
     with transaction.atomic():
         lost = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED, published_at__lte=_in_seconds(-held_for))

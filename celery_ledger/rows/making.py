@@ -1,8 +1,8 @@
 """
 Making a call of a durable task: the last step of ``Task.apply_async``.
 
-It is looked at whole, becomes a row of the caller's transaction, and is told to those who follow calls. Here every
-microsecond is one of ``.delay()``: what most calls say nothing of is asked once, and passed over.
+The call is checked completely, becomes a row of the caller's transaction, and is announced to tools that follow calls.
+Every microsecond here is one of ``.delay()``, so options that most calls do not use are checked together and skipped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from celery_ledger.rows import (
 )
 from celery_ledger.uuid7 import uuid7
 
-#: Until when a call may begin that is revoked before it is made.
+#: The expiry of a call that was revoked before it was made.
 NEVER: Final = datetime(1970, 1, 2, tzinfo=UTC)
 
 
@@ -57,7 +57,7 @@ def make(
     Write the row of a call of ``task``, and return its handle; see :meth:`celery_ledger.Task.apply_async`.
 
     Raises:
-        TypeError, ValueError: as that says.
+        TypeError, ValueError: as documented there.
     """
     name = task.name
     if task.soft_time_limit and task.time_limit and task.soft_time_limit > task.time_limit:
@@ -102,13 +102,13 @@ def make(
         options=options.as_json(name, said),
         canvas=canvas,
         **shared,
-        # A handle that the call keeps would end, when it goes, the wait of another handle of the same task.
+        # A handle kept by the call would, when it is deleted, end the wait of another handle of the same task.
         on_known=(lambda known: setattr(handle, "id", str(known))) if shared else None,
     )
-    if task_id is not None and canvases.current() is None:  # Those of a canvas are made by Celery.
+    if task_id is not None and canvases.current() is None:  # Celery creates the handles of a canvas.
         outbox.refuse_known_id(name, id, call.unique_key)
     _write(task, call, args, kwargs, said)
-    if place and (revocable := place.get("stamps")):  # Meanwhile, by those who do not see this transaction.
+    if place and (revocable := place.get("stamps")):  # In between, by processes that do not see this transaction.
         transaction.on_commit(partial(revoking.revoke_stamped, id, revocable), robust=True)
     if maker is not None and others.get("add_to_parent", True):
         maker.add_trail(handle)

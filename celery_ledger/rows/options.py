@@ -1,8 +1,8 @@
 """
 Options of a call other than its arguments: headers, properties and limits, kept for ``self.request``.
 
-Most calls say nothing, and their rows have nothing but which process made them. What Celery's messages carry for
-themselves, such as a serializer, means nothing to a row and is left out.
+Most calls have none, and their rows only record which process made the call. Options about Celery's message itself,
+such as a serializer, mean nothing to a row and are left out.
 """
 
 import json
@@ -23,7 +23,7 @@ from celery_ledger.ids import call_id
 from celery_ledger.rows import canvases
 from celery_ledger.rows.calls import Call, arguments_as_json
 
-#: About a message, of which a row has none.
+#: Options about a message, which a row does not have.
 _ABOUT_MESSAGES = frozenset(
     (
         *("producer", "publisher", "connection", "router", "route_name", "task_type", "result_cls", "add_to_parent"),
@@ -31,18 +31,18 @@ _ABOUT_MESSAGES = frozenset(
         *("declare", "exchange_type", "timeout", "confirm_timeout", "event_dispatcher", "create_sent_event"),
     )
 )
-#: Where it stands in a canvas; see :mod:`celery_ledger.rows.following`.
+#: Its place in a canvas; see :mod:`celery_ledger.rows.following`.
 _OF_CANVAS = frozenset(
     ("link", "link_error", "chain", "chord", "group_id", "group_index", "replaced_task_nesting", "stamped_headers")
 )
-#: Of that, what a message of Celery's says under the same name.
+#: Those that a Celery message carries under the same name.
 _OF_THE_MESSAGE = frozenset(("group_id", "group_index", "replaced_task_nesting"))
 _REFUSED = dict.fromkeys(("exchange", "routing_key"), "Name a queue: apply_async(queue=...).")
-#: What ``self.request`` has of the same name.
+#: Attributes of ``self.request`` of the same name.
 _OF_THE_REQUEST = frozenset(("shadow", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr"))
-#: What it has besides, said by no option of a call.
+#: Its further attributes, which no option of a call sets.
 _OF_THE_CALL = ("timelimit", "eta", "expires", "origin", "serialized")
-#: What ``self.request`` has in any case, and no header may say otherwise.
+#: Attributes of ``self.request`` that no header may override.
 _OF_THE_ROW = frozenset(
     (
         *(
@@ -72,7 +72,7 @@ def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Return the options of a call other than its arguments, as its row stores them; empty for most.
 
     Raises:
-        TypeError: it is not JSON, or an option that a durable call does not have.
+        TypeError: a value is not JSON, or an option does not exist for durable calls.
     """
     refuse(name, {option: value for option, value in given.items() if option in _REFUSED})
     options: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def add_id(name: str, options: dict[str, Any], id: UUID, task_id: Any, unique_ke
     Store the id that a call chose if its row has a different one; see :mod:`celery_ledger.ids`.
 
     Raises:
-        ValueError: it has a ``unique_key`` too, and others' handles would not know which id it has.
+        ValueError: it also has a ``unique_key``, so that other callers' handles would not know its id.
     """
     if (text := str(task_id)) == str(id):
         return

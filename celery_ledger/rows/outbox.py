@@ -25,8 +25,8 @@ from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until the next look for a row that another transaction has locked, and how often it is looked for before
-#: this waits for it, so that the database sees who waits for whom.
+#: Seconds between two looks at a row that another transaction has locked, and the number of looks before this waits for
+#: the lock, so that the database sees who waits for whom.
 LOCKED_PAUSE, MOST_LOOKS = 0.005, 200
 
 
@@ -34,12 +34,12 @@ class Mark:
     """
     Tells whether the transaction block in which a call was made is still intact.
 
-    Django forgets what was to be called after COMMIT when it rolls the block back, and only then.
+    Django drops a function registered for after COMMIT only when it rolls the block back.
     """
 
     def __init__(self) -> None:
         self.is_committed = False
-        #: Django's list in which this was seen last: it only grows, and is replaced by another when a block is undone.
+        #: Django's list in which this was last seen: it only grows, and is replaced when a block is rolled back.
         self._noted_in: object = None
 
     def __call__(self) -> None:
@@ -94,17 +94,17 @@ def collecting(body: Any = None) -> Iterator[list[Call]]:
     """
     Defer the calls made in this block, and write them together when it ends without an error.
 
-    Yields the calls so far, in order. An inner block adds to the calls of the outer block. If the block
-    raises, its calls are dropped, and so are those made in a part of its transaction that is rolled back.
+    Yields the calls so far, in order. An inner block adds to the calls of the outer block. If the block raises, its
+    calls are dropped; so are those made within a savepoint that is rolled back.
 
-    With ``body``, a signature, the tasks that are called in the block are the header of a chord: the body is called
-    when all of them have succeeded, at once if there are none. Each is still a separate ``.delay()``. The chord also
-    waits for a receiver of a durable signal that fails, and for the calls that it makes when it is retried. It does
-    not wait for chains, groups and chords that are called in the block, tasks that are not durable, and calls for which
-    another row stands by their ``unique_key``.
+    With ``body``, a signature, the tasks called in the block become the header of a chord: the body is called when all
+    of them have succeeded, or at once if there are none. Each is still a separate ``.delay()``. The chord also waits
+    for a receiver of a durable signal that fails, and for the calls that the receiver makes when it is retried. It does
+    not wait for chains, groups and chords called in the block, for tasks that are not durable, or for calls whose
+    ``unique_key`` is held by another row.
 
     Raises:
-        TypeError, ValueError: ``body`` is not a signature, or no JSON, or too large.
+        TypeError, ValueError: ``body`` is not a signature, not JSON, or too large.
     """
     header = None if body is None else headers.of(body)
     outer = _block.get()
@@ -155,7 +155,7 @@ def holding() -> Iterator[list[Call]]:
     """
     Defer the calls made in this block until :func:`write_held`.
 
-    The list that it yields has them when the block has ended, however it ended.
+    The yielded list contains them once the block has ended, however it ended.
     """
     block = Block()
     held: list[Call] = []
@@ -176,7 +176,7 @@ def enqueue(call: Call) -> None:
     """
     Write ``call`` in the current transaction, or in a separate one if there is none.
 
-    A call with a ``unique_key`` for which a row stands is not recorded; its ``on_known`` is told.
+    A call whose ``unique_key`` is held by a row is not recorded; its ``on_known`` is called instead.
     """
     block = _block.get()
     if block is None:
@@ -273,7 +273,7 @@ def _settle(calls: Iterable[Call], written: set[UUID]) -> None:
     for turn in count():
         if not missed:
             return
-        if turn > 1:  # Another transaction locks the row without changing it, or an INSERT would have waited for them.
+        if turn > 1:  # Another transaction locks the row without changing it; otherwise an INSERT would have waited.
             time.sleep(LOCKED_PAUSE)
         missed = _settle_once(missed, wait=turn > MOST_LOOKS)
 
@@ -301,5 +301,5 @@ def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
 
 def _depth() -> tuple[Hashable, ...]:
     """Return the current transaction block: its savepoints; empty outside of any."""
-    connection = connections[DEFAULT_DB_ALIAS]  # At once, for it is asked at each call.
+    connection = connections[DEFAULT_DB_ALIAS]  # Directly, because this runs at each call.
     return ("transaction", *connection.savepoint_ids) if connection.in_atomic_block else ()

@@ -1,9 +1,9 @@
 """
 Run times of tasks, and how many of their rows may ride together: measured by workers, read by relays.
 
-A process notes what it sees and writes that down twice a second, in a transaction of its own: what is lost with a
-process is half a second of measurements. The latest bodies count most. A conflict halves how many rows of the task
-may share a transaction; each slice without one lets a further one in.
+A process collects measurements and writes them twice a second, in a transaction of its own; if it dies, half a second
+of measurements is lost. The latest bodies count most. A conflict halves the number of the task's rows that may share a
+transaction; each slice without a conflict allows one more.
 """
 
 import json
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 #: Rows of a task with an unknown pace that share a message.
 FIRST = 4
-#: After this many bodies, the mean is good enough to use.
+#: After this many bodies, the mean is used.
 ENOUGH = 10
-#: The mean is that of about so many of the latest bodies.
+#: The mean covers about this many of the latest bodies.
 MEMORY = 50
 FLUSH_EVERY = 0.5  # seconds
-#: For how long a task rides no more that met conflicts even in the smallest company, in seconds.
+#: How long a task that met conflicts even in the smallest slice runs alone, in seconds.
 ALONE_FOR = 30.0
-#: One success lets a task share its message with this many more rows, or twice as many as before; with one more, if it
-#: ever met a conflict.
+#: After a success, a task may share its message with this many more rows, or twice as many as before; with only one
+#: more if it ever met a conflict.
 MOST_GROWTH = 8
 
 
@@ -59,7 +59,7 @@ class Known:
         return max(1, int(min(self.riders, slice_seconds / max(self.seconds, 1e-6))))
 
 
-#: What is known of a task that never ran.
+#: What is known about a task that never ran.
 UNKNOWN = Known(0.0, 0, FIRST)
 
 
@@ -71,12 +71,12 @@ class _Noted:
     slice_rows: int = 0
     slice_seconds: float = 0.0
     conflicts: int = 0
-    #: Slices without a conflict that rows of it were in.
+    #: How many slices with its rows had no conflict.
     rides: int = 0
 
 
 _noted: dict[str, _Noted] = {}
-_lock = threading.Lock()  # In a pool of threads all note.
+_lock = threading.Lock()  # In a pool of threads, all of them take notes.
 _next_flush = 0.0
 
 
@@ -177,8 +177,8 @@ class Company:
     """
     How many rows of a message this process runs in one transaction: halved by a conflict, then growing again.
 
-    For what workers already hold when a conflict is seen; the relay's messages follow. And no more
-    than there was time for lately, since rows that a slice leaves are written twice.
+    This applies to what workers already hold when a conflict is seen; the relay's messages follow. It also allows no
+    more than there was time for recently, because rows that a slice leaves out are written twice.
     """
 
     GROW_EVERY: Final = 0.25  # seconds

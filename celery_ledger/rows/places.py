@@ -1,9 +1,9 @@
 """
 Limits by key: how many tasks of one customer, provider or other key may run at once.
 
-A task says how many by ``concurrency_per_key``; its row keeps the key among its options. A row whose key has no free
-place is held back as a rate does it: it is due again much later, notes since when it waits, and a relay takes it as
-soon as a place is free. Tasks that say the same key share its places.
+A task sets the number with ``concurrency_per_key``; its row keeps the key among its options. A row whose key has no
+free place is held back in the same way as by a rate: it is postponed for long, records since when it waits, and a relay
+takes it as soon as a place is free. Tasks with the same key share its places.
 """
 
 from collections import Counter
@@ -21,11 +21,11 @@ from celery_ledger.rows.ledger import Claimed
 from celery_ledger.rows.sql import PLACES_LOCK
 
 Status = DurableTask.Status
-#: Where a row's options have its key.
+#: Where a row's options hold its key.
 OPTION: Final = "limit_key"
-#: When a row that is held back is due again, if no relay takes it before.
+#: When a row that is held back is due again, if no relay takes it earlier.
 LATER: Final = timedelta(hours=1)
-#: Rows that are released at a time.
+#: How many rows are released at a time.
 PORTION = 5_000
 
 
@@ -71,7 +71,7 @@ def claim_held(places: Mapping[str, int], rooms: Mapping[str, int], *, most: int
     """
     Publish held-back rows as far as their keys have free places; in a transaction.
 
-    Those of a key go by priority, then by time. Nothing is taken while another relay does this.
+    Rows of a key go by priority, then by time. Nothing is taken while another relay does this.
     """
     if not _is_alone():
         return []

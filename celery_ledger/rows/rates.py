@@ -1,10 +1,10 @@
 """
 Rates of tasks, which apply to the whole cluster, and the rows that wait because of them.
 
-A task says its rate as in Celery, by ``rate_limit``, and ``app.control.rate_limit`` may say another one, permanently. A
-row that is due and may not begin yet is held back: it is due again about when its turn comes, notes since when it
-waits, and is published earlier as soon as the rate allows it. So a relay that knows nothing of rates, or a rate that
-is lifted, leaves no row behind.
+A task sets its rate as in Celery, with ``rate_limit``, and ``app.control.rate_limit`` overrides it permanently. A due
+row that may not begin yet is held back: it is postponed to about the time of its turn, records since when it waits, and
+is published earlier if the rate allows it. So a relay that knows nothing about rates, or a rate that is lifted, leaves
+no row behind.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,11 +21,11 @@ from celery_ledger.models import DurableTask, TaskRate
 from celery_ledger.rows.ledger import Claimed
 
 Status = DurableTask.Status
-#: A row that is held back is due again after at most this many seconds.
+#: A row is held back for at most this many seconds at a time.
 LONGEST = 86_400.0
-#: It is due that much later than its turn, so that it comes by its turn.
+#: It is due this many seconds after its turn, so that normally its turn comes first.
 SLACK, SLACK_FACTOR = 5.0, 1.25
-#: Rows that are released at a time.
+#: How many rows are released at a time.
 PORTION = 5_000
 
 
@@ -34,7 +34,7 @@ def per_second(said: Any) -> float:
     Return the tasks per second of a rate in Celery's notation: ``10``, ``"10/s"``, ``"100/m"``; 0: no limit.
 
     Raises:
-        ValueError: it means nothing.
+        ValueError: it is not a rate.
     """
     try:
         number = float(rate(said))

@@ -1,9 +1,9 @@
 """
 The source of ``AsyncResult`` and the *Task results* admin: django-celery-results' rows, or our own.
 
-Written by the consumer in the transaction that ends an attempt, in one statement for a whole batch, never by Celery's
-result backend: so that they can neither be lost nor say something else. A project with another backend has none here;
-how its attempts ended is counted all the same.
+The consumer writes them in the transaction that ends an attempt, with one statement for a whole batch, and never
+through Celery's result backend. So they cannot be lost and cannot contradict the row. A project with another backend
+has none here, but its attempts' outcomes are counted all the same.
 """
 
 import json
@@ -51,9 +51,9 @@ class Outcome:
     state: str
     value: Any = None
     traceback: str | None = None
-    #: Whether anybody may ask for it: not so of a task with ``ignore_result``, which is only counted.
+    #: Whether it can be asked for: false for a task with ``ignore_result``, which is only counted.
     is_kept: bool = True
-    #: Whether its task has its results in the ledger's own table, wherever those of the others are.
+    #: Whether its task keeps results in the ledger's own table, wherever other tasks keep theirs.
     is_own: bool = False
 
     def as_json(self) -> str:
@@ -130,8 +130,8 @@ def record(outcomes: Sequence[Outcome], *, is_told: bool = True) -> None:
     """
     Write or replace the results of rows, if kept, and count them, in the caller's transaction.
 
-    After the commit, a backend of the project's own hears about revoked tasks, and about all of them unless ``is_told``
-    says that it has heard already.
+    After the commit, the project's own backend is told about revoked tasks, and about all others too unless ``is_told``
+    says that it knows already.
     """
     app = _app()
     sql = statements(connection.vendor)
@@ -166,8 +166,8 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
     """
     Record the success of a row that ran outside transactions, at its attempt ``attempts``, in one statement.
 
-    The same statement starts the row that is wanted next, if any, and adds the row's ``part`` of a chord. None: it
-    takes more than one statement, on this database or because that part may complete its chord; nothing is recorded.
+    The same statement starts the next row, if one is given, and adds the row's ``part`` of a chord. Returns None, and
+    records nothing, if one statement is not enough: on this database, or because the part may complete its chord.
     """
     app = _app()
     sql = statements(connection.vendor)
@@ -244,7 +244,7 @@ def record_doomed(app: Any, ids: Sequence[str], state: str, error: BaseException
     """
     Record that tasks of a canvas that have no rows can no longer run, in the caller's transaction.
 
-    A backend of the project's own is told after the commit.
+    The project's own backend is told after the commit.
     """
     if not ids:
         return
@@ -280,7 +280,7 @@ def _app() -> Any:
         return None
 
 
-#: Rows that are compared at a time.
+#: How many rows are compared at a time.
 PORTION = 1_000
 
 
@@ -288,7 +288,7 @@ def untrue() -> Iterator[str]:
     """Yield a line for each stored result that contradicts the ledger about an ended task."""
     if not are_kept():
         return
-    # Results of what is under way or failed are few; those of what succeeded say SUCCESS, or are among them.
+    # Results of running or failed tasks are few; those of succeeded ones say SUCCESS, or are among these.
     odd = _all().exclude(status=SUCCESS).order_by("id").values_list("id", "task_id", "status")
     yield from _compare(odd, DurableTask.Status.SUCCEEDED)
     dead = DurableTask.objects.filter(status=DurableTask.Status.DEAD).order_by("id")

@@ -1,8 +1,8 @@
 """
 Revocation of rows: cancelled permanently, with REVOKED as their result.
 
-A person or a caller cancels them, or they expire; either way it is this. Each row's end is told once, by the process
-that ended it, when that is committed: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.
+Rows that a person or a caller cancels and rows that expire all end here. Each end is announced once, by the process
+that ended the row, after the commit: to receivers of Celery's ``task_revoked``, and by an event, which a worker sends.
 """
 
 import json
@@ -27,7 +27,7 @@ from celery_ledger.rows import following, results, stamps, untold
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
 from celery_ledger.rows.results import Outcome
 
-#: When a call expired that was revoked before it was made.
+#: The expiry of a call that was revoked before it was made.
 NEVER = "1970-01-02T00:00:00+00:00"
 
 
@@ -53,8 +53,8 @@ def revoke(
     """
     Revoke up to ``most`` of ``rows``, in the caller's transaction and in order, and return them.
 
-    What is locked elsewhere is left out where the database can tell. ``note`` is kept in the row, and ``why`` in
-    its result. ``signum``: with which signal the processes are killed of those rows whose status is among ``killed``.
+    Rows locked elsewhere are skipped, if the database supports it. ``note`` is kept in the row, and ``why`` in its
+    result. ``signum`` is the signal for the processes of rows whose status is in ``killed``.
     """
     sqlite.write_first()
     skip = connection.features.has_select_for_update_skip_locked
@@ -82,8 +82,9 @@ def revoke_later(ids: Sequence[str], *, why: str) -> list[str]:
     """
     Revoke calls of a canvas that are not made yet, in the caller's transaction; return their ids.
 
-    They are steps of chains and bodies of chords, known by the ids that their caller was given. When its turn comes
-    such a call is a row that has expired, and what follows it ends the same way. One that is being made runs.
+    These are steps of chains and bodies of chords, known by the ids that their caller was given. When its turn comes,
+    such a call becomes an expired row, and whatever follows it ends in the same way. A call that is being made at this
+    moment runs.
     """
     error, found = TaskRevokedError(why), []
     for id in ids:
@@ -91,7 +92,7 @@ def revoke_later(ids: Sequence[str], *, why: str) -> list[str]:
             for kept in model._default_manager.filter(**{f"{field}__contains": f'"{id}"'}):
                 said = json.loads(getattr(kept, field))
                 if str(said.get("options", {}).get("task_id")) != id:
-                    continue  # It only names it.
+                    continue  # It only refers to the task.
                 said["options"]["expires"] = NEVER
                 model._default_manager.filter(pk=kept.pk).update(**{field: json.dumps(said)})
                 results.record_doomed(find_app(), [id], states.REVOKED, error)

@@ -1,9 +1,9 @@
 """
 Arguments that do not survive JSON, for tasks with a serializer such as pickle.
 
-Their row has them as that serializer writes them, if the project's ``accept_content`` takes what it writes. They are
-kept among the row's options, where no caller's data can be, and never among its arguments: data that only looks like a
-pickle is not opened.
+The row stores them as that serializer writes them, if the project's ``accept_content`` includes its content type. They
+are kept among the row's options, where no caller's data can be, and never among its arguments: data that only looks
+like a pickle is never loaded.
 """
 
 from base64 import b64decode, b64encode
@@ -17,7 +17,7 @@ from celery_ledger.project import find_app
 from celery_ledger.rows import arguments
 from celery_ledger.rows.calls import arguments_as_json
 
-#: Where a row's options have them.
+#: Where a row's options hold them.
 KEY: Final = "serialized"
 JSON_ALONE: Final = {"application/json"}
 
@@ -31,8 +31,8 @@ def as_texts(
     ``serializer`` is the call's; None: the task's.
 
     Raises:
-        TypeError, ValueError: as :func:`celery_ledger.rows.calls.arguments_as_json`, where the project takes JSON
-            alone, or not what that serializer writes.
+        TypeError, ValueError: as for :func:`celery_ledger.rows.calls.arguments_as_json`, if the project accepts only
+            JSON, or not what that serializer writes.
     """
     serializer = serializer or task.serializer
     if serializer in (None, "json") or (accepted := _accepted(task.app)) <= JSON_ALONE:
@@ -42,7 +42,7 @@ def as_texts(
         if (arguments.read(texts[0]), arguments.read(texts[1])) == (list(args), kwargs):
             return texts
     except TypeError:
-        pass  # Then as the serializer writes them.
+        pass  # Otherwise, as the serializer writes them.
     content_type, encoding, body = dumps((args, kwargs), serializer)
     if content_type not in accepted:
         return arguments_as_json(task.name, args), arguments_as_json(task.name, kwargs)

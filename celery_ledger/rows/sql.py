@@ -12,26 +12,26 @@ from celery_ledger.redeliveries import REDELIVERIES
 
 #: Key of the advisory lock that a sleeping relay holds; see celery_ledger/relay/wakeup.py.
 ASLEEP_LOCK = 4_915_002
-#: Key of the advisory lock of the one relay that prunes, for each of its statements.
+#: Key of the advisory lock of the relay that prunes, held for each of its statements.
 PRUNER_LOCK = 4_915_004
-#: Key of the advisory lock of the one relay that counts the places of keys; see celery_ledger/rows/places.py.
+#: Key of the advisory lock of the relay that counts the places of keys; see celery_ledger/rows/places.py.
 PLACES_LOCK = 4_915_006
 #: The channel on which a sleeping relay listens.
 WAKE_CHANNEL = "celery_ledger"
-#: What a notification says there after rows that became due earlier were made pending again.
+#: What a notification on it says after rows that became due earlier were made pending again.
 OLD_ROWS = "old rows"
-#: Class of the advisory locks of those who wait for a result, and the channel on which they listen; see
+#: Class of the advisory locks of callers that wait for a result, and the channel on which they listen; see
 #: celery_ledger/waiting.py.
 WAITING_LOCKS = 4_915
 RESULTS_CHANNEL = "celery_ledger_results"
-#: More tasks than that in one transaction have their ends notified without a look at who waits: locks are few.
+#: If more tasks than this end in one transaction, all are notified without checking for waiters: locks are scarce.
 MOST_LOOKED_AFTER = 32
 #: Ids in one notification: PostgreSQL takes 8,000 bytes.
 IDS_A_NOTIFICATION = 200
-#: Bytes of a notification that names new rows to a sleeping relay.
+#: Size in bytes of a notification that names new rows to a sleeping relay.
 LONGEST_NEWS = 7_900
 
-#: Upper bounds of the lag histogram's buckets, in seconds; what is beyond has a bucket of its own.
+#: Upper bounds of the lag histogram's buckets, in seconds; longer lags have a bucket of their own.
 LAG_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 COLUMNS = (
@@ -45,33 +45,34 @@ class Statements:
     """
     One database's form of each statement.
 
-    enqueue: calls become rows, except those whose ``unique_key`` or id is known; says which did.
+    enqueue: turn calls into rows, except those whose ``unique_key`` or id is known; return which did.
     due: whether any pending row of some queues is due.
     unknown_queues: names of the queues of pending rows, except known ones.
-    claim: pending rows become published under a lease.
-    claim_known: pending rows of which a relay was told become so, as libpq takes it. None: none is told.
-    complete: published rows become succeeded, to be committed with their effects.
-    take_back: undoes that for rows of this transaction that were not run, or failed.
-    start: one published row becomes running under a lease, if its task is the one named and it has an attempt left.
-    finish: one running row becomes succeeded, and is counted; says whether it was still held. Starts another, as start
-        does, and has it in its answer. None: in a transaction.
-    finish_kept: the same, and its row of django-celery-results.
-    finish_own: the same, with what it returned in the ledger's own table.
-    outcomes: counts how attempts ended.
-    results: the same, and their rows of django-celery-results.
-    own_results: the same, and what they returned or raised in the ledger's own table; wakes who waits for it.
-    say: what a task says of itself while it runs, unless it has ended.
-    tally: adds to one count.
-    pace: adds what a process measured of tasks to what is known of them; says of which something was known.
-    replay: dead rows become pending, due one after the other, without the key that may be another's by now; says
-        which were dead.
-    discard: dead rows become cancelled, and keep why; says which were dead.
-    chords: chords that wait for a number of parts; those that are there wait for that many more.
-    parts: what members of chords returned is added and the chords' counters lowered by what of it is new, in the order
-        of their ids; says what they are then.
-    whole: of these chords those that miss no part, with whether nothing more is to follow in their canvases.
-    prune: deletes ended rows with what depends on them, and keeps what is forgone; says how many and the last.
-    prune_results: the same, and their rows of django-celery-results.
+    claim: publish pending rows under a lease.
+    claim_known: publish pending rows that a relay was notified of, in libpq's form. None: there are no notifications.
+    complete: mark published rows succeeded, to be committed with their effects.
+    take_back: undo that for rows of this transaction that were not run, or that failed.
+    start: mark one published row running under a lease, if its task is the one named and an attempt is left.
+    finish: mark one running row succeeded and count it; return whether it was still held. Also start another row, as
+        start does, and return it. None: it takes a transaction.
+    finish_kept: the same, and write its row of django-celery-results.
+    finish_own: the same, and write its return value to the ledger's own table.
+    outcomes: count how attempts ended.
+    results: the same, and write their rows of django-celery-results.
+    own_results: the same, and write what they returned or raised to the ledger's own table; wake their waiters.
+    say: write a running task's progress, unless the task has ended.
+    tally: add to one count.
+    pace: add a process's measurements of tasks to what is known; return for which tasks something was known.
+    replay: make dead rows pending, due one after the other, without keys that others may hold by now; return which
+        rows were dead.
+    discard: mark dead rows cancelled with a reason; return which rows were dead.
+    chords: write chords that wait for a number of parts; existing ones wait for that many more.
+    parts: add the results of chords' members, and lower the chords' counters by the number of new ones, in the order
+        of their ids; return the chords as they are then.
+    whole: of these chords, those that miss no part, and whether nothing more is to follow in their canvases.
+    prune: delete ended rows with what depends on them, and keep records of those given up; return how many, and the
+        last one.
+    prune_results: the same, and delete their rows of django-celery-results.
     """
 
     enqueue: str
@@ -110,7 +111,7 @@ _ADD_UP = """
 """
 _TALLY_ONE = f"{_TALLY} VALUES (%(queue)s, %(name)s, %(outcome)s, 0, %(slot)s, %(rows)s, %(messages)s, 0) {_ADD_UP}"
 
-# The lag is counted from when the task was due; after a retry, from when it was enqueued.
+# The lag counts from when the task was due; after a retry, from when it was enqueued.
 _POSTGRESQL_LAG = """
     CASE WHEN outcome.state = 'SUCCESS' THEN greatest(0, extract(epoch FROM clock_timestamp()
         - CASE WHEN task.attempts <= 1 THEN task.available_at ELSE task.created_at END)) END AS lag
@@ -126,7 +127,7 @@ _POSTGRESQL_COUNTED = f"""
 """
 
 PACE_COLUMNS = ("name", "bodies", "seconds", "slices", "slice_rows", "slice_seconds", "conflicts", "rides")
-# The latest bodies count most. A conflict halves the company, and slices without one let it grow.
+# The latest bodies count most. A conflict halves the size of a slice; slices without one let it grow.
 _PACE = """
     UPDATE celery_ledger_pace AS pace
     SET seconds = CASE WHEN noted.bodies > 0 THEN pace.seconds + (noted.seconds / noted.bodies - pace.seconds)
@@ -152,7 +153,7 @@ _PACE = """
 _REPLACE = (
     "ON CONFLICT (id) DO UPDATE SET state = excluded.state, value = excluded.value, traceback = excluded.traceback"
 )
-# A success is never taken back: what is said may come late.
+# A success is never overwritten: progress may arrive late.
 _SAY = """
     INSERT INTO celery_ledger_result (id, state, value, traceback)
     SELECT task.id, %(state)s, %(value)s, NULL FROM celery_ledger_durabletask AS task
@@ -175,9 +176,9 @@ _WHOLE = """
     WHERE chord.missing = 0 AND chord.id {among} ORDER BY chord.id
 """
 
-# One round trip, so that its locks are held for as long as the server takes and not for as long as a process
-# here waits for its turn on the CPU; nor for the disk, for what a crash brings back is pruned again. Arrays,
-# or the planner may read the whole table of results.
+# One round trip, so that its locks are held only while the server works and not while a process here waits for the CPU;
+# nor for the disk, because rows that a crash brings back are pruned again. Arrays, or the planner may read the whole
+# table of results.
 _POSTGRESQL_PRUNE = """
     WITH ended AS MATERIALIZED (
         SELECT id, status, name, subject, kwargs, options, completed_at, last_error FROM celery_ledger_durabletask
@@ -229,7 +230,7 @@ _IN_GAPS = {
     "next_in_gap": _FIRST_BETWEEN.format("unknown.name", "unknown.below"),
 }
 
-# A relay that slept publishes a row that is due while it claims it, and the message may be here first.
+# A relay that slept publishes a due row while it claims it, so the message may arrive first.
 _AT_THE_BROKER = """(status = 'published'
                OR status = 'pending' AND published_at IS NULL AND available_at <= statement_timestamp())"""
 
@@ -253,7 +254,7 @@ _POSTGRESQL_TAKE_BACK = """
     WHERE id = ANY(%(ids)s) AND status = 'succeeded'
 """
 
-# The row is locked and looked at before it is changed: who has it meanwhile keeps it.
+# The row is locked and read before it is changed: if another process has taken it meanwhile, it keeps it.
 _POSTGRESQL_START = """
     UPDATE celery_ledger_durabletask
     SET status = 'running', attempts = attempts + 1, published_at = coalesce(published_at, statement_timestamp()),
@@ -267,7 +268,7 @@ _POSTGRESQL_START = """
     )
     RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
 """
-#: Starts the next row in the statement that ends one: a commit and a round trip for both.
+#: Starts the next row in the statement that ends one: one commit and one round trip for both.
 _NEXT = f"next AS ({_POSTGRESQL_START.format(id='next', at_the_broker=_AT_THE_BROKER)})"
 
 #: Ends a row's attempt, if no other worker has taken the row over.
@@ -277,8 +278,9 @@ _HELD = """held AS (
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             RETURNING id
         )"""
-#: The same of a member of a chord, with its part, if the chord misses others too; else nothing is ended or started: who
-#: completes it calls the body, in a transaction. The row is locked before the chord, as everywhere.
+#: The same for a member of a chord, with its part, if the chord still misses others; otherwise nothing is ended or
+#: started, because the member that completes it calls the body, in a transaction. The row is locked before the chord,
+#: as everywhere.
 _HELD_MEMBER = """mine AS MATERIALIZED (
             SELECT id FROM celery_ledger_durabletask
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
@@ -333,8 +335,9 @@ def _results(held: str = "", join: str = "") -> str:
 
 
 def _own_results(held: str = "", join: str = "", told: str = "") -> str:
-    # Who waits for a task shares a lock of its id; the statement that ends the task, and cannot have that lock alone,
-    # notifies with its commit. A lock that is had is held to the end: who comes to wait meanwhile sees it about to end.
+    # A waiter holds a shared lock on the task's id; the statement that ends the task notifies on commit if it cannot
+    # take that lock exclusively. If it can, it holds the lock until the commit, so that a caller that begins to wait
+    # meanwhile sees that the task is about to end.
     return f"""
         WITH {held}done AS MATERIALIZED (
             SELECT task.id, task.name, task.queue, outcome.state, outcome.result, outcome.traceback,
@@ -358,7 +361,7 @@ def _own_results(held: str = "", join: str = "", told: str = "") -> str:
         """
 
 
-# Which rows are due, in the order in which they go out; nothing if there are too many to be named.
+# Which rows are due, in the order in which they go out; nothing if there are too many to name.
 _NEWS = f"""
     SELECT CASE WHEN octet_length(due.rows) <= {LONGEST_NEWS} THEN due.rows ELSE '' END
     FROM (
@@ -368,9 +371,9 @@ _NEWS = f"""
 """
 
 POSTGRESQL = Statements(
-    # The sleeping relay holds the lock exclusively: who cannot share it wakes the relay at commit.
-    # One text for any number of calls, so that it is planned once. In the order of the keys: two blocks that
-    # have two in common never wait for each other.
+    # The sleeping relay holds the lock exclusively: a caller that cannot share it wakes the relay on commit. One text
+    # for any number of calls, so that it is planned once. In the order of the keys, so that two blocks with two keys in
+    # common never deadlock.
     enqueue=f"""
         WITH enqueued AS (
             INSERT INTO celery_ledger_durabletask ({COLUMNS})
@@ -396,8 +399,8 @@ POSTGRESQL = Statements(
                END,
                ARRAY(SELECT id FROM enqueued)
     """,
-    # A probe for each queue and priority, so that rows of a later time are never walked over. Ordered, or
-    # the planner reads the whole table to find that a queue is empty.
+    # One probe for each queue and priority, so that rows due later are never visited. Ordered, because otherwise the
+    # planner reads the whole table to find that a queue is empty.
     due="""
         SELECT EXISTS (
             SELECT FROM (
@@ -414,8 +417,8 @@ POSTGRESQL = Statements(
         )
     """,
     unknown_queues=_UNKNOWN_QUEUES.format(known="SELECT unnest(%(queues)s::text[])", **_IN_GAPS),
-    # Its commit returns before it is flushed. A crash of the database may then undo a claim, and its rows are
-    # published again: no harm. For this transaction alone: a pooler gives the connection to others.
+    # The commit returns before it is flushed. If a crash of the database undoes a claim, its rows are only published
+    # again. Set for this transaction only: a pooler gives the connection to others.
     claim="""
         WITH due AS (
             SELECT task.id, wanted.room,
@@ -495,8 +498,8 @@ POSTGRESQL = Statements(
         replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
     tally=_TALLY_ONE,
-    # Its commit is not flushed: what a crash of the database loses is half a second of measurements. In the order of
-    # names, so that two processes never wait for each other.
+    # The commit is not flushed: a crash of the database loses half a second of measurements. In the order of names, so
+    # that two processes never wait for each other.
     pace=_PACE.format(
         least="least",
         greatest="greatest",
@@ -646,7 +649,7 @@ SQLITE = Statements(
         )
     """,
     unknown_queues=_UNKNOWN_QUEUES.format(known="SELECT value FROM json_each(%(queues)s)", **_IN_GAPS),
-    # One writer at a time: nothing to skip. One queue a call.
+    # There is one writer at a time, so nothing is skipped. One queue per call.
     claim=f"""
         UPDATE celery_ledger_durabletask
         SET status = 'published', published_at = {_SQLITE_NOW}, lease_until = {_SQLITE_LATER.format("%(lease)s")}

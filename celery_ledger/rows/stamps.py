@@ -1,7 +1,7 @@
 """
 Revoked stamps: calls that carry one, now or later, do not run. A canvas is a stamp of all its calls.
 
-Celery's workers keep them in memory. Here they are rows, for as long as ended tasks are kept.
+Celery's workers keep them in memory. Here they are rows, kept for as long as ended tasks.
 """
 
 import json
@@ -19,7 +19,7 @@ from celery_ledger.models import DurableTask, RevokedStamp
 from celery_ledger.rows import canvases
 from celery_ledger.walking import walk
 
-#: The stamp that every call of a canvas carries, without saying so.
+#: The stamp that every call of a canvas carries implicitly.
 CANVAS = "celery_ledger.canvas"
 
 

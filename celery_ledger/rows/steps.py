@@ -1,9 +1,9 @@
 """
 The remaining steps of a chain, stored by reference.
 
-The steps of a chain are written once, when it is called. From then on its rows, and the canvases that it runs through,
-name a chain and how many of its steps are left: nothing carries the rest by value, or a long chain's cost would grow
-with the square of its length.
+The steps of a chain are written once, when it is called. From then on its rows, and the canvases within it, refer to
+the chain and the number of steps left. Nothing carries the rest by value, because then the cost of a long chain would
+grow with the square of its length.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ from celery_ledger.rows import arguments, canvases
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.uuid7 import uuid7
 
-#: How JSON names what is kept here.
+#: The key by which JSON refers to what is kept here.
 MARK: Final = "celery_ledger.steps"
-#: At most this many steps are written or read by one statement.
+#: One statement writes or reads at most this many steps.
 PORTION: Final = 2_000
 
-#: A chain and a place in it.
+#: A chain, and a position in it.
 Place = tuple[UUID, int]
 
 
@@ -35,7 +35,7 @@ class Rest(Sequence[Any]):
     """
 
     def __init__(self, parts: Iterable[Place]) -> None:
-        #: Chains, and how many of the first steps of each are left. The last chain is gone through first.
+        #: Chains, and how many of the first steps of each are left. The last chain comes first.
         self.parts = tuple((chain, left) for chain, left in parts if left)
 
     @classmethod

@@ -10,7 +10,7 @@ from celery_ledger.errors import PermanentError
 from celery_ledger.models import Priority
 from celery_ledger.rows import arguments, large, serialized
 
-#: As many starts as a row counts: no limit.
+#: The highest number of starts that a row counts: no limit.
 MOST_STARTS = 2_147_483_647
 
 
@@ -29,7 +29,7 @@ class Started:
     options: dict[str, Any] | None = None
     priority: int = Priority.NORMAL
     counted: bool = True
-    #: Why its arguments cannot be given to a body.
+    #: Why its arguments cannot be passed to a body.
     unreadable: PermanentError | None = None
 
 

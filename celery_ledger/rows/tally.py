@@ -2,8 +2,8 @@
 Exact counts of task outcomes, cheap to read however many rows the ledger has.
 
 A success, a retry or a death is counted by the statement that records its result (see
-:mod:`celery_ledger.rows.results`), so the counts say what was committed and nothing else. What the relay and
-people do is counted here. Counts only go up.
+:mod:`celery_ledger.rows.results`), so the counts reflect exactly what was committed. What the relay and people do is
+counted here. Counts only go up.
 """
 
 import os
@@ -16,7 +16,7 @@ from django.db.models import Sum
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
 
-#: Processes count apart from one another, as far as there are slots.
+#: Processes count separately, as far as there are slots.
 SLOTS = 64
 
 

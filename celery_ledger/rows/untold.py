@@ -1,8 +1,8 @@
 """
 Ends of tasks that no worker process reports: revoked, expired or discarded.
 
-The project's result backend is told, and of what was revoked those who listen to events, such as Flower. After the
-commit, by a thread: a backend or broker that is away holds up no relay and no request.
+This tells the project's result backend and, about revoked tasks, listeners to events such as Flower. It happens after
+the commit, in a thread, so that an unavailable backend or broker delays no relay and no request.
 """
 
 import logging
@@ -22,9 +22,9 @@ from celery_ledger.models import DurableTask, Heartbeat
 
 logger = logging.getLogger(__name__)
 
-#: A state of Celery's, and the error that goes with it.
+#: A Celery state, and the error that goes with it.
 End = tuple[str, BaseException]
-#: The remote control's command that has a worker send events; see celery_ledger/desk/remote.py.
+#: The remote-control command that makes a worker send events; see celery_ledger/desk/remote.py.
 COMMAND = "ledger_revoked"
 #: A worker that has been silent for longer is not asked.
 SILENT_AFTER = timedelta(seconds=15)
@@ -75,7 +75,7 @@ def announce(app: Any, tasks: Sequence[Mapping[str, Any]]) -> None:
 def _announce(app: Any, said: Mapping[str, Any]) -> None:
     try:
         with app.connection_for_write() as connection:
-            connection.connect()  # Once: by itself, the remote control would wait for the broker forever.
+            connection.connect()  # Only once: left alone, the remote control would wait for the broker forever.
             app.control.broadcast(COMMAND, arguments=said, connection=connection)
     except Exception as error:  # noqa: BLE001 - of whatever transport; what was revoked is so all the same
         logger.info("No event tells of %d tasks that were revoked: %r", len(said["tasks"]), error)

@@ -7,9 +7,9 @@ from typing import Any
 from billiard.einfo import Traceback
 from celery.utils.serialization import get_pickleable_exception
 
-#: Longest traceback kept, in characters; the end of it says most.
+#: Longest traceback that is kept, in characters; its end says most.
 MAX_TRACEBACK_LENGTH = 10_000
-#: Longest text of an error that is looked at, in characters.
+#: Longest error text that is read, in characters.
 MAX_WORDS = 2_000
 
 

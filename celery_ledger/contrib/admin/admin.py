@@ -1,8 +1,8 @@
 """
 The desk is in the project's admin site. A site of your own can register the same classes.
 
-Only the machine changes a task's status; people decide on the dead and steer the queues. What they decide is
-announced by :mod:`celery_ledger.signals`.
+Only code changes a task's status. People decide about dead letters and manage the queues; :mod:`celery_ledger.signals`
+announces what they decide.
 """
 
 from django.contrib import admin

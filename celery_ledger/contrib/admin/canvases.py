@@ -18,13 +18,13 @@ from celery_ledger.desk.folding import Node, State, counted, worded
 from celery_ledger.desk.graphs import Graph
 from celery_ledger.desk.permissions import CANCEL
 
-#: A node, and the way from one to the next, in the units of the drawing.
+#: Size of a node and distance between nodes, in drawing units.
 WIDTH: Final = 208
 HEIGHT: Final = 56
 ACROSS: Final = 48
 BELOW: Final = 16
 EDGE: Final = 4
-#: Letters that a node has room for.
+#: How many characters fit into a node.
 LETTERS: Final = 28
 
 PAGE: Final = "celery_ledger_durabletask_canvas"

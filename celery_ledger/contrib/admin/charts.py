@@ -11,7 +11,7 @@ WIDTH: Final = 320  # pixels
 HEIGHT: Final = 96
 BASE: Final = HEIGHT - 16
 TOP: Final = 16
-#: A line is broken where no figures were taken for this many seconds.
+#: A line is interrupted where there are no figures for this many seconds.
 GAP: Final = 180
 
 

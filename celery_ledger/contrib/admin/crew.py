@@ -32,7 +32,7 @@ class CrewAdmin(ReadOnly, admin.ModelAdmin):
         Instruct the process that the form names.
 
         Raises:
-            PermissionDenied: this person may not.
+            PermissionDenied: the user lacks the permission.
         """
         if not request.user.has_perm(STEER):
             raise PermissionDenied

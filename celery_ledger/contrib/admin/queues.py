@@ -60,7 +60,7 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
         Pause, resume or limit the queue that the form names.
 
         Raises:
-            PermissionDenied: this person may not.
+            PermissionDenied: the user lacks the permission.
         """
         if not request.user.has_perm(STEER):
             raise PermissionDenied

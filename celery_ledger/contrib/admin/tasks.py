@@ -27,17 +27,17 @@ from celery_ledger.rows.wording import to_the_millisecond
 from celery_ledger.watch import samples
 
 Status = DurableTask.Status
-#: Tasks that a search finds and one request decides about.
+#: How many found tasks one request may decide about.
 MOST_CHOSEN = 10_000
 #: How long an action may take, in seconds.
 PATIENCE = 10.0
-#: The most results whose worker is looked through for a name.
+#: The most results whose worker names are searched.
 MOST_RESULTS = 1_000
-#: The most failed attempts whose errors and workers are searched, the latest.
+#: The most failed attempts whose errors and workers are searched, newest first.
 MOST_ATTEMPTS = 10_000
-#: The most tasks that a list without a filter goes back to.
+#: The most tasks that a list without a filter shows.
 MOST_LISTED = 5_000
-#: What narrows a list, by its names in the address.
+#: Query parameters that narrow a list.
 FILTERS: Final = ("q", "status__exact", "name", "queue")
 
 
@@ -159,7 +159,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         """
         Narrow the filtered ``queryset`` to possible meanings of the search text; see ``search_help_text``.
 
-        Where no index leads to the rows, it is what a search of bounded time finds, the newest first.
+        Where no index leads to the rows, the list is what a time-limited search finds, newest first.
         """
         search = _search_of(request, search_term)
         ids = _named_elsewhere(search.words) if search.words else set()
@@ -213,7 +213,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         Redirect to the task's page in Flower.
 
         Raises:
-            Http404: no setting says where Flower is.
+            Http404: Flower's address is not configured.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -380,7 +380,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         Replay or discard the group that the form names, and report how many tasks it had.
 
         Raises:
-            PermissionDenied: this person may not.
+            PermissionDenied: the user lacks the permission.
         """
         group = Selection(fingerprint=request.POST.get("fingerprint", "").replace("\0", ""))
         decision = request.POST.get("decision")

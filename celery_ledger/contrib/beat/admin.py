@@ -22,7 +22,7 @@ from celery_ledger.contrib.beat import due_times
 from celery_ledger.contrib.beat.models import SchedulePolicy
 from celery_ledger.rows.wording import to_the_millisecond
 
-#: Seconds after which a due time that has not run is shown as late.
+#: Seconds after which a due time without a run is shown as late.
 LATE_AFTER = 60
 
 

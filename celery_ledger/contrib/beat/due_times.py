@@ -1,8 +1,8 @@
 """
 Due times of schedules, late schedules (whether or not a beat is running), and schedules that can never run.
 
-Called by beat's scheduler, by the relays, by ``outbox verify``, by the admin and by the health page: a beat that is
-away says nothing itself. A schedule whose times cannot be told is a problem of its own and of no other.
+Called by beat's scheduler, the relays, ``outbox verify``, the admin and the health page, because a beat that is down
+cannot report itself. A schedule whose times cannot be computed is reported as a problem and affects no other schedule.
 """
 
 import json
@@ -21,12 +21,12 @@ from django_celery_beat.models import PeriodicTask
 
 from celery_ledger.contrib.beat.models import SchedulePolicy
 
-#: The most due times of one schedule that are made up for after a downtime: the latest ones.
+#: The most missed due times of one schedule that are made up for after a downtime, latest first.
 MOST_MISSED: Final = 1_000
-#: How long the sun is waited for where it does not rise, and how far one look is from the next.
+#: How far ahead to look for a sunrise where the sun does not rise, and the step between two looks.
 _YEAR: Final = timedelta(days=370)
 _STEP: Final = timedelta(minutes=1)
-#: How far ahead a first due time may be: longer ahead, years no longer have four digits.
+#: How far ahead a first due time may be; beyond that, years no longer have four digits.
 _LONGEST: Final = 100 * 365 * 24 * 3600.0  # seconds
 
 
@@ -53,7 +53,8 @@ def know_unknown_zones(field: Any) -> None:
     """
     Make a crontab's timezone field read names that this machine does not know as :class:`UnknownZone`.
 
-    Otherwise one such row breaks every query that reads it, and the admin page on which it could be corrected.
+    Otherwise one such row would break every query that reads it, including the admin page on which it could be
+    corrected.
     """
     usual, to_python = field.from_db_value, field.to_python
 
@@ -152,10 +153,11 @@ def _times_of_the_sun(schedule: schedules.solar, since: datetime) -> Iterator[da
         try:
             time = _next_of_the_sun(schedule, start)
         except schedule.ephem.CircumpolarError:
-            # Celery's own step: it looks again on the next day.
+            # Celery does the same: it looks again on the next day.
             start = _as_utc(schedule.cal.next_antitransit(schedule.ephem.Sun(), start=start)) + _STEP
             continue
-        # Looked for from elsewhere it differs by milliseconds, and two beats shall name one time alike.
+        # Computed from another starting point it differs by milliseconds, and two beats must give one time the same
+        # name.
         with suppress(schedule.ephem.CircumpolarError):
             time = _next_of_the_sun(schedule, time.replace(minute=0, second=0, microsecond=0))
         time = time.replace(microsecond=0)
@@ -203,7 +205,7 @@ def passed(row: PeriodicTask, now: datetime) -> list[datetime]:
     if not found and start and last < start <= until:
         first = first_after(schedule, last)
         if row.last_run_at is None or (first and first < start):
-            return [start]  # What was due before it started runs when it starts.
+            return [start]  # What was due before the start runs at the start.
     return found
 
 

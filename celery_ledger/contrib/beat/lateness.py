@@ -7,7 +7,7 @@ from celery_ledger.contrib.beat.models import SchedulePolicy
 from celery_ledger.signals import schedule_late
 from celery_ledger.watch.watchdog import Problem
 
-#: Seconds from one look of a relay to the next.
+#: Seconds between two checks by a relay.
 INTERVAL = 30.0
 
 

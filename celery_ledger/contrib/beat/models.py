@@ -10,11 +10,11 @@ class SchedulePolicy(models.Model):
     """A schedule's policy for due times missed while no beat ran. Schedules without a row have the default policy."""
 
     class CatchUp(models.TextChoices):
-        #: They are left out.
+        #: They are skipped.
         SKIP = "skip"
-        #: The latest of them runs.
+        #: Only the latest one runs.
         ONCE = "once"
-        #: Each of them runs, at most the latest thousand.
+        #: All of them run, up to the latest thousand.
         ALL = "all"
 
     schedule = models.OneToOneField(

@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from celery_ledger.contrib.beat.models import Run
 from celery_ledger.ids import row_id
 
-#: Runs of one schedule that are kept.
+#: How many runs of one schedule are kept.
 KEPT: Final = 20
 
 
@@ -19,7 +19,7 @@ def enqueue(app: Celery, row: PeriodicTask, due_at: datetime, *, key: str = "") 
     """
     Enqueue one run. A task with an argument ``due_at`` receives the due time for which it runs.
 
-    ``key`` sets a run that a person wants apart from one that is due.
+    ``key`` distinguishes a run that a person asked for from one that is due.
     """
     task = app.tasks[row.task]
     kwargs = json.loads(row.kwargs or "{}")
@@ -32,7 +32,7 @@ def enqueue(app: Celery, row: PeriodicTask, due_at: datetime, *, key: str = "") 
         priority=row.priority,
         expires=due_at + timedelta(seconds=row.expire_seconds) if row.expire_seconds else None,
         unique_key=f"beat:{row.name}:{key}{due_at.isoformat()}",
-        unique_for="kept",  # Whatever the task says of its other calls.
+        unique_for="kept",  # Overrides what the task says for its other calls.
     )
     if result is not None and result.id:
         _note(row, due_at, result.id)

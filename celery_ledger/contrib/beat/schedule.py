@@ -5,8 +5,8 @@ Every due time has a name, and the name is the ledger's ``unique_key``: two beat
 and started again, make one row of it. Intervals are counted from the epoch, so that all beats agree.
 What happens to due times that passed while no beat ran is each schedule's policy; see ``SchedulePolicy``.
 
-Beat remembers nothing: it reads the schedules at every turn, and what a schedule is enqueued for and that it
-ran are one transaction. So whatever moment the database goes, a due time is done or still due.
+Beat keeps no state: it reads the schedules at every turn, and it enqueues a task and records the run in one
+transaction. So whenever the database fails, a due time is either done or still due.
 """
 
 import logging
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 #: A due time that passed longer ago counts as missed, in seconds.
 MISSED_AFTER: Final = 60
-#: Seconds from a turn that the database failed to the next.
+#: Seconds to wait after a turn that failed on the database.
 DATABASE_PAUSE: Final = 1.0
-#: Seconds from one heartbeat to the next.
+#: Seconds between two heartbeats.
 HEARTBEAT_EVERY: Final = 5.0
 
 
@@ -44,7 +44,7 @@ class LedgerScheduler(DatabaseScheduler):
     _lacks_defaults = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._named: dict[str, str] = {}  # The problems that the log has, by schedule.
+        self._named: dict[str, str] = {}  # Problems that are already logged, by schedule.
         self._database_is_away = False
         self._next_word: float | None = None
         super().__init__(*arguments, **options)
@@ -107,7 +107,7 @@ class LedgerScheduler(DatabaseScheduler):
         Report that this beat is running, if a report is due.
 
         Raises:
-            SystemExit: a person wants it to stop.
+            SystemExit: an operator asked it to stop.
         """
         now = time.monotonic()
         if self._next_word is None:
@@ -131,7 +131,7 @@ class LedgerScheduler(DatabaseScheduler):
         """Run a schedule if it is due, and return the seconds until it is again."""
         now = timezone.now()
         if row.last_run_at and (row.last_run_at - now).total_seconds() > MISSED_AFTER:
-            # Written by a clock that was wrong: nothing would be due until then.
+            # The time was written by a clock that was wrong; nothing would be due until then.
             PeriodicTask.objects.filter(pk=row.pk, last_run_at=row.last_run_at).update(last_run_at=now)
             row.last_run_at = now
         if due_times.passed(row, now) or (row.expires and row.expires <= now):
@@ -148,7 +148,7 @@ class LedgerScheduler(DatabaseScheduler):
         """
         Enqueue a schedule's task for its due times, according to its policy, and record the run.
 
-        By what the database says now: another beat may have been here, a person may have switched it off.
+        Decided by what the database says now: another beat may have run it, or a person may have switched it off.
         """
         row = PeriodicTask.objects.select_for_update().filter(pk=pk, enabled=True).first()
         if row is None:
@@ -157,7 +157,7 @@ class LedgerScheduler(DatabaseScheduler):
             policy = SchedulePolicy.of(row)
             for time in policy.to_run(due, missed_after=MISSED_AFTER):
                 runs.enqueue(self.app, row, time)
-            oldest = due_times.next_due(row)  # However long ago that is.
+            oldest = due_times.next_due(row)  # Regardless of how long ago that is.
             late = (now - oldest).total_seconds() if oldest else 0
             if oldest and policy.alert_after and late > policy.alert_after:
                 schedule_late.send_robust(sender=LedgerScheduler, name=row.name, due_at=oldest.isoformat())
@@ -165,7 +165,7 @@ class LedgerScheduler(DatabaseScheduler):
         else:
             changes = {}
         if (row.expires and row.expires <= now) or (due and (row.one_off or row.clocked_id)):
-            # As django-celery-beat leaves a schedule that is over: switched on again, it counts from then.
+            # Like django-celery-beat, for a schedule that has ended: switched on again, it counts from then.
             changes = {"enabled": False, "last_run_at": None, "total_run_count": 0}
         if changes:
             PeriodicTask.objects.filter(pk=pk).update(**changes)

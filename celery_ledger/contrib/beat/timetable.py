@@ -17,9 +17,9 @@ from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
 from celery_ledger.signals import schedule_changed
 
-#: The permission to decide about schedules.
+#: The permission to change schedules.
 CHANGE: Final = "django_celery_beat.change_periodictask"
-#: Runs and due times that are shown of each.
+#: How many runs and due times are shown for each schedule.
 SHOWN: Final = 5
 
 
@@ -50,7 +50,7 @@ class Schedule:
     next_due: list[datetime]
     #: The oldest due time that did not run within the time its policy allows.
     late_since: datetime | None
-    #: Why it can never run; empty: it can.
+    #: Why it can never run; empty if it can.
     problem: str
     runs: list[PastRun]
 
@@ -152,7 +152,7 @@ def resume(id: int) -> None:
     _switch(id, enabled=True)
 
 
-#: What a person may tell a schedule.
+#: What a person may do with a schedule.
 DECISIONS: Final[dict[str, Callable[[int], object]]] = {"run-now": run_now, "pause": pause, "resume": resume}
 
 

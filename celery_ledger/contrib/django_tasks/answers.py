@@ -1,9 +1,9 @@
 """
 Django's ``TaskResult``, built from the rows of the ledger or, in a worker, from the running call.
 
-Of a run that ends well its result says, alongside the value, when it began and at which worker; of one that fails, its
-attempts do. Only a run whose effects are outside the database is seen to run: one inside its transaction is ready
-until that has committed.
+The result of a successful run also says when the run began and on which worker; for a failed one, its attempts do. Only
+a run with effects outside the database is ever seen as running: one inside a transaction is ready until the transaction
+has committed.
 """
 
 import json
@@ -24,7 +24,7 @@ from celery_ledger.rows.wording import traceback_of
 
 __all__ = ["failed", "headers_of", "is_kept", "kept", "made_at", "of_row", "succeeded", "under_way"]
 
-#: The header of a row that says how its task was called, where that is not as it was declared.
+#: The header that says how a task was called, if not as it was declared.
 HEADER: Final = "django-tasks"
 Status: Any = base.TaskResultStatus
 _STATUSES: Final = {

@@ -22,9 +22,9 @@ class LedgerBackend(Base):
     """
     Stores Django's tasks in the ledger, to be run by the project's Celery workers.
 
-    ``enqueue`` writes a row of the current transaction. A queue is Celery's of the same name; ``default`` is the one
-    that Celery calls so, ``task_default_queue``, unless the project has a queue of that name. ``OPTIONS`` are the
-    ledger's options for every task that does not say them itself; see :class:`LedgerTask`.
+    ``enqueue`` writes a row of the current transaction. A queue is Celery's queue of the same name; ``default`` means
+    ``task_default_queue`` unless the project has a queue called ``default``. ``OPTIONS`` are the defaults of the
+    ledger's options for all tasks; see :class:`LedgerTask`.
     """
 
     task_class = LedgerTask
@@ -45,7 +45,7 @@ class LedgerBackend(Base):
         Write a call as a row in the current transaction.
 
         Raises:
-            InvalidTask: it cannot be run here, or Celery has no such queue.
+            InvalidTask: the task cannot be run here, or Celery has no such queue.
             TypeError: an argument is not JSON, or a batched task is not given just one.
         """
         from celery_ledger.contrib.django_tasks import answers, body

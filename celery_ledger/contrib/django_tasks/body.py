@@ -1,7 +1,7 @@
 """
 The Celery task behind each Django task: what a worker runs for its rows.
 
-It is made when Django's task is declared, which may be before models can be imported.
+It is created when Django's task is declared, which may be before models can be imported.
 
 It has the name of Django's task, its module path, and so is known wherever that module is imported: a worker imports
 the ``tasks`` of every application. Options of the ledger are read when Django's task is made.
@@ -22,7 +22,7 @@ from celery_ledger.task import Task
 
 __all__ = ["known", "named", "note"]
 
-#: Tasks as they were declared, by their module path.
+#: The declared tasks, by module path.
 _declared: dict[str, Any] = {}
 
 
@@ -30,7 +30,7 @@ class Body(Task):
     """The base class of these tasks."""
 
     abstract = True
-    #: Arguments that do not fit fail the task, as everywhere with Django's tasks.
+    #: Arguments that do not fit the signature fail the task, as in every backend of Django's.
     typing = False
     ignore_result = False
     has_own_results = True
@@ -95,7 +95,7 @@ def note(task: Any, defaults: dict[str, Any]) -> None:
     Register a Django task with workers when it is declared.
 
     Raises:
-        InvalidTask: its options do not go together.
+        InvalidTask: its options contradict each other.
     """
     path = task.module_path
     known = _declared.get(path)

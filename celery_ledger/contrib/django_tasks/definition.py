@@ -17,25 +17,26 @@ class LedgerTask(Base):
     """
     A Django task that is stored in the ledger.
 
-    What ``@task`` may say beyond Django's own options; None is what ``OPTIONS`` of the backend say, and without them
-    what is named first:
+    Options that ``@task`` takes in addition to Django's own. None means the value in the backend's ``OPTIONS``, or else
+    the default given first:
 
     ``transactional``: False. True runs the body inside the transaction that marks it done: its effects in the database
     happen exactly once.
 
-    ``batch_size``: 1. Above 1, every caller gives one argument and the body is given the list of them. It takes
+    ``batch_size``: 1. Above 1, every caller passes one argument and the body receives them as a list. Requires
     ``transactional=True``.
 
-    ``max_retries``: 0. How often it runs again after any error, with growing pauses; ``retries`` names the policy by
-    which: ``"brisk"``, seconds to minutes, or ``"patient"``, for what speaks to others' servers.
+    ``max_retries``: 0. How often it is retried after an error, with growing pauses; ``retries`` names the policy:
+    ``"brisk"`` (seconds to minutes) or ``"patient"`` (for tasks that call other servers).
 
-    ``acks_late``: True. False has a task whose worker died fail permanently, instead of running again.
+    ``acks_late``: True. With False, a task whose worker died fails permanently instead of running again.
 
     ``unique_key``, ``unique_for``, ``debounce``: one row for many calls, as in :class:`celery_ledger.Task`.
 
-    ``limit_key``, ``concurrency_per_key``: how many with the same key are under way at once, as there.
+    ``limit_key``, ``concurrency_per_key``: how many with the same key may run at once, as in
+    :class:`celery_ledger.Task`.
 
-    ``time_limit``, ``soft_time_limit``: seconds, as Celery keeps them.
+    ``time_limit``, ``soft_time_limit``: seconds, as in Celery.
     """
 
     transactional: bool | None = None

@@ -1,8 +1,8 @@
 """
 The task framework in use: Django's own, or the backport if Django has none.
 
-A project on Django 6 may have the backport too, because an application of its own asks for it, as Wagtail does. Both
-read the same setting, and the backport's ``@task`` makes what the backend says: there, Django's own tasks.
+A project on Django 6 may have the backport too, because one of its applications requires it, as Wagtail does. Both read
+the same setting, and the backport's ``@task`` creates what the backend specifies: in that case, Django's own tasks.
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django import VERSION
 
-#: Where the framework is.
+#: The framework's module.
 NAME: Final = "django.tasks" if VERSION >= (6, 0) else "django_tasks"
 
 base: Any = import_module(f"{NAME}.base")
@@ -23,6 +23,6 @@ def signals() -> Any:
     return import_module(f"{NAME}.signals")
 
 
-#: What refuses a task. The backport calls it otherwise.
+#: The error that refuses a task. The backport has another name for it.
 InvalidTask: Any = getattr(exceptions, "InvalidTask", None) or exceptions.InvalidTaskError
 normalize_json: Any = base.normalize_json

@@ -1,8 +1,9 @@
 """
 Conversion of Django's priorities, -100 to 100 with the highest first, to the ledger's, 0 (first) to 9.
 
-What is neither has the middle of both, so that Django's tasks and Celery's take turns. The ledger looks for due rows
-priority by priority: ten are few enough for that, and what is nearer than a step is in the order of its times.
+A task without a priority gets the middle of both scales, so that Django's tasks and Celery's take turns. The ledger
+looks for due rows priority by priority, for which ten is few enough; priorities less than one step apart are ordered by
+time.
 """
 
 from math import ceil
@@ -11,7 +12,7 @@ from typing import Final
 from celery_ledger.models import Priority
 
 HIGHEST: Final = 100
-#: Steps above the middle, and below it.
+#: Number of steps above the middle, and below it.
 ABOVE: Final = int(Priority.NORMAL) - int(Priority.HIGH)
 BELOW: Final = int(Priority.LOW) - int(Priority.NORMAL)
 

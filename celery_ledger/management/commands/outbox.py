@@ -565,7 +565,7 @@ def _timetable() -> Any:
     Return the module that knows the schedules.
 
     Raises:
-        CommandError: this project has none.
+        CommandError: this project has no schedules.
     """
     if not apps.is_installed("celery_ledger.contrib.beat"):
         raise CommandError("There are no schedules: celery_ledger.contrib.beat is not in INSTALLED_APPS.")

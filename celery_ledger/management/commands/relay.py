@@ -21,7 +21,7 @@ class Command(BaseCommand):
     help = "Publish due tasks of the ledger to the broker until stopped. Run one or more; they share the work."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not logger.hasHandlers():  # A project that says nothing about logging shall see what its relay says.
+        if not logger.hasHandlers():  # A project without logging settings still sees its relay's log.
             logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
         try:
             app = find_app()

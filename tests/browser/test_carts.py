@@ -19,6 +19,7 @@ def test_f110_signing_in_again_shows_the_cart_and_orders_nothing(visitor, page):
     visitor.fill_cart("Enamel saucepan")
     page.goto("/cart")
     expect(page.get_by_role("button", name="Place order")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # A request of the page's own would find out first.
     page.context.clear_cookies(name="sessionid")
     visitor.expect_complaints("401|404")
 

@@ -5,7 +5,8 @@ A fake payment provider for development and tests: it fails, hangs, answers late
 payments for a shop that is started with the same secret and ``PAYMENT_URL=http://127.0.0.1:PORT``. No money is
 involved.
 
-Like real ones it charges once for a reference, whatever it says, and remembers; ``captured`` and ``refunded`` count.
+Like a real provider it charges once for each reference, whatever it answers, and remembers it; ``captured`` and
+``refunded`` count.
 """
 
 import json
@@ -24,16 +25,16 @@ from urllib.error import URLError
 
 from webhooks.signing import sign
 
-#: What it can do to a charge.
+#: What it can do with a charge.
 MOODS: Final = (
     "pay",
     "decline",
     "fail",  # An error, and nothing was charged.
-    "fail after",  # It charged, and answers an error.
-    "hang",  # It charged, and never answers.
-    "late",  # It does not know yet, and calls back.
-    "twice",  # It pays, and calls back twice, and a third time under another id.
-    "silent",  # It does not know, and charges later without a callback.
+    "fail after",  # It charges, and answers an error.
+    "hang",  # It charges, and never answers.
+    "late",  # Pending; it calls back.
+    "twice",  # It charges, calls back twice, and a third time with another id.
+    "silent",  # Pending; it charges later without a callback.
 )
 
 
@@ -46,7 +47,7 @@ class FakeProvider(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.callback_url, self.secret = callback_url, secret
         self.moods = list(moods)
-        #: Until this is set, what hangs hangs.
+        #: Hanging requests hang until this is set.
         self.released = threading.Event()
         self.lock = threading.Lock()
         self.charges: dict[str, dict[str, Any]] = {}

@@ -28,8 +28,8 @@ class Payment(models.Model):
     """
     The payment of an order. An order placed without payment has none.
 
-    Each try has a reference of its own, and one try is under way at a time: see :class:`DeclinedCharge`. What changes
-    the status holds this row, and then the order's.
+    Each try has a reference of its own, and only one try is under way at a time: see :class:`DeclinedCharge`. Code that
+    changes the status locks this row first, and then the order's.
     """
 
     class Status(models.TextChoices):
@@ -37,7 +37,7 @@ class Payment(models.Model):
         PAID = "paid"
         #: Not paid in time, or declined too often. The order expires.
         FAILED = "failed"
-        #: Paid for an order that no longer stands: the money has to go back.
+        #: Paid for an order that is over: the money has to go back.
         REFUND_DUE = "refund_due"
         REFUNDED = "refunded"
 
@@ -77,7 +77,7 @@ class Payment(models.Model):
 class DeclinedCharge(models.Model):
     """A declined try that was followed by another. Its reference must never be charged again."""
 
-    # Looked up for the number of tries; a payment has few.
+    # Read for the number of tries; a payment has few.
     payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="declined")
     reference = models.UUIDField(unique=True, editable=False)
     declined_at = models.DateTimeField()

@@ -22,11 +22,11 @@ def ask(payment_id: int) -> Payment:
     """
     Request the charge, once, however often the customer asks; return the current payment.
 
-    After a declined try this begins the next, under a reference of its own; the one before is withdrawn, so that
-    a provider which thinks better of it charges nothing.
+    After a declined try this begins the next one, with a reference of its own. The earlier one is withdrawn, so that a
+    provider that accepts it later charges nothing.
 
     Raises:
-        NotPayable: the order waits no more, and is not paid.
+        NotPayable: the order no longer waits for payment, and is not paid.
     """
     with transaction.atomic():
         payment = hold(payment_id)

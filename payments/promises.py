@@ -11,7 +11,7 @@ from payments.models import Payment
 from store.models import Order
 
 Status = Payment.Status
-#: How late the task that lets an order go may be.
+#: How late the task that expires an order may be.
 MERCY = timedelta(minutes=10)
 
 

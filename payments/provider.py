@@ -2,7 +2,7 @@
 The interface to the payment provider: two calls, both repeatable.
 
 ``PAYMENT_URL`` names it: ``POST /charges`` and ``POST /refunds``, JSON, with the payment's reference as
-``Idempotency-Key``. A provider with words of its own is a small class next to :class:`HttpProvider`.
+``Idempotency-Key``. A provider with another interface needs a small class next to :class:`HttpProvider`.
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 """
 Refunds: enqueued in the transaction of their cause, and requested by durable tasks.
 
-The provider is asked under the reference of the charge, so that it goes back once, however often a task runs.
+The request uses the reference of the charge, so that the money goes back once, however often a task runs.
 """
 
 from celery import shared_task

@@ -1,9 +1,9 @@
 """
 The effects of payment results on orders, from any source and in any number.
 
-Each change is one transaction that holds the payment's row and then the order's. Promises that an order is placed by
-its payment once; that its stock is kept or given back, once; and that money for an order which no longer stands goes
-back, by :mod:`payments.refunds`.
+Each change is one transaction that locks the payment's row and then the order's. It promises that a payment places its
+order once; that the stock is either kept or given back, once; and that money for an order that is over goes back,
+through :mod:`payments.refunds`.
 """
 
 import logging
@@ -24,7 +24,7 @@ from store.placing import let_go, place
 
 logger = logging.getLogger(__name__)
 Status = Payment.Status
-#: How often the payment of an order may be declined: who tries out cards has no more tries than that.
+#: How often the payment of an order may be declined. This limits the testing of stolen cards.
 MOST_TRIES: Final = 10
 
 
@@ -43,8 +43,8 @@ def take_callback(message_id: str, *, reference: UUID, result: Result, amount: D
     Process an authentic message from the provider, once for each id.
 
     Raises:
-        Payment.DoesNotExist: there is none of that reference.
-        WrongAmount: it is about another amount.
+        Payment.DoesNotExist: there is no payment with that reference.
+        WrongAmount: the answer is about another amount.
     """
     with transaction.atomic():
         known = Q(reference=reference) | Q(declined__reference=reference)
@@ -62,7 +62,7 @@ def expire(payment_id: int) -> None:
     """
     Let an order go that is not paid in time, or was taken back before. One that is paid stays as it is.
 
-    Whether a provider that was asked has charged may be unknown: it is told that nothing is wanted any more.
+    It may be unknown whether the provider has charged, so the provider is told that the charge is withdrawn.
     """
     with transaction.atomic():
         payment = hold(payment_id)
@@ -77,7 +77,7 @@ def expire(payment_id: int) -> None:
 
 def _settle(payment: Payment, reference: UUID, result: Result) -> None:
     if reference != payment.reference:
-        if result == Result.PAID:  # Another try began since: the order is not paid by this one.
+        if result == Result.PAID:  # Another try has begun since: this one does not pay for the order.
             refunds.void_declined.delay(DeclinedCharge.objects.values_list("pk", flat=True).get(reference=reference))
     elif result == Result.DECLINED and payment.status == Status.PENDING:
         _decline(payment)

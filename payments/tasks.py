@@ -26,8 +26,8 @@ def charge(self: Any, payment_id: int) -> None:
     """
     Charge for an order whose customer pays, and place the order. A declined try ends here.
 
-    A second run asks under the same reference, and learns the outcome of the first. A provider that does not answer is
-    asked again until the order expires; one that charged in spite of that gives the money back.
+    A second run uses the same reference, and learns the outcome of the first. A provider that does not answer is
+    asked again until the order expires; if it charged nevertheless, it gives the money back.
     """
     payment = persist(lambda: Payment.objects.select_related("order").filter(pk=payment_id).first())
     if payment is None or payment.status != Status.PENDING or payment.asked_at is None:

@@ -19,11 +19,11 @@ PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY
 TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 COUNTRIES: Final = tuple(_CODES.split())
-#: What a line of an address has none of: line breaks and other control characters.
+#: Not allowed in a line of an address: line breaks and other control characters.
 CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 LINE: Final = rf"^[^{CONTROLS}]*[^{CONTROLS}\s][^{CONTROLS}]*$"
 LINE_OR_NOTHING: Final = rf"^[^{CONTROLS}]*$"
-#: Of the address, in the order of an envelope.
+#: The fields of an address, in the order of an envelope.
 PARTS: Final = ("name", "line1", "line2", "city", "region", "postal_code", "country")
 
 

@@ -1,9 +1,9 @@
 """
 The shop in the admin: catalogue and stock are editable, orders and history are read-only.
 
-Orders, movements and keys have no add, change or delete. What staff may do to orders are actions, which go
-the same way as the API, with all that follows. A listener that has something to show on an order's page
-adds an inline of its own to ``OrderAdmin.inlines``.
+Orders, movements and keys have no add, change or delete. Staff change orders by actions, which use the same code as the
+API, with the same consequences. An app that has something to show on an order's page adds an inline to
+``OrderAdmin.inlines``.
 """
 
 from collections.abc import Callable
@@ -43,9 +43,9 @@ from store.refusals import NotCancellable
 from store.shipping import deliver_orders, ship_orders
 from web.read_only import ReadOnly
 
-#: Orders that a page asks about by name.
+#: How many orders a confirmation page lists by name.
 MOST_SHOWN = 20
-#: Orders that one transaction marks as shipped.
+#: How many orders one transaction marks as shipped.
 PORTION = 500
 
 

@@ -15,7 +15,7 @@ from store.signals import catalogue_changed
 
 Thing = TypeVar("Thing", bound=Model)
 
-#: Changes that are announced together.
+#: How many changes are announced together.
 BATCH: Final = 500
 
 

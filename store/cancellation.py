@@ -14,12 +14,12 @@ def cancel_order(order_id: int, *, among: QuerySet[Order]) -> Order:
     """
     Cancel an order of ``among`` and give its stock back. One that waits for its payment expires.
 
-    The order's row is locked first, as ``update_inventory`` does: whichever comes second sees what the
-    first has done, so stock comes back once, settled or not.
+    The order's row is locked first, as in ``update_inventory``: the second of the two sees what the first has done, so
+    stock comes back exactly once, settled or not.
 
     Raises:
-        Order.DoesNotExist: it is not among them.
-        NotCancellable: it is shipped, or was cancelled before.
+        Order.DoesNotExist: the order is not among ``orders``.
+        NotCancellable: the order was shipped, or was already cancelled.
     """
     with transaction.atomic():
         order = among.select_for_update(of=("self",), no_key=True).get(pk=order_id)

@@ -1,8 +1,8 @@
 """
 Changes to carts.
 
-Every change of a cart holds its row until the change is committed. So does the checkout, by removing
-it: a line is in the order or its change is refused, never lost between the two.
+Every change of a cart locks its row until the change is committed, and so does the checkout, which deletes it. So a
+line is either in the order or its change is refused; it is never lost between the two.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from store.models import MAX_CART_LINES, MAX_LINE_QUANTITY, Cart, CartItem, Customer, Product
 
-#: Carts that are dropped in one transaction.
+#: How many carts one transaction deletes.
 BATCH = 500
 
 
@@ -28,8 +28,8 @@ def add_to_cart(cart_id: UUID, product_id: int, quantity: int, *, among: QuerySe
     Add ``quantity`` of a product to a cart of ``among``, in addition to what it has.
 
     Raises:
-        Cart.DoesNotExist, Product.DoesNotExist: there is no such thing.
-        LineRefused: the line would be larger than one may be, or the cart full.
+        Cart.DoesNotExist, Product.DoesNotExist: there is no such cart or product.
+        LineRefused: the line would be too large, or the cart would have too many lines.
     """
     with transaction.atomic():
         cart = _hold(cart_id, among)
@@ -102,7 +102,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
     """
     Delete old carts in small transactions; yield the number deleted in each.
 
-    One that is locked at this moment is in use and stays.
+    A cart that is locked at this moment is in use, and stays.
     """
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than))
 

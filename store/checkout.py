@@ -1,11 +1,11 @@
 """
 The steps of a checkout: take the cart, price its lines, reserve them, write the order.
 
-Called by ``CreateOrderSerializer.save`` inside its transaction. Nothing here announces the order or
-answers a client; what cannot be done is raised, and the transaction is rolled back.
+Called by ``CreateOrderSerializer.save`` inside its transaction. This module neither announces the order nor answers the
+client; if something is impossible it raises, and the transaction is rolled back.
 
-The statements are written out: every order goes through here while it holds the stock of its products,
-and building them by the ORM took four times as long as running them.
+The SQL is written by hand: every order passes through here while it holds the stock of its products, and building the
+statements with the ORM took four times as long as running them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ from celery_ledger.faults import crash_point
 from store import duplicates, inventory
 from store.models import Customer, Order, OrderItem, ShippingAddress
 
-#: Totals that the column can hold: 18 digits, two of them decimals.
+#: The largest total that the column can hold: 18 digits, two of them decimals.
 MAX_TOTAL: Final = Decimal(10) ** 16
-#: Within which a customer's orders of a product count together towards ``CUSTOMER_QUANTITY_LIMIT``.
+#: The period within which a customer's orders of a product count towards ``CUSTOMER_QUANTITY_LIMIT``.
 LIMIT_PERIOD: Final = timedelta(hours=24)
 CENT: Final = Decimal("0.01")
 
@@ -72,12 +72,12 @@ def take_cart(cart_id: UUID, customer: Customer) -> list[Line]:
     """
     Remove the cart and return its lines, in order and at current prices.
 
-    Removing its row locks the cart: a concurrent checkout waits here, and then finds it gone. Changes of its
-    lines hold the same lock, so no line is lost or added unseen.
+    Deleting its row locks the cart: a concurrent checkout waits here, and then finds it gone. Changes to its lines take
+    the same lock, so no line is lost or added unnoticed.
 
     Raises:
-        CartNotFound: it is unknown, gone, or another customer's.
-        CartNotOrderable: it has no lines.
+        CartNotFound: the cart is unknown, gone, or another customer's.
+        CartNotOrderable: the cart has no lines.
     """
     id = cart_id if connection.features.has_native_uuid_field else cart_id.hex
     with connection.cursor() as cursor:
@@ -133,7 +133,7 @@ def write_order(
     Raises:
         inventory.NotEnoughStock: names each product that falls short.
         TooMany: the customer would have more of a product than ``CUSTOMER_QUANTITY_LIMIT`` within a day.
-        CartNotOrderable: the products are priced in several currencies, or cost more than can be written.
+        CartNotOrderable: the products are priced in several currencies, or the total is too large to store.
     """
     total = sum((line.quantity * line.unit_price for line in lines), start=Decimal(0))
     if total >= MAX_TOTAL:

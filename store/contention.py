@@ -7,9 +7,9 @@ from django.db import OperationalError
 
 Result = TypeVar("Result")
 
-#: Deadlock victim and serialization failure: SQLSTATEs that ask for the transaction to be run again.
+#: Deadlock victim and serialization failure: SQLSTATEs after which the transaction should be run again.
 WORTH_RETRYING: Final = frozenset({"40P01", "40001"})
-#: The most times a transaction is begun.
+#: How often a transaction is tried at most.
 ATTEMPTS: Final = 3
 
 

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 
 from store.models import Customer
 
-#: The domain of addresses that are none; RFC 2606 keeps it free.
+#: The domain of placeholder addresses; RFC 2606 reserves it.
 NO_DOMAIN: Final = "customers.invalid"
 
 
@@ -27,7 +27,7 @@ def customer_of(user: Any) -> Customer:
     """
     Return the profile of a signed-in user.
 
-    It is made here for a user who came in without one, such as from a fixture.
+    It is created here for a user without one, for example from a fixture.
     """
     try:
         profile: Customer = user.customer
@@ -50,11 +50,11 @@ def make_user_of(profile: Customer) -> Any:
     """
     Save a user for a profile that has none yet, such as in an import, and return it.
 
-    With an unusable password, and a name and an address that are placeholders until they are replaced.
+    It has an unusable password, and a placeholder for the name and the address.
     """
     name = f"customer-{uuid4().hex[:16]}"
     user = get_user_model()(username=name, email=f"{name}@{NO_DOMAIN}")
     user.set_unusable_password()
-    profile.user = user  # So that saving it does not create a second profile.
+    profile.user = user  # So that saving the user does not create a second profile.
     user.save()
     return user

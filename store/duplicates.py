@@ -1,8 +1,8 @@
 """
 Orders that repeat a recent one of the same customer, for example after a second click.
 
-The checkout marks its orders itself, while it holds their stock: two orders of the same lines wait for each other
-there, so the second sees the first. Orders that are saved elsewhere are marked by a receiver.
+The checkout marks its orders itself, while it holds their stock: there, two orders with the same lines wait for each
+other, so the second sees the first. Orders saved elsewhere are marked by a receiver.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from store.models import Order
 
-#: Where an order in memory notes that it has been marked.
+#: The attribute with which an order in memory records that it has been marked.
 MARKED = "_duplicate_marked"
 
 

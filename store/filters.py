@@ -12,7 +12,7 @@ from store.models import Product
 from web.fields import MAX_ID
 
 MAX_SEARCH_LENGTH = 200
-#: Each word is looked for in every title and SKU: with a hundred, twenty clients could keep a database busy.
+#: Each word is searched in every title and SKU: with a hundred words, twenty clients could keep a database busy.
 MAX_SEARCH_WORDS = 12
 
 

@@ -1,9 +1,9 @@
 """
 One response for each idempotency key of a user, within 24 hours.
 
-Called by the checkout, and by :mod:`store.once` for whatever else is made, inside their transaction: :func:`recall`
-first, :func:`remember` last. The key's row commits with what was made or not at all, so a request that failed leaves
-its key free.
+Called by the checkout, and by :mod:`store.once` for everything else, inside their transaction: :func:`recall` first,
+:func:`remember` last. The key's row is committed together with what was created, so a failed request leaves its key
+free.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from store.refusals import KeyInUse, KeyReused
 
 #: How long a key is remembered.
 LIFETIME: Final = timedelta(hours=24)
-#: Rows that are deleted in one transaction.
+#: How many rows one transaction deletes.
 BATCH: Final = 500
 WELL_FORMED: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -42,7 +42,7 @@ class NamedRequest:
     """
     A request with an idempotency key. ``fingerprint``, such as the body's SHA-256, identifies its content.
 
-    Users who are not signed in are known by ``visitor``, the SHA-256 of their address.
+    Users who are not signed in are identified by ``visitor``, the SHA-256 of their address.
     """
 
     user_id: int | None
@@ -118,9 +118,9 @@ def _look_up(request: NamedRequest) -> tuple[bool, bool]:
     """
     Return whether the key has a row, and whether this transaction now holds the key.
 
-    PostgreSQL: a lock that is tried, not waited for. It is released after the commit is visible, but the
-    row is looked up in the same statement, a moment earlier; what slips between the two is stopped by
-    the unique constraint. SQLite: one transaction writes at a time, so the key is always ours.
+    PostgreSQL: an advisory lock that is tried, not waited for. It is released after the commit is visible, but the row
+    is looked up a moment earlier, in the same statement; the unique constraint stops whatever slips in between. SQLite:
+    only one transaction writes at a time, so no other request holds the key.
     """
     if connection.vendor != "postgresql":
         return True, True

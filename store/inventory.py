@@ -1,9 +1,9 @@
 """
 Stock: quantities on hand and reserved, and how each changes.
 
-Called by the checkout, by cancellation and by ``store.tasks.update_inventory``, inside their
-transactions. Each change is one statement for all products, and rows are locked in product order, so
-that orders of the same products wait for each other instead of deadlocking.
+Called by the checkout, by cancellation and by ``store.tasks.update_inventory``, inside their transactions. Each change
+is one statement for all products, and rows are locked in product order, so that orders of the same products wait for
+each other and do not deadlock.
 """
 
 import json
@@ -44,7 +44,7 @@ def reserve(quantities: Mapping[int, int]) -> dict[int, int]:
     """
     Reserve ``quantities`` (product id to number) for an order: all of them, or none.
 
-    Returns how many of each product can still be promised to others.
+    Returns how many of each product are still available to others.
 
     Raises:
         NotEnoughStock: names every product that falls short, with what is available.
@@ -63,7 +63,7 @@ def fell_below(threshold: int, *, before: int, after: int) -> bool:
     """
     Whether this change took the available quantity below ``threshold``; 0 disables the check.
 
-    A product's changes happen one after the other, as its row is locked: each crossing is one change's.
+    A product's changes happen one after the other, because its row is locked: each crossing belongs to one change.
     """
     return after < threshold <= before
 
@@ -84,10 +84,9 @@ def settle(order_ids: list[int]) -> int:
     """
     Turn the reservations of these orders into goods that have left; return the number of lines.
 
-    Writes one ``sale`` movement a line. Cancelled orders and lines that have their movement already
-    are passed over, so settling twice is settling once. Lock the orders first, and commit next: a worker that
-    hangs with the stock locked is disconnected by the server after a few seconds. Sends ``orders_settled``, before
-    any stock is locked.
+    Writes one ``sale`` movement per line. Cancelled orders, and lines that already have their movement, are skipped, so
+    settling twice has no further effect. Lock the orders first, and commit right afterwards: the server disconnects a
+    worker that hangs with the stock locked after a few seconds. Sends ``orders_settled`` before any stock is locked.
     """
     if not order_ids:
         return 0
@@ -117,8 +116,8 @@ def give_back(order_id: int) -> None:
     """
     Undo the effects of a cancelled order on stock, whether settled or only reserved.
 
-    Goods that had left come back with one ``cancel`` movement a line. Lock the order first, and call
-    this once for it.
+    Goods that had left come back with one ``cancel`` movement per line. Lock the order first, and call this once per
+    order.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -162,7 +161,7 @@ _STATEMENTS: Final = {
 }
 
 
-#: A worker that is stopped while it holds the stock of a batch has its session ended by the server after this time,
+#: If a worker is suspended while it holds the stock of a batch, the server ends its session after this time, which is
 #: less than a checkout waits for a row. Only for a transaction that does nothing else: a receiver may take longer.
 _FALLS_SILENT_FOR: Final = ", (SELECT set_config('idle_in_transaction_session_timeout', '4s', true)) AS patience"
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
-#: The name of their group.
+#: The name of the managers' group.
 MANAGERS = "managers"
 
 

@@ -10,7 +10,7 @@ from django.db import models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
-#: The most of one product that one line may ask for: a wholesale line.
+#: The largest quantity of one line: a wholesale order.
 MAX_LINE_QUANTITY = 10_000
 #: The most lines that one cart may have.
 MAX_CART_LINES = 1_000
@@ -93,7 +93,7 @@ class Product(models.Model):
 class PriceChange(models.Model):
     """A change of a product's price from ``old`` to ``new``, written with the change itself."""
 
-    # The index begins with it.
+    # The index begins with this column.
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="price_changes", db_index=False)
     old = models.DecimalField(max_digits=12, decimal_places=2)
     new = models.DecimalField(max_digits=12, decimal_places=2)
@@ -119,7 +119,7 @@ class Stock(models.Model):
     """
     The quantity of a product on hand, and the part of it that is reserved for orders.
 
-    ``on_hand >= reserved >= 0`` holds at every moment; the database checks it.
+    ``on_hand >= reserved >= 0`` always holds; the database checks it.
     """
 
     product = models.OneToOneField(Product, on_delete=models.CASCADE, primary_key=True, related_name="stock")
@@ -185,7 +185,7 @@ class Cart(models.Model):
 class CartItem(models.Model):
     """One product in a cart."""
 
-    # The unique constraint's index begins with it.
+    # The unique constraint's index begins with this column.
     cart = models.ForeignKey(Cart, on_delete=models.CASCADE, related_name="items", db_index=False)
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="+")
     quantity = models.PositiveIntegerField()
@@ -247,7 +247,8 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Return each order's id with the ids of its first and its ``count``-th line, or its last one."""
         lines = OrderItem.objects.filter(order=OuterRef("pk")).order_by()
         first = lines.values("order").annotate(n=models.Min("pk")).values("n")
-        # By a sum, or PostgreSQL may walk through all orders' lines by id instead of sorting the lines of this order.
+        # Ordered by an expression; otherwise PostgreSQL may read all orders' lines by id instead of sorting this
+        # order's.
         last = lines.order_by(F("pk") + 0).values("pk")[count - 1 : count]
         return self.order_by().values_list("pk", Subquery(first), Subquery(last))
 
@@ -256,17 +257,17 @@ class Order(models.Model):
     """
     A customer's purchase, written in one transaction with everything that must follow from it.
 
-    ``cart_id`` is the cart it was made of, which no longer exists: one order per cart, forever.
+    ``cart_id`` is the cart that it was made from, which no longer exists. There is at most one order per cart, ever.
     """
 
     class Status(models.TextChoices):
-        #: Its stock is kept for it until it is paid, or let go. Only in a shop that takes payments.
+        #: Its stock is reserved until it is paid or expires. Only in a shop that takes payments.
         UNPAID = "unpaid"
         PLACED = "placed"
         SHIPPED = "shipped"
         DELIVERED = "delivered"
         CANCELLED = "cancelled"
-        #: It was never placed: it was not paid in time, or taken back before.
+        #: It was never placed: it was not paid in time, or was cancelled before.
         EXPIRED = "expired"
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orders", db_index=False)
@@ -328,7 +329,7 @@ class ShippingAddress(models.Model):
 class OrderItem(models.Model):
     """One line of an order, at the price at checkout."""
 
-    # The unique constraint's index begins with it.
+    # The unique constraint's index begins with this column.
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
     quantity = models.PositiveIntegerField()
@@ -353,7 +354,7 @@ class StockMovement(models.Model):
         CANCEL = "cancel"
 
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="movements")
-    # The unique constraint's index begins with it.
+    # The unique constraint's index begins with this column.
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="movements", db_index=False)
     quantity = models.BigIntegerField()
     reason = models.CharField(max_length=6, choices=Reason)
@@ -373,8 +374,8 @@ class IdempotencyKey(models.Model):
     """
     A request with an idempotency key, and its response.
 
-    Written in the transaction of what the request made, as its last statement: it exists if and only if the answer
-    does. The unique constraints make two answers under one key impossible.
+    Written as the last statement of the request's transaction: it exists if and only if what the request created does.
+    The unique constraints make two answers for one key impossible.
     """
 
     user = models.ForeignKey(

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-#: Currencies with a sign of their own where the pages' language is read, British English.
+#: Currencies whose sign is common in British English, the pages' language.
 SIGNS: Final = {"GBP": "£", "EUR": "€", "USD": "US$"}
 #: Separates a currency without a sign from its amount, without allowing a line break.
 SPACE: Final = "\N{NO-BREAK SPACE}"

@@ -1,9 +1,9 @@
 """
 ``@once()``: idempotent POSTs by ``Idempotency-Key``, with the checkout's contract.
 
-What the view writes and its answer under the key are one transaction. A view that refuses leaves the key free, and
-what it wrote for that stands, as without a key: a wrong password is counted. Who is not signed in has keys of their own
-by the address that they come from.
+What the view writes and its answer under the key are one transaction. A view that refuses leaves the key free, and what
+it wrote is kept, as it would be without a key: a wrong password is counted. Visitors who are not signed in have
+separate keys for each address.
 """
 
 import hashlib
@@ -52,7 +52,8 @@ def once(*, seal: Callable[[str], str] = str, unseal: Callable[[str], str] = str
     """
     Make a view's method accept an ``Idempotency-Key``, also in the OpenAPI document.
 
-    A response that contains a secret is stored as returned by ``seal``, and repeated as returned by ``unseal``.
+    A response that contains a secret is stored in the form returned by ``seal``, and repeated in the form returned by
+    ``unseal``.
     """
 
     def decorate(make: View) -> View:

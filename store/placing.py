@@ -1,12 +1,12 @@
 """
 Placing of orders, at once or after payment, and expiry of unpaid ones.
 
-What follows from placing an order, its settlement, is a chord: the tasks that the receivers of ``order_created`` call
-are its header, and its body records that all of them are done, and how long that took. What the receivers of
-``order_announced`` call is written by the same statement, and not waited for.
+The settlement of an order is a chord: the tasks that the receivers of ``order_created`` call are its header, and its
+body records that all of them are done, and how long that took. Tasks that the receivers of ``order_announced`` call are
+written by the same statement, but not waited for.
 
-Called inside a transaction: the checkout's, or that of the app that takes payments. There the order's row is locked
-first, as a cancellation does.
+Called inside a transaction: the checkout's, or that of the payments app, where the order's row is locked first, as in a
+cancellation.
 """
 
 from celery import Signature

@@ -12,7 +12,7 @@ from store import bulk
 from store.models import PriceChange, Product
 from store.signals import product_price_changed
 
-#: Rows a statement.
+#: How many rows one statement handles.
 BATCH = 500
 CENT = Decimal("0.01")
 
@@ -27,8 +27,8 @@ def record_changes(changes: Sequence[tuple[Product, Decimal]]) -> None:
     """
     Record and announce the new prices of products, each given with its old price.
 
-    In the transaction that changes them. The number of queries grows with every ``BATCH`` of changes, not
-    with each.
+    Called in the transaction that changes them. The number of queries grows with every ``BATCH`` of changes, not with
+    each one.
     """
     who = current_actor()
     PriceChange.objects.bulk_create(

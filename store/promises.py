@@ -1,8 +1,8 @@
 """
 Promises about orders and stock, checked by ``manage.py outbox verify``.
 
-Each function yields a line for each thing that breaks its promise. They are true at rest: while a task
-of the ledger has still to run, its order is reported as unsettled, with the task's status.
+Each function yields a line for each thing that breaks its promise. The promises hold at rest: while a task has yet to
+run, its order is reported as unsettled, with the task's status.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def unsettled_lines() -> Iterator[str]:
     """
     Find lines of valid orders without a stock movement, or with one of a different quantity.
 
-    An order whose settling was given up permanently is passed over: its goods stay reserved.
+    An order whose settlement was given up permanently is skipped: its goods stay reserved.
     """
     unsettled: dict[int, list[int]] = {}
     for order_id, product_id in _due().values_list("order_id", "product_id"):
@@ -73,8 +73,8 @@ def wrong_settlements() -> Iterator[str]:
     """
     Find orders that should be recorded as settled but are not, and orders recorded too early.
 
-    An order is passed over while one of its tasks has still to run, or if one was given up. Orders that were placed
-    when settlements were not recorded have tasks that belong to no chord.
+    An order is skipped while one of its tasks has yet to run, or if one was given up. Orders placed before settlements
+    were recorded have tasks that belong to no chord.
     """
     subject = Concat(Value(f"{Order._meta.label_lower}:"), Cast(OuterRef("pk"), CharField()))
     tasks = DurableTask.objects.filter(subject=subject)

@@ -1,8 +1,8 @@
 """
 The shop's own receivers, connected in ``apps.py``.
 
-Receivers of durable signals enqueue and return; those of Django's own are part of the save that
-they accompany, and what they raise undoes it.
+Receivers of durable signals enqueue tasks and return. Receivers of Django's own signals are part of the save that they
+accompany, and an error of theirs undoes it.
 """
 
 import logging

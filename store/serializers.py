@@ -41,9 +41,9 @@ from store.signals import address_wished, order_reserved
 from store.story import label_of, trouble_of
 from web.fields import IdField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
-#: The most lines of an order that a list shows: a page of a hundred orders stays below a megabyte.
+#: The most lines per order that a list shows, so that a page of a hundred orders stays below a megabyte.
 LINES_IN_LIST: Final = 30
-#: Empty, or what a telephone can dial.
+#: Empty, or a number that a telephone can dial.
 PHONE = r"^(\+?[0-9][0-9 ()./-]{4,30})?\Z"
 
 
@@ -204,7 +204,7 @@ class ChangeItemSerializer(StrictSerializer):
 
     quantity = QuantityField()
 
-    #: Said in the OpenAPI document, which takes every field of a PATCH for optional.
+    #: Stated for the OpenAPI document, which makes every field of a PATCH optional.
     needed_in_patch = ("quantity",)
 
 
@@ -315,8 +315,8 @@ def read_first_lines(orders: Sequence[Any]) -> None:
     """
     Set ``first_items``, the first lines, on each order; the orders come ``with_sums``.
 
-    The lines of an order were written in one statement, so that their ids lie next to one another: no more are read
-    than are shown, whatever an order has.
+    The lines of an order are written in one statement, so their ids are consecutive: only those shown are read, however
+    many an order has.
     """
     large = [order.pk for order in orders if order.items_count > LINES_IN_LIST]
     wanted = Q(order__in=[order.pk for order in orders if order.items_count <= LINES_IN_LIST])
@@ -387,12 +387,12 @@ class CreateOrderSerializer(StrictSerializer):
         Place the order in one transaction with everything that must follow from it.
 
         Raises:
-            NotFound: there is no such cart for this customer.
+            NotFound: this customer has no such cart.
             ValidationError: the cart is empty, or cannot be one order.
             OutOfStock: names each product that falls short.
             QuantityLimited: names each product of which one customer cannot have as many.
             ParseError: the idempotency key is malformed.
-            KeyInUse, KeyReused: what the idempotency key says.
+            KeyInUse, KeyReused: the idempotency key is in use, or was used for another request.
         """
         named = self._named_request()
         customer = customer_of(self.context["request"].user)

@@ -13,7 +13,7 @@ def ship_orders(order_ids: list[int]) -> list[Order]:
     """
     Mark the placed orders among these as shipped, and return them.
 
-    Their rows are locked, as a cancellation does: whichever comes second finds what the first has done.
+    Their rows are locked, as in a cancellation: the second of the two sees what the first has done.
     """
     return _move(order_ids, before=Order.Status.PLACED, after=Order.Status.SHIPPED, happened=order_shipped)
 

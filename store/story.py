@@ -6,7 +6,7 @@ from celery import current_app
 
 from celery_ledger.models import DurableTask
 
-#: What an error means to the customer whose order it is about. What it was is for the staff to read.
+#: What an error means to the customer. The error itself is shown only to staff.
 TRIED_AGAIN: Final = "This step failed and will be retried automatically."
 LOOKED_INTO: Final = "This step failed. Our staff are looking into it."
 

@@ -1,8 +1,8 @@
 """
 The shop's durable tasks, after an order and on schedule.
 
-What concerns stock is run by the workers of the queue ``inventory``, in the transaction that records its
-success. What tidies up is enqueued by beat, and run in small transactions of its own.
+Stock tasks are run by the workers of the queue ``inventory``, in the transaction that records their success. Clean-up
+tasks are enqueued by beat, and run in small transactions of their own.
 """
 
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ def record_settlement(placed: list[dict[str, Any]]) -> None:
     """
     Record that all tasks after placing these orders are done, and how long that took: their chords' body.
 
-    ``placed``: of each the ``order`` and when it was placed, ``at``. Effect: ``settled_at`` and ``settled_in``, once.
+    ``placed`` lists each ``order`` and when it was placed (``at``). Effect: ``settled_at`` and ``settled_in``, once.
     """
     now = timezone.now()
     orders = [
@@ -53,7 +53,7 @@ def drop_abandoned_carts() -> int:
     """
     Delete carts older than ``CART_LIFETIME_DAYS``, and empty anonymous ones after a day; return how many.
 
-    Repeatable: what is gone stays gone.
+    Repeatable: a second run finds nothing to delete.
     """
     unused = carts.drop_unused(older_than=timedelta(days=1))
     abandoned = carts.drop_abandoned(older_than=timedelta(days=settings.CART_LIFETIME_DAYS))

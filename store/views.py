@@ -149,7 +149,7 @@ class CartsView(CartAPIView):
         """Create an empty cart. It belongs to the customer who is signed in; otherwise it is anonymous."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         cart = Cart.objects.create(customer=customer_or_none(request.user))
-        vars(cart)["_prefetched_objects_cache"] = {"items": CartItem.objects.none()}  # It is new, so it has none.
+        vars(cart)["_prefetched_objects_cache"] = {"items": CartItem.objects.none()}  # It is new, so it has no lines.
         return Response(CartSerializer(cart).data, status=status.HTTP_201_CREATED)
 
 
@@ -310,8 +310,8 @@ class OrderViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         """
         Every durable task of this order, oldest first.
 
-        Tasks created at the same moment have a stable order. Staff see the actual errors; customers see
-        what an error means for them.
+        Tasks created at the same moment have a stable order. Staff see the actual errors; customers see what the errors
+        mean for them.
         """
         order = Order.objects.visible_to(request.user).filter(pk=int(pk)).only("id").first()
         if order is None:

@@ -1,7 +1,7 @@
 """
 The consequences for a request if the database is away, refuses, or is read-only.
 
-Called where errors are answered: problems.py, and the pages that are no API.
+Called where errors are answered: in problems.py, and by the pages outside the API.
 """
 
 import traceback
@@ -12,11 +12,12 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from web.patience import leave_all
 
-#: ``read_only_sql_transaction``: the server was demoted, or is told to take no writes.
+#: ``read_only_sql_transaction``: the server was demoted, or set to read-only.
 READ_ONLY: Final = "25006"
 #: SQLSTATEs of other classes by which the server ended the session itself: it was idle for too long.
 ENDED: Final = frozenset({"25P03", "25P04"})
-#: Classes of SQLSTATEs with which a connection ends, perhaps after its COMMIT; and what of them comes before.
+#: Classes of SQLSTATEs with which a connection ends, perhaps after its COMMIT; and those among them that come before
+#: it.
 ENDS: Final = ("08", "57")
 ENDS_BEFORE: Final = frozenset({"57014", "57P03"})  # The statement was cancelled; the server is starting.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -32,8 +33,8 @@ def is_away(error: BaseException | None) -> bool:
     """
     Whether ``error`` was caused by the database, not by the request.
 
-    A server that is read-only may have been demoted while another one took its place: from then on each
-    thread of this process asks for a new connection.
+    A read-only server may have been demoted while another one took its place: from then on, each thread of this process
+    opens a new connection.
     """
     if _sqlstate(error) == READ_ONLY:
         leave_all()
@@ -49,7 +50,7 @@ def what_was_done(error: BaseException, method: str | None) -> str:
 def _is_undone(error: BaseException) -> bool:
     """Whether it is certain that no COMMIT or autocommitted statement was executed without an answer."""
     if not isinstance(error.__cause__, psycopg.Error):
-        return True  # SQLite is in this process; a lost race was rolled back.
+        return True  # SQLite runs in this process; a transaction that lost a race was rolled back.
     sqlstate = _sqlstate(error)
     if sqlstate is None:
         frames = traceback.walk_tb(error.__traceback__)

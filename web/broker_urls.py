@@ -3,7 +3,7 @@
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-#: Ports of those who name none.
+#: Default ports.
 PORTS: Final = {"sentinel": 26_379, "amqp": 5672, "amqps": 5671}
 
 

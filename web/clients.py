@@ -1,7 +1,8 @@
 """
 Clients as limits count them: by IPv4 address, or by the first half of an IPv6 one.
 
-A client with one IPv6 address has a /64 of them, and could appear as a new client with each request.
+A client with one IPv6 address usually has a whole /64 network, and could otherwise appear as a new client with each
+request.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from rest_framework.throttling import BaseThrottle
 
-#: As some proxies write it: ``192.0.2.1:4711`` or ``[2001:db8::1]:4711``.
+#: The form that some proxies use: ``192.0.2.1:4711`` or ``[2001:db8::1]:4711``.
 WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]+)\](:[0-9]+)?|(?P<v4>[0-9.]+):[0-9]+")
 
 

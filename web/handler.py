@@ -26,14 +26,14 @@ from web.patience import LOOK_EVERY, SilenceWatch, part_with_the_dead, waiting_f
 from web.problems import API_PREFIX, RETRY_AFTER, problem_response
 from web.request_id import WELL_FORMED
 
-#: A Content-Length of more digits is not worth converting.
+#: A Content-Length with more digits is refused without converting it.
 MAX_LENGTH_DIGITS: Final = 12
-#: Answered on the event loop: whether the process lives says nothing of its threads or its database.
+#: Answered on the event loop: this says whether the process is alive, regardless of its threads and its database.
 LIVENESS: Final = "/health/live/"
-#: What looks after the shop asks here, and is answered by threads of its own while all others are taken.
+#: Paths for monitoring, answered by threads of their own while all others are busy.
 FOR_PROBES: Final = frozenset({"/health/ready/", "/metrics"})
 PROBE_THREADS: Final = 2
-#: Seconds after which a thread that waits for one answer of the database counts as lost to others, while it waits.
+#: Seconds after which a thread that waits for one answer from the database counts as unavailable.
 SILENCE: Final = 3.0
 BUSY: Final = "The shop is overloaded. Nothing was done; try again."
 
@@ -42,8 +42,8 @@ class Body:
     """
     A request's body, counted as it arrives: more than ``limit`` bytes are never stored.
 
-    To be called in the place of the server's ``receive``. Beyond the limit it says that the client is gone, so
-    that the reader releases what is there.
+    To be called instead of the server's ``receive``. Beyond the limit it reports that the client has disconnected, so
+    that the reader releases what it has.
     """
 
     def __init__(self, receive: Any, limit: int) -> None:
@@ -94,8 +94,8 @@ class ThreadedASGIHandler(ASGIHandler):
     Django's ASGI handler, with the whole synchronous part of a request in one step on a persistent thread.
 
     Django's own moves between threads for every middleware and starts a new thread, and so a new database
-    connection, for every request. Here the chain is synchronous from end to end, runs on one of
-    ``WEB_THREADS`` threads, and each thread keeps its connection. Streams are still sent by the event loop.
+    connection, for every request. Here the chain is synchronous from end to end, runs on one of     ``WEB_THREADS``
+    threads, and each thread keeps its connection. Streams are still sent from the event loop.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class ThreadedASGIHandler(ASGIHandler):
         SilenceWatch(limit=settings.DATABASE_PATIENCE).start()
         self.threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
         self.probe_threads = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
-        # They would look after the event loop's thread, which has no connection.
+        # They would act on the event loop's thread, which has no connection.
         request_started.disconnect(reset_queries)
         request_started.disconnect(close_old_connections)
         request_finished.disconnect(close_old_connections)
@@ -140,7 +140,8 @@ class ThreadedASGIHandler(ASGIHandler):
         """
         Let a thread answer the request; if none is free within ``REQUEST_PATIENCE`` seconds, answer 503.
 
-        At once where every thread waits for a database that confirms nothing: the next would wait as they do.
+        This happens at once if every thread waits for a database that confirms nothing, because another thread would
+        only wait too.
         """
         threads = self.probe_threads if request.path_info in FOR_PROBES else self.threads
         work = threads.submit(copy_context().run, self._answer, request)
@@ -152,10 +153,10 @@ class ThreadedASGIHandler(ASGIHandler):
                 await asyncio.wait({answer}, timeout=left if begun else min(left, LOOK_EVERY))
                 if not begun and waiting_for(SILENCE) >= settings.WEB_THREADS:
                     break
-        except asyncio.CancelledError:  # The client is gone.
+        except asyncio.CancelledError:  # The client has disconnected.
             work.cancel()
             raise
-        if work.cancel():  # It had not begun.
+        if work.cancel():  # The answer had not begun.
             busy = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, BUSY, wait=RETRY_AFTER)
             return named(busy, request.headers.get("X-Request-ID", ""))
         return await answer

@@ -1,8 +1,8 @@
 """
 Health of the web process: whether it lives, and whether it can work.
 
-Orders need the database and nothing else. A broker that is away, a relay or worker that is stalled and
-schedules that are late are named and do not take the process out of service: they will catch up.
+Orders need only the database. An unavailable broker, a stalled relay or worker, and late schedules are reported but do
+not take the process out of service: they will catch up.
 """
 
 import logging
@@ -26,7 +26,7 @@ from web.patience import leave_all
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the broker is given to answer.
+#: Seconds to wait for the broker's answer.
 PATIENCE: Final = 0.5
 OK: Final = "ok"
 WAITING: Final = "waits for a synchronous standby"
@@ -36,7 +36,8 @@ def alive() -> JsonResponse:
     """
     Return the response of a live process.
 
-    The web process gives it on its event loop (handler.py): no thread, no database, whatever else is going on.
+    The web process answers it on its event loop (handler.py), without a thread or the database, whatever else is going
+    on.
     """
     return JsonResponse({"status": OK}, headers={"Cache-Control": "no-store"})
 
@@ -70,9 +71,9 @@ def state_of_database() -> str:
     """
     Return ``ok``; ``read-only`` if it refuses writes; ``unreachable`` if it answers no query.
 
-    A primary that waits for a synchronous standby confirms none either, and is said to wait.
+    A primary that waits for a synchronous standby confirms no commit either, and is reported as waiting.
 
-    A server that is read-only may have been demoted: this process leaves it, to find the one in its place.
+    A read-only server may have been demoted: this process disconnects from it, to find the new primary.
     """
     try:
         with connection.cursor() as cursor:
@@ -98,7 +99,7 @@ def states_of_machinery() -> dict[str, str]:
     for part, count in Counter(problem.part for problem in watchdog.problems()).items():
         parts[part] = f"{count} problem{'s' if count > 1 else ''}"
     if parts["schedules"] != OK and next(late_schedules(), None):
-        parts["schedules"] = "late"  # One did not run when it was due: beat is away.
+        parts["schedules"] = "late"  # A schedule did not run when it was due: beat is down.
     return parts
 
 

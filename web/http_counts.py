@@ -1,8 +1,8 @@
 """
 Counts and times of HTTP responses by the web processes of this machine.
 
-Counted in files that the processes of one ``manage.py serve`` share (prometheus_client's multiprocess
-mode, chosen by the settings), so that whichever of them is asked for ``/metrics`` speaks for all.
+Counted in files that the processes of one ``manage.py serve`` share (prometheus_client's multiprocess mode, chosen by
+the settings), so that any of them can answer ``/metrics`` for all.
 """
 
 import os

@@ -1,8 +1,8 @@
 """
 The front end's pages: one document for all, routed in the browser.
 
-It is built by Vite into ``frontend/dist`` and kept there in the repository. Its scripts and styles have hashed
-names and are served by WhiteNoise and cached forever; the document is asked for each time.
+Vite builds it into ``frontend/dist``, which is kept in the repository. Its scripts and styles have hashed names, are
+served by WhiteNoise, and are cached forever; the document is requested each time.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ FIRST_STEPS: Final = {
     "messages": "/api/messages/",
 }
 
-#: What the catalogue asks for first, as frontend/src/pages/Catalogue.tsx does: it comes along with the scripts.
+#: The catalogue's first request, as in frontend/src/pages/Catalogue.tsx: its answer is loaded along with the scripts.
 FIRST_LOOK: Final = ", ".join(
     f"<{address}>; rel=preload; as=fetch; crossorigin=anonymous"
     for address in (

@@ -11,7 +11,7 @@ class Pages(PageNumberPagination):
     """
     ``?page=``, and ``?page_size=``: 20 by default, at most 100.
 
-    A page that is not there is a 404, a size that is none a 400.
+    A page that does not exist is a 404, an invalid page size a 400.
     """
 
     page_size = 20

@@ -9,9 +9,9 @@ from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
-#: How deep arrays and objects may lie in each other.
+#: How deeply arrays and objects may be nested.
 MAX_DEPTH: Final = 32
-#: Digits of the longest number that any of our columns could hold.
+#: The most digits of a number that any column could hold.
 MAX_DIGITS: Final = 32
 
 
@@ -26,9 +26,8 @@ class StrictJSONParser(BaseParser):
     """
     Parses ``application/json``, in UTF-8.
 
-    What a later layer would stumble over is refused here with a 400: NUL characters and halves of
-    surrogate pairs (which databases do not store), NaN and Infinity, numbers of absurd length, and
-    nesting that exhausts the stack.
+    Input that a later layer could not handle is refused here with a 400: NUL characters and halves of surrogate pairs
+    (which databases do not store), NaN and Infinity, absurdly long numbers, and nesting that would exhaust the stack.
     """
 
     media_type = "application/json"
@@ -38,8 +37,8 @@ class StrictJSONParser(BaseParser):
         Return the parsed body.
 
         Raises:
-            BodyTooLarge: it is longer than the setting allows.
-            ParseError: it is not JSON, or not such as this project takes.
+            BodyTooLarge: the body is longer than the setting allows.
+            ParseError: the body is not JSON, or contains what this project refuses.
         """
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)

@@ -1,12 +1,12 @@
 """
 Disconnects requests from a database that is silent or gone; used by the web process, on PostgreSQL.
 
-A server that is reached ends a long statement itself (``statement_timeout``). A network that swallows what
-is sent says nothing at all, and libpq waits for as long as the system's TCP does. Here a thread looks at
-the connections once a second, and cuts those that have waited for one answer too long.
+A reachable server ends a long statement itself (``statement_timeout``). But if the network silently drops packets,
+libpq waits for as long as the system's TCP does. So a thread looks at the connections once a second, and cuts those
+that have waited too long for one answer.
 
-A server that ends a session says so at once, and it goes unread until the next request: that one would fail.
-:func:`part_with_the_dead` listens first, which costs no round trip.
+A server that ends a session says so at once, but the message would be read only by the next request, which would fail.
+:func:`part_with_the_dead` reads it first, which costs no round trip.
 """
 
 import logging
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 1.0  # seconds
 
-#: What a server tells of itself when a session begins.
+#: What a server reports about itself when a session begins.
 READ_ONLY_PARAMETERS: Final = (b"default_transaction_read_only", b"in_hot_standby")
 
-#: What is watched: each connection of this process that was ever open.
+#: The watched connections: all that this process ever opened.
 _lines: list["Line"] = []
 
 
@@ -39,8 +39,8 @@ def part_with_the_dead() -> None:
     """
     Close this thread's connection if its server sent something unasked, which can only be its end.
 
-    Also if it takes no writes: another server may have taken its place. To be called before the first statement,
-    which opens another connection.
+    This includes a connection to a server that accepts no writes, because another server may have taken its place. To
+    be called before the first statement, which then opens a new connection.
     """
     for wrapper in connections.all(initialized_only=True):
         raw: Any = wrapper.connection

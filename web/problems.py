@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 API_PREFIX = "/api/"
-#: After how many seconds a client may try again when the database did not answer.
+#: Seconds after which a client may try again when the database did not answer.
 RETRY_AFTER = 2
 
 
@@ -46,7 +46,7 @@ def problem(
     """
     Return a problem document.
 
-    ``name`` is set where a client may act on more than the status: it ends the document's type.
+    ``name`` is set where a client may act on more than the status; the document's type ends with it.
     """
     document: dict[str, Any] = {
         "type": f"urn:shopwire:problem:{name}" if name else "about:blank",

@@ -10,8 +10,8 @@ class Refusal(APIException):
     """
     The request is well-formed, but the state of the shop does not allow it.
 
-    ``problem`` ends the type of the problem document: clients may act on it. ``errors`` names the parts of the
-    request that stand in the way.
+    The type of the problem document ends with ``problem``: clients may act on it. ``errors`` names the parts of the
+    request that are at fault.
     """
 
     status_code: int = status.HTTP_409_CONFLICT

@@ -1,10 +1,10 @@
 """
 Counts of this process's started and finished requests, without a lock.
 
-Each thread counts for itself, and the reader adds the threads up: a request never waits for another
-request's counting. Counted by ``RequestIDMiddleware``, which every request goes through on the thread that
-answers it, and not by receivers of ``request_started``: under ASGI that signal is sent asynchronously, and
-every synchronous receiver of it would cost each request a change of threads.
+Each thread counts separately, and the reader adds up the threads, so that no request waits for another to count.
+Counted by ``RequestIDMiddleware``, which every request goes through on the thread that answers it, and not by receivers
+of ``request_started``: under ASGI that signal is sent asynchronously, and every synchronous receiver of it would cost
+each request a change of threads.
 """
 
 import threading
@@ -33,7 +33,7 @@ class RequestCounts:
             count: Count = self._own.count
         except AttributeError:
             count = self._own.count = Count()
-            self._of_threads.append(count)  # One step for the interpreter: no count is lost.
+            self._of_threads.append(count)  # A single step for the interpreter, so no count is lost.
         return count
 
     def total(self) -> Count:

@@ -53,7 +53,7 @@ def user_of(request: HttpRequest) -> int | None:
     """
     Return the id of the signed-in user, as far as it is known.
 
-    REST framework recognises bearers of tokens later than Django does sessions, and says so here too.
+    REST framework recognises a token's user later than Django recognises a session's, and sets it here too.
     """
     user = getattr(request, "user", None)
     return None if user is None else user.pk

@@ -1,9 +1,8 @@
 """
 Throttling of expensive actions by client: sign-in, registration, checkout.
 
-Counted in the default cache, which is this process's memory: the shop takes orders with every other
-service away. With several web processes each counts for itself, so the whole allows that many times
-as much.
+Counted in the default cache, which is this process's memory, because the shop takes orders even if every other service
+is down. Each web process counts separately, so several of them together allow that many times as much.
 """
 
 import hashlib
@@ -25,8 +24,8 @@ class ScopedThrottle(BaseThrottle):
     """
     Limits requests per user or address to views with one or more ``throttle_scope``.
 
-    Rates are ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. One atomic
-    addition a request, so that requests at once are counted each.
+    Rates are in ``settings.THROTTLE_RATES``: requests and seconds by scope, None for no limit. Each request is one
+    atomic addition, so that simultaneous requests are all counted.
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,7 @@ class ScopedThrottle(BaseThrottle):
             return True
         try:
             return bool(cache.incr(key) <= limit)
-        except ValueError:  # It was dropped between the two calls: the window is over, or the cache was full.
+        except ValueError:  # The entry was dropped between the two calls: the window ended, or the cache was full.
             return True
 
     def wait(self) -> float:

@@ -8,8 +8,8 @@ class AddressMiddleware(CommonMiddleware):
     """
     Django's middleware, except that only safe methods are redirected.
 
-    A redirected POST would come back as a GET; Django raises an error about it in development. Here it
-    is a plain 404, which names nothing and loses nothing.
+    A redirected POST would come back as a GET; Django raises an error about it in development. Here it is a plain 404,
+    which reveals nothing and loses nothing.
     """
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:

@@ -1504,8 +1504,8 @@ export interface paths {
          * List the tasks of an order
          * @description Every durable task of this order, oldest first.
          *
-         *     Tasks created at the same moment have a stable order. Staff see the actual errors; customers see
-         *     what an error means for them.
+         *     Tasks created at the same moment have a stable order. Staff see the actual errors; customers see what the errors
+         *     mean for them.
          */
         get: operations["orders_tasks_retrieve"];
         put?: never;

@@ -6,7 +6,7 @@ from django.contrib.auth.signals import user_logged_in, user_login_failed
 
 class AccountsConfig(AppConfig):
     name = "accounts"
-    label = "core"  # As its tables, permissions and migrations are called, and AUTH_USER_MODEL with them.
+    label = "core"  # The label in its tables, permissions and migrations, and in AUTH_USER_MODEL.
     verbose_name = "Accounts"
 
     def ready(self) -> None:

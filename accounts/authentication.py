@@ -15,7 +15,7 @@ class BearerAuthentication(JWTAuthentication):
     """
     SimpleJWT's authentication, except that the user comes with the profile, which most requests need.
 
-    The same query says whether the token was signed out; SimpleJWT compares the password that it was given for.
+    The same query says whether the token was signed out; SimpleJWT checks that the password has not changed since.
     """
 
     def get_user(self, validated_token: Any) -> Any:

@@ -16,9 +16,9 @@ from audit_trail import audit
 from audit_trail.models import AuditEntry
 from celery_ledger.context import current_client
 
-#: How long counts are kept.
+#: How long the counts are kept.
 KEPT: Final = timedelta(days=2)
-#: Bygone rows that are deleted with each that is written.
+#: How many old rows are deleted with each new one.
 SWEEP: Final = 100
 
 

@@ -1,10 +1,10 @@
 """
 Reports of failed logins to django-axes, and the response to a user who is locked out.
 
-Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together:
-anyone who fails too often under a name is locked out under that name, from that address, until the cool-off has
-passed. Each failure after that locks out again, for twice as long, until a login succeeds or a day has passed.
-An attacker elsewhere cannot lock a user out, and attempts while it is locked do not make it longer.
+Axes counts failures in the database, for all processes, by name and address (of IPv6, the first half) together: anyone
+who fails too often under a name is locked out under that name, from that address, until the cool-off has passed. Each
+failure after that locks out again, for twice as long, until a login succeeds or a day has passed. An attacker elsewhere
+cannot lock a user out, and attempts during a lock do not extend it.
 """
 
 import json
@@ -24,9 +24,9 @@ from django.utils import timezone
 from web.clients import network_of
 from web.problems import API_PREFIX, CONTENT_TYPE, problem
 
-#: Longer than any name: what is typed beyond that is not kept.
+#: Longer than any name; anything typed beyond that is not kept.
 MAX_NAME: Final = 150
-#: No lock lasts longer, and nothing is remembered for longer.
+#: The longest lock; nothing is remembered for longer.
 LONGEST: Final = timedelta(days=1)
 
 

@@ -27,7 +27,7 @@ class SpentToken(models.Model):
     """
     A used refresh token, or a family of tokens that was signed out; see :mod:`accounts.tokens`.
 
-    Kept until the last token of its name has expired by itself.
+    Kept until the last token of this user has expired.
     """
 
     name = models.CharField(max_length=80, unique=True)

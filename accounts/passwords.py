@@ -1,8 +1,8 @@
 """
 Passwords: confirmed before sensitive actions, changed, and reset by mail.
 
-Promises that a new password ends every session and token of its user but the one that set it; that the link of
-a mail sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither words nor clocks tell whether an
+Promises that a new password ends every session and token of its user except the one that set it; that a mailed link
+sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither answers nor their timing reveal whether an
 address has an account.
 """
 
@@ -33,8 +33,8 @@ def is_own(request: Request, password: str) -> bool:
     """
     Whether this is the signed-in user's password.
 
-    A wrong one is a failed login: after too many of them the middleware of django-axes answers a 429, here and at
-    every door.
+    A wrong password counts as a failed login: after too many, the middleware of django-axes answers 429, here and at
+    every other login.
     """
     user: Any = request.user
     request._request.login_name = user.get_username()  # type: ignore[attr-defined]  # Read by accounts/lockout.py.
@@ -77,13 +77,13 @@ def set_by_link(token: str, password: str) -> Any:
     Set a new password by a mailed link, and return its user, whose address is thereby verified.
 
     Raises:
-        addresses.BadLink: the link is none of ours, or was used, or is too old.
-        WeakPassword: it is too easy to guess; the link stays good.
+        addresses.BadLink: the link is forged, used or expired.
+        WeakPassword: the password is too easy to guess; the link stays valid.
     """
     with transaction.atomic():
         user = reset.user_of(token)
         set_new(user, password)
-        AccessAttempt.objects.filter(username=user.get_username().casefold()).delete()  # What was forgotten may be.
+        AccessAttempt.objects.filter(username=user.get_username().casefold()).delete()  # A forgotten one may be.
         if addresses.take_for_shown(user):
             tasks.release_mails.delay(user.pk)
         crash_point("accounts.before_reset")

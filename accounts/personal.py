@@ -1,8 +1,8 @@
 """
 A user's personal data: exported in full, and deleted on request.
 
-Deletion is one transaction. A customer with orders leaves them behind, which the books need, with a profile that is
-nobody's; a customer without any is removed altogether. The audit trail says that it happened, and not what there was.
+Deletion is one transaction. A customer's orders stay, because the books need them, with an anonymous profile; a
+customer without orders is deleted completely. The audit trail records the deletion, but not the data.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ from store.models import Cart, CartItem, IdempotencyKey, Order, OrderItem, Shipp
 from store.placing import let_go
 from webhooks.models import WebhookEndpoint
 
-#: The most rows of one kind that an export has; the newest of them.
+#: The most rows of one kind in an export; the newest are kept.
 MOST: Final = 10_000
 
 

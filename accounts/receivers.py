@@ -16,7 +16,7 @@ def record_failed_login(sender: object, credentials: dict[str, Any], **kwargs: A
     """
     A sign-in failed: count it for the account, if the account exists, and for the address.
 
-    Never with what was typed: people type passwords into the wrong field.
+    What was typed is never recorded: people type passwords into the wrong field.
     """
     model = get_user_model()
     name = credentials.get(model.USERNAME_FIELD)

@@ -91,8 +91,8 @@ class TokenObtainSerializer(StrictSerializer, TokenObtainPairSerializer):
         Return the tokens, and send the signal that a user signed in.
 
         Raises:
-            AuthenticationFailed: the password is not this user's, or there is no such user. After too many
-                of them, the middleware of django-axes answers a 429 in its place.
+            AuthenticationFailed: the password is wrong, or there is no such user. After too many failures, the
+                middleware of django-axes answers 429 instead.
         """
         request = self.context["request"]._request
         self._context = {**self.context, "request": request}  # Axes marks the request that it is given.

@@ -5,7 +5,7 @@ from django.apps import AppConfig
 
 class CoreConfig(AppConfig):
     name = "core"
-    label = "shopwire"  # The label "core" is that of accounts, as its tables are called.
+    label = "shopwire"  # The label "core" belongs to accounts, after its tables.
 
     def ready(self) -> None:
         """Register the checks, and the authentication scheme of the OpenAPI document."""

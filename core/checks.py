@@ -1,7 +1,7 @@
 """
 Checks at the start of every process: receivers that could be lost or react twice, and unsafe settings.
 
-And settings of Celery that the shop has made up its mind about, beyond what the ledger refuses itself.
+Also checks Celery settings that the shop requires, beyond those that the ledger checks.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from celery_ledger.checks import LOOPBACK
 from core import database_limits, wiring
 from web.broker_urls import parts
 
-#: What finds the receivers that are wrong, what is wrong with them, and what to do.
+#: What finds wrong receivers, what is wrong with them, and what to do.
 FLAWS: Final = (
     (
         "core.E001",

@@ -1,8 +1,9 @@
 """
 Limits for our sessions (``DATABASE_LIMITS``) in PostgreSQL: reading them, and storing them in a role.
 
-A session of our own is told when it begins. Behind a pooler in transaction mode the next statement may run in a
-different session, so there the role is told, in our database, and every session that begins for it knows.
+Without a pooler, each session sets them when it begins. Behind a pooler in transaction mode the next statement may run
+in a different session, so there the role is given the limits, in our database, and every new session of that role has
+them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 
-#: PostgreSQL's words for: no limit.
+#: How PostgreSQL writes "no limit".
 NONE: Final = frozenset({"0", "on"})
 
 

@@ -78,7 +78,7 @@ FOUND: Final = {
     "last_error": "SMTPServerDisconnected: Connection unexpectedly closed",
     "canvas": None,
 }
-#: A body of each kind, by the name of its component.
+#: An example of each body, by the name of its component.
 LINE_OF_FIGURES: Final = {
     "queue": "email",
     "task": "",
@@ -490,7 +490,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Report": {"id": TASK, "status": "running", "progress": {"done": 2, "of": 4, "step": "table"}},
 }
 
-#: What stands in the way, by status: a word about it, and a problem document or several.
+#: Problems by status: a short description, and one or more problem documents.
 PROBLEMS: Final[dict[int, tuple[str, dict[str, dict[str, Any]]]]] = {
     400: (
         "The request is malformed, or has fields that are missing or wrong: `errors` says which.",

@@ -22,7 +22,7 @@ from core import wiring
 from web import http_counts
 from worker.celery import app
 
-#: What every command of Django's takes.
+#: Options that every Django command takes.
 COMMON_OPTIONS: Final = {action.dest for action in BaseCommand().create_parser("", "")._actions}
 #: The marks around the table of settings in the package's README.
 LEDGER_SETTINGS: Final = ("<!-- settings: written by `python manage.py reference` -->\n", "<!-- /settings -->")

@@ -100,7 +100,7 @@ SAME_CART = {"cart_id": "$request.path.cart_id"}
 LINE = SAME_CART | {"item_id": "$response.body#/id"}
 ORDER = {"id": "$response.body#/id"}
 FIRST = {"id": "$response.body#/results/0/id"}
-#: Where an answer's values may be used next: by operation and status, ``parameter: expression`` for operations.
+#: Where the values of a response can be used next: by operation and status, ``parameter: expression`` for operations.
 #: ``body`` is the cart that the other operation's body names.
 LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
     ("carts_create", "201"): {
@@ -207,7 +207,7 @@ class BearerScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
     name = "bearer"
 
 
-#: Every text that comes in is held to it, by web/parsing.py.
+#: Every incoming text must match it; see web/parsing.py.
 NO_NUL = r"^[^\x00]*$"
 
 

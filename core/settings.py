@@ -27,7 +27,7 @@ VAR_DIR.mkdir(exist_ok=True)
 
 VERSION = "0.1.0"
 
-env = environ.FileAwareEnv()  # NAME_FILE names a file that holds NAME, such as a container's secret.
+env = environ.FileAwareEnv()  # NAME_FILE names a file that contains NAME, such as a container's secret.
 for env_file in (BASE_DIR / ".env", VAR_DIR / "run.env"):
     if env_file.exists():
         env.read_env(env_file)
@@ -79,7 +79,7 @@ def read_rate(name: str, default: str) -> tuple[int, int] | None:
 
 DEBUG = read_bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-" * 3 if DEBUG else "")
-#: Earlier ones, with which what was signed or sealed is still read.
+#: Earlier keys, with which signed or sealed values can still be read.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 for name, value in (("SECRET_KEY", SECRET_KEY), ("ALLOWED_HOSTS", ALLOWED_HOSTS)):
@@ -94,11 +94,11 @@ SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', defau
 PORT = read_positive("PORT", 8000)
 #: Requests come through one proxy that sets X-Forwarded-For and X-Forwarded-Proto.
 BEHIND_PROXY = read_bool("BEHIND_PROXY", default=False)
-#: Whether the admin asks for a code besides the password; see accounts/second_factor.py.
+#: Whether the admin asks for a code in addition to the password; see accounts/second_factor.py.
 ADMIN_TWO_FACTOR = read_bool("ADMIN_TWO_FACTOR", default=False)
 OTP_TOTP_ISSUER = "Shopwire"
 WEB_CONCURRENCY = read_positive("WEB_CONCURRENCY", 1)
-#: Requests that a web process works on at once, each with a database connection.
+#: How many requests a web process handles at once, each with a database connection.
 WEB_THREADS = read_positive("WEB_THREADS", 10)
 
 # --- Django ---------------------------------------------------------------------------
@@ -171,9 +171,9 @@ TEMPLATES = [
         },
     },
 ]
-AUTH_USER_MODEL = "core.User"  # The label of accounts, as its tables are called.
+AUTH_USER_MODEL = "core.User"  # The label of accounts, after its tables.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-#: Seconds for which the link to a new password is good.
+#: Seconds for which the link to a new password is valid.
 PASSWORD_RESET_TIMEOUT = 3600
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -197,9 +197,9 @@ WHITENOISE_USE_FINDERS = True  # The admin's files are served without a collects
 #: The front end as Vite built it; see frontend/README.md.
 FRONTEND_DIR = BASE_DIR / "frontend" / "dist"
 STATICFILES_DIRS = [("ui", FRONTEND_DIR)]
-WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/ui/assets/"  # Vite puts a hash into their names.
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/ui/assets/"  # Vite puts a hash into file names.
 
-#: Seconds after which a task is killed; a quarter before, it is asked to end.
+#: Seconds after which a task is killed; after three quarters of that, it is asked to end.
 TASK_TIME_LIMIT = read_positive("TASK_TIME_LIMIT", 60)
 TASK_SOFT_TIME_LIMIT = max(1, TASK_TIME_LIMIT * 3 // 4)
 
@@ -211,13 +211,13 @@ if not re.match(r"(sqlite|postgres|postgresql)://", DATABASE_URL):
     stop("the environment variable DATABASE_URL must begin with sqlite:/// or postgres://.")
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
 database = DATABASES["default"]
-#: What PostgreSQL is to know of this process's sessions: its own settings, in milliseconds or a word.
+#: Settings that PostgreSQL applies to this process's sessions, in milliseconds or as a word.
 DATABASE_LIMITS: dict[str, int | str] = {}
 WEB_DATABASE_LIMITS: dict[str, int | str] = {"statement_timeout": 10_000, "lock_timeout": 5_000}
-#: Whether a pooler that lends sessions for a transaction at a time is in between. What is said to such a session would
-#: be heard by the next who has it: what all are to know, the role has to know; see `manage.py database_limits`.
+#: Whether there is a pooler in between that lends sessions for one transaction at a time. Settings of such a session
+#: would also apply to its next user, so they are set for the role; see `manage.py database_limits`.
 DATABASE_POOLED = read_bool("DATABASE_POOLED", default=False)
-asked_for = database.get("OPTIONS", {})  # By the URL: sslmode, target_session_attrs and whatever else the driver takes.
+asked_for = database.get("OPTIONS", {})  # From the URL: sslmode, target_session_attrs and others.
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {
         # A transaction that begins as a reader and then writes fails at once with "database is
@@ -232,17 +232,18 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
     database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}  # A file: tests have several connections.
 else:
     DATABASE_LIMITS = {
-        # A stopped process holds its rows no longer than a task may take; then they are free for another worker.
+        # A suspended process holds its rows no longer than a task may take; then another worker can have them.
         "idle_in_transaction_session_timeout": TASK_SOFT_TIME_LIMIT * 1000,
-        # Among a million rows the planner would compile each short statement: 11 ms for a claim that takes 12.
+        # With a million rows, the planner would compile each short statement: 11 ms for a claim that takes 12.
         "jit": "off",
     }
     if SERVES_HTTP:
         DATABASE_LIMITS |= WEB_DATABASE_LIMITS
     if DATABASE_POOLED:
-        # A pooler drops the session of a client that is gone; PostgreSQL has to look, or would go on.
+        # A pooler drops the session of a client that has disconnected; PostgreSQL has to check for that, or would go
+        # on.
         DATABASE_LIMITS["client_connection_check_interval"] = 5_000
-    # The server, too, waits for hours for a machine that is cut off, and keeps what it had locked.
+    # The server, too, waits for hours for a machine that is cut off, and keeps its locks.
     keepalives = {
         "tcp_keepalives_idle": 5,
         "tcp_keepalives_interval": 2,
@@ -254,26 +255,26 @@ else:
     database["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLED
     database["OPTIONS"] = {
         "connect_timeout": 5,
-        # A network that is cut says nothing: without these, a connection waits for hours.
+        # A cut network sends no error: without these, a connection waits for hours.
         "keepalives_idle": 5,  # seconds
         "keepalives_interval": 2,  # seconds
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,  # milliseconds
         **({"options": limits} if limits else {}),
     }
-    # What a connection runs again and again is planned once.
+    # Statements that a connection repeats are planned only once.
     if read_bool("PREPARED_STATEMENTS", default=not DATABASE_POOLED):
         database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}
     if limits and "options" in asked_for:
         asked_for["options"] = f"{limits} {asked_for['options']}"
 database["OPTIONS"] |= asked_for
-#: Seconds after which the web process gives up a database that has fallen silent: longer than a statement may take.
+#: Seconds after which the web process gives up on a silent database: longer than a statement may take.
 DATABASE_PATIENCE = 11
 #: Seconds that a request waits for a free thread of the web process before it is a 503.
 REQUEST_PATIENCE = 10
 database.setdefault("CONN_MAX_AGE", None)  # Each worker, relay and thread of the web process keeps its connection.
 
-# Throttles count here. In memory on purpose: orders are taken with Redis away.
+# Throttles count here. In memory on purpose: orders are taken even if Redis is down.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -291,10 +292,10 @@ if broker_scheme not in {"redis", "rediss", "redis+socket", "sentinel", "amqp", 
         "the environment variable CELERY_BROKER_URL (or REDIS_URL) must begin with redis://, rediss://, sentinel://, "
         "amqp:// or amqps://."
     )
-#: What Sentinels call the Redis that they watch.
+#: The Sentinels' name for the Redis that they monitor.
 REDIS_MASTER = env.str("REDIS_MASTER", default="mymaster")
 
-#: Every queue there is. A task names one of them, in the routes or its decorator, and no other.
+#: All queues. A task's route or decorator names one of these.
 CELERY_TASK_QUEUES = [
     Queue(
         name,
@@ -321,7 +322,7 @@ CELERY_RESULT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 
-# The ledger writes results with the effects; Celery itself must write none.
+# The ledger writes results together with the effects; Celery itself must not write any.
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # seconds
@@ -332,7 +333,7 @@ CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT
 CELERY_TASK_SOFT_TIME_LIMIT = TASK_SOFT_TIME_LIMIT
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5  # seconds
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
-#: A worker's process that has grown beyond this is replaced after its task.
+#: A worker process that has grown beyond this is replaced after its task.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = read_positive("WORKER_MEMORY_MB", 400) * 1024  # KiB
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_TIMEOUT = 4  # seconds
@@ -357,7 +358,7 @@ DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 # --- Live streams ---------------------------------------------------------------------
 
-#: Where web processes hear that there is something new; they also look by themselves.
+#: Where web processes are notified of something new; they also poll.
 CHANNELS_URL = env.str("CHANNELS_URL", default=REDIS_URL)
 if not re.match(r"(redis|rediss|unix|redis\+socket|sentinel)://", CHANNELS_URL):
     stop(
@@ -386,33 +387,33 @@ CHANNEL_LAYERS = {
         },
     }
 }
-#: Streams that one user may have open at one web process.
+#: How many streams one user may have open at one web process.
 STREAMS_PER_USER = read_positive("STREAMS_PER_USER", 5)
 
 # --- Flower ---------------------------------------------------------------------------
 
-#: ``user:password``, several with commas. Flower does not start without; see flowerconfig.py.
+#: ``user:password``, separated by commas. Flower does not start without it; see flowerconfig.py.
 FLOWER_BASIC_AUTH = env.list("FLOWER_BASIC_AUTH", default=[])
 FLOWER_PORT = read_positive("FLOWER_PORT", 5555)
-#: Where staff find Flower.
+#: Flower's address for staff.
 FLOWER_URL = env.str("FLOWER_URL", default=f"http://127.0.0.1:{FLOWER_PORT}/")
 if not FLOWER_URL.startswith(("http://", "https://")):
     stop("the environment variable FLOWER_URL must begin with http:// or https://.")
 
 # --- The ledger -----------------------------------------------------------------------
 
-#: How long a published task may stay silent before it is published again, in seconds.
+#: Seconds after which a published task that no worker has begun is published again.
 LEDGER_PUBLISHED_LEASE = read_positive("LEDGER_PUBLISHED_LEASE", 60)
-#: How long a worker's claim on a task with outside effects holds; it is renewed while it runs.
+#: How long a worker's claim on a task with outside effects is valid; it is renewed while the task runs.
 LEDGER_RUNNING_LEASE = read_positive("LEDGER_RUNNING_LEASE", 8)
-#: Messages that may wait in one broker queue; the rest of a backlog waits in the database.
+#: How many messages may wait in one broker queue; the rest of a backlog waits in the database.
 LEDGER_QUEUE_WINDOW = read_positive("LEDGER_QUEUE_WINDOW", 100)
 #: Days that succeeded and cancelled tasks are kept.
 LEDGER_RETENTION_DAYS = read_positive("LEDGER_RETENTION_DAYS", 7)
 
-#: Which release of the shop this is: the desk says which one each process runs.
+#: The shop's release: the desk shows which one each process runs.
 LEDGER_RELEASE = env.str("LEDGER_RELEASE", default=VERSION)
-#: A file that a worker or relay touches for as long as it goes round, for the probes of containers.
+#: A file that a worker or relay touches while its loop runs, for container probes.
 LEDGER_ALIVE_FILE = env.str("LEDGER_ALIVE_FILE", default="")
 
 # --- Mail -----------------------------------------------------------------------------
@@ -427,7 +428,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Shopwire <shop@shopw
 
 # --- SMS ------------------------------------------------------------------------------
 
-#: By the scheme of SMS_URL, what sends.
+#: The sender for each scheme of SMS_URL.
 SMS_SENDERS = {
     "console": "phones.sms.ConsoleSender",
     "file": "phones.sms.FileSender",
@@ -442,39 +443,39 @@ eu_and_uk = "GB,IE,AT,BE,BG,CY,CZ,DE,DK,EE,ES,FI,FR,GR,HR,HU,IT,LT,LU,LV,MT,NL,P
 SMS_COUNTRIES = read(env.list, "SMS_COUNTRIES", eu_and_uk.split(","))
 if not SMS_COUNTRIES or not all(re.fullmatch("[A-Z]{2}", country) for country in SMS_COUNTRIES):
     stop("the environment variable SMS_COUNTRIES must be two-letter codes of countries, with commas, such as GB,IE.")
-#: SMS that go out in 24 hours: at the wish of one client address, and in all.
+#: How many SMS are sent in 24 hours: for one client address, and in all.
 SMS_PER_ADDRESS = read_positive("SMS_PER_ADDRESS", 20)
 SMS_PER_DAY = read_positive("SMS_PER_DAY", 1000)
-#: Minutes for which a code that was sent to a number is good.
+#: Minutes for which a code that was sent to a number is valid.
 PHONE_CODE_MINUTES = read_positive("PHONE_CODE_MINUTES", 10)
 
 # --- Web Push -------------------------------------------------------------------------
 
-#: 32 bytes in base64url. In development, where it is not set, notifications/vapid.py makes one and keeps it.
+#: 32 bytes in base64url. In development, notifications/vapid.py creates and keeps one if it is not set.
 VAPID_PRIVATE_KEY = env.str("VAPID_PRIVATE_KEY", default="")
-#: Follows from the private key; where it is set, it is compared.
+#: Follows from the private key; if it is set, it is compared.
 VAPID_PUBLIC_KEY = env.str("VAPID_PUBLIC_KEY", default="")
-#: Where push services reach the operator: mailto: or https:.
+#: How push services can contact the operator: mailto: or https:.
 VAPID_SUBJECT = env.str("VAPID_SUBJECT", default=f"mailto:{parseaddr(DEFAULT_FROM_EMAIL)[1]}")
 
 # --- Webhooks -------------------------------------------------------------------------
 
-#: Deliveries of one endpoint that are under way at once: a slow receiver holds no more workers than that.
+#: How many deliveries of one endpoint may run at once: a slow receiver occupies no more workers than that.
 WEBHOOK_CONCURRENCY = read_positive("WEBHOOK_CONCURRENCY", 1)
-#: Days after which an endpoint that only fails is disabled.
+#: Days after which an endpoint that has only failed is disabled.
 WEBHOOK_DISABLE_AFTER_DAYS = read_positive("WEBHOOK_DISABLE_AFTER_DAYS", 5)
-#: Hours for which a secret signs on after another took its place.
+#: Hours for which a replaced secret still signs.
 WEBHOOK_SECRET_OVERLAP_HOURS = read_positive("WEBHOOK_SECRET_OVERLAP_HOURS", 24)
-#: Days that settled deliveries are kept.
+#: Days for which settled deliveries are kept.
 WEBHOOK_RETENTION_DAYS = read_positive("WEBHOOK_RETENTION_DAYS", 30)
-#: For development: endpoints may be on this machine, and speak http.
+#: For development: endpoints may be on this machine, and may use http.
 WEBHOOKS_TO_LOCALHOST = read_bool("WEBHOOKS_TO_LOCALHOST", default=False)
 
 # --- Payments -------------------------------------------------------------------------
 
-#: Where the payment provider answers. Unset, orders are placed without a payment.
+#: The payment provider's address. Unset, orders are placed without a payment.
 PAYMENT_URL = env.str("PAYMENT_URL", default="")
-#: What the provider knows us by, and signs its callbacks with: ``whsec_`` and base64.
+#: The secret with which we identify ourselves and the provider signs its callbacks: ``whsec_`` and base64.
 PAYMENT_SECRET = env.str("PAYMENT_SECRET", default="")
 if PAYMENT_URL and not re.match(r"https?://[^/]", PAYMENT_URL):
     stop("the environment variable PAYMENT_URL must begin with https://.")
@@ -482,7 +483,7 @@ if PAYMENT_URL and not re.fullmatch(r"whsec_([A-Za-z0-9+/]{4}){6,}[A-Za-z0-9+/]{
     stop(
         "the environment variable PAYMENT_SECRET must be whsec_ and at least 18 bytes in base64, if PAYMENT_URL is set."
     )
-#: Minutes for which the stock of an order is kept while it is not paid.
+#: Minutes for which the stock of an unpaid order is reserved.
 PAYMENT_MINUTES = read_positive("PAYMENT_MINUTES", 30)
 
 # --- The shop -------------------------------------------------------------------------
@@ -490,19 +491,19 @@ PAYMENT_MINUTES = read_positive("PAYMENT_MINUTES", 30)
 SHOP_CURRENCY = env.str("SHOP_CURRENCY", default="GBP")
 #: Minutes within which a second order of the same lines by the same customer is flagged.
 DUPLICATE_ORDER_WINDOW = read_positive("DUPLICATE_ORDER_WINDOW", 10)
-#: Units of one product that a customer may order within 24 hours; 0: as many as there are.
+#: Units of one product that a customer may order within 24 hours; 0 means no limit.
 CUSTOMER_QUANTITY_LIMIT = read(env.int, "CUSTOMER_QUANTITY_LIMIT", 0)
 if CUSTOMER_QUANTITY_LIMIT < 0:
     stop("the environment variable CUSTOMER_QUANTITY_LIMIT must be 0 or more.")
-#: Days after which a cart without an order is dropped.
+#: Days after which a cart without an order is deleted.
 CART_LIFETIME_DAYS = read_positive("CART_LIFETIME_DAYS", 30)
-#: Days that records of mails are kept, except those to customers about their orders, which stay.
+#: Days for which records of mails are kept, except mails to customers about their orders, which stay.
 MAIL_RETENTION_DAYS = read_positive("MAIL_RETENTION_DAYS", 90)
-#: Days that entries of the audit trail are kept, except those of orders, which stay; unset, all stay. At least 31.
+#: Days for which entries of the audit trail are kept, except those of orders, which stay; unset, all stay. At least 31.
 AUDIT_RETENTION_DAYS = read(env.int, "AUDIT_RETENTION_DAYS", 0)
 if AUDIT_RETENTION_DAYS and AUDIT_RETENTION_DAYS < 31:
     stop("the environment variable AUDIT_RETENTION_DAYS must be 31 or more, or 0 to keep all.")
-#: Days that notifications are kept once they are read.
+#: Days for which notifications are kept after they were read.
 NOTIFICATION_RETENTION_DAYS = read_positive("NOTIFICATION_RETENTION_DAYS", 90)
 #: Days after which notifications are deleted, read or not.
 NOTIFICATION_UNREAD_RETENTION_DAYS = read_positive("NOTIFICATION_UNREAD_RETENTION_DAYS", 365)
@@ -534,7 +535,7 @@ THROTTLE_RATES = {
     "checkout": read_rate("THROTTLE_CHECKOUT", "6000/min"),
     "subscriptions": read_rate("THROTTLE_SUBSCRIPTIONS", "30/min"),
     "messages": read_rate("THROTTLE_MESSAGES", "60/min"),
-    #: Anonymous carts, and what is put into them.
+    #: Anonymous carts, and adding to them.
     "carts": read_rate("THROTTLE_CARTS", "300/min"),
     "carts_a_day": read_rate("THROTTLE_CARTS_A_DAY", "10000/day"),
     "cart_lines": read_rate("THROTTLE_CART_LINES", "3000/min"),
@@ -545,15 +546,15 @@ THROTTLE_RATES = {
 # --- Failed logins; see accounts/lockout.py -----------------------------------------------
 
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-#: Failed logins under one name from one address until it is locked out.
+#: How many failed logins with one name from one address lock it out.
 AXES_FAILURE_LIMIT = read_positive("LOGIN_FAILURE_LIMIT", 10)
-#: For how long the first time, from the last failure that counted.
+#: Duration of the first lock, from the last failure that counted.
 LOGIN_COOLOFF = timedelta(minutes=read_positive("LOGIN_COOLOFF_MINUTES", 15))
 AXES_COOLOFF_TIME = "accounts.lockout.cool_off"
 AXES_HANDLER = "accounts.lockout.LockoutHandler"
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # Or an attacker could keep a shared address locked forever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # An attacker could otherwise keep an address locked.
 AXES_RESET_ON_SUCCESS = True
-AXES_DISABLE_ACCESS_LOG = True  # The audit trail is that.
+AXES_DISABLE_ACCESS_LOG = True  # The audit trail records this.
 AXES_VERBOSE = False
 AXES_USERNAME_CALLABLE = "accounts.lockout.name_of"
 AXES_CLIENT_IP_CALLABLE = "accounts.lockout.address_of"
@@ -562,7 +563,7 @@ AXES_LOCKOUT_CALLABLE = "accounts.lockout.refuse"
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=read_positive("ACCESS_TOKEN_MINUTES", 30)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=read_positive("REFRESH_TOKEN_DAYS", 7)),
-    "CHECK_REVOKE_TOKEN": True,  # A new password ends every token.
+    "CHECK_REVOKE_TOKEN": True,  # A new password revokes every token.
     "TOKEN_REFRESH_SERIALIZER": "accounts.serializers.TokenRefreshSerializer",
     "TOKEN_OBTAIN_SERIALIZER": "accounts.serializers.TokenObtainSerializer",
 }
@@ -603,10 +604,10 @@ SPECTACULAR_SETTINGS = {
 
 # --- Metrics --------------------------------------------------------------------------
 
-#: Who sends it as a bearer token may read /metrics; from this machine, and through no proxy, anybody may.
+#: Requests with this bearer token may read /metrics; so may any request from this machine that came through no proxy.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 if SERVES_HTTP and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # Read by prometheus_client when it is imported. The web processes of one start share the folder.
+    # prometheus_client reads it when it is imported. The web processes of one `manage.py serve` share the folder.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="shopwire-metrics-")
 
 # --- Safety ---------------------------------------------------------------------------
@@ -622,11 +623,12 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-# Bodies are counted as they arrive (web/handler.py), and refused unread where they are declared to be longer.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  #: Bytes of a body under /api/, and of a form without its files.
-MAX_BODY_BYTES = 10 * 1024 * 1024  #: Bytes of any other: the admin uploads files.
+# Bodies are counted as they arrive (web/handler.py), and refused unread if they are declared to be longer.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  #: Maximum bytes of a body under /api/, and of a form without its files.
+MAX_BODY_BYTES = 10 * 1024 * 1024  #: Maximum bytes of any other body: the admin uploads files.
 
-#: Everything comes from here. The documentation's page has a script and styles written into it, the admin none.
+#: Everything is loaded from this origin. The documentation's page has an inline script and inline styles, the admin
+#: none.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -653,12 +655,12 @@ LOGGING = {
     "filters": {"no_canaries": {"()": "worker.logs.NoCanaries"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["no_canaries"]}},
     "loggers": {
-        # A line for every request and every task is for machines.
+        # A line for every request and every task is only useful to machines.
         "core.requests": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
         "celery_ledger.done": {"level": "DEBUG" if LOG_FORMAT == "json" else "WARNING"},
-        "axes": {"level": "WARNING"},  # It counts aloud.
-        "django": {"handlers": [], "level": "INFO"},  # Django's own would say everything twice.
-        # A traceback a second while Redis is away; what it means for whom, notifications.wakeup says once.
+        "axes": {"level": "WARNING"},  # It logs its counts.
+        "django": {"handlers": [], "level": "INFO"},  # Django's own handlers would log everything twice.
+        # It would log a traceback per second while Redis is down; notifications.wakeup says once what that means.
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

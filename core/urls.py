@@ -77,7 +77,7 @@ front_end = [
     )
 ]
 
-#: Where the audit trail was before it was an app; bookmarks lead there.
+#: The audit trail's former address; bookmarks lead there.
 old_page_of_the_trail = RedirectView.as_view(pattern_name="admin:audit_trail_auditentry_changelist", query_string=True)
 
 urlpatterns = [
@@ -93,5 +93,5 @@ urlpatterns = [
     path("health/ready/", health.ready),
 ]
 
-#: What is raised outside of a view.
+#: Handlers for errors outside of views.
 handler500 = "web.problems.answer_crash"

@@ -1,7 +1,7 @@
 """
 The wiring of signals: every signal with our receivers, and the task that each enqueues.
 
-Read from the signals themselves, as the running process has them. Called by ``manage.py signals``.
+Read from the signals themselves, in the running process. Called by ``manage.py signals``.
 """
 
 import ast
@@ -25,7 +25,7 @@ from django.dispatch import Signal
 
 from celery_ledger.signals import DurableSignal, GuardedReceiver, durable_signals
 
-#: Django's signals that anybody of us may listen to.
+#: The Django signals that apps of this project listen to.
 OF_DJANGO: Final = {
     name: signal
     for module in (of_models, of_auth, of_requests)

@@ -85,7 +85,7 @@ class CanvasView(APIView):
         Calls in the same place are one node, with counts. Each task names its canvas.
 
         Raises:
-            NotFound: there is no such canvas, or no longer.
+            NotFound: there is no such canvas, or it no longer exists.
         """
         graph = graphs.graph_of(canvas_id)
         if graph is None:

@@ -13,7 +13,7 @@ from flower.views import monitor
 from flower.views.tasks import TaskView
 from tornado.web import authenticated
 
-#: The row that a message's arguments name, the first of several; see ``celery_ledger.relay.broker``.
+#: The first row that a message's arguments name; see ``celery_ledger.relay.broker``.
 ROW: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 

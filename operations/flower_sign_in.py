@@ -32,7 +32,7 @@ WHO_ASKS: Final = (
 )
 #: Seconds that Flower waits for the database before it asks for a password.
 PATIENCE: Final = 3.0
-#: Django refuses to use the database where an event loop runs.
+#: Django refuses to use the database inside an event loop.
 _thread: Final = ThreadPoolExecutor(1, "flower-sessions")
 
 

@@ -34,7 +34,7 @@ def may_read(request: HttpRequest) -> bool:
     """
     Whether ``request`` carries METRICS_TOKEN, or comes from this machine without a proxy.
 
-    They are closed to others: the figures say how the business goes.
+    Others may not read them: the figures show how the business is doing.
     """
     token = settings.METRICS_TOKEN
     offered = request.headers.get("Authorization", "")

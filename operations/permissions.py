@@ -9,7 +9,7 @@ class MayOperate(IsAdminUser):
     """
     Staff may read; to change something they need the permission that the view names in ``needs``.
 
-    Methods that a view does not have pass, and are answered with a 405.
+    Methods that a view does not have pass, and are answered with 405.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:

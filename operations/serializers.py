@@ -12,7 +12,7 @@ from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.watch import figures
 from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField, WholeNumberField
 
-#: Tasks that one call decides about by their ids.
+#: How many tasks one call may decide about by their ids.
 MOST_IDS = 1_000
 MAX_REASON_LENGTH = 300
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: How long one task looks at promises before it leaves the rest to the next, in seconds.
 TURN: Final = 20.0
-#: How often what looks broken is looked at again before anybody is told, and after how many seconds.
+#: How often a promise that looks broken is checked again before anyone is notified, and after how many seconds.
 LOOKS_AGAIN, PAUSE = 2, 60
 
 

@@ -1,10 +1,9 @@
 """
 Connections to receivers. Addresses come from users and foreign name servers: all are treated as hostile.
 
-Promises that nothing but a public address is spoken to, over https with the certificate checked: a name is resolved
-once, within five seconds, each of its addresses is checked, and the connection is made to one of the checked
-addresses. The one exception is a development shop that says ``WEBHOOKS_TO_LOCALHOST``: there this machine may be
-spoken to as well, over http too.
+Promises to connect only to public addresses, over https with the certificate checked: a name is resolved once, within
+five seconds, each of its addresses is checked, and the connection is made to one of the checked addresses. The one
+exception is a development shop with ``WEBHOOKS_TO_LOCALHOST``, which may also connect to this machine, over http too.
 """
 
 import http.client
@@ -22,7 +21,7 @@ from notifications.push_services import is_public
 
 #: Seconds for a connection, and for each step of its encryption.
 TIMEOUT: Final = 5.0
-#: Ports below this one belong to other services than the web's.
+#: Ports below this one belong to services other than the web.
 FIRST_FREE_PORT: Final = 1024
 
 
@@ -58,8 +57,8 @@ def open_connection(parts: SplitResult) -> http.client.HTTPConnection:
     Return a connection to a receiver, at an address that was checked first.
 
     Raises:
-        ForbiddenDestinationError: one of its addresses is not public.
-        OSError: it has no address, or cannot be reached there.
+        ForbiddenDestinationError: one of the name's addresses is not public.
+        OSError: the name has no address, or cannot be reached.
     """
     host, port = parts.hostname or "", parts.port or _default_port(parts)
     addresses = _resolve(host, port)
@@ -98,7 +97,7 @@ def _resolve(host: str, port: int) -> list[str]:
         except OSError as error:
             answers.put(error)
 
-    # The system's resolver waits as long as it likes, and cannot be told otherwise.
+    # The system's resolver has its own timeout, which cannot be changed.
     threading.Thread(target=ask, daemon=True).start()
     try:
         answer = answers.get(timeout=TIMEOUT)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from webhooks.models import WebhookDelivery
 
-#: Rows that are deleted in one transaction.
+#: How many rows one transaction deletes.
 BATCH: Final = 500
 Status = WebhookDelivery.Status
 
@@ -27,9 +27,9 @@ def reopen(delivery_id: int) -> None:
     Reopen a settled delivery, under its id, with as many attempts as a new one. The caller enqueues it.
 
     Raises:
-        WebhookDelivery.DoesNotExist: there is none.
+        WebhookDelivery.DoesNotExist: there is no such delivery.
         NotSettledError: it is pending.
-        SwitchedOffError: its endpoint takes none.
+        SwitchedOffError: its endpoint is disabled.
     """
     with transaction.atomic():
         rows = WebhookDelivery.objects.select_for_update(of=("self",), no_key=True).select_related("endpoint")

@@ -10,7 +10,7 @@ from webhooks.sealing import PREFIX, SealedField
 from webhooks.signing import make_secret
 
 MAX_URL_LENGTH: Final = 500
-#: Characters of an answer that the log keeps; no more of it is read than as many bytes.
+#: How many characters of an answer the log keeps; at most this many bytes are read.
 MAX_ANSWER: Final = 1_024
 
 

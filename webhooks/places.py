@@ -1,9 +1,9 @@
 """
 The order of deliveries, and how many of an endpoint are in progress at once.
 
-Each endpoint has ``WEBHOOK_CONCURRENCY`` places, so that a slow one holds no more workers than that. A delivery
-that finds none free waits without a task. A delivery that leaves its place has the next one enqueued, in the
-transaction that records its own result. A place that a killed worker held is free again after its task's time limit.
+Each endpoint has ``WEBHOOK_CONCURRENCY`` places, so that a slow one holds no more workers than that. A delivery that
+finds none free waits without a task. A delivery that leaves its place enqueues the next one, in the transaction that
+records its own result. A place held by a killed worker becomes free after its task's time limit.
 """
 
 from datetime import timedelta
@@ -27,7 +27,7 @@ from webhooks.sending import Outcome
 Status = WebhookDelivery.Status
 #: After this many failed attempts a delivery is given up, unless an operator redelivers it.
 MOST_TRIES: Final = policy(PATIENT).retries + 1
-#: Endpoints that operators are shown, those with most waiting deliveries first.
+#: How many endpoints operators are shown, those with the most waiting deliveries first.
 MOST_LISTED: Final = 50
 SWITCHED_OFF: Final = "The endpoint is switched off."
 
@@ -60,9 +60,9 @@ def leave(delivery: WebhookDelivery, outcome: Outcome, *, token: UUID) -> tuple[
     """
     Record an attempt; return whether another follows, and the deliveries that may now be sent.
 
-    They are to be enqueued in the transaction around this. An endpoint that has only failed for
-    ``WEBHOOK_DISABLE_AFTER_DAYS``, or says that it is gone, is disabled and its owner told. Repeatable with the same
-    ``token``.
+    They must be enqueued in the surrounding transaction. An endpoint that has only failed for
+    ``WEBHOOK_DISABLE_AFTER_DAYS``, or answers that it is gone, is disabled and its owner notified. Repeatable with the
+    same     ``token``.
     """
     now = timezone.now()
     endpoint = _locked(delivery.pk)
@@ -168,7 +168,7 @@ def _give_up(deliveries: QuerySet[WebhookDelivery]) -> None:
 def _disable(endpoint: WebhookEndpoint, error: str) -> None:
     now = timezone.now()
     endpoint.active, endpoint.disabled_at = False, now
-    endpoint.save(update_fields=["active", "disabled_at"])  # Not by update(): the audit trail hears of it.
+    endpoint.save(update_fields=["active", "disabled_at"])  # Not with update(), so that the audit trail records it.
     told = [endpoint.owner_id] if endpoint.owner_id else list(managers().values_list("pk", flat=True))
     notify(
         told,

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from webhooks.models import TEST, Version, WebhookDelivery, WebhookEndpoint
 
-#: Seconds for which a process need not ask again who subscribes to what.
+#: Seconds for which a process remembers who subscribes to what.
 AGE: Final = 5.0
 _known: tuple[float, frozenset[str]] = (-AGE, frozenset())
 

@@ -1,9 +1,9 @@
 """
 Encryption of secrets in the database, with a key derived from ``SECRET_KEY``.
 
-They cannot be kept as digests, as passwords are: every message is signed with one. With the database or a copy
-of it, but without the settings, nobody can sign. A secret that was sealed under a key in ``SECRET_KEY_FALLBACKS`` can
-still be read; a secret that can no longer be read is an empty text, and its endpoint needs another.
+They cannot be stored as digests, like passwords, because every message is signed with one. The database or a copy of it
+is not enough to sign: that also takes the settings. A secret that was sealed under a key in ``SECRET_KEY_FALLBACKS``
+can still be read; a secret that can no longer be read is an empty text, and its endpoint needs another.
 """
 
 import base64
@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import models
 
-#: Before what is encrypted. What begins otherwise was written by an earlier release, as it is.
+#: Prefix of encrypted values. Values without it were written in plain text by an earlier release.
 PREFIX: Final = "sealed:"
 
 

@@ -1,8 +1,8 @@
 """
 One attempt of a delivery: a signed POST, and its outcome.
 
-Promises that an attempt ends: after :data:`DEADLINE` seconds its connection is cut, however slowly the receiver drips.
-No redirect is followed, no proxy asked, and no more of an answer is read than its head and a kilobyte.
+Promises that an attempt ends: after :data:`DEADLINE` seconds its connection is cut, however slowly the receiver
+answers. No redirect is followed, no proxy is used, and only the head and one kilobyte of an answer are read.
 """
 
 import http.client
@@ -22,7 +22,7 @@ from webhooks.signing import sign
 
 #: Seconds for everything after the connection is made.
 DEADLINE: Final = 10.0
-#: The longest wait that a receiver is granted by its Retry-After, in seconds.
+#: The longest Retry-After that is respected, in seconds.
 MAX_RETRY_AFTER: Final = 3_600.0
 
 
@@ -96,7 +96,7 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, flo
         connection.request("POST", target, body, headers)
         response = connection.getresponse()
         answer = b""
-        with suppress(OSError, http.client.HTTPException):  # What it answers is told by the status alone.
+        with suppress(OSError, http.client.HTTPException):  # The status alone says how it answered.
             answer = response.read1(MAX_ANSWER)
         text = answer.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
         return response.status, text, _seconds(response.getheader("Retry-After"))

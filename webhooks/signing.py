@@ -18,7 +18,7 @@ def make_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-#: How far a message's time may be from ours, in seconds.
+#: How far a message's timestamp may differ from our clock, in seconds.
 TOLERANCE: Final = 300
 
 

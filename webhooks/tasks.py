@@ -25,8 +25,8 @@ def deliver(self: Any, delivery_id: int) -> None:
     """
     Send one delivery. A second run sends the same body under the same id, or finds it delivered.
 
-    One whose endpoint is busy waits for its turn without a task. One that fails is tried again as ``patient`` says,
-    or as late as the receiver asks; what is given up is in the log of deliveries, and no dead letter.
+    One whose endpoint is busy waits for its turn without a task. A failed one is retried by the ``patient`` policy, or
+    as late as the receiver asks; a delivery that is given up is in the log of deliveries, and is not a dead letter.
     """
     delivery = persist(lambda: places.enter(delivery_id))
     if delivery is None:

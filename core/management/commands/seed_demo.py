@@ -28,7 +28,7 @@ ACCOUNTS: dict[str, dict[str, bool]] = {
 }
 #: What a manager may do in the admin besides looking at everything.
 MANAGERS_CHANGE = ("collection", "product", "stock")
-#: And what about orders, to ship and to cancel them, and about the tasks that they set in motion.
+#: What a manager may do with orders, such as ship and cancel them, and with the tasks that follow from them.
 MANAGERS_OPERATE = (
     "change_order",
     "replay_durabletask",
@@ -37,7 +37,7 @@ MANAGERS_OPERATE = (
     "change_queueswitch",
 )
 ON_HAND = 500
-#: How the endpoint of run.py's own receiver is known again.
+#: How the endpoint of run.py's own receiver is recognised.
 CATCHER = "The catcher of run.py"
 
 #: The n-th product of the catalogue, counted from one, has the SKU "DEMO-n".

@@ -43,7 +43,7 @@ class Command(BaseCommand):
             access_log=options["access_log"],
             proxy_headers=False,  # The settings say whether a proxy is to be believed: BEHIND_PROXY.
             server_header=False,
-            log_config=None,  # Django's logging is configured already.
+            log_config=None,  # Django's logging is already configured.
             ws_max_size=4096,  # bytes; clients send nothing there.
         )
 

@@ -797,7 +797,7 @@ export interface paths {
          *     Calls in the same place are one node, with counts. Each task names its canvas.
          *
          *     Raises:
-         *         NotFound: there is no such canvas, or no longer.
+         *         NotFound: there is no such canvas, or it no longer exists.
          */
         get: operations["ops_canvases_retrieve"];
         put?: never;

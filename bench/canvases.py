@@ -18,19 +18,13 @@ import django
 from celery import Celery, chord, group
 from celery.canvas import _chain
 from django.conf import settings
-from psycopg.conninfo import conninfo_to_dict
+from environ import Env
 
-_DATABASE = conninfo_to_dict(os.environ.get("BENCH_DATABASE", "postgres://postgres@127.0.0.1/bench_canvas"))
+_DATABASE = os.environ.get("BENCH_DATABASE", "postgres://postgres@127.0.0.1/bench_canvas")
 settings.configure(
     SECRET_KEY="of no importance",
     INSTALLED_APPS=["celery_ledger"],
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _DATABASE["dbname"],
-            **{key.upper(): str(_DATABASE[key]) for key in ("host", "port", "user", "password") if key in _DATABASE},
-        }
-    },
+    DATABASES={"default": Env.db_url_config(_DATABASE)},
     USE_TZ=True,
 )
 app = Celery("canvases", task_cls="celery_ledger:Task")

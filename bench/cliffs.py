@@ -22,21 +22,15 @@ from typing import Any
 import django
 from celery import Celery
 from django.conf import settings
-from psycopg.conninfo import conninfo_to_dict
+from environ import Env
 
-_DATABASE = conninfo_to_dict(os.environ.get("BENCH_DATABASE", "postgres://postgres@127.0.0.1/bench_cliffs"))
+_DATABASE = os.environ.get("BENCH_DATABASE", "postgres://postgres@127.0.0.1/bench_cliffs")
 #: ``ride``, ``alone`` or ``plain``: how this process's tasks run.
 WAY = os.environ.get("BENCH_WAY", "ride")
 settings.configure(
     SECRET_KEY="of no importance",
     INSTALLED_APPS=["celery_ledger"],
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _DATABASE["dbname"],
-            **{key.upper(): str(_DATABASE[key]) for key in ("host", "port", "user", "password") if key in _DATABASE},
-        }
-    },
+    DATABASES={"default": Env.db_url_config(_DATABASE)},
     USE_TZ=True,
     LEDGER_RIDES=WAY == "ride",
     CELERY_DB_REUSE_MAX=1_000_000_000,

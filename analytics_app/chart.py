@@ -16,7 +16,7 @@ PAPER, INK, SOFT, BAR, TODAY = "#ffffff", "#1c2430", "#5d6979", "#b9cbf2", "#245
 
 def draw(revenues: Sequence[tuple[date, Decimal]]) -> bytes:
     """Return a PNG with one bar for each day; the last one, the day of the report, is highlighted."""
-    from PIL import Image, ImageDraw, ImageFont  # Of all processes one a day draws.
+    from PIL import Image, ImageDraw, ImageFont  # Only one process draws it, once a day.
 
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(image)

@@ -1,10 +1,10 @@
 """
 Counts orders: a record for each, and sums by day and product. Called by tasks.py.
 
-Promises that an order counts exactly once while it stands and not at all once it is cancelled,
-whichever of :func:`record` and :func:`reverse` comes first and however often, and that the number of
-queries does not depend on the number of orders. Sale records are locked before daily sales, each
-kind in the order of its key, so two workers never wait for each other in a circle.
+Promises that an order counts exactly once while it stands and not at all once it is cancelled, whichever of
+:func:`record` and :func:`reverse` comes first and however often, and that the number of queries does not depend on the
+number of orders. Sale records are locked before daily sales, each kind in the order of its key, so two workers never
+deadlock.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from analytics_app.models import SaleRecord
 from celery_ledger.errors import PermanentError
 from store.models import Order
 
-#: The UTC day of an order, and the present moment, in each database's words.
+#: The UTC day of an order, and the current time, in each database's SQL.
 UTC_DAY = {"postgresql": "(store_order.placed_at AT TIME ZONE 'UTC')::date", "sqlite": "date(store_order.placed_at)"}
 NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 
@@ -51,7 +51,7 @@ ADD = """
         revenue = round(daily.revenue + excluded.revenue, 2)
 """
 
-# Only rows that ADD has locked already.
+# Only rows that ADD has already locked.
 DROP_EMPTY = """
     DELETE FROM analytics_app_dailysales
     WHERE orders = 0 AND (day, product_id) IN (
@@ -79,9 +79,8 @@ def reverse(order_ids: Iterable[int]) -> None:
     """
     Subtract the cancelled ones of these orders from the daily sales, once each.
 
-    One that was never recorded is recorded as reversed: it adds nothing now, and :func:`record`, when
-    it comes, finds it done. One that is not cancelled is recorded and stands. A day and product without
-    a sale that stands has no row.
+    An order that was never recorded is recorded as reversed: it adds nothing now, and a later :func:`record` finds it
+    done. An order that is not cancelled is recorded and counts. A day and product without a counting sale has no row.
 
     Raises:
         PermanentError: an order does not exist; nothing is reversed.

@@ -1,8 +1,8 @@
 """
 The promises of analytics, checked by ``manage.py outbox verify``: no sale is lost or counted twice.
 
-A sale that is on its way, or was given up by a dead letter, has its task in the ledger and is accounted
-for. The number of queries does not grow with the orders.
+A pending sale, or one given up as a dead letter, has its task in the ledger and is accounted for. The number of queries
+does not grow with the orders.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from celery_ledger.promises import is_owed
 from celery_ledger.walking import walk, walk_keys
 from store.models import Order
 
-# Each sale that stands takes its lines off the daily sales: nothing may be left of either.
+# Each counting sale subtracts its lines from the daily sales: nothing may be left of either.
 UNLIKE_THEIR_SALES = """
     SELECT day, product_id, sum(orders), sum(units), round(sum(revenue), 2) FROM (
         SELECT day, product_id, orders, units, revenue FROM analytics_app_dailysales

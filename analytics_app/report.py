@@ -15,11 +15,11 @@ from django.db.models import Count, Sum
 
 from analytics_app.models import DailySales, SaleRecord
 
-#: Days in the picture, the report's own included.
+#: Days in the picture, including the report's own.
 DAYS_SHOWN: Final = 14
-#: Products that the mail names; the table has all.
+#: How many products the mail names; the table lists all.
 PRODUCTS_NAMED: Final = 10
-#: What a spreadsheet takes for a formula if a cell begins with it.
+#: A spreadsheet treats a cell that begins with one of these as a formula.
 FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 

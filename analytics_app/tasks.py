@@ -1,8 +1,8 @@
 """
 The journal as durable tasks. Called by receivers.py.
 
-Both run in batches, inside the transaction that marks their ledger rows succeeded: a sale is counted
-exactly once. They may come in any order.
+Both run in batches, inside the transaction that marks their ledger rows succeeded: a sale is counted exactly once. They
+may run in any order.
 """
 
 from celery import shared_task
@@ -15,7 +15,7 @@ def record_sale(order_ids: list[int]) -> None:
     """
     Count orders: one sale record each, added to the daily sales. Callers give one id each.
 
-    An order that is recorded is passed over. Permanent errors: an order is gone.
+    An order that is already recorded is skipped. Permanent errors: an order no longer exists.
     """
     journal.record(order_ids)
 
@@ -25,6 +25,6 @@ def reverse_sale(order_ids: list[int]) -> None:
     """
     Subtract cancelled orders from the daily sales and mark their records. Callers give one id each.
 
-    An order that is reversed, or not cancelled, is passed over. Permanent errors: an order is gone.
+    An order that is already reversed, or not cancelled, is skipped. Permanent errors: an order no longer exists.
     """
     journal.reverse(order_ids)

@@ -92,7 +92,7 @@ class SalesView(ListAPIView[Any]):
     @cached_property
     def query(self) -> dict[str, Any]:
         """The validated query parameters; raises a ValidationError by field."""
-        asked = SalesQuery(data=self.request.query_params.dict())  # As a form, it would pass over what is empty.
+        asked = SalesQuery(data=self.request.query_params.dict())  # As form data, empty values would be ignored.
         asked.is_valid(raise_exception=True)
         query: dict[str, Any] = asked.validated_data
         return query

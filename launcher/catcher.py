@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-#: Messages that are kept, and the bytes of a body that are read.
+#: How many messages are kept, and how many bytes of a body are read.
 KEPT, LARGEST = 200, 262_144
-#: Where messages are refused.
+#: Path below which messages are refused.
 FAILING: Final = "/fail"
 PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="3">
 <title>Webhooks caught</title>
@@ -39,7 +39,7 @@ class Catcher(ThreadingHTTPServer):
         self.secret_file = secret_file
         self.caught: deque[dict[str, Any]] = deque(maxlen=KEPT)
         own = self.server_address[1]
-        #: A page of another site that had its name lead here is answered nothing.
+        #: A page of another site whose name resolves to this address gets no answer.
         self.names = {f"127.0.0.1:{own}", f"localhost:{own}"}
 
 

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
     if rest and known.verb != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    # Until the supervisor takes over: end at once, and what was begun with us.
+    # Until the supervisor takes over: end at once, together with every process that was started.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
@@ -99,7 +99,8 @@ def run_tests(arguments: list[str]) -> int:
                 supervisor.start(Program("valkey", valkey.command, lambda _: valkey.answers()))
             while supervisor.unanswered() and not supervisor.stop_asked:
                 supervisor.tick(0.05)
-            # Many tests wait for processes of theirs: two cores keep three at once. In small portions, to end together.
+            # Many tests wait for their own processes, so two cores can run three at once. In small portions, so that
+            # they end together.
             three_at_once = ("-n", "3", "--maxschedchunk", "8")
             pytest = subprocess.Popen([PYTHON, "-m", "pytest", *three_at_once, *arguments], cwd=ROOT, env=variables)
             while pytest.poll() is None:

@@ -1,8 +1,8 @@
 """
 The shop's configuration, and ``var/run.env``, which passes it on to other commands.
 
-A value comes from the environment, then from ``.env``, then from the launcher. The file of the last
-start is read for its secrets only, so that sessions and passwords outlive a restart.
+A value comes from the environment, then from ``.env``, then from the launcher. The file of the last start is read only
+for its secrets, so that sessions and passwords survive a restart.
 """
 
 import os
@@ -15,7 +15,7 @@ from launcher.console import say
 from launcher.places import ROOT, VAR
 
 RUN_ENV = VAR / "run.env"
-#: What another terminal must know to meet the same database, broker and mail, if it was given.
+#: What another terminal needs to use the same database, broker and mail, if they were given.
 PASSED_ON = ("DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL")
 
 

@@ -15,7 +15,7 @@ from launcher.shop import ACCOUNTS
 
 #: Seconds within which every effect of the order must have happened.
 PATIENCE: Final = 60
-#: What follows from every order, whatever else does.
+#: The tasks that follow from every order.
 EXPECTED: Final = frozenset(
     {
         "email_app.tasks.send_order_confirmation",
@@ -23,7 +23,7 @@ EXPECTED: Final = frozenset(
         "analytics_app.tasks.record_sale",
     }
 )
-#: Statuses that a task does not leave by itself.
+#: Final statuses.
 FINAL: Final = frozenset({"succeeded", "dead", "cancelled"})
 
 chance = random.SystemRandom()

@@ -39,7 +39,7 @@ def ensure(requirements: str) -> None:
         return
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Another one may be at it: then it is done when we get here.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Another process may have installed it: then nothing is left to do.
         if is_stamped(stamp, wanted):
             return
         if not has_pip():
@@ -77,8 +77,8 @@ def install(requirements: str) -> None:
     """
     Install the requirements and show the progress; the installer's output goes to ``var/log/install.log``.
 
-    uv does it if it can be installed and finds the packages. It does not read pip's configuration, so where only pip
-    is configured for the index or the proxy of this machine, pip does it.
+    uv does this if it can be installed and finds the packages. It does not read pip's configuration, so if only pip is
+    configured for this machine's index or proxy, pip does it.
     """
     log = LOGS / "install.log"
     started = time.monotonic()

@@ -1,9 +1,9 @@
 """
 Ends the shop's processes if ``run.py`` is killed without a chance to do so itself.
 
-``run.py`` starts it first and tells it, through a pipe, each process group that begins (+) or is gone (-).
-The pipe closes when ``run.py`` is no more, however that came about; what is left then is ended. It
-holds the lock file as long as it lives, so that the next start finds nothing half ended.
+``run.py`` starts it first and reports to it, through a pipe, each process group that begins (+) or has ended (-). The
+pipe closes when ``run.py`` ends, for whatever reason; then the remaining groups are ended. It holds the lock file for
+as long as it lives, so that the next start finds no leftover processes.
 """
 
 import os

@@ -11,9 +11,9 @@ from launcher.places import CATCHER_SECRET, LOGS, PYTHON, VAR
 from launcher.supervisor import Program, Supervisor
 from launcher.valkey import Valkey
 
-#: Seconds after which a start that is not complete is called slow, or by the demo, failed.
+#: Seconds after which an incomplete start is reported as slow; for the demo, as failed.
 SLOW_START: Final = 120
-#: What ``manage.py seed_demo`` makes: name, password, what for.
+#: Accounts that ``manage.py seed_demo`` creates: name, password, purpose.
 ACCOUNTS: Final = (
     ("demo", "shopwire-demo", "a customer"),
     ("manager", "shopwire-manager", "staff, in the group managers"),
@@ -56,7 +56,7 @@ class Shop:
         environment.ensure("requirements.txt")
         if not self._start_broker():
             return False
-        self.supervisor.start(self._flower())  # It needs no database, and takes its time.
+        self.supervisor.start(self._flower())  # It needs no database, and starts slowly.
         if not self._prepare_database():
             return False
         for program in self._programs():
@@ -113,7 +113,7 @@ class Shop:
 
     def _configure(self, redis_url: str) -> None:
         self.values = configuration.compose(redis_url)
-        # Whatever project the shell was last used for, these are the shop's processes.
+        # Whatever project the shell was used for before, these are the shop's processes.
         self.supervisor.environment |= {**self.values, "DJANGO_SETTINGS_MODULE": "core.settings"}
 
     def _prepare_database(self) -> bool:
@@ -137,7 +137,7 @@ class Shop:
         return code == 0
 
     def _programs(self) -> list[Program]:
-        # A relay that was told to log warnings only does not say that it is ready.
+        # A relay that logs only warnings does not say that it is ready.
         relay_speaks = (configuration.given("LOG_LEVEL") or "INFO").upper() in {"INFO", "DEBUG"}
         return [
             Program("web", (str(PYTHON), "manage.py", "serve"), lambda _: answers(self.port, "/health/ready/")),

@@ -1,8 +1,8 @@
 """
 Keeps processes running: starts them, restarts those that die, and stops all of them in order.
 
-Every process leads a group of its own, so that Ctrl-C reaches this process only and a straggler's
-children end with it. One thread does everything; callers that wait call :meth:`Supervisor.tick`.
+Every process leads its own group, so that Ctrl-C reaches only this process, and the children of a process end with it.
+One thread does everything; waiting callers call :meth:`Supervisor.tick`.
 """
 
 import os
@@ -20,12 +20,12 @@ from launcher.places import ROOT
 
 #: Seconds that a process must run for its earlier deaths to be forgotten.
 HEALTHY_AFTER = 60.0
-#: Seconds before a new start: doubled with each death in a row, up to the second number.
+#: Seconds before a restart: doubled with each successive death, up to the second number.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-#: Seconds for a process to end when asked; then for what the others needed to the last.
+#: Seconds for a process to end when asked; then for the processes that the others needed until the end.
 PATIENCE, PATIENCE_FOR_THE_LAST = 7.0, 2.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: A log that has grown beyond this is put aside when its process starts.
+#: A log that has grown beyond this is moved aside when its process starts.
 LARGEST_LOG = 10_000_000  # bytes
 
 
@@ -36,7 +36,7 @@ class Program:
     name: str
     command: Sequence[str]
     answers: Callable[[str], bool]
-    #: The others need it, to the last.
+    #: The others need it until the end.
     ends_last: bool = False
 
 
@@ -90,7 +90,7 @@ class Supervisor:
     """
     Runs programs, in ``environment``, until SIGINT, SIGTERM or SIGHUP asks it to stop.
 
-    ``held_open``: files that stay open until the last process is gone, even if we are killed.
+    ``held_open``: files that stay open until the last process has ended, even if this one is killed.
     """
 
     def __init__(self, logs: Path, held_open: Sequence[int] = ()) -> None:

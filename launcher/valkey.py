@@ -1,9 +1,8 @@
 """
 The embedded broker: a Valkey server, used if no Redis is configured.
 
-It listens on the loopback address with a password, and keeps its data and its configuration, which
-holds the password, under one folder. Nothing in it is precious: the ledger in the database
-brings back whatever a broker loses.
+It listens on the loopback address with a password, and keeps its data and its configuration, which holds the password,
+under one folder. Its data may be lost: the ledger in the database restores whatever a broker loses.
 """
 
 import platform
@@ -90,7 +89,7 @@ def find_binary() -> str:
     candidates = [str(path) for path in VENV.glob(f"{brought}/valkey-server")]
     candidates += filter(None, (shutil.which("valkey-server"), shutil.which("redis-server")))
     for binary in candidates:
-        with suppress(OSError):  # Such as a binary for another C library.
+        with suppress(OSError):  # For example, a binary for another C library.
             if subprocess.run([binary, "--version"], capture_output=True, check=False).returncode == 0:
                 return binary
     sys.exit(

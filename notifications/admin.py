@@ -79,7 +79,7 @@ class PushSubscriptionAdmin(ReadOnly, admin.ModelAdmin):
     list_select_related = ("user",)
     search_fields = ("=user__username",)
     search_help_text = "A username."
-    fields = ("user", "created_at")  # Anyone with its address and keys can push to it.
+    fields = ("user", "created_at")  # Anyone with its address and keys can push to the browser.
 
 
 @admin.register(Announcement)

@@ -1,8 +1,8 @@
 """
 Writing notifications: a row for each reader, in one statement. Called by tasks, in their transaction.
 
-Promises that a notification with a key is written once for each reader, however often it is announced, and
-that ids grow in the order of the commits, for all writers: a stream that goes on after an id misses nothing.
+Promises that a notification with a key is written once for each reader, however often it is announced, and that ids
+grow in the order of the commits, for all writers: a stream that continues after an id misses nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from notifications.models import Channel, Kind, Notification
 from notifications.preferences import Wishes
 from notifications.wakeup import ring_after_commit
 
-#: Rows that are deleted in one transaction.
+#: How many rows one transaction deletes.
 BATCH: Final = 500
 #: PostgreSQL's advisory lock of transactions that write notifications, until the end of its transaction.
 TURN_LOCK: Final = 4_915_011
@@ -53,7 +53,7 @@ def write(notifications: Iterable[Notification]) -> None:
         wait_for_turn()
         before = newest_id() if ways else 0
         Notification.objects.bulk_create(rows, ignore_conflicts=True)
-        if ways:  # No other process writes now, so whatever is newer was written here.
+        if ways:  # No other process writes now, so any newer row was written here.
             deliveries.arrange(Notification.objects.filter(pk__gt=before), ways)
     ring_after_commit()
 
@@ -67,9 +67,9 @@ def wait_for_turn() -> None:
     """
     Wait until all other transactions that write notifications have ended, and block later ones until this ends.
 
-    An id is drawn when a row is written and seen when it is committed. Without this, a row could be committed
-    after one of a higher id was read, and a reader that goes on from there would never see it. SQLite has one
-    writer at a time as it is.
+    An id is drawn when a row is written and seen when it is committed. Without this, a row could be committed after a
+    row with a higher id was read, and a reader that continues from there would never see it. SQLite has only one writer
+    at a time anyway.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

@@ -22,9 +22,9 @@ from notifications.signals import deliveries_arranged
 Status = NotificationDelivery.Status
 #: Channels that leave the shop.
 OUTWARD: Final = (Channel.EMAIL, Channel.PUSH, Channel.SMS)
-#: What notifications name in their data, and the tasks that announce them take in batches.
+#: Objects that notifications name in their data, and that the announcing tasks take in batches.
 ITEMS: Final = ("order", "product", "message")
-#: By reader and kind, the channels that are wanted.
+#: The chosen channels, by reader and kind.
 Ways = Mapping[tuple[int, str], Sequence[Channel]]
 
 
@@ -48,7 +48,7 @@ def arrange(notifications: QuerySet[Notification], ways: Ways) -> None:
     """
     Write the deliveries of notifications and let each channel enqueue its own, in the current transaction.
 
-    What is enqueued belongs to the story of what the notification is about, also where a batch tells of many.
+    The enqueued tasks belong to the object that the notification is about, even if a batch covers many objects.
     """
     columns = notifications.values_list("pk", "user_id", "kind", "data")
     told, about = {}, {}
@@ -84,7 +84,7 @@ def open_delivery(delivery_id: int) -> NotificationDelivery | None:
     """
     Return a pending delivery, with its notification and reader, or None.
 
-    One whose notification was read meanwhile is skipped; one that is gone was pruned with its notification.
+    A delivery whose notification was read meanwhile is skipped; a missing one was pruned with its notification.
     """
     rows = NotificationDelivery.objects.select_related("notification__user", "notification__sender")
     delivery = rows.filter(pk=delivery_id, status=Status.PENDING).first()

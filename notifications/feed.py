@@ -38,17 +38,17 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: How often the table is looked at where nothing was heard, in seconds.
+#: Seconds between two looks at the table if no hint arrives.
 PACE: Final = 2.0
-#: The table is looked at no more often, however much is heard, in seconds.
+#: Minimum seconds between two looks at the table, however many hints arrive.
 SHORTEST_PAUSE: Final = 0.02
 #: The most notifications that one query reads.
 PAGE: Final = 500
-#: Notifications that wait in memory for one stream; of a slower one the rest waits in the table.
+#: How many notifications wait in memory for one stream; for a slower one, the rest waits in the table.
 MOST_WAITING: Final = 500
-#: Orders whose news may wait to be sent; beyond that, pages learn of it when they next ask.
+#: How many orders' news may wait to be sent; pages learn of any more when they next ask.
 MOST_ORDERS_WAITING: Final = 10_000
-#: An admitted stream begins within this many seconds, or its place is free again.
+#: An admitted stream must begin within this many seconds, or its place becomes free again.
 BEGINS_WITHIN: Final = 10.0
 #: After this many seconds without an event a stream yields None, so that its connection shows signs of life.
 HEARTBEAT: Final = 15.0
@@ -69,7 +69,7 @@ class Reader:
     def __init__(self, cursor: int | None) -> None:
         self.cursor = cursor or 0
         self.waiting: deque[Event] = deque()
-        #: More came than may wait: it is to be read from the table.
+        #: More came than may wait: read it from the table.
         self.is_behind = False
         self.rung = asyncio.Event()
 
@@ -99,11 +99,11 @@ class Feed:
         self._seats: set[Seat] = set()
         #: Held while streams are counted and seats kept, never for longer.
         self._counting = threading.Lock()
-        #: Hints that were none.
+        #: The number of false hints.
         self.refused = 0
         #: Everything up to this id has been handed to the readers that it is for.
         self._position = 0
-        #: Held while the position moves, and while a reader comes in.
+        #: Held while the position moves, and while a reader joins.
         self._turn = asyncio.Lock()
         self._rung = asyncio.Event()
         self._orders: set[int] = set()
@@ -131,9 +131,8 @@ class Feed:
         """
         Yield a user's notifications with ids above ``after``, then new ones as they arrive.
 
-        With None it begins now, and the first event has no text: its id is where it begins. Yields None
-        where nothing came for :data:`HEARTBEAT` seconds. Ends when the feed is closed, or at once if the
-        ``seat`` that was kept for it is no longer.
+        With None it begins now, and the first event has no text: its id is the starting point. Yields None if nothing
+        came for :data:`HEARTBEAT` seconds. Ends when the feed is closed, or at once if its ``seat`` has expired.
         """
         with self._counting:
             if seat is not None and seat not in self._seats:
@@ -171,7 +170,7 @@ class Feed:
         """
         End all streams at SIGTERM and SIGINT, before the server's own handlers run.
 
-        It waits for its connections to end. To be called in its event loop, before there is a stream.
+        It waits for its connections to end. To be called in its event loop, before any stream opens.
         """
         if threading.current_thread() is not threading.main_thread():
             return
@@ -190,7 +189,7 @@ class Feed:
 
     async def _let_in(self, user_id: int, reader: Reader) -> None:
         async with self._turn:
-            if not self._readers:  # No reader missed what came meanwhile.
+            if not self._readers:  # No reader missed the notifications that came meanwhile.
                 self._position = await self.in_thread(newest_id)
             self._readers.setdefault(user_id, set()).add(reader)
         if not self._tasks and not self.is_closing:
@@ -235,8 +234,8 @@ class Feed:
                 elif event.id > reader.cursor:
                     reader.cursor = event.id
                     yield event
-            # Not by wait_for: until Python 3.12 it forgets that it was cancelled if the bell rings in the same moment,
-            # and the stream of a client that is gone would go on forever.
+            # Not with wait_for: before Python 3.12 it loses its cancellation if the bell rings at the same moment, and
+            # the stream of a disconnected client would go on forever.
             try:
                 async with asyncio.timeout(HEARTBEAT):
                     await reader.rung.wait()
@@ -311,7 +310,7 @@ class Feed:
             orders = orders_of(hint)
         except ValueError as error:
             self.refused += 1
-            if self.refused.bit_count() == 1:  # The first, and then ever more seldom.
+            if self.refused.bit_count() == 1:  # The first one, and then fewer and fewer.
                 logger.warning("The channel layer delivered %d invalid hints: %s.", self.refused, error)
             return
         if len(self._orders) < MOST_ORDERS_WAITING:
@@ -340,13 +339,13 @@ def read_news(user_ids: Set[int], position: int) -> tuple[list[tuple[int, Event]
     """
     Return news for some users after ``position``, with their recipients, in order.
 
-    Also how far this goes, and whether there is more. Ids that a later commit might still fill lie beyond.
+    Also returns how far this goes, and whether there is more. Ids that a later commit might still fill lie beyond that.
     """
     newest = newest_id()
     if newest <= position:
         return [], position, False
     rows = Notification.objects.filter(in_app=True, pk__gt=position, pk__lte=newest)
-    if newest - position > PAGE:  # To read a few rows of others costs less than to name all readers.
+    if newest - position > PAGE:  # Reading a few rows of other users costs less than naming all readers.
         rows = rows.filter(user_id__in=user_ids)
     page = list(rows.order_by("pk")[:PAGE])
     is_more = len(page) == PAGE

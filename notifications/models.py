@@ -18,11 +18,11 @@ class Kind(models.TextChoices):
     ORDER_CANCELLED = "order_cancelled"
     #: To managers: a customer placed the same lines twice.
     DUPLICATE_ORDER = "duplicate_order"
-    #: To managers: less than a product's threshold is left.
+    #: To managers: a product's stock fell below its threshold.
     STOCK_LOW = "stock_low"
-    #: To managers: a schedule ran long after its time.
+    #: To managers: a schedule ran late.
     SCHEDULE_LATE = "schedule_late"
-    #: To managers: ``outbox verify`` found something.
+    #: To managers: ``outbox verify`` found a broken promise.
     PROMISE_BROKEN = "promise_broken"
     #: To managers: new dead letters, gathered, at most once an hour.
     DEAD_LETTERS = "dead_letters"
@@ -32,14 +32,14 @@ class Kind(models.TextChoices):
     WEBHOOK_DISABLED = "webhook_disabled"
     #: Another user wrote to them.
     MESSAGE = "message"
-    #: To everybody, or to many, from the shop.
+    #: An announcement to all users, or to many.
     ANNOUNCEMENT = "announcement"
 
 
 class Channel(models.TextChoices):
     """A channel for notifications."""
 
-    #: The list of the page that is open, and its live stream.
+    #: The list on the website, and its live stream.
     IN_APP = "in_app"
     EMAIL = "email"
     PUSH = "push"
@@ -61,8 +61,8 @@ class Notification(models.Model):
     """
     One notification for one user.
 
-    Written by :mod:`notifications.announce` alone, which sees to it that ids grow in the order of the
-    commits: who has seen one has seen, or can see, every lower one.
+    Written only by :mod:`notifications.announce`, which makes ids grow in the order of the commits: a reader that has
+    seen one has seen, or can see, every lower one.
     """
 
     # The indexes begin with it.
@@ -100,7 +100,7 @@ class Notification(models.Model):
         indexes = [
             models.Index(fields=["user", "-id"], name="notifications_of_a_user"),
             models.Index(fields=["user", "-id"], condition=Q(read=False, in_app=True), name="unread_shown"),
-            # Deleting a user looks for what that user sent.
+            # Deleting a user looks up what that user sent.
             models.Index(fields=["sender"], condition=Q(sender__isnull=False), name="notifications_by_a_person"),
         ]
         constraints = [
@@ -142,7 +142,7 @@ class QuietHours(models.Model):
     """
     When a user wants notifications only on the open page: mails, pushes and SMS wait until the end.
 
-    From ``start`` to ``end`` on the clock of ``time_zone``, over midnight if ``end`` is the earlier one.
+    They last from ``start`` to ``end`` in ``time_zone``, past midnight if ``end`` is earlier.
     """
 
     user = models.OneToOneField(
@@ -164,17 +164,17 @@ class NotificationDelivery(models.Model):
     """
     The outcome of one notification on one channel that leaves the shop: mail, push or SMS.
 
-    In the shop itself the notification is its own record: it is there, and it says whether it was read. No
-    status change but through :mod:`notifications.deliveries`.
+    On the website the notification is its own record: it exists, and says whether it was read. Only
+    :mod:`notifications.deliveries` changes a status.
     """
 
     class Status(models.TextChoices):
-        #: A durable task is to send it, at once or when quiet hours are over; ``error`` says what went wrong so far.
+        #: A durable task will send it, at once or after quiet hours; ``error`` says what went wrong so far.
         PENDING = "pending"
         SENT = "sent"
-        #: There was no need or no way: it was read meanwhile, or no browser or verified number was left.
+        #: It was not needed or not possible: it was read meanwhile, or there is no browser or verified number any more.
         SKIPPED = "skipped"
-        #: It was refused permanently.
+        #: Refused permanently.
         FAILED = "failed"
 
     # The unique constraint's index begins with it.
@@ -211,7 +211,7 @@ class PushSubscription(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "endpoint"], name="one_subscription_a_browser")]
-        # A browser that another user signs in on is looked for by its endpoint.
+        # When another user signs in on a browser, it is found by its endpoint.
         indexes = [models.Index(fields=["endpoint"], name="subscriptions_by_endpoint")]
 
     def __str__(self) -> str:

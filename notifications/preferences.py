@@ -1,7 +1,7 @@
 """
 Preferences: which channels carry which notifications to a user, and quiet hours.
 
-Promises that what was never said is as :data:`DEFAULTS` has it, for kinds that are to come as well.
+Promises that :data:`DEFAULTS` apply to whatever a user has not chosen, including kinds that are added later.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from django.db import transaction
 
 from notifications.models import Channel, Kind, NotificationPreference, QuietHours
 
-#: The default of a user who has chosen nothing. A push reaches only browsers that subscribed.
+#: The default for users who have chosen nothing. A push reaches only subscribed browsers.
 DEFAULTS: Final[dict[str, bool]] = {Channel.IN_APP: True, Channel.EMAIL: False, Channel.PUSH: True, Channel.SMS: False}
 
 

@@ -1,8 +1,8 @@
 """
 Notifications by Web Push: encrypted for each browser of the reader (RFC 8291), and signed (RFC 8292).
 
-At least once for each browser, nearly always once; the notification's id is the push's tag, so that a second
-copy takes the place of the first. A browser whose subscription is over is forgotten.
+Each browser gets it at least once, and nearly always exactly once; the notification's id is the push's tag, so that a
+second copy replaces the first. A browser whose subscription has ended is forgotten.
 """
 
 import http.client
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: How long a push service keeps it for a browser that is offline, in seconds.
 TIME_TO_LIVE: Final = 24 * 3600
-#: Push services take 4,096 bytes with all that encryption adds (RFC 8291, section 4).
+#: Push services accept 4,096 bytes, including what encryption adds (RFC 8291, section 4).
 MAX_PAYLOAD: Final = 3_000  # bytes
-#: Browsers of one person that are pushed to; a new one takes the place of the oldest.
+#: How many browsers of one person receive pushes; a new one replaces the oldest.
 MOST_BROWSERS: Final = 10
 GONE: Final = "The browser's subscription has expired."
 
@@ -131,7 +131,7 @@ def _push(browser: PushSubscription, payload: bytes, *, topic: str) -> str | Non
 
 
 def _encrypt(browser: PushSubscription, payload: bytes) -> bytes:
-    from pywebpush import WebPusher  # It brings an HTTP client of its own, which web processes need not load.
+    from pywebpush import WebPusher  # It imports an HTTP client, which web processes need not load.
 
     keys = {"p256dh": browser.p256dh, "auth": browser.auth}
     body: bytes = WebPusher({"endpoint": browser.endpoint, "keys": keys}).encode(payload, "aes128gcm")["body"]
@@ -151,7 +151,7 @@ def _headers(host: str, *, topic: str) -> dict[str, str]:
         **signed,
         "Content-Encoding": "aes128gcm",
         "Content-Type": "application/octet-stream",
-        "Topic": topic,  # A second copy takes the place of one that still waits for the browser (RFC 8030, 5.4).
+        "Topic": topic,  # A second copy replaces one that still waits for the browser (RFC 8030, 5.4).
         "TTL": str(TIME_TO_LIVE),
         "Urgency": "normal",
     }

@@ -1,9 +1,9 @@
 """
 Speaking to the push services of browsers. Their addresses come from clients: each is treated as an attack.
 
-Promises that nothing but a known push service is spoken to: over https at port 443, at a public address that
-the name has at that moment and that the connection is made to, with its certificate checked; no redirect is
-followed, no proxy asked, no answer's body read, and every step ends after :data:`TIMEOUT` seconds.
+Promises to connect only to known push services: over https on port 443, to a public address that the name has at that
+moment, with the certificate checked. No redirect is followed, no proxy is used, no answer's body is read, and every
+step ends after :data:`TIMEOUT` seconds.
 """
 
 import http.client
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-#: Hosts, or with a dot before them, what hosts end with: Chrome and others, Firefox, Safari, Edge.
+#: Host names, or with a leading dot, their endings: Chrome and others, Firefox, Safari, Edge.
 KNOWN: Final = (
     "fcm.googleapis.com",
     "updates.push.services.mozilla.com",
@@ -24,7 +24,7 @@ KNOWN: Final = (
 )
 TIMEOUT: Final = 5.0  # seconds
 MAX_RETRY_AFTER: Final = 3_600.0  # seconds
-#: What of IPv6 is given out (RFC 4291). Outside of it are, among others, networks that lead on into IPv4: NAT64.
+#: The IPv6 addresses in public use (RFC 4291). This excludes, among others, networks that lead into IPv4 (NAT64).
 GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 
 
@@ -68,8 +68,8 @@ def post(endpoint: str, body: bytes, headers: dict[str, str]) -> Answer:
     Post to an endpoint.
 
     Raises:
-        NoPushServiceError: it is none, or its name leads to a place that is not public.
-        OSError, http.client.HTTPException: it did not answer, or not in time.
+        NoPushServiceError: it is not a push service, or its name has an address that is not public.
+        OSError, http.client.HTTPException: the service did not answer in time.
     """
     host = check_endpoint(endpoint)
     parts = urlsplit(endpoint)
@@ -89,8 +89,8 @@ def connect(host: str) -> socket.socket:
     Return an encrypted connection to ``host``, at an address that was looked at first.
 
     Raises:
-        NoPushServiceError: one of its addresses is not public.
-        OSError: it cannot be reached.
+        NoPushServiceError: one of the name's addresses is not public.
+        OSError: the service cannot be reached.
     """
     addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
     if not addresses or not all(is_public(address) for address in addresses):

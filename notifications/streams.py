@@ -28,14 +28,14 @@ from notifications.feed import Event, Seat, feed
 
 logger = logging.getLogger(__name__)
 
-#: How often it is looked at whether a stream may go on, in seconds.
+#: Seconds between two checks whether a stream may continue.
 RECHECK: Final = 45.0
-#: After how many milliseconds a browser comes back when its stream ended.
+#: Milliseconds after which a browser reconnects when its stream has ended.
 RETRY: Final = 2_000
 #: No id has more digits; see BigAutoField.
 MOST_DIGITS: Final = 18
 
-#: What a socket is closed with when its session or token is over, and when the server stops (RFC 6455, 7.4).
+#: Codes with which a socket is closed when its session or token has ended, and when the server stops (RFC 6455, 7.4).
 NOT_SIGNED_IN: Final = 4401
 STOPPING: Final = 1012
 BROKEN_OFF: Final = 1011
@@ -84,7 +84,7 @@ async def while_allowed(
     """
     Yield a user's events while ``is_allowed``, which queries the database, returns true.
 
-    While the database is away, nothing is yielded and nothing is checked.
+    While the database is unavailable, nothing is yielded and nothing is checked.
     """
     checked = time.monotonic()
     async with aclosing(feed.follow(user_id, after, seat)) as events:  # type: ignore[type-var]  # It is a generator.
@@ -104,7 +104,7 @@ async def as_sse(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
         async for event in stream:
             if event is None:
                 yield b":\n\n"
-            elif not event.text:  # A browser takes note of the id, and dispatches nothing.
+            elif not event.text:  # A browser records the id, and dispatches no event.
                 yield f"id: {event.id}\n\n".encode()
             elif event.id is None:
                 yield f"event: {event.type}\ndata: {event.text}\n\n".encode()
@@ -134,7 +134,7 @@ class NotificationSocket(AsyncWebsocketConsumer):
         except ValueError:
             await self.close()
             return
-        # A browser sends a cookie for any page, but says which: no cookie counts without a page of ours.
+        # A browser sends the cookie from any site, but names the site: a cookie counts only from a page of this site.
         is_welcome = is_own_origin(headers.get("origin"), headers.get("host", ""), may_be_missing=token is not None)
         try:
             user = await feed.in_thread(user_behind, cookies, authorization) if is_welcome else None

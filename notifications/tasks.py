@@ -1,8 +1,8 @@
 """
 Durable tasks that notify users. Called by receivers.py and by schedules.
 
-Each that tells runs in the transaction that marks its ledger row succeeded, so each notification is
-written exactly once; a key keeps a signal that is sent again from telling twice.
+The tasks that announce run in the transaction that marks their ledger rows succeeded, so each notification is written
+exactly once; a key prevents a second notification when a signal is sent again.
 """
 
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ from store.managers import managers
 from store.models import Order, Product
 from store.money import money
 
-#: Products that one notification names.
+#: How many products one notification names.
 MOST_NAMED = 20
 #: How often managers are notified of dead letters, and how far back the first notification looks.
 GATHERING, LOOK_BACK = timedelta(hours=1), timedelta(days=1)
 #: A death may be committed this long after its own timestamp.
 DYING = timedelta(minutes=1)
-#: Users that one transaction notifies of an announcement.
+#: How many users one transaction notifies of an announcement.
 FAN_OUT = 1_000
 
 
@@ -67,7 +67,7 @@ def alert_low_stock(product_ids: list[int]) -> None:
     """
     Alert every manager to products with low stock, once for each call. Callers give one id each.
 
-    A product that is gone is passed over.
+    A product that no longer exists is skipped.
     """
     products: dict[int, Any] = Product.objects.with_available().in_bulk(product_ids)
     readers = _manager_ids()
@@ -136,8 +136,8 @@ def tell_of_trouble() -> int:
     """
     Notify the managers of failing tasks and other problems; return how many were new to them.
 
-    Repeatable: the same is told at most once an hour. While no worker or no relay is running, nothing runs this:
-    see :mod:`notifications.urgent`.
+    Repeatable: the same trouble is reported at most once an hour. While no worker or no relay is running, nothing runs
+    this:     see :mod:`notifications.urgent`.
     """
     return trouble.tell()
 
@@ -147,7 +147,7 @@ def announce_message(message_ids: list[int]) -> None:
     """
     Notify users of messages, once for each message. Callers give one id each.
 
-    A message that is gone is passed over.
+    A message that no longer exists is skipped.
     """
     messages = Message.objects.filter(pk__in=message_ids).select_related("sender").order_by("pk")
     write(
@@ -168,8 +168,8 @@ def fan_out_announcement(announcement_id: int, after: int = 0) -> int:
     """
     Notify the next thousand users, after the id ``after``, of an announcement; return how many.
 
-    What they are told and the task that tells the next are one transaction, so each is told once. Who signs up
-    meanwhile is told too. An announcement that is gone ends it.
+    Their notifications and the task for the next users are one transaction, so each user is notified once. Users who
+    sign up meanwhile are notified too. It ends if the announcement is deleted.
     """
     announcement = Announcement.objects.filter(pk=announcement_id).first()
     if announcement is None:
@@ -202,7 +202,7 @@ def push_notification(self: Any, delivery_id: int) -> None:
     """
     Push a notification to its reader's browsers; a second run skips those that accepted it.
 
-    Later, when a push service asks for it. A subscription that is over is forgotten.
+    It waits if a push service asks for that. A subscription that has ended is forgotten.
     """
     try:
         push.deliver(delivery_id)

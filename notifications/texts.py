@@ -8,7 +8,7 @@ from phones.numbers import e164
 from phones.verification import is_verified
 from store.customers import customer_of
 
-#: Two messages of the old alphabet; gateways cut or charge for more.
+#: Two messages in the GSM alphabet; gateways truncate or charge for more.
 MAX_LENGTH: Final = 300  # characters
 
 
@@ -17,8 +17,8 @@ def deliver(delivery_id: int) -> None:
     Send a notification by SMS, unless it was sent.
 
     Raises:
-        sms.SmsRefusedError: the gateway will never take it; the delivery says so.
-        sms.SmsDeferredError, OSError: not now.
+        sms.SmsRefusedError: the gateway refuses it permanently, and the delivery records that.
+        sms.SmsDeferredError, OSError: a later attempt may succeed.
     """
     delivery = open_delivery(delivery_id)
     if delivery is None:

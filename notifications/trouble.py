@@ -1,10 +1,11 @@
 """
 Alerts to managers about the machinery and failing tasks, without Prometheus.
 
-Called by a task, and by :mod:`notifications.urgent` where no task would be run.
+Called by a task, and by :mod:`notifications.urgent` if no task would run.
 
-What they know is in the notifications of the last hour, so nothing else is kept: the same trouble is told once an
-hour, new trouble at the next look, and what stays and no manager has read is told to the superusers.
+The notifications of the last hour say what managers already know, so nothing else is stored: the same trouble is
+reported once an hour, new trouble at the next check, and lasting trouble that no manager has read is reported to the
+superusers.
 """
 
 import re
@@ -23,11 +24,11 @@ from notifications.models import Kind, Notification
 from notifications.preferences import preferences_of
 from store.managers import managers
 
-#: A task that has failed for less than that may yet be helped by its next attempt.
+#: A task that has failed for less time than this may still succeed at its next attempt.
 FAILS_FOR: Final = timedelta(minutes=2)
-#: The same trouble is told again after this time, as long as it stays.
+#: Lasting trouble is reported again after this time.
 AGAIN_AFTER: Final = timedelta(hours=1)
-#: Trouble that stays for this long, and that no manager has read of, is told to the superusers.
+#: Trouble that lasts this long, and that no manager has read about, is reported to the superusers.
 ESCALATED_AFTER: Final = timedelta(minutes=30)
 LONGEST: Final = 500
 TEST: Final = "This is a test. Alerts about the operation of the shop reach you in this way."
@@ -38,7 +39,7 @@ def tell() -> int:
     """
     Notify the managers of current problems, in one notification, and return how many were new to them.
 
-    Where there are no managers, the superusers are told.
+    If there are no managers, the superusers are notified.
     """
     now = clock.now()
     failed = [each for each in failing.failing() if now - each.since >= FAILS_FOR]
@@ -48,7 +49,7 @@ def tell() -> int:
 @transaction.atomic
 def tell_of(trouble: Mapping[str, str]) -> int:
     """Notify as :func:`tell` does, of these problems, whose names stay the same while they last."""
-    wait_for_turn()  # Two processes that tell of the same would both find it new.
+    wait_for_turn()  # Two processes that report the same trouble would both find it new.
     now = clock.now()
     told = list(Notification.objects.filter(kind=Kind.TROUBLE, created__gt=now - AGAIN_AFTER).order_by("pk"))
     known = _names(told)

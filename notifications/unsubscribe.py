@@ -1,7 +1,7 @@
 """
 The way out that stands in every mail of a notification: signed, without login, one click (RFC 8058).
 
-Only a POST changes anything, for mail programs and scanners look at every address with a GET.
+Only a POST changes anything, because mail programs and scanners fetch every address with a GET.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ def address_for(user_id: int, kind: str) -> str:
 
 
 @never_cache
-@csrf_exempt  # Its poster is a mail program, without a session; the signature says who may.
+@csrf_exempt  # The sender is a mail program without a session; the signature authorises it.
 @require_http_methods(["GET", "HEAD", "POST"])
 def answer(request: HttpRequest, token: str) -> HttpResponse:
     """Ask whether there shall be no more mails of a kind, or with a POST see to it. A second time changes nothing."""

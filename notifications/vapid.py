@@ -34,7 +34,7 @@ def private_key() -> ec.EllipticCurvePrivateKey | None:
     """
     Return the shop's key, or None if there is none: then it sends no pushes.
 
-    ``VAPID_PRIVATE_KEY``; in development, where that is not set, one that is made once and kept under var/.
+    ``VAPID_PRIVATE_KEY``; in development, if that is not set, a key that is generated once and kept under var/.
     """
     text = settings.VAPID_PRIVATE_KEY
     if not text and settings.DEBUG:

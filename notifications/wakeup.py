@@ -1,9 +1,9 @@
 """
 Hints to web processes that there is news; sent by the writer, after its commit.
 
-Only a hint, over the channel layer: what is new, streams read from the table. It is sent by a thread of its
-own, so that no worker waits for Redis, and what was rung several times meanwhile goes out once. A
-hint that is lost costs streams a moment: they look by themselves every other second.
+This is only a hint, over the channel layer: streams read new notifications from the table. A thread of its own sends
+it, so that no worker waits for Redis, and several hints in the meantime are sent as one. A lost hint costs streams only
+a moment, because they also look every other second.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from web.fields import MAX_ID
 
 logger = logging.getLogger(__name__)
 
-#: The group of the channel layer in which every web process is.
+#: The channel layer's group of all web processes.
 GROUP: Final = "live"
-#: Seconds that the channel layer is given to take a hint.
+#: Seconds to wait for the channel layer to accept a hint.
 PATIENCE: Final = 3.0
-#: Hints of one process come no closer, in seconds; what is rung meanwhile shares one.
+#: Minimum seconds between two hints of one process; those in between are sent as one.
 SHORTEST_PAUSE: Final = 0.02
 #: The most orders that one hint names; pages learn of more when they next ask.
 MOST_ORDERS: Final = 500

@@ -1,7 +1,7 @@
 """
 Sales reports as durable tasks. Called by a schedule and by views.py.
 
-The names of the tasks are older than this app, and stay: rows, schedules and messages have them.
+The names of the tasks are older than this app, and stay because rows, schedules and messages contain them.
 """
 
 import logging
@@ -24,7 +24,7 @@ def send_daily_reports(due_at: str | None = None) -> None:
     """
     Enqueue the previous day's report for every manager, as a chain that ends with a log entry.
 
-    The mails to all managers come first, then the log entry. A dead mail holds up the log entry; replaying it completes
+    The mails to all managers come first, then the log entry. A dead mail delays the log entry; replaying it completes
     the chain. Runs in one transaction: the whole chain is enqueued, once. Beat passes the due time of this run.
     """
     due = datetime.fromisoformat(due_at) if due_at else timezone.now()
@@ -47,8 +47,8 @@ def send_report(self: Any, user_id: int, day: str | None = None, *, reference: s
     """
     Send a user the sales report of ``day``, by default yesterday's. ``AsyncResult(id).info`` has the progress.
 
-    One mail a user and reference, by default this task: a second run finds it sent. Permanent errors: the
-    user is gone, and as for the other mails.
+    One mail for each user and reference, which by default is this task: a second run finds it sent. Permanent errors:
+    the user no longer exists, and those of the other mails.
     """
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     if user is None:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from celery_ledger.context import current_request_id, current_subject
 
-#: What moves a cursor or begins another line: control characters, and Unicode's own line ends and turns of direction.
+#: Characters that move the cursor or begin a new line: control characters, and Unicode's line ends and direction marks.
 UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-#: What a caller may add to a line by ``extra={"data": {...}}``.
+#: What a caller may add to a line with ``extra={"data": {...}}``.
 DATA = "data"
-#: What Celery calls the messages that only see whether a queue is consumed.
+#: Celery names of the messages that only check whether a queue is consumed.
 CANARY: Final = "celery_ledger.tasks.see_canary"
 
 
@@ -28,7 +28,7 @@ class LineFormatter(logging.Formatter):
     """
     A line for people, which ends with the request's id where there is one.
 
-    Whatever a client sent, a message stays one line. Tracebacks, which our own code writes, follow as they are.
+    Whatever a client sent, a message stays on one line. Tracebacks, which come from our own code, follow unchanged.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - Python's name.

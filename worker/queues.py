@@ -1,15 +1,15 @@
 """
 Additional queues for workers whose queues were split.
 
-The contract's command for workers names the queues of the first release. Workers that are still started with it
-consume later queues too: a queue that was split off goes with the one that it was a part of.
+The contract's command for workers names the queues of the first release. Workers still started with it also consume
+later queues: a queue that was split off goes with its original queue.
 """
 
 from typing import Any, Final
 
 from celery.signals import celeryd_init
 
-#: By a queue that was split off, the one that its tasks were in before.
+#: The original queue of each queue that was split off.
 SPLIT_OFF: Final = {"webhooks": "notifications"}
 
 

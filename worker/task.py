@@ -10,5 +10,5 @@ class Task(LedgerTask):
     abstract = True
     transactional = True
     retries: str | None = BRISK
-    #: The ledger keeps them; CELERY_TASK_IGNORE_RESULT is for what Celery itself would store.
+    #: The ledger keeps results; CELERY_TASK_IGNORE_RESULT is for what Celery itself would store.
     ignore_result = False

@@ -1,7 +1,7 @@
 """
 Old names of the ledger's own tasks, for rows and messages from before it was a package.
 
-They stay, for a dead letter is kept until a person decides, and may be replayed years later.
+They stay, because a dead letter is kept until a person decides, and may be replayed years later.
 """
 
 from celery import shared_task

@@ -127,7 +127,7 @@ PROJECTS = {
             Argument("pontoon/base/celeryapp.py", "Celery", 'task_cls="celery_ledger:Task"'),
             From("pontoon/base/tasks.py", "Task", "celery_ledger"),
         ],
-        tests=[f"pontoon/{app}" for app in ("administration", "checks", "insights", "pretranslation", "sync")],
+        tests=["pontoon"],
         environment={
             "DATABASE_URL": "postgres://{user}:{password}@{host}:{port}/{database}",
             "DATABASE_SSLMODE": "False",
@@ -165,7 +165,7 @@ PROJECTS = {
         [
             *(
                 f"documents/tests/test_{name}.py"
-                for name in ("task_signals", "api_tasks", "workflows", "bulk_edit", "double_sided", "delayedquery")
+                for name in ("task_signals", "api_tasks", "workflows", "bulk_edit", "double_sided", "tasks")
             ),
             "paperless_mail/tests/test_mail.py",
         ],

@@ -25,7 +25,7 @@ redeliver = signals.redeliver
 @shared_task(name="celery_ledger.tasks.run_mixed", base=Task, transactional=True)
 def run_mixed() -> None:
     """
-    Run a message that carries rows of several batched tasks of one queue.
+    Run a message that carries rows of several tasks, of one queue or of queues that the same workers serve.
 
     Never enqueued: the relay names it in messages, and the consumer runs the rows' own tasks.
     """

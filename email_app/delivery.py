@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
@@ -66,9 +66,7 @@ def deliver(
         outgoing.MailDeferredError: the server asks for a later attempt.
     """
     about: dict[str, Any] = {"kind": kind, "order_id": order_id, "user_id": user_id, "reference": reference}
-    mail, _ = EmailDelivery.objects.get_or_create(
-        **about, defaults={"recipient": recipient, "message_id": _new_message_id()}
-    )
+    mail = EmailDelivery.objects.filter(**about).first() or _begin(about, recipient)
     if mail.status == Status.SENT:
         return
     if mail.status == Status.FAILED or mail.recipient != recipient:
@@ -122,6 +120,14 @@ def prune(*, older_than: timedelta) -> Iterator[int]:
     while ids := list(prunable.values_list("pk", flat=True)[:BATCH]):
         EmailDelivery.objects.filter(pk__in=ids).delete()
         yield len(ids)
+
+
+def _begin(about: Mapping[str, Any], recipient: str) -> EmailDelivery:
+    """Write the row of a mail; if another worker has just done so, return that one."""
+    try:
+        return EmailDelivery.objects.create(**about, recipient=recipient, message_id=_new_message_id())
+    except IntegrityError:
+        return EmailDelivery.objects.get(**about)
 
 
 def _change(mail: EmailDelivery, **changes: Any) -> bool:

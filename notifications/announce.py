@@ -49,7 +49,7 @@ def write(notifications: Iterable[Notification]) -> None:
     for row in rows:
         row.in_app = wishes.wants(row.user_id, row.kind, Channel.IN_APP)
     ways = deliveries.ways_of(rows, wishes)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         wait_for_turn()
         before = newest_id() if ways else 0
         Notification.objects.bulk_create(rows, ignore_conflicts=True)

@@ -24,6 +24,8 @@ ROUNDING = 1e-9
 
 #: What is known about how long tasks take.
 Paces = Mapping[str, Known]
+#: For each queue, a queue that stands for all those that the same workers serve; see celery_ledger/relay/crews.py.
+Crews = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,20 @@ def rides(task: Any) -> bool:
 
 
 def bundle(
-    app: Celery, rows: Iterable[ledger.Claimed], paces: Paces, free: Mapping[str, int] | None = None
+    app: Celery,
+    rows: Iterable[ledger.Claimed],
+    paces: Paces,
+    free: Mapping[str, int] | None = None,
+    crews: Crews | None = None,
 ) -> Iterator[Message]:
     """
-    Decide which rows of the same queue travel together: rows of batched tasks, and riders; see :func:`size_of`.
+    Decide which rows travel together: rows of batched tasks, and riders; see :func:`size_of`.
 
-    Each kind keeps the order of ``rows``. ``free`` says how many messages fit into the queues.
+    Each kind keeps the order of ``rows``. ``free`` says how many messages fit into the queues. Transactional rows of
+    several queues share a message if ``crews`` says that the same workers serve these queues, and if their work is
+    known to be short; it goes to the one with the most room.
     """
-    batched: dict[str, dict[str, list[UUID]]] = defaultdict(lambda: defaultdict(list))
+    batched: dict[str, dict[tuple[str, str], list[UUID]]] = defaultdict(lambda: defaultdict(list))
     riders: dict[tuple[str, str], list[ledger.Claimed]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for row in rows:
@@ -94,22 +102,50 @@ def bundle(
             continue
         sizes[row.name] = size
         task = app.tasks[row.name]
+        crew = (crews or {}).get(row.queue, row.queue)
         if task.batch_size > 1:
-            batched[row.queue][row.name].append(row.id)
+            batched[crew][row.queue, row.name].append(row.id)
+        elif task.transactional:
+            riders[crew if _is_known(row.name, paces) else row.queue, ""].append(row)
         else:
-            riders[row.queue, "" if task.transactional else row.name].append(row)
+            riders[row.queue, row.name].append(row)
     kinds = Counter(queue for queue, _ in riders)
     for (queue, _), company in riders.items():
         spread = max(1, min(SPREAD, (free or {}).get(queue, SPREAD)) // kinds[queue])
         yield from _in_company(app, company, sizes, paces, spread)
-    for queue, tasks in batched.items():
-        if len(tasks) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT:
-            together = tuple(id for ids in tasks.values() for id in ids)
-            yield Message(queue, MIXED_TASK, together, sum(sizes[name] for name in tasks))
+    for tasks in batched.values():
+        yield from _of_batches(tasks, sizes, paces, free or {})
+
+
+def _of_batches(
+    tasks: Mapping[tuple[str, str], Sequence[UUID]], sizes: Mapping[str, int], paces: Paces, free: Mapping[str, int]
+) -> Iterator[Message]:
+    """Divide rows of batched tasks, by queue and name: one message for all, for each queue, or for each task."""
+    by_queue: dict[str, dict[tuple[str, str], Sequence[UUID]]] = defaultdict(dict)
+    for (queue, name), ids in tasks.items():
+        by_queue[queue][queue, name] = ids
+    if len(by_queue) > 1 and sum(map(len, tasks.values())) <= MIXED_LIMIT and _are_short(tasks, paces):
+        by_queue = {max(by_queue, key=lambda queue: free.get(queue, 0)): dict(tasks)}
+    for queue, own in by_queue.items():
+        if len(own) > 1 and sum(map(len, own.values())) <= MIXED_LIMIT:
+            together = tuple(id for ids in own.values() for id in ids)
+            yield Message(queue, MIXED_TASK, together, sum(sizes[name] for _, name in own))
             continue
-        for name, ids in tasks.items():
+        for (_, name), ids in own.items():
             for start in range(0, len(ids), sizes[name]):
                 yield Message(queue, name, tuple(ids[start : start + sizes[name]]), sizes[name])
+
+
+def _are_short(tasks: Mapping[tuple[str, str], Sequence[UUID]], paces: Paces) -> bool:
+    """Whether rows of these batched tasks are known to take one slice of work at most, and met no conflicts lately."""
+    if not all(_is_known(name, paces) for _, name in tasks):
+        return False
+    return sum(paces[name].seconds * len(ids) for (_, name), ids in tasks.items()) <= conf.SLICE.value / 1000
+
+
+def _is_known(name: str, paces: Paces) -> bool:
+    known = paces.get(name, UNKNOWN)
+    return known.is_enough and known.riders > 1
 
 
 def _in_company(

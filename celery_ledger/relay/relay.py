@@ -28,7 +28,7 @@ from django.db import close_old_connections, connection, transaction
 from celery_ledger import conf
 from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask, Heartbeat, Tally
-from celery_ledger.relay import expiring, leases, limits
+from celery_ledger.relay import crews, expiring, leases, limits
 from celery_ledger.relay.abandoned import bury_abandoned
 from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
@@ -82,6 +82,7 @@ class Relay:
         self._found: dict[str, float] = {}  # queues that rows named, and when each was last used
         self._paused: set[str] = set()
         self._paces: dict[str, paces.Known] = {}
+        self._crews: dict[str, str] = {}
         self._limited: set[str] = set()
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
         self._refused = Refusals()  # queues for which the broker accepts nothing
@@ -178,7 +179,7 @@ class Relay:
         if not rows:
             return 0
         crash_point("relay.after_claim")
-        messages = list(bundle(self.app, rows, self._paces, self._free()))
+        messages = list(bundle(self.app, rows, self._paces, self._free(), self._crews))
         names = {row.id: row.name for row in rows}
         published: list[Message] = []
         refused: dict[str, list[UUID]] = {}
@@ -214,7 +215,7 @@ class Relay:
         if not all(self._has_room(queue, n) for queue, n in needed.items()):
             return False
         names = {row.id: row.name for row in rows}
-        messages = list(bundle(self.app, rows, self._paces, self._free()))
+        messages = list(bundle(self.app, rows, self._paces, self._free(), self._crews))
         published: list[Message] = []
         failed: Exception | None = None
         with ledger.being_claimed(list(names), lease=self.lease):
@@ -316,6 +317,8 @@ class Relay:
             self.rates.look()
         with caught("reading how long tasks take"):
             self._paces = paces.known()
+        with caught("reading which workers serve which queues"):
+            self._crews = crews.known()
         if self.app.conf.task_create_missing_queues:
             with caught("looking for queues"):
                 self._look_for_queues()
@@ -370,16 +373,13 @@ class Relay:
                     if not self.app.conf.task_create_missing_queues:
                         continue  # It belongs to the next release, whose relays serve it.
                     self._serve(queue)
-                try:
-                    self._waiting[queue] = self.broker.depth(queue)
-                except RefusedError as error:
-                    self._queue_refused(queue, error)
+                if (waits := self._any_waits_with(queue)) is None:
                     continue
-                if self._waiting[queue] == 0:
+                if not waits:
                     empty.add(queue)
                     if queue in self._empty:
                         lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
-                else:
+                elif self._waiting[queue]:
                     leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
@@ -390,6 +390,23 @@ class Relay:
         lapsed += ledger.lapse_expired(statuses)
         if lapsed:
             logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
+
+    def _any_waits_with(self, queue: str) -> bool | None:
+        """
+        Whether a message waits at the broker that may carry rows of this queue; None: the broker refuses to say.
+
+        Such messages are in this queue and in all that the same workers serve.
+        """
+        crew = self._crews.get(queue, queue)
+        for other in [each for each in self._waiting if each == queue or self._crews.get(each) == crew]:
+            try:
+                self._waiting[other] = self.broker.depth(other)
+            except RefusedError as error:
+                self._queue_refused(other, error)
+                return None
+            if self._waiting[other]:
+                return True
+        return False
 
     def _say_if_due(self) -> None:
         """

@@ -588,6 +588,7 @@ def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Sta
         row.request_id,
         row.options,
         row.priority,
+        row.queue,
         counted,
         unreadable,
     )

@@ -80,22 +80,22 @@ _lock = threading.Lock()  # In a pool of threads, all of them take notes.
 _next_flush = 0.0
 
 
-def note_body(name: str, seconds: float) -> None:
-    """Record the run time of a body of the task ``name``."""
+def note_bodies(name: str, bodies: int, seconds: float) -> None:
+    """Record the run time of bodies of the task ``name``, or of one body that took this many rows."""
     with _lock:
         noted = _noted.setdefault(name, _Noted())
-        noted.bodies += 1
+        noted.bodies += bodies
         noted.seconds += seconds
 
 
 @contextmanager
-def measured(name: str) -> Iterator[None]:
-    """Measure the run time of the body of task ``name`` in this block, however it ends."""
+def measured(name: str, rows: int = 1) -> Iterator[None]:
+    """Measure the run time of the body of task ``name`` in this block, however it ends: by row, if it takes several."""
     began = time.monotonic()
     try:
         yield
     finally:
-        note_body(name, time.monotonic() - began)
+        note_bodies(name, rows, time.monotonic() - began)
 
 
 def note_slice(name: str, rows: int, seconds: float) -> None:

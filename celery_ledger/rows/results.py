@@ -186,7 +186,7 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
         held, *row = cursor.fetchone()
     if part and not held:
         return None
-    return Finished(bool(held), started(row[:10]) if row[0] is not None else None)
+    return Finished(bool(held), started(row[:11]) if row[0] is not None else None)
 
 
 def _write(

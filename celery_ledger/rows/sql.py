@@ -244,7 +244,7 @@ _POSTGRESQL_COMPLETE = f"""
           AND (expires_at IS NULL OR expires_at > statement_timestamp())
         ORDER BY id FOR UPDATE SKIP LOCKED
     ))
-    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue
 """
 
 _POSTGRESQL_TAKE_BACK = """
@@ -266,7 +266,7 @@ _POSTGRESQL_START = """
           AND (expires_at IS NULL OR expires_at > statement_timestamp())
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue
 """
 #: Starts the next row in the statement that ends one: one commit and one round trip for both.
 _NEXT = f"next AS ({_POSTGRESQL_START.format(id='next', at_the_broker=_AT_THE_BROKER)})"
@@ -626,7 +626,7 @@ _SQLITE_COMPLETE = f"""
         lease_until = NULL
     WHERE id IN (SELECT value FROM json_each(%(ids)s)) AND status = 'published' AND lapses <= %(most_lapses)s
       AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
-    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+    RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue
 """
 
 SQLITE = Statements(
@@ -674,7 +674,7 @@ SQLITE = Statements(
         WHERE id = %(id)s AND status = 'published' AND name = %(name)s
           AND attempts < coalesce(attempt_limit, %(limit)s)
           AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
-        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority
+        RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue
     """,
     finish=None,
     finish_kept=None,

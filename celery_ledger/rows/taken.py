@@ -28,6 +28,7 @@ class Started:
     request_id: str
     options: dict[str, Any] | None = None
     priority: int = Priority.NORMAL
+    queue: str = ""
     counted: bool = True
     #: Why its arguments cannot be passed to a body.
     unreadable: PermanentError | None = None
@@ -49,7 +50,7 @@ class Wanted:
 
 def started(row: Sequence[Any]) -> Started:
     """Return a row from the result of a statement that takes one."""
-    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority = row
+    id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue = row
     said = json.loads(options) if options else None
     given, named, unreadable = serialized.given(large.resolved(arguments.read(args)), arguments.read(kwargs), said)
     return Started(
@@ -63,6 +64,7 @@ def started(row: Sequence[Any]) -> Started:
         request_id,
         said,
         priority,
+        queue,
         unreadable=unreadable,
     )
 

@@ -45,7 +45,7 @@ def _request_of(consumer: Any, carrier: Any, row: ledger.Started) -> Request:
     told = request_of(task, row)
     properties = {"correlation_id": told.id, "priority": row.priority, **told.properties}
     return Request(
-        Message(properties=properties, delivery_info=carrier.delivery_info),
+        Message(properties=properties, delivery_info={**carrier.delivery_info, "routing_key": row.queue}),
         app=consumer.app,
         hostname=carrier.hostname,
         task=task,

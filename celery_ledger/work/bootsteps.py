@@ -122,13 +122,13 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._troubles = Troubles(logger)
         self._thread: threading.Thread | None = None
         self._takes_nothing = False
+        self._queues: list[str] = []
 
     def start(self, worker: Any) -> None:
         """Start the heartbeat."""
         if life.is_wanted():  # In a thread that never blocks: the other one waits for the database.
             threading.Thread(target=self._live, args=(worker,), name="sign of life", daemon=True).start()
-        queues = sorted(worker.app.amqp.queues.consume_from)
-        self._thread = threading.Thread(target=self._beat, args=(worker, queues), name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._beat, args=(worker,), name="heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
@@ -141,11 +141,11 @@ class HeartbeatStep(bootsteps.StartStopStep):
         """Do the same as :meth:`stop`."""
         self.stop(worker)
 
-    def _beat(self, worker: Any, queues: list[str]) -> None:
+    def _beat(self, worker: Any) -> None:
         self._say(lambda: heartbeats.begin(Heartbeat.Kind.WORKER))
         while not self._stopping.is_set():
             before = worker.wish
-            self._say(lambda: self._beat_once(worker, queues))
+            self._say(lambda: self._beat_once(worker))
             self._stopping.wait(INTERVAL if worker.wish == before else LOOP_INTERVAL)
         self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
 
@@ -155,12 +155,12 @@ class HeartbeatStep(bootsteps.StartStopStep):
             if _goes_round(worker) and not self._takes_nothing:
                 life.sign()
 
-    def _beat_once(self, worker: Any, queues: list[str]) -> None:
+    def _beat_once(self, worker: Any) -> None:
         if _goes_round(worker):
             worker.wish = heartbeats.beat(
                 Heartbeat.Kind.WORKER,
                 _state_of(worker),
-                queues=queues,
+                queues=self._queues_of(worker),
                 active=len(state.reserved_requests),
                 # An atomic copy: the event loop keeps counting meanwhile.
                 received=sum(state.total_count.copy().values()),
@@ -179,6 +179,12 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if life.is_wanted():
             own = heartbeats.own_name(Heartbeat.Kind.WORKER)
             self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}
+
+    def _queues_of(self, worker: Any) -> list[str]:
+        """Return the queues that a worker serves, which remote control may change; a drained one left them for now."""
+        served = list(worker.app.amqp.queues.consume_from)  # A copy: the event loop may change it meanwhile.
+        self._queues = sorted(served) or self._queues
+        return self._queues
 
     def _say(self, what: Any) -> None:
         """Report to the database on a temporary connection, so that none is open when the pool forks."""

@@ -216,7 +216,7 @@ def _guard(task: Runnable, done: Slice) -> AbstractContextManager[None]:
 def run_batch(task: Runnable, rows: list[ledger.Started], outcomes: Outcomes) -> list[Success]:
     """Run the body of a task that takes a list, for all of ``rows``; exceptions of the body propagate."""
     tellings = [outcomes.telling(task, row) for row in rows]
-    with as_current(tellings), collecting():
+    with as_current(tellings), collecting(), paces.measured(task.name, len(rows)):
         value = bodies.run(task, tellings[0].request, [row.args[0] for row in rows])
     said = value if isinstance(value, Ignore) else None
     return [Success(task, row, outcome_of(task, row, said)) for row in rows]

@@ -229,7 +229,11 @@ def request_of(task: Runnable, row: ledger.Started) -> Context:
         "called_directly": False,
         "is_eager": False,
         "hostname": carrier.worker if carrier else socket.gethostname(),
-        "delivery_info": {**(carrier.delivery_info if carrier else {}), "priority": row.priority},
+        "delivery_info": {
+            **(carrier.delivery_info if carrier else {}),
+            "routing_key": row.queue,
+            "priority": row.priority,
+        },
         "timelimit": [task.time_limit, task.soft_time_limit],
         "ignore_result": task.ignore_result,
         "headers": {},

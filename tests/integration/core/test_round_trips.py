@@ -45,7 +45,7 @@ def test_a_checkout_waits_for_the_database_no_more_often_than_before_its_receive
 
 #: Round trips of a worker for the six tasks of an order that is placed alone, the last of which records that it is
 #: settled: to its database, and to Redis.
-OF_WORKERS, OF_WORKERS_TO_REDIS = 50, 13
+OF_WORKERS, OF_WORKERS_TO_REDIS = 35, 10
 
 
 def test_what_the_tasks_of_an_order_cost_a_worker_on_the_wire(machine, database_proxy):

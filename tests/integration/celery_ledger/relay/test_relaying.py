@@ -11,8 +11,8 @@ from django.utils import timezone
 from redis.exceptions import ResponseError
 
 from celery_ledger.desk import queues
-from celery_ledger.models import DurableTask, QueueSample
-from celery_ledger.relay import leases, wakeup
+from celery_ledger.models import DurableTask, Heartbeat, Pace, QueueSample
+from celery_ledger.relay import crews, leases, wakeup
 from celery_ledger.relay.broker import _refuse_eviction
 from celery_ledger.relay.relay import Relay
 from celery_ledger.rows import ledger, paces
@@ -163,6 +163,49 @@ def test_a_message_that_an_empty_broker_does_not_have_any_more_goes_out_again(qu
     assert "1 tasks were not acknowledged in time and have been republished." in caplog.text
     relay.turn()
     assert len(queue.messages) == 1
+
+
+def worker_of(*queues, name="worker 1 at host-1"):
+    Heartbeat.objects.create(process=name, kind="worker", state="ok", queues=list(queues))
+
+
+def test_queues_that_exactly_the_same_workers_serve_are_one_crew_s():
+    assert crews.known() == {}
+    worker_of("default", "email", "inventory")
+    assert set(crews.known().values()) == {"default"}
+    worker_of("email", "inventory", name="worker 2 at host-2")
+    assert crews.known() == {"default": "default", "email": "email", "inventory": "email"}
+    Heartbeat.objects.filter(process="worker 2 at host-2").update(beaten_at="2010-12-01T08:00Z")
+    assert set(crews.known().values()) == {"default"}
+
+
+def test_a_row_may_still_wait_in_the_message_of_another_queue_that_the_same_workers_serve(queue, relay):
+    worker_of("default", "email")
+    probe.make_collection.apply_async(("riding",), queue="email")
+    relay.sweep_if_due()
+    relay.turn()
+    DurableTask.objects.update(published_at="2010-12-01T08:00Z")
+    for _ in range(3):  # The broker has it in "default", and says that "email" is empty.
+        relay._next_sweep = 0
+        relay.sweep_if_due()
+    assert DurableTask.objects.get().lapses == 0
+    queue.messages.clear()
+    for _ in range(2):
+        relay._next_sweep = 0
+        relay.sweep_if_due()
+    assert DurableTask.objects.get().lapses == 1
+
+
+def test_an_order_s_tasks_of_several_queues_share_a_message(queue, relay):
+    worker_of("default", "email")
+    names = ("tests.make_collections", "tests.make_other_collections")
+    Pace.objects.bulk_create([Pace(name=name, bodies=100, seconds=0.001, riders=4) for name in names])
+    relay.sweep_if_due()
+    with collecting():
+        probe.make_collections.apply_async(("one",), queue="email")
+        probe.make_other_collections.apply_async(("other",), queue="default")
+    assert relay.turn() == 2
+    assert [len(ids) for ids in queue.messages] == [2]
 
 
 def test_without_room_nothing_is_claimed(relay):

@@ -14,7 +14,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from celery_ledger.context import working_on
+from celery_ledger import conf
+from celery_ledger.context import Carrier, carried_by, working_on
 from celery_ledger.models import DurableTask, FailedAttempt, Pace
 from celery_ledger.relay.bundle import MIXED_TASK, bundle
 from celery_ledger.rows import ledger, paces
@@ -286,8 +287,8 @@ class TestBundles:
             for number, (name, queue, lapses) in enumerate(rows)
         ]
 
-    def sizes(self, rows, known=(), free=None):
-        return [(message.name, len(message.ids)) for message in bundle(app, rows, dict(known), free)]
+    def sizes(self, rows, known=(), free=None, crews=None):
+        return [(message.name, len(message.ids)) for message in bundle(app, rows, dict(known), free, crews)]
 
     def quick(self, *names, seconds=0.001, riders=50.0):
         return {name: paces.Known(seconds, 100, riders) for name in names}
@@ -315,6 +316,57 @@ class TestBundles:
         names = ("tests.make_collection", "tests.heat")
         rows = self.rows(*[(name, queue, 0) for queue in ("default", "email") for name in names])
         assert self.sizes(rows, self.quick(*names)) == [(MIXED_TASK, 2), (MIXED_TASK, 2)]
+
+    @pytest.mark.parametrize(
+        "names",
+        [("tests.make_collection", "tests.heat"), ("tests.make_collections", "tests.make_other_collections")],
+    )
+    def test_queues_that_the_same_workers_serve_share_messages(self, names):
+        rows = self.rows(*zip(names, ("default", "email"), (0, 0), strict=True))
+        same, others = {"default": "default", "email": "default"}, {"default": "default", "email": "email"}
+        known = self.quick(*names)
+        assert self.sizes(rows, known, crews=same) == [(MIXED_TASK, 2)]
+        alone = [(name, 1) for name in names]
+        for which, served in ((known, others), (known, None), ({}, same), (self.quick(*names, riders=1.0), same)):
+            assert sorted(self.sizes(rows, which, crews=served)) == sorted(alone)
+        slow = self.quick(*names, seconds=0.9 * conf.SLICE.value / 1000)
+        assert sorted(self.sizes(rows, slow, crews=same)) == sorted(alone)
+
+    def test_many_rows_of_batches_stay_in_their_queues(self):
+        names = ("tests.make_collections", "tests.make_other_collections")
+        rows = self.rows(*[(name, queue, 0) for name, queue in zip(names, ("default", "email"), strict=True)] * 31)
+        crews = {"default": "default", "email": "default"}
+        messages = list(bundle(app, rows, self.quick(*names, seconds=0.0001), None, crews))
+        assert [(message.queue, message.name, len(message.ids)) for message in messages] == [
+            ("default", names[0], 31),
+            ("email", names[1], 31),
+        ]
+
+    def test_a_row_keeps_its_queue_in_a_message_of_another(self):
+        with collecting():
+            for queue in ("default", "email"):
+                probe.make_collections.apply_async((queue,), queue=queue)
+        ids = [str(row.id) for row in ledger.claim({"default": 9, "email": 9}, lease=60, limit=9)]
+        app.loader.import_default_modules()
+        seen = {}
+
+        def look(task, **_):
+            seen[task.request.args[0]] = task.request.delivery_info["routing_key"]
+
+        with carried_by(Carrier("an id", "here", {"routing_key": "default"}, has_listeners=False)):
+            signals.task_prerun.connect(look)
+            try:
+                assert "2 succeeded" in take(app.tasks[MIXED_TASK], ids)
+            finally:
+                signals.task_prerun.disconnect(look)
+        assert seen == {"default": "default", "email": "email"}
+
+    def test_a_shared_message_goes_where_there_is_room(self):
+        names = ("tests.make_collections", "tests.make_other_collections")
+        rows = self.rows(*zip(names, ("default", "email"), (0, 0), strict=True))
+        for free in ({"default": 1, "email": 90}, {"default": 90, "email": 1}):
+            [message] = bundle(app, rows, self.quick(*names), free, {"default": "default", "email": "default"})
+            assert message.queue == max(free, key=free.get)
 
     def test_who_conflicts_rides_smaller_or_alone(self):
         rows = self.rows(*[("tests.heat", "default", 0)] * 6)
@@ -415,12 +467,17 @@ class TestPaces:
         paces.flush_if_due(at_once=True)
         return paces.known()
 
+    def test_a_batch_counts_as_its_rows(self):
+        enqueue(probe.make_collections, *shelves(3))
+        take(probe.make_collections, publish())
+        assert self.known()["tests.make_collections"].bodies == 3
+
     def test_what_is_known_is_the_mean_of_the_latest(self):
         for seconds in [1.0] * 10:
-            paces.note_body("tests.heat", seconds)
+            paces.note_bodies("tests.heat", 1, seconds)
         assert self.known()["tests.heat"].seconds == pytest.approx(1.0)
         for seconds in [0.001] * 500:
-            paces.note_body("tests.heat", seconds)
+            paces.note_bodies("tests.heat", 1, seconds)
         assert self.known()["tests.heat"].seconds < 0.1
         assert self.known()["tests.heat"].bodies == 510
 
@@ -462,7 +519,7 @@ class TestPaces:
             raise OperationalError("away")
 
         monkeypatch.setattr(paces, "_write", refuse)
-        paces.note_body("tests.heat", 1)
+        paces.note_bodies("tests.heat", 1, 1)
         paces.flush_if_due(at_once=True)
         assert "could not be noted: away" in caplog.text
 

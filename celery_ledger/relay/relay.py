@@ -364,24 +364,10 @@ class Relay:
     def _bring_back(self) -> None:
         """Bring back rows whose lease ended or whose message is lost, unless it still waits at the broker."""
         lapsed = 0
-        empty: set[str] = set()
         statuses = [DurableTask.Status.RUNNING]
         try:
             self.broker.refuse_eviction()
-            for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
-                if queue not in self._waiting:
-                    if not self.app.conf.task_create_missing_queues:
-                        continue  # It belongs to the next release, whose relays serve it.
-                    self._serve(queue)
-                if (waits := self._any_waits_with(queue)) is None:
-                    continue
-                if not waits:
-                    empty.add(queue)
-                    if queue in self._empty:
-                        lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
-                elif self._waiting[queue]:
-                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
-            self._empty = empty
+            lapsed += self._bring_back_lost()
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
@@ -391,6 +377,26 @@ class Relay:
         if lapsed:
             logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
 
+    def _bring_back_lost(self) -> int:
+        """Bring back rows of queues that are empty at the broker; renew the leases of those that wait in others."""
+        lapsed = 0
+        empty: set[str] = set()
+        for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
+            if queue not in self._waiting:
+                if not self.app.conf.task_create_missing_queues:
+                    continue  # It belongs to the next release, whose relays serve it.
+                self._serve(queue)
+            if (waits := self._any_waits_with(queue)) is None:
+                continue
+            if not waits:
+                empty.add(queue)
+                if queue in self._empty:
+                    lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
+            elif self._waiting[queue]:
+                leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
+        self._empty = empty
+        return lapsed
+
     def _any_waits_with(self, queue: str) -> bool | None:
         """
         Whether a message waits at the broker that may carry rows of this queue; None: the broker refuses to say.
@@ -398,7 +404,8 @@ class Relay:
         Such messages are in this queue and in all that the same workers serve.
         """
         crew = self._crews.get(queue, queue)
-        for other in [each for each in self._waiting if each == queue or self._crews.get(each) == crew]:
+        others = [each for each in self._waiting if each != queue and self._crews.get(each) == crew]
+        for other in (queue, *others):
             try:
                 self._waiting[other] = self.broker.depth(other)
             except RefusedError as error:

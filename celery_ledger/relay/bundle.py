@@ -145,7 +145,7 @@ def _are_short(tasks: Mapping[tuple[str, str], Sequence[UUID]], paces: Paces) ->
 
 def _is_known(name: str, paces: Paces) -> bool:
     known = paces.get(name, UNKNOWN)
-    return known.is_enough and known.riders > 1
+    return bool(known.is_enough and known.riders > 1)
 
 
 def _in_company(

@@ -466,7 +466,7 @@ def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
         DurableTask.objects.filter(status="pending").update(available_at=timezone.now() - timedelta(seconds=1))
         drain()
     [note] = Notification.objects.filter(user=manager)
-    assert "The stock reserved of each product is what its unsettled orders need." in note.message
+    assert "The reserved stock of each product equals what its unsettled orders need." in note.message
     assert enqueued("core.tasks.verify_promises")[0].status == "succeeded"
 
 

@@ -9,7 +9,7 @@ try:
 except ImportError:
     sys.exit(
         f"{sys.executable} has no Django. Use this project's own Python: .venv/bin/python manage.py "
-        f"{' '.join(sys.argv[1:])}\nWhere there is no .venv yet, python3 run.py makes it."
+        f"{' '.join(sys.argv[1:])}\nIf there is no .venv yet, python3 run.py creates it."
     )
 
 if __name__ == "__main__":

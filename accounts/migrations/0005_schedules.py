@@ -16,7 +16,7 @@ SCHEDULES = [
 ]
 
 
-#: The app that had the policies of schedules when this migration was written.
+#: The model of schedule policies when this migration was written.
 POLICIES = ("worker", "SchedulePolicy")
 
 

@@ -13,6 +13,5 @@ except ImportError:
     )
 
 if __name__ == "__main__":
-    is_probe = sys.argv[1:2] == ["health"]
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.probe_settings" if is_probe else "core.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
     execute_from_command_line(sys.argv)

@@ -39,10 +39,6 @@ class Costs:
     postgresql: float
     redis: float
 
-    def one_machine(self, cores: float) -> float:
-        """Return the orders a second that ``cores`` bear, shared by all roles."""
-        return cores / sum(asdict(self).values())
-
     def several_machines(self, **cores: float) -> tuple[float, str]:
         """Return how many orders a second these cores per role can take, and which role is the bottleneck."""
         return min((count / getattr(self, role), role) for role, count in cores.items())

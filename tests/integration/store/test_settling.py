@@ -1,4 +1,4 @@
-"""From the checkout to settled stock by the ledger's way, and the promises that are kept meanwhile."""
+"""From the checkout to settled stock through the ledger, and the promises that hold meanwhile."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What happens at its hours: each due time once, what was missed as its policy says, and what the tasks do."""
+"""Schedules: each due time runs once, missed ones according to the policy; and the scheduled tasks."""
 
 import importlib
 import sys
@@ -67,7 +67,7 @@ def make_beat():
 
 
 def beat(turns=3):
-    """Have a beat that has just started do what is due."""
+    """Run one turn of a beat that has just started."""
     scheduler = make_beat()
     for _ in range(turns):
         scheduler.tick()

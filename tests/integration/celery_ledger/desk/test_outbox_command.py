@@ -1,4 +1,4 @@
-"""``manage.py outbox``: what an operator reads and does."""
+"""``manage.py outbox``: its output and its actions."""
 
 import json
 from io import StringIO

@@ -17,7 +17,7 @@ RUN python -m venv --without-pip /venv \
 
 FROM ${PYTHON_IMAGE}
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# Made here, so that volumes mounted there belong to the user.
+# Created here, so that volumes mounted there belong to the user.
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin shopwire \
     && install -d -o shopwire /app/var /app/var/static /app/var/flower /run/keys \
        /run/handed/app /run/handed/flower /run/handed/postgres /run/handed/redis /run/handed/rabbitmq

@@ -1,9 +1,9 @@
 """
 Flower's configuration; Flower reads this file by name from its working directory.
 
-Flower shows and steers the workers, so it does not start without a password. It lets in staff who are signed in to the
-shop in the same browser, listens on the loopback address unless told otherwise, and keeps what it has seen under
-``var/flower/``. A second one that only shows: ``FLOWER_READ_ONLY=1 celery -A worker flower --port=5556``.
+Flower shows and controls the workers, so it does not start without a password. It lets in staff who are signed in to
+the shop in the same browser, listens on the loopback address unless told otherwise, and keeps what it has seen under
+``var/flower/``. A second, read-only one: ``FLOWER_READ_ONLY=1 celery -A worker flower --port=5556``.
 """
 
 import hashlib

@@ -9,10 +9,9 @@ try:
 except ImportError:
     sys.exit(
         f"{sys.executable} has no Django. Use this project's own Python: .venv/bin/python manage.py "
-        f"{' '.join(sys.argv[1:])}\nWhere there is no .venv yet, python3 run.py makes it."
+        f"{' '.join(sys.argv[1:])}\nIf there is no .venv yet, python3 run.py creates it."
     )
 
 if __name__ == "__main__":
-    is_probe = sys.argv[1:2] == ["health"]
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.probe_settings" if is_probe else "core.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
     execute_from_command_line(sys.argv)

@@ -1,10 +1,10 @@
 """
 Tests of all supported versions: ``make matrix``.
 
-Not every combination, but each two of a Django, a Celery, a database and a broker, nearly, and each Python with each
-Django that it has. ``package`` installs the wheel and adopts it in a project made from nothing. ``ledger`` and
-``faults`` run the ledger's own tests on versions that the shop is not pinned to. ``distribution`` builds and checks
-what a release publishes. ``table`` says what came of it, and keeps that in ``docs/reference/matrix.md``.
+Not every combination, but nearly every pair of a Django, a Celery, a database and a broker, and each Python with each
+Django that supports it. ``package`` installs the wheel in a newly created project. ``ledger`` and ``faults`` run the
+ledger's own tests on versions other than those pinned for the shop. ``distribution`` builds and checks the files of a
+release. ``table`` prints the outcomes and stores them in ``docs/reference/matrix.md``.
 """
 
 import json
@@ -21,13 +21,13 @@ from xml.etree import ElementTree
 import nox
 
 ROOT = Path(__file__).parent
-#: What the sessions of one run leave, for the table.
+#: Outcomes of the sessions of one run, for the table.
 RESULTS = ROOT / "var" / "matrix"
 PAGE = ROOT / "docs" / "reference" / "matrix.md"
-#: A PostgreSQL that may be given databases, as for ``.ci/run``.
+#: A PostgreSQL in which databases may be created, as for ``.ci/run``.
 POSTGRES = os.environ.get("CI_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 
-#: Python, Django, Celery, database, broker. Python 3.11 has no Django from 6.0 on.
+#: Python, Django, Celery, database, broker. Django supports Python 3.11 only below 6.0.
 PACKAGE = [
     ("3.11", "5.2", "5.6", "SQLite", "Redis"),
     ("3.11", "5.2", "5.7", "PostgreSQL", "RabbitMQ"),
@@ -39,7 +39,7 @@ PACKAGE = [
     ("3.13", "6.1", "5.7", "PostgreSQL", "Redis"),
     ("3.13", "6.1", "5.7", "SQLite", "Redis"),
 ]
-#: The same. They run among the shop's applications, of which django-celery-beat 2.9 refuses Django 6.1.
+#: The same, among the shop's applications; one of them, django-celery-beat 2.9, does not support Django 6.1.
 LEDGER = [
     ("3.11", "5.2", "5.7", "SQLite", "Redis"),
     ("3.12", "6.0", "5.6", "SQLite", "Redis"),
@@ -60,9 +60,9 @@ LEDGER_TESTS = [
     "tests/integration/celery_ledger/work/test_unknown_tasks.py",
     "tests/integration/celery_ledger/test_walking.py",
 ]
-#: What it does when processes and brokers are killed.
+#: Tests that kill processes and brokers.
 FAULT_TESTS = ["tests/faults/test_lost_processes.py", "tests/faults/test_lost_brokers.py"]
-#: Requirements that are replaced by the corner's, and tools that no test needs.
+#: Requirements that the combination replaces, and tools that no test needs.
 LEFT_OUT = re.compile(
     r"-r |celery\[|django>|bandit|django-stubs|djangorestframework-stubs|import-linter|mypy|playwright|ruff"
 )

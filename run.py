@@ -2,7 +2,7 @@
 """
 Start Shopwire from nothing but Python: ``python3 run.py``; ``python3 run.py --help`` lists the verbs.
 
-This file keeps to the grammar of old Pythons, so that they can read it and say what is missing.
+This file uses only syntax that old Pythons can parse, so that they can report what is missing.
 Everything else is in ``launcher/``.
 """
 

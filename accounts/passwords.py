@@ -2,7 +2,7 @@
 Passwords: confirmed before sensitive actions, changed, and reset by mail.
 
 Promises that a new password ends every session and token of its user except the one that set it; that a mailed link
-sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither answers nor their timing reveal whether an
+sets one password, within ``PASSWORD_RESET_TIMEOUT``; and that neither responses nor their timing reveal whether an
 address has an account.
 """
 

@@ -102,7 +102,7 @@ def delete(user: Any) -> None:
     Delete a user and all personal data.
 
     Raises:
-        NotDeletable: the account is one of the staff, or an order of theirs is still to be sent to them.
+        NotDeletable: it is a staff account, or one of its orders has not been shipped.
     """
     with transaction.atomic():
         user = User.objects.select_for_update(of=("self",), no_key=True).get(pk=user.pk)
@@ -154,7 +154,7 @@ def _forget(user: Any) -> None:
 
 
 def _anonymise(user: Any, customer: Any) -> None:
-    """Anonymise a user, their profile and their mails; of these, only the fact that they were sent stays."""
+    """Anonymise a user, their profile and their mails; of the mails, only the fact that they were sent is kept."""
     anonymous = f"deleted-{uuid4().hex}"
     user.username, user.email = anonymous, f"{anonymous}@{NO_DOMAIN}"
     user.first_name = user.last_name = ""

@@ -114,8 +114,8 @@ class LoginSerializer(StrictSerializer):
         Sign the user in and return the user.
 
         Raises:
-            AuthenticationFailed: the password is not this user's, or there is no such user. After too many
-                of them, the middleware of django-axes answers a 429 in its place.
+            AuthenticationFailed: the password is wrong, or there is no such user. After too many failures, the
+                middleware of django-axes answers 429 instead.
         """
         request = self.context["request"]._request
         request.login_name = self.validated_data["username"]

@@ -1,9 +1,9 @@
 """
 A user's sign-ins: a row for each browser session, and for each family of tokens.
 
-Promises that what is listed can be used now, and that what was ended cannot from the next request on. Signing out
-everywhere does not depend on these rows: it gives the password another salt, which ends every session and token
-there is, listed or not, as a new password does.
+Promises that a listed sign-in is valid, and that an ended one is refused from the next request on. Signing out
+everywhere does not depend on these rows: it hashes the password with a new salt, which ends every session and token,
+listed or not, just as a new password does.
 """
 
 from datetime import timedelta
@@ -19,7 +19,7 @@ from accounts import tokens
 from accounts.models import SignIn
 from web.clients import client_of
 
-#: Bygone rows that are deleted with each that is written, and the most that are listed.
+#: The most expired rows that are deleted with each row written, and the most rows that are listed.
 SWEEP, LISTED = 100, 100
 Kind = SignIn.Kind
 

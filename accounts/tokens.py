@@ -1,10 +1,10 @@
 """
 Refresh tokens: each can be used once and yields the next. All tokens of one sign-in form a family.
 
-Promises that a token that was used gives nothing any more; that a second use of one, long after the first
-returned its successor, ends its family, for one of the two has stolen it; that signing out ends the family,
-access tokens and all; and that a new password ends every token of its user, as SimpleJWT's ``CHECK_REVOKE_TOKEN``
-has it: each carries a digest of the password's.
+Promises that a used token is refused; that a second use, long after the first one returned its successor, ends the
+family, because one of the two clients has stolen the token; that signing out ends the family, including its access
+tokens; and that a new password ends every token of its user, because each carries a digest of the password hash
+(SimpleJWT's ``CHECK_REVOKE_TOKEN``).
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ from accounts.models import SpentToken
 
 #: The claim that names a token's family.
 FAMILY: Final = "family"
-#: How long a reused token may be a client's retry: it is refused, but its family is not ended.
+#: For how long a second use may be a client's retry: the token is refused, but its family is not ended.
 MERCY: Final = timedelta(seconds=60)
 #: The maximum number of expired rows deleted with each row written.
 SWEEP: Final = 100

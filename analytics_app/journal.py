@@ -21,7 +21,7 @@ UTC_DAY = {"postgresql": "(store_order.placed_at AT TIME ZONE 'UTC')::date", "sq
 NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 
 # An order that is cancelled before it is recorded gets a record that is reversed from the start.
-# The moment is returned, not whether there is one: SQLite 3.40 says IS NOT NULL of every row here.
+# Return the time itself: for IS NOT NULL, SQLite 3.40 returns true in every row here.
 RECORD = """
     INSERT INTO analytics_app_salerecord (order_id, day, country, units, revenue, currency, reversed_at)
     SELECT store_order.id, {day}, store_customer.country,

@@ -30,8 +30,8 @@ class Report:
 
     ``totals`` has a row of ``day``, ``currency``, ``orders``, ``units`` and ``revenue`` for each currency, the one
     with the highest revenue first; ``products`` a row of those and ``sku``, ``title`` for each product, the best
-    first; ``revenues`` the revenue of each day shown, oldest first, in ``currency``: that of the first total, or
-    where nothing was sold that day, the last one anything was sold in.
+    first; ``revenues`` the revenue of each day shown, oldest first, in ``currency``: that of the first total or, if
+    nothing was sold that day, of the latest sale.
     """
 
     day: date

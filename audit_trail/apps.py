@@ -13,7 +13,7 @@ class AuditTrailConfig(AppConfig):
         """
         Connect the receivers, and register the trail's promises.
 
-        Receivers of durable signals keep names that are older than this app: rows of the ledger have them.
+        Receivers of durable signals keep names that are older than this app, because rows of the ledger contain them.
         """
         from django.contrib.admin.models import LogEntry
 

@@ -1,9 +1,8 @@
 """
 The audit trail: who did what, with the values before and after.
 
-Called by receivers.py. An entry about something that is saved is written in the transaction of the save
-where there is one. Passwords and other secrets never get here: only the models named in
-:data:`AUDITED` are described.
+Called by receivers.py. An entry about a saved object is written in the transaction of the save, if there is one.
+Passwords and other secrets are never recorded: only the models named in :data:`AUDITED` are described.
 """
 
 import json

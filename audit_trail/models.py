@@ -33,8 +33,8 @@ class AuditEntry(models.Model):
     """
     One recorded action: who did what to what, with the values before and after.
 
-    Only ever added to: the model refuses changes, and on PostgreSQL a trigger does; but that entries go once they are
-    older than ``AUDIT_RETENTION_DAYS``, if that is set. It names users by id and outlives them.
+    Append-only: the model refuses changes, and so does a trigger on PostgreSQL. Only entries older than
+    ``AUDIT_RETENTION_DAYS``, if that is set, are deleted. Entries name users by id and outlive them.
     """
 
     class What(models.TextChoices):
@@ -85,7 +85,7 @@ class AuditEntry(models.Model):
         Add the entry.
 
         Raises:
-            TypeError: it is there already.
+            TypeError: the entry already exists.
         """
         if not self._state.adding:
             raise TypeError("The audit trail is append-only.")

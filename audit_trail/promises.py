@@ -15,7 +15,7 @@ from celery_ledger.walking import walk_keys
 from store.models import Order
 
 What = AuditEntry.What
-#: The most orders on record twice that are named.
+#: The most orders with duplicate entries that are listed.
 MOST_NAMED = 10_000
 
 

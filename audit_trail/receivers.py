@@ -1,8 +1,8 @@
 """
 Receivers that write audit entries. Connected in apps.py.
 
-Entries about the catalogue are written at once, in the transaction of the change; what they raise undoes
-it. Orders are put on record by a durable batched task, so that a checkout stays as short as it is.
+Entries about the catalogue are written at once, in the transaction of the change; an error undoes the change. Orders
+are recorded by a durable batched task, so that the checkout stays short.
 """
 
 from collections.abc import Collection

@@ -1,7 +1,7 @@
 """
 Durable tasks of the audit trail. Called by receivers.py and by a schedule.
 
-The names of the tasks are older than this app, and stay: rows, schedules and messages have them.
+The names of the tasks are older than this app, and stay because rows, schedules and messages contain them.
 """
 
 from datetime import datetime, timedelta
@@ -46,7 +46,7 @@ def prune_audit_trail() -> int:
     """
     Delete entries of the audit trail older than ``AUDIT_RETENTION_DAYS``, if that is set, and return how many.
 
-    For a while; what is left is the next task's. Repeatable: what is gone stays gone.
+    After a while it stops, and another task continues. Repeatable.
     """
     if not settings.AUDIT_RETENTION_DAYS:
         return 0

@@ -1,4 +1,4 @@
-"""``python -m bench``: run the contenders side by side and write what they showed to bench/results/."""
+"""``python -m bench``: run the contenders side by side and write the results to bench/results/."""
 
 import argparse
 import os
@@ -30,7 +30,9 @@ def say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="prove in under a minute that it runs; measures nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="check in under a minute that the bench runs; measures nothing"
+    )
     parser.add_argument("--rounds", type=int, help=f"default {FULL.rounds}")
     parser.add_argument("--only", help=f"contenders, with commas, of {', '.join(contenders.NAMES)}")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"with commas, of {', '.join(PARTS)}")
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 def prepare(bench: Bench, database: Database, chosen: list[contenders.Contender]) -> None:
-    """Make every contender's tables, and the catalogue."""
+    """Create every contender's tables, and the catalogue."""
     for contender in chosen:
         done = bench.manage(contender, "migrate", "--run-syncdb", "-v", "0")
         if done.returncode:

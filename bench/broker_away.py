@@ -1,4 +1,4 @@
-"""What an order takes while the broker answers, hangs (SIGSTOP), or is gone."""
+"""The duration of an order while the broker responds, hangs (SIGSTOP), or is gone."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from bench.size import Size
 from bench.stages import quantile
 
 CONTENDERS = ("shopwire", "celery_on_commit")
-RETURN_PATIENCE = 20.0  # seconds of nothing at all after the broker is back
+RETURN_PATIENCE = 20.0  # seconds without any effect after the broker is back
 
 
 def broker_away(

@@ -1,5 +1,5 @@
 """
-What canvas costs: a chord compared with its tasks alone, and how cost grows with the length of chains and chords.
+The cost of canvases: a chord compared with its tasks alone, and the growth with the length of chains and chords.
 
 ``make bench-canvas``. One relay, one worker of two processes, a PostgreSQL (``BENCH_DATABASE``: a database that may be
 emptied) and a Redis (``BENCH_REDIS``). Rounds alternate, and ratios are of their medians.
@@ -53,7 +53,7 @@ def size_of(numbers: list[int]) -> int:
 
 
 def run_all(call: Callable[[], Any]) -> float:
-    """Call, and return how long it takes until no task is open."""
+    """Call, and return the seconds until no task is open."""
     from celery_ledger.models import DurableTask
 
     open_rows = DurableTask.objects.filter(status__in=["pending", "published", "running"])
@@ -65,7 +65,7 @@ def run_all(call: Callable[[], Any]) -> float:
 
 
 def beside(task: Any) -> None:
-    """Say what a chord costs compared with a group of the same tasks and one task more."""
+    """Print the cost of a chord compared with a group of the same tasks and one more task."""
     from celery_ledger.models import DurableTask
 
     ways: dict[str, Callable[[], Any]] = {
@@ -87,7 +87,7 @@ def beside(task: Any) -> None:
 
 
 def grow() -> None:
-    """Call ever longer chains and headers, each in a process of its own, and say what that takes."""
+    """Call ever longer chains and headers, each in a separate process, and print the cost."""
     for kind in ("chain", "chord"):
         for length in LENGTHS:
             said = subprocess.run(
@@ -97,7 +97,7 @@ def grow() -> None:
 
 
 def call_one(kind: str, length: int) -> None:
-    """Call one, without workers, and say how long that took."""
+    """Call one, without workers, and print the duration."""
     from django.db.models import Max, TextField
     from django.db.models.functions import Cast, Length
 
@@ -118,7 +118,7 @@ def call_one(kind: str, length: int) -> None:
 
 
 def main() -> None:
-    """Be a relay, call one canvas, or measure all."""
+    """Run a relay, call one canvas, or measure all."""
     from django.core.management import call_command
 
     if sys.argv[1:2] == ["relay"]:

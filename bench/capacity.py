@@ -1,10 +1,10 @@
 """
-``python -m bench.capacity``: how many orders a second an installation bears, predicted and then measured.
+``python -m bench.capacity``: the orders per second that an installation can take, predicted and then measured.
 
 The model has one number for each role: the CPU seconds that an order costs web processes, relay, workers,
-PostgreSQL and Redis, its tasks included. They are measured at an easy pace. On one machine the cores divided by
-their sum is the most that it bears; on several, each role's cores divided by its own number, and the least of
-these decides. Then the machine is driven as fast as it can, and the prediction is held against it.
+PostgreSQL and Redis, its tasks included. They are measured at a low rate. The maximum of one machine is its cores
+divided by the sum; of several machines, the least of each role's cores divided by its own number. Then the machine runs
+at full speed, and the result is compared with the prediction.
 """
 
 import argparse
@@ -38,10 +38,6 @@ class Costs:
     workers: float
     postgresql: float
     redis: float
-
-    def one_machine(self, cores: float) -> float:
-        """Return the orders a second that ``cores`` bear, shared by all roles."""
-        return cores / sum(asdict(self).values())
 
     def several_machines(self, **cores: float) -> tuple[float, str]:
         """Return how many orders a second these cores per role can take, and which role is the bottleneck."""
@@ -98,7 +94,7 @@ class Installation:
 
 
 def cores_for_us(seconds: float, idle: float, ours: float) -> float:
-    """Return the cores that were ours to use: those we used and those that were idle."""
+    """Return the cores available to us: those we used and those that were idle."""
     return (idle + ours) / seconds
 
 
@@ -240,7 +236,7 @@ def main() -> None:
         call_command("migrate", verbosity=0)
         installation = Installation(dict(os.environ), folder, database, redis)
         try:
-            run(installation, 60, per_second=options.pace)  # Everybody has his connections and plans now.
+            run(installation, 60, per_second=options.pace)  # All processes have their connections and plans now.
             easy = run(installation, options.orders, per_second=options.pace)
             full = run(installation, options.orders, per_second=None)
         finally:

@@ -1,12 +1,12 @@
 """
-``python -m bench.chaos``: the same orders and the same kills for this project and its peers, and what is left.
+``python -m bench.chaos``: the same orders and the same kills for this project and its peers, and the outcome.
 
-One plan is made of the seed and used for every contender: every few seconds the web process, a worker (the whole
-group), the relay or a worker's child is killed and started again half a second later; half-way Redis is restarted
-without its data; one receiver of the order's signal has a mistake. Four numbers: orders that were acknowledged
-and are not there; tasks not done when nothing has happened for as long as PATIENCE; effects that happened
-more than once; seconds from the last order to the last effect. What waits in Redis for its visibility timeout (an
-hour, by Celery's default) counts as not done, and is counted alongside.
+One plan is derived from the seed and used for every contender: every few seconds the web process, a worker (the whole
+group), the relay or a worker's child is killed and started again half a second later; half-way, Redis is restarted
+without its data; one receiver of the order's signal has a bug. Four numbers: acknowledged orders that are missing;
+tasks not done after PATIENCE seconds without any effect; effects that happened more than once; seconds from the last
+order to the last effect. What waits in Redis for its visibility timeout (an hour, by Celery's default) counts as not
+done, and is counted alongside.
 """
 
 import argparse
@@ -37,14 +37,14 @@ PATIENCE = 75.0  # seconds without any effect: longer than this project's leases
 
 @dataclass(frozen=True)
 class Planned:
-    """What is killed, and how many seconds from the beginning."""
+    """What is killed, and after how many seconds."""
 
     at: float
     what: str
 
 
 def plan_of(seed: int, seconds: float) -> list[Planned]:
-    """Return the kills, and the restart of Redis in the middle. Each kind comes before any comes again."""
+    """Return the kills, and the restart of Redis in the middle. Each kind occurs before any is repeated."""
     chance = random.Random(seed)
     plan, at, deck = [], 0.0, []
     while True:
@@ -103,7 +103,7 @@ class Kept:
 def endure(
     bench: Bench, database: Database, broker: RedisServer, contender: Contender, orders: int, rate: float, seed: int
 ) -> dict[str, Any]:
-    """Have one contender take the orders while it is killed, and count what is left."""
+    """Place orders with one contender while its processes are killed, and count the outcome."""
     broker.empty()
     database.empty(contender.tables)
     ledger = bench.logs / f"{contender.name}.ledger"
@@ -153,7 +153,7 @@ def endure(
 
 
 def told_of(ledger: Path) -> tuple[set[int], int]:
-    """Return the ids that customers hold, and the number of the last acknowledged order."""
+    """Return the ids of acknowledged orders, and the number of the last one."""
     lines = [line.split() for line in ledger.read_text().splitlines()]
     answered = [line for line in lines if len(line) == 2 and line[1] != "refused"]
     return {int(id) for _, id in answered}, max((int(number) for number, _ in answered), default=-1)

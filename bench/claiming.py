@@ -1,7 +1,7 @@
 """
 A process that times the relay's claim on whatever is in the ledger: ``python -m bench.claiming TURNS``.
 
-Each claim is rolled back, so that every turn meets the same table. Prints milliseconds and rows a claim.
+Each claim is rolled back, so that every turn sees the same table. Prints milliseconds and rows per claim.
 """
 
 import sys

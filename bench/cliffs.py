@@ -1,5 +1,5 @@
 """
-Where ordinary tasks that ride together could be slower than alone, or than plain Celery's: each is compared.
+Cases in which ordinary tasks that ride together could be slower than alone, or than plain Celery's.
 
 ``make bench-cliffs``. One relay, one worker of four processes, a PostgreSQL (``BENCH_DATABASE``: a database that may be
 emptied) and a Redis (``BENCH_REDIS``). Rounds alternate; figures are medians, and ratios those of a round.
@@ -42,7 +42,7 @@ django.setup()
 app.autodiscover_tasks(["celery_ledger"], force=True)
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-#: Tasks of a round, and rows pending where there are many.
+#: Tasks per round, and pending rows in the cases with many.
 TASKS = int(os.environ.get("BENCH_TASKS", "4000"))
 MANY = int(os.environ.get("BENCH_MANY", "1000000"))
 HOT_ROWS, NAMES, QUEUES = 20, 50, 12
@@ -90,7 +90,7 @@ named = [app.task(name=f"cliffs.named_{number}", **OPTIONS)(_note) for number in
 
 
 def main() -> None:
-    """Be a relay or a producer of plain Celery's tasks, or measure what is named, and without a name all."""
+    """Run a relay or a producer of plain Celery's tasks, or measure the named cases, by default all."""
     from django.core.management import call_command
 
     if sys.argv[1:2] == ["relay"]:
@@ -216,7 +216,7 @@ def _wait(effects: int) -> None:
 
 
 def _rate(first: int) -> float:
-    """Return effects a second from the first on, of the first few."""
+    """Return effects per second since the first one, over the first few."""
     from django.db import connection
 
     with connection.cursor() as cursor:

@@ -1,9 +1,9 @@
 """
 A web process's part of bench/chaos.py: ``python -m bench.customer FIRST LAST RATE SEED LEDGER``.
 
-Places orders FIRST to LAST and writes into LEDGER, for each, the number and the order's id once the shop has
-said yes: what a customer holds in hand. An order whose placing raised an error was refused, as by a 500; the
-customer tries again, and may get a second one.
+Places orders FIRST to LAST and writes the number and the id of each acknowledged order into LEDGER, like a customer's
+receipt. An order that raised an error counts as refused, as by a 500; the customer tries again, and may get a second
+one.
 """
 
 import logging

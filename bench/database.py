@@ -1,4 +1,4 @@
-"""The bench's database, seen from outside of the contenders: made, emptied, counted."""
+"""The bench's database, independent of the contenders: created, emptied, counted."""
 
 import time
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from bench.size import EFFECTS_AN_ORDER, PRODUCTS
 
 
 class Database:
-    """A connection of the bench's own."""
+    """The bench's own connection."""
 
     def __init__(self, url: str) -> None:
         """
-        Connect to ``url``, whose database is made if it is not there.
+        Connect to ``url``; create its database if it does not exist.
 
         Raises:
-            SystemExit: its name does not say that it is for the bench, which empties its tables.
+            SystemExit: its name lacks ``bench``; the bench empties its tables.
         """
         self.url = url
         self.name = urlsplit(url).path.lstrip("/")
@@ -27,7 +27,7 @@ class Database:
             raise SystemExit(f"The bench empties tables: name a database with 'bench' in its name, not {self.name!r}.")
         self._create()
         self.connection = psycopg.connect(url, autocommit=True)
-        self.given_up = 0  # effects that are not waited for any more
+        self.given_up = 0  # effects that are no longer awaited
 
     def _create(self) -> None:
         with psycopg.connect(urlunsplit(urlsplit(self.url)._replace(path="/postgres")), autocommit=True) as connection:
@@ -43,7 +43,7 @@ class Database:
         self.connection.execute(query, parameters or None)
 
     def fill_catalogue(self) -> None:
-        """Have products with more stock than any run can sell, and effects that say when they were written."""
+        """Create products with more stock than any run can sell, and effects with the time of writing."""
         self.run(
             "ALTER TABLE bench_effect ADD COLUMN IF NOT EXISTS "
             "written_at timestamptz NOT NULL DEFAULT statement_timestamp()"
@@ -58,7 +58,7 @@ class Database:
         self.run("ANALYZE bench_product, bench_stock")
 
     def empty(self, tables: Sequence[str]) -> None:
-        """Remove all orders and effects, and what is in a contender's own ``tables``."""
+        """Delete all orders and effects, and the rows of a contender's own ``tables``."""
         emptied = ", ".join(("bench_order", "bench_orderline", "bench_effect", *tables))
         self.run(f"TRUNCATE {emptied} RESTART IDENTITY CASCADE")
         self.given_up = 0
@@ -87,11 +87,11 @@ class Database:
         return False
 
     def sessions_of_others(self) -> int:
-        """Count the sessions in other databases: where there are any, PostgreSQL's CPU time is theirs too."""
+        """Count the sessions in other databases: if there are any, PostgreSQL's CPU time includes theirs."""
         return int(self.value("SELECT count(*) FROM pg_stat_activity WHERE datname <> current_database()"))
 
     def exactness(self) -> dict[str, int]:
-        """Count the effects that are missing and those that are there more than once."""
+        """Count the missing and the duplicate effects."""
         missing, doubled = self.connection.execute(
             """
             SELECT coalesce(sum(greatest(1 - n, 0)), 0), coalesce(sum(greatest(n - 1, 0)), 0) FROM (
@@ -123,5 +123,5 @@ class Database:
         return count / float(seconds) if count and seconds else 0.0
 
     def last_effect_at(self) -> float:
-        """Return when the last effect was written, in seconds of the epoch."""
+        """Return when the last effect was written, in seconds since the epoch."""
         return float(self.value("SELECT extract(epoch FROM max(written_at)) FROM bench_effect") or 0)

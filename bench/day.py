@@ -1,10 +1,10 @@
 """
-``python -m bench.day EXPORT``: December's days of a real shop, many times as busy, against a number of cores.
+``python -m bench.day EXPORT``: December's days of a real shop, scaled up, on a given number of cores.
 
 Each invoice of the export (UCI Online Retail; see retail/export.py) stands for ``--times`` orders, spread evenly over
-the minutes around it, for the export knows minutes only. A checkout has to be served when it comes; what follows an
-order may wait. So each second's cores go to checkouts first, and the rest to tasks, the oldest first. The costs are
-those of ``python -m bench.capacity``, in CPU milliseconds an order.
+the minutes around it, because the export has only minutes. A checkout must be served at once; the tasks of an order may
+wait. So each second's cores go to checkouts first, and the rest to tasks, the oldest first. The costs are those of
+``python -m bench.capacity``, in CPU milliseconds per order.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Day:
 class Outcome:
     """The outcome of a day: the longest time from an order to the end of its tasks, and the most that waited."""
 
-    longest_wait: float  # seconds; infinite where the day's cores do not do the day's work within twice its time
+    longest_wait: float  # seconds; infinite if the cores do not finish the day's work within twice its time
     most_waiting: float
     #: Orders that found no core for their checkout in the second in which they came.
     refused: float

@@ -1,4 +1,4 @@
-"""What the three tasks of an order do under every contender: one INSERT each."""
+"""The effects of an order's three tasks under every contender: one INSERT each."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ def write_all(kind: str, order_ids: Sequence[int]) -> None:
 
 
 def wrong_orders() -> Iterator[str]:
-    """Yield a line for each order that lacks an effect or has one twice."""
+    """Yield a line for each order with a missing or duplicate effect."""
     each_once = {f"{kind}s": Count("effect", filter=Q(effect__kind=kind)) for kind in KINDS}
     orders = Order.objects.annotate(**each_once).exclude(**{f"{kind}s": 1 for kind in KINDS})
     for order in orders.iterator():

@@ -1,4 +1,4 @@
-"""What no contender can beat: the same statements by the bare driver, and Redis by itself."""
+"""Lower bounds for every contender: the same statements with the bare driver, and Redis alone."""
 
 import json
 import statistics
@@ -36,7 +36,7 @@ DRAINED = 200  # at most this many rows per message, as jobs/shopwire.py declare
 
 
 def floors(database: Database, broker: RedisServer, size: Size) -> dict[str, dict[str, float]]:
-    """Measure each floor by one process."""
+    """Measure each bound with one process."""
     database.empty(["celery_ledger_durabletask"])
     database.run("DROP TABLE IF EXISTS bench_receipt")
     database.run("CREATE TABLE bench_receipt (id uuid PRIMARY KEY)")
@@ -125,7 +125,7 @@ def _effects(connection: psycopg.Connection[Any], batch: int) -> Callable[[], No
 
 
 def _drain(connection: psycopg.Connection[Any], batch: int, turns: int) -> Callable[[], None]:
-    """What a worker asks of the database for a message of ``batch`` rows of one task."""
+    """A worker's statements for a message of ``batch`` rows of one task."""
     rows = batch * (turns + WARM_UP)
     connection.execute(FILL, {"status": "published", "rows": rows, "orders": 1})
     ids = [id for (id,) in connection.execute("SELECT id FROM celery_ledger_durabletask ORDER BY id").fetchall()]

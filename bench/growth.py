@@ -1,4 +1,4 @@
-"""How this project's order, claim and drain change with what its ledger holds."""
+"""How the duration of order, claim and drain depends on the size of the ledger."""
 
 import statistics
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from bench.stages import PATIENCE, quantile
 
 CLAIMS = 30
 
-#: Rows of orders that are there, so that their tasks can run. The ids are of version 7, an hour ago and on.
+#: Rows of existing orders, so that their tasks can run. The ids are of version 7, an hour ago and on.
 FILL = """
     INSERT INTO celery_ledger_durabletask (id, name, queue, status, args, kwargs, subject, created_at, available_at,
                                     published_at, completed_at, attempts)
@@ -56,8 +56,8 @@ def growth(
             figures: dict[str, Any] = {"rows": rows, "status": status}
             latencies = Told(bench, contender, "producer", size.growth_orders).go().result()["latencies_ms"]
             figures |= {"order_p50_ms": statistics.median(latencies), "order_p99_ms": quantile(latencies, 0.99)}
-            # However few rows are pending, there are as many to drain: more than the relay claims ahead of the
-            # workers, or they would have the machine to themselves where few are pending.
+            # The number of rows to drain does not depend on the number pending: it exceeds what the relay claims ahead
+            # of the workers, which would otherwise have the machine to themselves if few are pending.
             pending = database.value("SELECT count(*) FROM celery_ledger_durabletask WHERE status = 'pending'")
             if pending < size.growth_effects:
                 _fill(database, size.growth_effects - pending, "pending", orders)
@@ -79,6 +79,6 @@ def _fill(database: Database, rows: int, status: str, orders: int) -> None:
     database.connection.execute(FILL, {"status": status, "rows": rows, "orders": orders})
     if status == "succeeded":
         database.run(RESULTS)
-    # What autovacuum would have done by the time that a table has grown so.
+    # As autovacuum would have done before a table had grown this much.
     database.run("VACUUM ANALYZE celery_ledger_durabletask, django_celery_results_taskresult")
     database.run("CHECKPOINT")

@@ -1,8 +1,8 @@
 """
-``python -m bench.live``: what live streams cost, of one real web process.
+``python -m bench.live``: the cost of live streams, in one real web process.
 
-From a commit to the event in a client, at a few numbers of open streams and on both ways; one announcement to
-all of them at once; memory for each connection; a poll; and the telling of ten thousand. Writes live.json.
+The time from a commit to the event in a client, for several numbers of open streams and both transports; one
+announcement to all of them; memory per connection; a poll; and an announcement to ten thousand users. Writes live.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-#: Of its own: it has the shop's tables, which the bench's other database has not.
+#: A separate database, with the shop's tables, which the bench's other database lacks.
 DEFAULT_DATABASE = "postgres://postgres@127.0.0.1:5432/shopwire_live_bench"
 PORT = 18_431
 URL = "http://127.0.0.1:{port}{path}"
@@ -29,7 +29,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def figures(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Figures in milliseconds."""
     return {
         "count": len(seconds),
         "p50_ms": round(1000 * percentile(seconds, 0.50), 1),
@@ -39,7 +39,7 @@ def figures(seconds: list[float]) -> dict[str, float]:
 
 
 class Clients:
-    """Open streams, all in one thread with a loop of its own; they note when which id came."""
+    """Open streams, all in one thread with its own event loop; they record when each id arrived."""
 
     def __init__(self, way: str, tokens: dict[int, str]) -> None:
         self.way = way
@@ -75,7 +75,7 @@ class Clients:
         self.loop.call_soon_threadsafe(self.loop.stop)
 
     def wait_for(self, ids: list[int]) -> list[float]:
-        """When each came, on the machine's monotonic clock."""
+        """When each arrived, on the machine's monotonic clock."""
         with self.heard:
             if not self.heard.wait_for(lambda: all(id in self.came for id in ids), 60):
                 raise SystemExit("An event did not come within a minute.")
@@ -96,7 +96,7 @@ class Clients:
             )
             status = await reader.readline()
             assert b" 200 " in status, status
-            while not (await reader.readline()).startswith(b"id: "):  # Where it begins.
+            while not (await reader.readline()).startswith(b"id: "):  # The start of the stream.
                 pass
         self.opened += 1
         try:
@@ -134,7 +134,7 @@ def web_process(environment: dict[str, str], folder: Path) -> Any:
 
 
 def announce(user_ids: list[int]) -> tuple[float, list[int]]:
-    """Tell some users something; when that was committed, and the ids."""
+    """Notify some users; return the time of the commit, and the ids."""
     from django.db import transaction
 
     from notifications.announce import newest_id, notify
@@ -211,7 +211,7 @@ def of_polling(user_id: int, environment: dict[str, str], folder: Path) -> dict[
 
 
 def of_fan_out(count: int) -> dict[str, Any]:
-    """Measure one announcement to everybody: seconds, and queries for each thousand."""
+    """Measure one announcement to all users: seconds, and queries per thousand."""
     from django.db import connection, transaction
     from django.test.utils import CaptureQueriesContext
 

@@ -1,10 +1,10 @@
 """
 ``python -m bench.load``: checkouts over HTTP through the real web process, with everything else running.
 
-Clients without think time post one cart after another to ``/api/orders/``, each over a connection of
-its own, while a relay and a worker do what follows. Three times: while the broker answers, while it is gone, and while
-it goes and comes every other second. Afterwards nothing may be missing. Says what an order costs each process in
-CPU, and, with ``--profile``, in which layer of the web process that time is spent. Writes load.json and load.md.
+Clients without think time post one cart after another to ``/api/orders/``, each over its own connection, while a relay
+and a worker run the tasks. Three cases: the broker responds, is gone, and is alternately available. Afterwards nothing
+may be missing. Reports the CPU time of each process per order and, with ``--profile``, the share of each layer of the
+web process. Writes load.json and load.md.
 """
 
 import argparse
@@ -34,18 +34,18 @@ from bench.redis_server import RedisServer
 from bench.size import PRODUCTS
 from bench.stages import quantile
 
-#: Of its own: it has the shop's tables, which the bench's other database has not.
+#: A separate database, with the shop's tables, which the bench's other database lacks.
 DEFAULT_DATABASE = "postgres://postgres@127.0.0.1:5432/shopwire_load_bench"
 PORT = 18_432
 CUSTOMERS = 50
-#: Orders for which there are carts, a second and case; more have never been seen.
+#: Orders per second and case for which there are carts; no run has needed more.
 MOST_ORDERS_A_SECOND = 600
-#: Seconds for which a flapping broker is there, and then is not.
+#: Seconds for which a flapping broker is available, and then unavailable.
 FLAP = 1.0
 #: Seconds that the effects of a case may take after its last order.
 PATIENCE = 120.0
 MANAGE = (sys.executable, "manage.py")
-#: Whose code a sample of the profile is: the first that its innermost frames name.
+#: The owner of a profile sample: the first one that its innermost frames name.
 LAYERS = {
     "database driver": ("psycopg",),
     "ORM": ("django/db/",),
@@ -59,7 +59,7 @@ LAYERS = {
 
 @dataclass
 class Clients:
-    """Clients in a thread of their own, with the answers they got and how long those took."""
+    """Clients in a separate thread, with their responses and response times."""
 
     number: int
     tokens: list[str]
@@ -107,7 +107,7 @@ class Clients:
 
 @contextmanager
 def flapping(broker: RedisServer) -> Iterator[None]:
-    """Make the broker alternately available and unavailable, without what it held."""
+    """Make the broker alternately available and unavailable; it loses its messages each time."""
     over = threading.Event()
 
     def flap() -> None:
@@ -127,7 +127,7 @@ def flapping(broker: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def gone(broker: RedisServer) -> Iterator[None]:
-    """Have no broker."""
+    """Run without a broker."""
     broker.stop()
     try:
         yield
@@ -137,7 +137,7 @@ def gone(broker: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def there(broker: RedisServer) -> Iterator[None]:
-    """Have a broker as on all days."""
+    """Run with a working broker."""
     yield
 
 
@@ -203,7 +203,7 @@ def make_carts(number: int, seed: int) -> list[tuple[int, str]]:
 
 
 def wait_for_effects() -> float:
-    """Wait until nothing is due, for a while; return how long that took."""
+    """Wait for a limited time until nothing is due; return the seconds."""
     from celery_ledger.models import DurableTask
 
     began = time.monotonic()
@@ -213,14 +213,14 @@ def wait_for_effects() -> float:
     return time.monotonic() - began
 
 
-#: Where an order's tasks wait; what is scheduled for later is not waited for.
+#: The queues of an order's tasks; later scheduled tasks are not awaited.
 QUEUES = ("email", "inventory", "analytics", "notifications", "default")
 
 
 def measure_case(
     name: str, options: argparse.Namespace, tokens: list[str], broker: RedisServer, context: dict[str, Any]
 ) -> dict[str, Any]:
-    """Order for a while with the broker in one state; then see that everything has happened."""
+    """Place orders for a while with the broker in one state; then check that every effect has happened."""
     from store.models import Order
 
     number = int(MOST_ORDERS_A_SECOND * options.seconds)
@@ -267,7 +267,7 @@ def measure_case(
 
 @contextmanager
 def profiled(pid: int, seconds: float, into: Path) -> Iterator[None]:
-    """Sample what a process does on the CPU meanwhile, by py-spy."""
+    """Sample a process's CPU time meanwhile with py-spy."""
     command = ["py-spy", "record", "--gil", "-p", str(pid), "-d", str(int(seconds)), "-r", "200"]
     command[0] = str(Path(sys.executable).with_name("py-spy"))
     spy = subprocess.Popen([*command, "-f", "raw", "-o", str(into)], stdout=subprocess.DEVNULL)

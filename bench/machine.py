@@ -1,4 +1,4 @@
-"""What /proc tells: CPU time and memory of process trees and of PostgreSQL; and which machine this is."""
+"""Figures from /proc: CPU time and memory of process trees and of PostgreSQL; and a description of the machine."""
 
 import os
 import platform

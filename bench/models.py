@@ -1,4 +1,4 @@
-"""The tables of the work that all contenders do. They have no migrations: ``migrate --run-syncdb`` makes them."""
+"""The tables for the work of all contenders. They have no migrations: ``migrate --run-syncdb`` makes them."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -29,10 +29,10 @@ class OrderLine(models.Model):
 
 class Effect(models.Model):
     """
-    What a task leaves behind. Nothing forbids two of a kind: the bench counts them.
+    The effect of a task. Duplicates are possible: the bench counts them.
 
-    The table has a column ``written_at`` as well, which the database fills and Django does not know, so
-    that no contender pays for it.
+    The table also has a column ``written_at``, which the database fills and Django does not know, so that it costs no
+    contender anything.
     """
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE)

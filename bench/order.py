@@ -16,7 +16,7 @@ from bench.models import Order, OrderLine, Product
 
 
 def place(cart: Cart, enqueue: Callable[[Order], None]) -> Order:
-    """Take one order and, inside its transaction, have ``enqueue`` arrange what follows from it."""
+    """Place one order and, inside its transaction, call ``enqueue`` for its tasks."""
     prices = catalogue()
     with transaction.atomic():
         with connection.cursor() as cursor:

@@ -33,7 +33,7 @@ def all_plots(results: dict[str, Any]) -> dict[str, str]:
 
 
 def bars(title: str, values: dict[str, summary.Spread], logarithmic: bool) -> str:
-    """Draw a bar for each contender, with a line from its least to its most."""
+    """Draw a bar for each contender, with a line from its minimum to its maximum."""
     most = max((value.most for value in values.values()), default=1) or 1
     least = min((value.least for value in values.values()), default=0)
     room = WIDTH - LABEL - 90

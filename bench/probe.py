@@ -1,8 +1,8 @@
 """
 A process that measures the lag from commit to last effect: ``python -m bench.probe PROBES``.
 
-It places an order, then looks every millisecond whether the three effects are there, as any other
-session would see them. Prints the lags in milliseconds as JSON; null stands for one that took too long.
+It places an order, then checks every millisecond whether other sessions can see the three effects. Prints the lags in
+milliseconds as JSON; null stands for one that took too long.
 """
 
 import argparse

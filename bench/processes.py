@@ -1,4 +1,4 @@
-"""A contender's processes: started in its environment, watched, and ended."""
+"""A contender's processes: started in its environment, monitored, and ended."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from bench import machine
 from bench.contender import PYTHON, Command, Contender
 
 ROOT = Path(__file__).resolve().parent.parent
-START_PATIENCE = 60.0  # seconds until a process that does not get ready is given up
+START_PATIENCE = 60.0  # seconds after which a process that is not ready is given up
 
 
 class Bench:
-    """Where contenders run: addresses of the database and Redis, and a folder for what processes say."""
+    """Where contenders run: URLs of the database and Redis, and a folder for logs."""
 
     def __init__(self, database_url: str, redis_url: str, logs: Path) -> None:
         self.database_url = database_url
@@ -59,7 +59,7 @@ class Bench:
 
 
 class Running:
-    """A process that was started in a session of its own, so that its children end with it."""
+    """A process started in a separate session, so that its children end with it."""
 
     def __init__(self, command: Command, environment: dict[str, str], log: Path) -> None:
         self.log = log
@@ -140,7 +140,7 @@ class Consumers:
 
 class Told:
     """
-    One of the bench's modules, in a process that gets ready, waits to be told, and prints JSON.
+    One of the bench's modules, in a process that prepares, waits for a command, and prints JSON.
 
     So the machine's counters can be read just before and after its work, and its memory at its end.
     """
@@ -166,7 +166,7 @@ class Told:
         return self
 
     def result(self) -> dict[str, Any]:
-        """Wait until it is done; what it measured, and the memory that it took in MB."""
+        """Wait until it is done; return its measurements, and its memory in MB."""
         line = self._hear()
         if not line:
             raise RuntimeError(f"{self.process.args} ended without an answer:\n{self.log.read_text()[-2000:]}")

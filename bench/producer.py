@@ -1,7 +1,7 @@
 """
-A process that places orders when told: ``python -m bench.producer ORDERS``.
+A process that places orders on command: ``python -m bench.producer ORDERS``.
 
-Prints what each took, in milliseconds, and its own CPU time.
+Prints the milliseconds of each, and its own CPU time.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def place_all(options: argparse.Namespace, place_one: Callable[[], Any]) -> dict[str, Any]:
-    """Place the orders; what a broker raises is counted, for it is what is measured."""
+    """Place the orders; errors of the broker are counted, because they are part of the measurement."""
     latencies: list[float] = []
     errors: list[str] = []
     gave_up = False

@@ -1,4 +1,4 @@
-"""A Redis server of the bench's own: it shares neither messages nor CPU time with others, and may be stopped."""
+"""The bench's own Redis server: it shares neither messages nor CPU time with others, and may be stopped."""
 
 import shutil
 import signal
@@ -43,7 +43,7 @@ class RedisServer:
         raise SystemExit(f"{self.binary} does not answer on port {self.port}.")
 
     def stop(self) -> None:
-        """End it, and all that it held."""
+        """Stop it and discard its data."""
         self.resume()
         self.process.terminate()
         self.process.wait()

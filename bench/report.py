@@ -30,11 +30,11 @@ PACKAGES = (
     "huey",
 )
 RESULTS = Path(__file__).parent / "results"
-QUICK_RESULTS = ROOT / "var" / "bench"  # not kept: they measure nothing
+QUICK_RESULTS = ROOT / "var" / "bench"  # not stored: they measure nothing
 
 
 def begin(database: Database, broker: RedisServer, size: Size) -> dict[str, Any]:
-    """Return results with everything but figures: when, of what, on what."""
+    """Return the results' metadata: date, commit and machine."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -68,7 +68,7 @@ def line(figures: dict[str, Any]) -> str:
 
 
 def write(results: dict[str, Any], into: Path) -> Path:
-    """Write everything to a folder of its own and return it."""
+    """Write everything to a new folder and return it."""
     results["load_average_after"] = os.getloadavg()[0]
     day = results["when"][:16].replace(":", "").replace("T", "-")
     folder = into / f"{day}-{results['commit']}"

@@ -1,8 +1,8 @@
 """
 Django's settings in every process of a contender, which the environment names.
 
-This project's own settings, less its web; a contender that is not this project gets none of its Celery
-settings, but the broker's address, and then what its module says.
+This project's settings without the web part. Other contenders get none of its Celery settings except the broker's URL,
+and then those of their module.
 """
 
 import os
@@ -31,6 +31,6 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", *CONTEND
 AUTH_USER_MODEL = "auth.User"
 ROOT_URLCONF = None
 MIDDLEWARE: list[str] = []
-#: Whether this process is the one that customers speak to; see bench/jobs/failing.py.
+#: Whether this process takes orders; see bench/jobs/failing.py.
 BENCH_PLACES_ORDERS = "BENCH_PLACES_ORDERS" in os.environ
 globals().update(_fill(dict(CONTENDER.settings)))

@@ -12,7 +12,7 @@ from bench.processes import Bench, Consumers, Told
 from bench.redis_server import RedisServer
 from bench.size import EFFECTS_AN_ORDER, Size
 
-PATIENCE = 8.0  # seconds of nothing at all, until what is not done counts as lost
+PATIENCE = 8.0  # seconds without any effect, after which missing effects count as lost
 LOAD = 100  # orders a second, the "half load" under which lag is measured
 PROBE_PAUSE = 0.1  # seconds between probes under load
 SETTLING = 0.5  # seconds of quiet before idle figures are taken
@@ -42,7 +42,7 @@ class Turn:
         self.postgresql = PostgreSQL(database.value("SELECT pg_backend_pid()"), database.name)
 
     def run(self, contender: Contender) -> Figures:
-        """Go through all stages and return what each showed."""
+        """Run all stages and return the result of each."""
         self.broker.empty()
         self.database.empty(contender.tables)
         figures: Figures = self.place(contender)
@@ -66,7 +66,7 @@ class Turn:
         return figures
 
     def place(self, contender: Contender) -> Figures:
-        """Place a backlog while nothing consumes: what an order costs the one who places it."""
+        """Place a backlog without consumers: measures the cost for the producer."""
         orders = self.size.backlog_orders * contender.backlog
         measured = Told(self.bench, contender, "producer", orders).go().result()
         latencies = measured["latencies_ms"]
@@ -80,12 +80,12 @@ class Turn:
         }
 
     def drain(self) -> Figures:
-        """Let the consumers, who have just started, take the backlog."""
+        """Let the newly started consumers process the backlog."""
         finished = self.database.wait_for_effects(PATIENCE)
         return {"drain_effects_per_s": self.database.drain_rate(), "drain_finished": finished}
 
     def idle(self, consumers: Consumers) -> Figures:
-        """What it takes to wait for work."""
+        """Measure the cost of waiting for work."""
         time.sleep(SETTLING)
         memory = consumers.memory()
         before, postgresql = consumers.cpu(), self.postgresql.cpu()
@@ -97,12 +97,12 @@ class Turn:
         }
 
     def lag(self, contender: Contender) -> Figures:
-        """From an order's commit to its last effect, one order at a time."""
+        """Measure the time from an order's commit to its last effect, one order at a time."""
         measured = Told(self.bench, contender, "probe", self.size.probes).go().result()
         return self._lags("lag", measured["lags_ms"])
 
     def lag_under_load(self, contender: Contender) -> Figures:
-        """The same while another process places 100 orders a second."""
+        """Measure the same while another process places 100 orders per second."""
         seconds = self.size.load_seconds
         probes = ("--pause", PROBE_PAUSE, "--seconds", 0.8 * seconds)
         probe = Told(self.bench, contender, "probe", int(seconds / PROBE_PAUSE), *probes)
@@ -116,7 +116,7 @@ class Turn:
         }
 
     def live(self, contender: Contender, consumers: Consumers) -> Figures:
-        """One producer as fast as it can, and the consumers, on the same machine."""
+        """Run one producer at full speed, and the consumers, on the same machine."""
         orders = self.size.live_orders * min(contender.backlog, 3)
         producer = Told(self.bench, contender, "producer", orders, "--seed", 4)
         self.database.wait_for_effects(PATIENCE)
@@ -141,7 +141,7 @@ class Turn:
         return float(figures["used_cpu_user"] + figures["used_cpu_sys"])
 
     def _lags(self, name: str, lags: list[float | None]) -> Figures:
-        """A probe that was given up counts as one that took longer than any other."""
+        """Return the lags; a probe that was given up counts as longer than any other."""
         seen = [lag if lag is not None else float("inf") for lag in lags]
         p50, p99 = (quantile(seen, q) if seen else float("inf") for q in (0.5, 0.99))
         return {f"{name}_p50_ms": _finite(p50), f"{name}_p99_ms": _finite(p99), f"{name}s_ms": lags}

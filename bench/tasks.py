@@ -1,4 +1,4 @@
-"""Where Celery, Huey and procrastinate look for an app's tasks: those of the contender at hand."""
+"""The module in which Celery, Huey and procrastinate look for an app's tasks: those of the current contender."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""The other end of processes.Told: say that this process is ready, wait for the word, answer, wait for the end."""
+"""The counterpart of processes.Told: report readiness, wait for the command, answer, wait for the end."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def work_when_told(work: Callable[[], dict[str, Any]]) -> None:
-    """Do ``work`` when told and print what it returns."""
+    """Run ``work`` on command and print its result."""
     print("ready", flush=True)
     sys.stdin.readline()
     print(json.dumps(work()), flush=True)

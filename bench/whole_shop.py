@@ -5,7 +5,7 @@ from bench.redis_server import RedisServer
 
 
 def environment(database: Database, broker: RedisServer) -> dict[str, str]:
-    """Return what the shop's processes need to know to run there, as in production except for HTTPS."""
+    """Return the environment of the shop's processes, as in production except for HTTPS."""
     return {
         "DEBUG": "0",
         "HTTPS": "0",

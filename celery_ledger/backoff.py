@@ -19,7 +19,7 @@ def jittered(seconds: float) -> float:
     """
     Return a uniformly random pause between half of ``seconds`` and all of it.
 
-    This keeps tasks that failed together from being retried together ("equal jitter": Brooker, Exponential     Backoff
-    And Jitter, AWS Architecture Blog, 2015).
+    This keeps tasks that failed together from being retried together ("equal jitter": Brooker, Exponential Backoff And
+    Jitter, AWS Architecture Blog, 2015).
     """
     return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards no secret

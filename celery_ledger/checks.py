@@ -220,7 +220,7 @@ def check_tasks(app: Any) -> Iterator[CheckMessage]:
     for name, task in own.items():
         if getattr(task, "durable", False) and (problem := _problem_of_rate(task.rate_limit)):
             yield Error(
-                f"The rate_limit of {name} is none: {problem}",
+                f"The rate_limit of {name} is not a rate: {problem}",
                 hint="Relays would publish it without a limit, and a worker of Celery's own would not start.",
                 id="celery_ledger.E017",
             )

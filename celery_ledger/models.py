@@ -131,9 +131,7 @@ class DurableTask(models.Model):
                 condition=Q(status="pending"),
                 name="ledger_pending",
             ),
-            # published": the planner would then read every row in flight to find the few of one message. => Not "status
-            # = published": the planner would then read all rows in flight to find the few of one message. = published":
-            # the planner would then read every row in flight to find the few of one message.
+            # Not "status = published": the planner would then read all rows in flight to find the few of one message.
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="ledger_leased"),
             models.Index(fields=["completed_at"], condition=Q(status="dead"), name="ledger_dead"),
             # Counts dead letters by kind and by queue, without reading their rows.
@@ -467,7 +465,7 @@ class Pace(models.Model):
     """
     The run time of a task's bodies, measured by workers, and how many of its rows may ride together.
 
-    Counts only go up. Losing a row loses only what has been learned; see     :mod:`celery_ledger.rows.paces`.
+    Counts only go up. Losing a row loses only what has been learned; see :mod:`celery_ledger.rows.paces`.
     """
 
     name = models.CharField(max_length=255, primary_key=True, help_text="The task's.")

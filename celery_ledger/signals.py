@@ -2,8 +2,8 @@
 Durable signals: receivers cannot roll back the sender's work, and their reactions cannot be lost.
 
 ``DurableSignal`` is sent with ``send_robust`` inside the sender's transaction. What its receivers
-enqueue meanwhile is written by one statement after the last of them. A receiver that fails is
-rolled back alone, logged, and sent the signal again by a durable task.
+enqueue meanwhile is written by one statement after the last of them. If a receiver fails, only that receiver is rolled
+back; the failure is logged, and a durable task sends it the signal again.
 """
 
 import inspect
@@ -124,7 +124,7 @@ class DurableSignal(Signal):
         Raises:
             TypeError: always.
         """
-        raise TypeError(f"Send {self.name} by send_robust(): by this, a receiver would take the sender's work with it.")
+        raise TypeError(f"Use send_robust() for {self.name}: in send(), a failing receiver undoes the sender's work.")
 
     async def asend(self, sender: object, **named: Any) -> NoReturn:
         """Refuse like :meth:`send`. Receivers belong to a transaction, and so to the thread that holds it."""
@@ -193,8 +193,8 @@ def redeliver(self: Any, *, signal: str, dispatch_uid: str, arguments: dict[str,
     """
     Resend a signal to the one receiver that failed.
 
-    Effect: the receiver's own, in this task's transaction. A second delivery of the message finds     the row done. A
-    chord that waits for this task also waits for what the receiver calls. Permanent errors:     the receiver is no
+    Effect: the receiver's own, in this task's transaction. A second delivery of the message finds the row done. A
+    chord that waits for this task also waits for what the receiver calls. Permanent errors: the receiver is no
     longer connected, or the object is gone.
     """
     source = _signals.get(signal)
@@ -340,12 +340,12 @@ Not sent if nothing changes.
 
 schedule_changed = DurableSignal("celery_ledger.schedule_changed")
 """
-Sent when a person pauses or resumes a schedule at the desk, or has it run now, inside the transaction that does so.
+Sent when a person pauses, resumes or runs a schedule at the desk, inside the transaction that does so.
 
-Arguments: ``name``, the schedule's; ``before`` and ``after``, what of it changed: ``enabled``, or ``run``, the id of
-the task that was enqueued; ``who``, as for ``tasks_replayed``.
+Arguments: ``name``, the schedule's; ``before`` and ``after``, the change: ``enabled``, or ``run``, the id of the task
+that was enqueued; ``who``, as for ``tasks_replayed``.
 
-Not sent where the schedule was like that already, nor for changes in the admin.
+Not sent if nothing changes, nor for changes in the admin.
 """
 
 queue_changed = DurableSignal("worker.queue_changed")

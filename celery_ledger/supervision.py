@@ -41,9 +41,7 @@ class Troubles:
                 raise
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if self._texts.get(what) != text:
-                self.logger.exception(
-                    "%s failed. It is tried again, and what fails the same way is not said again.", what
-                )
+                self.logger.exception("%s failed. It is retried; the same error is not logged again.", what)
             self._texts[what] = text
         else:
             self._texts.pop(what, None)

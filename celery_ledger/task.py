@@ -67,7 +67,7 @@ class Task(celery.Task):
     ``acks_late``: with False, a task whose worker died becomes a dead letter instead of running again.
 
     ``unique_key``, ``unique_for``, ``debounce``, ``debounce_at_most``: defaults for the same arguments of
-    :meth:`apply_async`.     The key may be a function of the call's arguments, which returns None for a call that has
+    :meth:`apply_async`. The key may be a function of the call's arguments, which returns None for a call that has
     no key.
 
     ``concurrency_per_key``: how many calls with the same ``limit_key`` may run at once, in the whole cluster. The

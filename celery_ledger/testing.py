@@ -28,7 +28,7 @@ def drain(*, most_turns: int = 50) -> int:
     """
     Run every due task in this process until none is due, and return how many rows were run.
 
-    Call it outside of any transaction that a real one would not have: with pytest-django's     ``transactional_db``, or
+    Call it outside of any transaction that a real one would not have: with pytest-django's ``transactional_db``, or
     after all of the test's own writes.
     """
     import_tasks()

@@ -15,7 +15,7 @@ from celery_ledger.checks import LOOPBACK
 from core import database_limits, wiring
 from web.broker_urls import parts
 
-#: What finds wrong receivers, what is wrong with them, and what to do.
+#: For each defect of receivers: the function that finds it, a description, and a hint.
 FLAWS: Final = (
     (
         "core.E001",

@@ -2,9 +2,9 @@
 All settings of Shopwire, from typed environment variables.
 
 Values come from the environment first, then from ``.env`` in this project, then from
-``var/run.env``, which ``run.py`` writes so that a command typed in another terminal meets
-the same database and broker. A value that cannot be parsed stops the start and names its
-variable. ``.env.example`` lists every variable.
+``var/run.env``, which ``run.py`` writes so that a command in another terminal uses the same database and broker. A
+value that cannot be parsed stops the start with an error that names its variable. ``.env.example`` lists every
+variable.
 """
 
 import os
@@ -232,7 +232,7 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
     database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}  # A file: tests have several connections.
 else:
     DATABASE_LIMITS = {
-        # A suspended process holds its rows no longer than a task may take; then another worker can have them.
+        # A suspended process holds its rows for no longer than a task may take; then another worker can take them.
         "idle_in_transaction_session_timeout": TASK_SOFT_TIME_LIMIT * 1000,
         # With a million rows, the planner would compile each short statement: 11 ms for a claim that takes 12.
         "jit": "off",

@@ -1,9 +1,9 @@
 """
-Makes a stack's secrets and the addresses that hold them, once: ``python deploy/keys.py FOLDER HANDED``.
+Creates a stack's secrets, and the URLs that contain them, once: ``python deploy/keys.py FOLDER HANDED``.
 
 For ``docker-compose.yml``: every container reads its own from a volume, such as
-``SECRET_KEY_FILE=/run/keys/secret_key``, which is a folder of ``HANDED``. A file that is in ``FOLDER`` already is left
-alone, so that a stack keeps its secrets, or brings its own. Standard library only.
+``SECRET_KEY_FILE=/run/keys/secret_key``, which is a folder of ``HANDED``. Existing files in ``FOLDER`` are kept, so
+that a stack keeps its secrets or uses given ones. Standard library only.
 """
 
 import secrets
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-#: What each container is handed, and no more: the folder, which is its volume, and the files in it.
+#: What each container receives: the folder, which is its volume, and the files in it.
 FOR_APP = ("secret_key", "database_url", "redis_url", "rabbitmq_url")
 HANDED: Mapping[str, tuple[str, ...]] = {
     "app": FOR_APP,
@@ -23,7 +23,7 @@ HANDED: Mapping[str, tuple[str, ...]] = {
 
 
 def hand_out(folder: Path, handed: Path) -> None:
-    """Give each container what is its own of ``folder``; again at each start, so that it follows what is there."""
+    """Copy to each container its files of ``folder``; repeated at each start, so that changes arrive."""
     for name, files in HANDED.items():
         (handed / name).mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -31,7 +31,7 @@ def hand_out(folder: Path, handed: Path) -> None:
 
 
 def make(folder: Path) -> list[str]:
-    """Write what ``folder`` lacks and return the names of the files written."""
+    """Write the files missing from ``folder`` and return their names."""
     passwords = {}
     written = []
     for name in ("postgres_password", "redis_password", "rabbitmq_password", "secret_key", "flower_password"):
@@ -51,7 +51,7 @@ def make(folder: Path) -> list[str]:
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a file that is not there yet. Containers of several users read it: the volume is what keeps it private."""
+    """Write a new file. Containers with different users read it: the volume keeps it private."""
     if path.exists():
         return False
     place(path, text)
@@ -59,7 +59,7 @@ def write(path: Path, text: str) -> bool:
 
 
 def place(path: Path, text: str) -> None:
-    """Put a file where it belongs, whole or not at all."""
+    """Write a file atomically."""
     draft = path.with_name(f".{path.name}")
     draft.write_text(text)
     draft.chmod(0o444)
@@ -69,4 +69,4 @@ def place(path: Path, text: str) -> None:
 if __name__ == "__main__":
     made = make(Path(sys.argv[1]))
     hand_out(Path(sys.argv[1]), Path(sys.argv[2]))
-    sys.stdout.write(f"Made: {', '.join(made)}.\n" if made else "All secrets are there already.\n")
+    sys.stdout.write(f"Made: {', '.join(made)}.\n" if made else "All secrets exist already.\n")

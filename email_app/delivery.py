@@ -1,10 +1,10 @@
 """
 The states of a mail: pending, then sent, held, or failed permanently. Called by the modules that write mails.
 
-Promises one row and one ``Message-ID`` a mail, however often it is attempted. ``sent`` is final: no
-later attempt sends again or takes it back. What remains is the moment between the server's answer and
-its record: if the answer is lost, the process dies, or a worker outlives its lease in that moment, the
-mail is sent a second time, with the same ``Message-ID``. No lock is held while the server is spoken to.
+Promises one row and one ``Message-ID`` per mail, however often it is attempted. ``sent`` is final: no later attempt
+sends it again or resets it. What remains is the moment between the server's answer and its record: if the answer is
+lost, the process dies, or a worker outlives its lease in that moment, the mail is sent a second time, with the same
+``Message-ID``. No lock is held during the SMTP dialogue.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from email_app import addresses, outgoing
 from email_app.models import AddressClaim, EmailDelivery
 
 Status = EmailDelivery.Status
-#: Rows that are deleted in one transaction.
+#: How many rows one transaction deletes.
 BATCH = 500
 #: Mails of any kind that an unverified address is sent per day; see docs/adr/0014.
 UNVERIFIED_A_DAY = 20
@@ -70,7 +70,7 @@ def deliver(
     if mail.status == Status.SENT:
         return
     if mail.status == Status.FAILED or mail.recipient != recipient:
-        # A person had it replayed, after fixing the cause, or the address has changed since.
+        # A person replayed it after fixing the cause, or the address has changed since.
         _change(mail, status=Status.PENDING, recipient=recipient, error="")
         mail.recipient = recipient
     claim = None if to_anybody else AddressClaim.objects.filter(email=recipient, user__email=recipient).first()
@@ -87,7 +87,7 @@ def deliver(
     except PermanentError as error:
         if _change(mail, status=Status.FAILED, error=str(error)[:500]):
             raise
-        return  # Another worker had it sent meanwhile.
+        return  # Another worker has sent it meanwhile.
     crash_point("mail.before_record")
     persist(lambda: _change(mail, status=Status.SENT, error="", sent_at=Now(), stand_in=claim is not None))
 

@@ -16,10 +16,10 @@ def make_nonce() -> str:
 
 class AddressClaim(models.Model):
     """
-    An address yet to be verified: that of a new account, or the one to change to.
+    An address to be verified: of a new account, or the new address that a user requested.
 
-    A user of whom there is none has a verified address, or one that staff entered. The links that
-    are mailed name the claim and its nonce, so they say nothing about anybody; see :mod:`email_app.addresses`.
+    A user without a claim has a verified address, or one entered by staff. Mailed links contain only the claim's id and
+    nonce, and so reveal nothing about the user; see :mod:`email_app.addresses`.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="address_claim")
@@ -41,8 +41,8 @@ class EmailDelivery(models.Model):
     """
     One mail to one person.
 
-    ``message_id`` is made once and kept, so that a second copy of the same mail, which a lost SMTP
-    reply can cause, is recognisable as one. No status change but through :mod:`email_app.delivery`.
+    ``message_id`` is generated once and kept, so that a second copy of the mail, which a lost SMTP reply can cause, is
+    recognisable. Only :mod:`email_app.delivery` changes a status.
     """
 
     class Kind(models.TextChoices):
@@ -55,13 +55,13 @@ class EmailDelivery(models.Model):
         WELCOME = "welcome"
         #: To managers: a customer placed the same lines twice.
         DUPLICATE_ORDER = "duplicate_order"
-        #: To managers, and to whom of the staff asks for one.
+        #: To managers, and to staff who request one.
         SALES_REPORT = "sales_report"
         #: A notification, for users who chose e-mail.
         NOTIFICATION = "notification"
-        #: To an address that has still to be shown to be its user's.
+        #: To an address that has not been verified.
         ADDRESS_CHECK = "address_check"
-        #: To the address that a user wants to leave.
+        #: To the address that a user wants to replace.
         ADDRESS_CHANGE = "address_change"
         #: To users who request a new password.
         PASSWORD_RESET = "password_reset"  # noqa: S105 - The name of a mail.

@@ -1,9 +1,9 @@
 """
 The connection to the mail server, kept open between mails; called by delivery.py.
 
-One for each thread of each process, so that it is never shared. Promises that a mail that raised
-nothing was accepted by the server, that every call ends (``EMAIL_TIMEOUT`` bounds each step of the
-dialogue), and that no error's text carries an address or a server's words, which may quote one.
+One for each thread of each process, so that it is never shared. Promises that a mail was accepted by the server unless
+an error was raised; that every call ends (``EMAIL_TIMEOUT`` bounds each step of the dialogue); and that no error
+contains an address or the server's text, which may quote one.
 """
 
 import smtplib
@@ -16,11 +16,11 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from celery_ledger.errors import PermanentError
 
-#: A connection that rested longer is asked whether it is still there, in seconds.
+#: A connection idle for longer, in seconds, is checked before use.
 PROBE_AFTER = 1.0
-#: A connection that rested longer is not used again, in seconds.
+#: A connection idle for longer, in seconds, is not used again.
 MAX_REST = 60.0
-#: SMTP answers from here on say that the same mail will never be taken (RFC 5321, 4.2.1).
+#: SMTP status codes from here on mean that the mail will never be accepted (RFC 5321, 4.2.1).
 FIRST_PERMANENT_CODE = 500
 
 
@@ -45,7 +45,7 @@ def send(message: EmailMessage) -> None:
     Send one mail over the open connection or a new one.
 
     Raises:
-        MailRefusedError: never again as it is: a 5xx answer to this mail, or a header that cannot be written.
+        MailRefusedError: it will never be accepted: a 5xx answer to this mail, or a header that cannot be written.
         MailDeferredError: a 4xx answer, or a server that refuses us rather than the mail.
         OSError: no connection, a timeout, or the server broke off.
     """

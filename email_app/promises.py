@@ -1,9 +1,8 @@
 """
 The promises of mail, checked by ``manage.py outbox verify``: no mail is lost or sent twice.
 
-A mail that is on its way has an open task in the ledger, one that was given up has a dead or discarded
-task or a row that says ``failed``: those are accounted for. The number of queries does not grow with the
-orders.
+A mail in progress has an open task in the ledger; one that was given up has a dead or discarded task, or a row with the
+status ``failed``. All of these are accounted for. The number of queries does not grow with the orders.
 """
 
 import logging

@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def is_genuine(headers: Any, body: bytes, secret: str) -> bool:
-    """Whether a message is signed with ``secret``, as Standard Webhooks has it."""
+    """Whether a message is signed with ``secret``, as Standard Webhooks specifies."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except ValueError:

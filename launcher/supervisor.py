@@ -190,7 +190,7 @@ class Supervisor:
         say(f"{child.program.name} {what_happened}; it starts again in {delay:.1f} s. See {self._shown(child.log)}.")
 
     def _end(self, children: list[Child], patience: float) -> None:
-        """Terminate these; kill those that are still running in time, or when the user insists."""
+        """Terminate these; kill those that do not end in time, or when the user insists."""
         asked = self.stop_asked
         processes = [child.process for child in children if child.process]
         for process in processes:

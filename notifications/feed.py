@@ -1,11 +1,11 @@
 """
 The events of one web process's open streams, both SSE and WebSocket.
 
-Promises that a stream yields every notification of its reader after its cursor once and in order, for as long
-as it lasts, and that one which goes on after the last id it saw has missed none. All of it is read from the
-table; a hint over the channel layer (wakeup.py) only says when to look, and without one the feed looks by
-itself every :data:`PACE` seconds. One query answers for all streams of the process, on one of two threads
-with a connection each; an open stream holds neither a thread nor a connection.
+Promises that a stream yields every notification of its reader after its cursor, once and in order, for as long as it is
+open, and that a stream resumed after the last id it saw has missed none. Everything is read from the table. A hint over
+the channel layer (wakeup.py) only says when to look; without hints, the feed looks every :data:`PACE` seconds. One
+query serves all streams of the process, on one of two threads with a connection each; an open stream holds neither a
+thread nor a connection.
 
 This rests on ids that grow in the order of the commits (announce.py): what is read up to an id is complete.
 """
@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Seconds between two looks at the table if no hint arrives.
+#: Seconds between two queries of the table if no hint arrives.
 PACE: Final = 2.0
-#: Minimum seconds between two looks at the table, however many hints arrive.
+#: Minimum seconds between two queries, however many hints arrive.
 SHORTEST_PAUSE: Final = 0.02
 #: The most notifications that one query reads.
 PAGE: Final = 500
@@ -69,7 +69,7 @@ class Reader:
     def __init__(self, cursor: int | None) -> None:
         self.cursor = cursor or 0
         self.waiting: deque[Event] = deque()
-        #: More came than may wait: read it from the table.
+        #: More events arrived than may wait: read them from the table.
         self.is_behind = False
         self.rung = asyncio.Event()
 

@@ -1,5 +1,5 @@
 """
-Speaking to the push services of browsers. Their addresses come from clients: each is treated as an attack.
+Connections to the push services of browsers. Their addresses come from clients: all are treated as hostile.
 
 Promises to connect only to known push services: over https on port 443, to a public address that the name has at that
 moment, with the certificate checked. No redirect is followed, no proxy is used, no answer's body is read, and every
@@ -29,12 +29,12 @@ GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 
 
 class NoPushServiceError(ValueError):
-    """This is not the address of a push service that may be spoken to."""
+    """This is not the address of a supported push service."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a push service said. ``retry_after`` is in seconds."""
+    """The response of a push service. ``retry_after`` is in seconds."""
 
     status: int
     retry_after: float | None = None
@@ -45,7 +45,7 @@ def check_endpoint(endpoint: str) -> str:
     Return the host of an endpoint.
 
     Raises:
-        NoPushServiceError: it is not one of a known push service over https.
+        NoPushServiceError: it is not the https URL of a known push service.
     """
     if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint or "\\" in endpoint:
         raise NoPushServiceError("The endpoint must be a plain URL.")
@@ -86,7 +86,7 @@ def post(endpoint: str, body: bytes, headers: dict[str, str]) -> Answer:
 
 def connect(host: str) -> socket.socket:
     """
-    Return an encrypted connection to ``host``, at an address that was looked at first.
+    Return an encrypted connection to ``host``, at an address that was checked first.
 
     Raises:
         NoPushServiceError: one of the name's addresses is not public.
@@ -104,7 +104,7 @@ def connect(host: str) -> socket.socket:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the Internet at large, and no way round to one that is not."""
+    """Whether an IP address is public, and does not lead to one that is not."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -115,7 +115,7 @@ def is_public(address: str) -> bool:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Return a ``Retry-After`` in seconds; one that is a date is left to the backoff."""
+    """Return ``Retry-After`` in seconds; dates are ignored, and the backoff applies."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
         return None
     return min(float(text), MAX_RETRY_AFTER)

@@ -137,7 +137,7 @@ def tell_of_trouble() -> int:
     Notify the managers of failing tasks and other problems; return how many were new to them.
 
     Repeatable: the same trouble is reported at most once an hour. While no worker or no relay is running, nothing runs
-    this:     see :mod:`notifications.urgent`.
+    this task: see :mod:`notifications.urgent`.
     """
     return trouble.tell()
 

@@ -1,5 +1,5 @@
 """
-The way out that stands in every mail of a notification: signed, without login, one click (RFC 8058).
+The unsubscribe link in every notification mail: signed, one click, without login (RFC 8058).
 
 Only a POST changes anything, because mail programs and scanners fetch every address with a GET.
 """
@@ -22,7 +22,7 @@ SALT: Final = "notifications.unsubscribe"
 
 
 def address_for(user_id: int, kind: str) -> str:
-    """Return the address at which a user gets no more mails of a kind. It is good for as long as ``SECRET_KEY`` is."""
+    """Return the URL that unsubscribes a user from mails of a kind. It is valid for as long as ``SECRET_KEY`` is."""
     return f"{settings.SITE_URL}/unsubscribe/{signing.dumps([user_id, kind], salt=SALT)}/"
 
 
@@ -30,7 +30,7 @@ def address_for(user_id: int, kind: str) -> str:
 @csrf_exempt  # The sender is a mail program without a session; the signature authorises it.
 @require_http_methods(["GET", "HEAD", "POST"])
 def answer(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether there shall be no more mails of a kind, or with a POST see to it. A second time changes nothing."""
+    """Ask for confirmation or, on POST, unsubscribe the user from mails of a kind. Repeating it changes nothing."""
     try:
         user_id, kind = signing.loads(token, salt=SALT)
     except signing.BadSignature:

@@ -2,8 +2,8 @@
 Alerts that no task can send, because no worker or no relay is running. Called by the process that notices.
 
 The notification is written as usual, with a task for each of its deliveries. These deliveries are made here as well, at
-once, except to readers who have quiet hours; the tasks, when they run, find them made. What could not be delivered is
-tried again at the next call.
+once, except to readers who have quiet hours; the tasks later find them made. A delivery that failed is retried at the
+next call.
 """
 
 import logging
@@ -19,7 +19,7 @@ from notifications.preferences import end_of_quiet
 
 logger = logging.getLogger(__name__)
 
-#: What makes a delivery, given its id.
+#: The functions that make a delivery, given its id.
 Deliver = Callable[[int], None]
 _ways: Final[dict[str, Deliver]] = {Channel.PUSH: push.deliver, Channel.SMS: texts.deliver}
 

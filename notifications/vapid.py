@@ -18,7 +18,7 @@ def decode(text: str) -> bytes:
     Return the bytes of base64url without padding.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not base64url.
     """
     if not text.isascii() or set("+/") & set(text):
         raise ValueError("This is not base64url.")
@@ -43,7 +43,7 @@ def private_key() -> ec.EllipticCurvePrivateKey | None:
 
 
 def public_key() -> str | None:
-    """Return the public half as browsers want it, or None."""
+    """Return the public key in the form that browsers expect, or None."""
     key = private_key()
     if key is None:
         return None
@@ -51,13 +51,13 @@ def public_key() -> str | None:
 
 
 def generate() -> str:
-    """Return a new private key as ``VAPID_PRIVATE_KEY`` takes it."""
+    """Return a new private key in the form of ``VAPID_PRIVATE_KEY``."""
     return encode(ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value.to_bytes(32))
 
 
 @register()
 def check_keys(**_: Any) -> list[Error]:
-    """The keys in the settings are keys, and belong together."""
+    """Check that the keys in the settings are valid and match."""
     try:
         key = public_key()
     except ValueError:
@@ -78,7 +78,7 @@ def _parse(text: str) -> ec.EllipticCurvePrivateKey:
 
 
 def _kept_key(path: Path) -> str:
-    """Return the key that is kept in a file; of several processes that begin without one, the first makes it."""
+    """Return the key stored in a file; if several processes start without one, the first creates it."""
     if not path.exists():
         draft = path.with_name(f"{path.name}.{uuid4().hex}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -59,7 +59,7 @@ class ShopCollector(Collector):
 
 
 def under_old_name(family: Metric) -> Metric:
-    """Return the same figures as ``shopwire_``: rules and dashboards have one release to follow."""
+    """Return the same figures with the prefix ``shopwire_``: rules and dashboards have one release to change."""
     old = Metric(_old(family.name), f"Old name of {family.name}.", family.type, family.unit)
     old.samples = [sample._replace(name=_old(sample.name)) for sample in family.samples]
     return old

@@ -18,7 +18,7 @@ from store.once import once
 
 
 class CannotRun(APIException):
-    """The schedule's task cannot be enqueued as the schedule is."""
+    """The schedule's task cannot be enqueued with the schedule's settings."""
 
     status_code = HTTPStatus.CONFLICT
     problem = "cannot-run"
@@ -26,7 +26,7 @@ class CannotRun(APIException):
 
 @extend_schema(tags=["operations"], summary="List schedules")
 class SchedulesView(ListAPIView[Any]):
-    """When each ran, how that ended and how long it took, and when it is due next; late and broken ones first."""
+    """Schedules with their last runs, outcomes, durations and next due times; late and broken ones first."""
 
     permission_classes = [MayOperate]
     serializer_class = ScheduleSerializer
@@ -49,7 +49,7 @@ class TellScheduleView(APIView):
     )
     @once()
     def post(self, request: Request, pk: str) -> Response:
-        """Tell a schedule what is wanted of it. One whose task cannot be enqueued is a 409 when it is to run now."""
+        """Run, pause or resume a schedule. 409 if it is to run now and its task cannot be enqueued."""
         wish = TellScheduleSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         try:

@@ -182,7 +182,7 @@ class LifeSerializer(serializers.Serializer[Any]):
 
 
 class TasksView(APIView):
-    """Tasks by whatever is known of them."""
+    """Search for tasks by any of their properties."""
 
     permission_classes = [MayOperate]
 
@@ -250,7 +250,7 @@ class TaskView(APIView):
 
 
 class DecideSerializer(StrictSerializer):
-    """What is decided about which tasks: those of ids, or those that a search means."""
+    """An action and the tasks to which it applies: by ids or by a search."""
 
     what = serializers.ChoiceField(
         choices=[str(what) for what in What],
@@ -270,7 +270,7 @@ class DecideSerializer(StrictSerializer):
         help_text="How many become due per second; by default all at once.",
     )
     dry_run = serializers.BooleanField(
-        required=False, default=False, help_text="true: print only how many tasks would be affected."
+        required=False, default=False, help_text="true: only count the tasks that would be affected."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class DecideSerializer(StrictSerializer):
 
 
 class ManyDecidedSerializer(serializers.Serializer[Any]):
-    """About how many it was decided, or would be."""
+    """How many tasks are affected, or would be."""
 
     count = serializers.IntegerField()
     count_is = serializers.ChoiceField(choices=["exact", "estimate", "at least"])
@@ -315,8 +315,8 @@ class DecideView(APIView):
         """
         Run now, cancel, replay or discard the tasks. With dry_run, only count them.
 
-        Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
-        in portions: the answer is a 202 and names the decision.
+        Tasks to which the action does not apply are left alone and not counted. For many thousands of tasks, a worker
+        carries it out in portions: the response is 202 and names the decision.
         """
         wish = DecideSerializer(data=request.data)
         wish.is_valid(raise_exception=True)

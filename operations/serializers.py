@@ -91,8 +91,8 @@ class TaskRateSerializer(serializers.Serializer[Any]):
     """The rate of a task."""
 
     task = serializers.CharField()
-    rate = serializers.CharField(allow_null=True, help_text="What was set in place of the code's; null: nothing.")
-    own_rate = serializers.CharField(allow_null=True, help_text="What the code says; null: no limit.")
+    rate = serializers.CharField(allow_null=True, help_text="The rate set instead of the code's; null: none.")
+    own_rate = serializers.CharField(allow_null=True, help_text="The rate in the code; null: no limit.")
 
 
 class DeadTaskSerializer(serializers.ModelSerializer[DurableTask]):
@@ -248,8 +248,8 @@ class PointSerializer(serializers.Serializer[Any]):
     messages = serializers.IntegerField(
         allow_null=True, help_text="Messages waiting at the broker; null: it could not be reached."
     )
-    completed_per_minute = serializers.FloatField(help_text="Since the point before.")
-    failed_per_minute = serializers.FloatField(help_text="Attempts that failed, since the point before.")
+    completed_per_minute = serializers.FloatField(help_text="Since the previous point.")
+    failed_per_minute = serializers.FloatField(help_text="Attempts that failed since the previous point.")
     lag_seconds = serializers.FloatField(
         allow_null=True, help_text="Mean time from due to done of the tasks completed since; null: none were."
     )
@@ -291,7 +291,7 @@ class MachineryProblemSerializer(serializers.Serializer[Any]):
 
 
 class DoingSerializer(serializers.Serializer[Any]):
-    """A message that a worker runs."""
+    """A message that a worker is running."""
 
     task = serializers.CharField()
     tasks = serializers.IntegerField(help_text="Tasks that share the message.")
@@ -352,11 +352,11 @@ class LineSerializer(LagsSerializer):
     retried = serializers.IntegerField()
     dead = serializers.IntegerField()
     per_minute = serializers.FloatField()
-    run_seconds = serializers.FloatField(allow_null=True, help_text="What a task took on average; null: not known.")
+    run_seconds = serializers.FloatField(allow_null=True, help_text="Average run time of a task; null: unknown.")
 
 
 class FiguresPointSerializer(LagsSerializer):
-    """What was done from the point before to this one."""
+    """The work done between the previous point and this one."""
 
     at = serializers.DateTimeField()
     succeeded_per_minute = serializers.FloatField()
@@ -364,7 +364,7 @@ class FiguresPointSerializer(LagsSerializer):
 
 
 class MarkSerializer(serializers.Serializer[Any]):
-    """Something that people did: another release came, a queue was paused, resumed or limited."""
+    """A new release, or a queue that was paused, resumed or limited."""
 
     at = serializers.DateTimeField()
     kind = serializers.ChoiceField(choices=Mark.Kind.choices)
@@ -411,7 +411,7 @@ class ScheduleSerializer(serializers.Serializer[Any]):
 
 
 class TellScheduleSerializer(StrictSerializer):
-    """What a person wants of a schedule."""
+    """An action on a schedule."""
 
     what = serializers.ChoiceField(
         choices=sorted(timetable.DECISIONS),

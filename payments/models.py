@@ -37,7 +37,7 @@ class Payment(models.Model):
         PAID = "paid"
         #: Not paid in time, or declined too often. The order expires.
         FAILED = "failed"
-        #: Paid for an order that is over: the money has to go back.
+        #: Paid when the order was closed: the money has to be refunded.
         REFUND_DUE = "refund_due"
         REFUNDED = "refunded"
 

@@ -2,8 +2,8 @@
 The effects of payment results on orders, from any source and in any number.
 
 Each change is one transaction that locks the payment's row and then the order's. It promises that a payment places its
-order once; that the stock is either kept or given back, once; and that money for an order that is over goes back,
-through :mod:`payments.refunds`.
+order once; that the stock is either kept or returned, once; and that money for a closed order is refunded, through
+:mod:`payments.refunds`.
 """
 
 import logging
@@ -33,7 +33,7 @@ class WrongAmount(Exception):  # noqa: N818 - It names what is the matter, as it
 
 
 def settle(payment_id: int, reference: UUID, result: Result) -> None:
-    """Apply the provider's result of a try to pay. Repeatable, and in any order."""
+    """Apply the provider's result of a payment attempt. Repeatable, and in any order."""
     with transaction.atomic():
         _settle(hold(payment_id), reference, result)
 
@@ -44,7 +44,7 @@ def take_callback(message_id: str, *, reference: UUID, result: Result, amount: D
 
     Raises:
         Payment.DoesNotExist: there is no payment with that reference.
-        WrongAmount: the answer is about another amount.
+        WrongAmount: the message has a different amount.
     """
     with transaction.atomic():
         known = Q(reference=reference) | Q(declined__reference=reference)
@@ -60,7 +60,7 @@ def take_callback(message_id: str, *, reference: UUID, result: Result, amount: D
 
 def expire(payment_id: int) -> None:
     """
-    Let an order go that is not paid in time, or was taken back before. One that is paid stays as it is.
+    Expire an order that was not paid in time or was cancelled. A paid order is not changed.
 
     It may be unknown whether the provider has charged, so the provider is told that the charge is withdrawn.
     """

@@ -58,7 +58,7 @@ class SmsGrant(models.Model):
     """
     A granted SMS, counted for two days; see :mod:`phones.budget`.
 
-    ``client`` is the network address at whose wish it went out, of IPv6 the first half.
+    ``client`` is the network address that requested it; for IPv6, the first half.
     """
 
     phone = models.CharField(max_length=32)

@@ -1,9 +1,9 @@
 """
 Sending SMS: to the console, to files, or over HTTP to an SMS gateway.
 
-``SMS_URL`` says which, by its scheme; ``SMS_SENDERS`` maps schemes to classes, and another way of sending
-is one more class there. Promises that a message that raised nothing was taken, that every call ends, and
-that no error carries a number or a text.
+The scheme of ``SMS_URL`` says which; ``SMS_SENDERS`` maps schemes to classes, so another transport is one more class
+there. Promises that a message was accepted unless an error was raised, that every call ends, and that no error contains
+a number or a text.
 """
 
 import os
@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from celery_ledger.errors import PermanentError
 
 TIMEOUT: Final = 10  # seconds
-#: Answers after which the same message may be taken later; so may it after any 5xx.
+#: Statuses after which the same message may be accepted later, as after any 5xx.
 MAYBE_LATER: Final = frozenset({408, 425, 429})
 
 
@@ -82,7 +82,7 @@ class HttpSender:
     """
     ``https://user:password@host/path``: a POST of ``{"to", "text"}`` as JSON, with an ``Idempotency-Key``.
 
-    The answer is a 2xx. A gateway with words of its own is a small class next to this one.
+    The gateway answers with a 2xx. One with a different protocol needs a small class next to this one.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,9 +1,9 @@
 """
 Read a shop's export of invoice lines, and classify every line.
 
-Used by the commands ``import_retail`` and ``replay_retail``, so that both mean the same by a sale.
-Nothing here touches the database or the network. It promises that no line is lost: each one read is a
-sale, a return, something else with its reason, or broken with its line number.
+Used by the commands ``import_retail`` and ``replay_retail``, so that both agree on what a sale is. Nothing here touches
+the database or the network. It promises that no line is lost: each line is a sale, a return, neither (with a reason),
+or broken (with its line number).
 """
 
 import codecs
@@ -23,7 +23,7 @@ from store.models import MAX_CART_LINES, MAX_LINE_QUANTITY
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 
-#: What a line may be. Any other kind is a reason why it is neither; those are texts for a person.
+#: The kinds of lines. Any other kind is a text that says why the line is neither.
 SALE = "sale"
 RETURN = "return"
 BROKEN = "broken"
@@ -39,7 +39,7 @@ PRODUCT_CODE = re.compile(r"[0-9]{5,6}[A-Z]{0,4}")
 INVOICE_NUMBER = re.compile(r"[A-Z]?[0-9]{1,12}")
 CUSTOMER_NUMBER = re.compile(r"([0-9]{1,12})(?:\.0)?")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
-#: What the staff wrote where a description should stand.
+#: Notes by the staff in place of a description.
 STAFF_NOTE = re.compile(
     r"\W*(?:found|faulty|lost|missing|wet|mouldy|thrown away|check(?:ed)?|test|adjust\w*|damage[ds]?|"
     r"(?:amazon|dotcom|ebay)(?: sales?)?)\W*",

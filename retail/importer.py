@@ -1,9 +1,9 @@
 """
 Load a shop's export: catalogue, customers and opening stock.
 
-Called by ``manage.py import_retail``. One transaction: all of it is loaded, or none. A second run finds
-everything there and changes nothing. No signal of a registration is sent and no mail goes out: these
-customers did not register. What is new about products and stock is announced, as after an edit.
+Called by ``manage.py import_retail``. One transaction: everything is loaded, or nothing. A second run changes nothing.
+No registration signal and no mail is sent, because these customers did not register. Changes of products and stock are
+announced as after an edit.
 """
 
 from collections import Counter, defaultdict
@@ -21,10 +21,10 @@ from retail.export import Export, pick_title
 from store import bulk, prices
 from store.models import Customer, Product, Stock
 
-#: Rows a statement. SQLite takes 999 parameters at least; PostgreSQL gains little beyond this.
+#: Rows per statement. SQLite accepts at least 999 parameters; PostgreSQL gains little beyond this.
 BATCH = 500
 
-#: What an import updates of a product that exists.
+#: The fields of an existing product that an import updates.
 UPDATED = ("title", "slug", "unit_price")
 
 Progress = Callable[[int], object]
@@ -94,7 +94,7 @@ def import_export(
 
     Customers are only ever added. Products are added, or given the export's title and price. Stock is set
     for products that have never moved and of which none is reserved; all other stock is left alone.
-    ``progress`` is called for each handful of rows that is done.
+    ``progress`` is called after each portion of rows.
     """
     done = Imported()
     articles = collect_articles(export)

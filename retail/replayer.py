@@ -1,10 +1,10 @@
 """
 Replay a shop's export as real checkouts over HTTP.
 
-Called by ``manage.py replay_retail``. It speaks to the shop as any client does, through the public API; the
-database is read once, for the users in whose name tokens are made. It promises that every invoice becomes one
-order at most, whatever dies meanwhile: a cart whose contents are in doubt is thrown away, and the checkout is
-repeated under one ``Idempotency-Key``. Every invoice and every line ends in exactly one class of the accounts.
+Called by ``manage.py replay_retail``. It uses the public API like any client; the database is read once, for the users
+whose tokens are issued here. It promises that every invoice becomes at most one order, whatever process is killed
+meanwhile: a cart with uncertain contents is discarded, and the checkout is repeated under one ``Idempotency-Key``.
+Every invoice and every line ends in exactly one class of the accounts.
 """
 
 import queue
@@ -35,9 +35,9 @@ from retail.client import (
 )
 from retail.export import Export, Invoice
 
-#: How long a token of one invoice's customer is good for; it is made when the invoice's turn comes.
+#: How long the token of an invoice's customer is valid; it is issued when the invoice's turn comes.
 TOKEN_LIFETIME = timedelta(hours=2)
-#: Of a payment, what is going to change.
+#: The payment statuses that are not final.
 UNDECIDED = frozenset({"pending", "refund_due"})
 #: How often a cart is rebuilt for one invoice before that counts as failed.
 MOST_CARTS = 30

@@ -30,7 +30,9 @@ class StoreConfig(AppConfig):
         order_created.connect(receivers.enqueue_inventory_update, dispatch_uid="store.enqueue_inventory_update")
 
         register("No product has more stock reserved than on hand.", promises.uncovered_stock)
-        register("The stock reserved of each product is what its unsettled orders need.", promises.stray_reservations)
+        register(
+            "The reserved stock of each product equals what its unsettled orders need.", promises.stray_reservations
+        )
         register("The stock of every placed order is settled exactly once.", promises.unsettled_lines)
         register("An order is settled once all of its tasks are done, and not before.", promises.wrong_settlements)
         register("The stock of every cancelled order is returned exactly once.", promises.unreturned_lines)

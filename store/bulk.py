@@ -46,5 +46,5 @@ def announce(model: type[Model], changes: Sequence[Change[Any]]) -> None:
 
 
 def _plain(columns: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return columns as JSON has them: decimals as strings."""
+    """Return columns for JSON: decimals as strings."""
     return {name: str(value) if isinstance(value, Decimal) else value for name, value in columns}

@@ -1,4 +1,4 @@
-"""Taking an order back: its stock is there again, and everybody hears of it, in one transaction."""
+"""Cancellation of orders: the stock is returned and receivers are notified, in one transaction."""
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -12,7 +12,7 @@ from store.signals import order_cancelled
 
 def cancel_order(order_id: int, *, among: QuerySet[Order]) -> Order:
     """
-    Cancel an order of ``among`` and give its stock back. One that waits for its payment expires.
+    Cancel an order of ``among`` and return its stock. An unpaid order expires instead.
 
     The order's row is locked first, as in ``update_inventory``: the second of the two sees what the first has done, so
     stock comes back exactly once, settled or not.

@@ -54,7 +54,7 @@ def change_line(cart_id: UUID, item_id: int, quantity: int, *, among: QuerySet[C
     Set the quantity of a line.
 
     Raises:
-        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
+        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such cart or line.
     """
     with transaction.atomic():
         item = _hold(cart_id, among).items.select_related("product").get(pk=item_id)
@@ -68,7 +68,7 @@ def remove_line(cart_id: UUID, item_id: int, *, among: QuerySet[Cart]) -> None:
     Remove a line.
 
     Raises:
-        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such thing.
+        Cart.DoesNotExist, CartItem.DoesNotExist: there is no such cart or line.
     """
     with transaction.atomic():
         _hold(cart_id, among).items.get(pk=item_id).delete()
@@ -102,7 +102,7 @@ def drop_abandoned(*, older_than: timedelta) -> Iterator[int]:
     """
     Delete old carts in small transactions; yield the number deleted in each.
 
-    A cart that is locked at this moment is in use, and stays.
+    A cart that is locked is in use, and is kept.
     """
     return _drop(Cart.objects.filter(created_at__lt=timezone.now() - older_than))
 

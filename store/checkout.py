@@ -140,7 +140,7 @@ def write_order(
         raise CartNotOrderable("The total is more than an order can hold.")
     currency, *others = {line.currency for line in lines}
     if others:
-        raise CartNotOrderable("The products are priced in different currencies; order them apart.")
+        raise CartNotOrderable("The products are priced in different currencies; order them separately.")
     left = inventory.reserve({line.product_id: line.quantity for line in lines})
     if settings.CUSTOMER_QUANTITY_LIMIT:
         _keep_within_limit(lines, customer, int(settings.CUSTOMER_QUANTITY_LIMIT))

@@ -33,7 +33,7 @@ class Customer(models.Model):
         return f"customer {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, in one transaction with what its receivers write about it: a user, where it has none."""
+        """Save, in one transaction with what receivers write: a user, if the profile has none."""
         with transaction.atomic(savepoint=False):
             super().save(*args, **kwargs)
 
@@ -85,7 +85,7 @@ class Product(models.Model):
         return f"{self.sku} {self.title}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, in one transaction with what its receivers write about it."""
+        """Save, in one transaction with what receivers write about it."""
         with transaction.atomic(savepoint=False):
             super().save(*args, **kwargs)
 
@@ -137,7 +137,7 @@ class Stock(models.Model):
         return f"stock of product {self.product_id}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, in one transaction with what its receivers write about it."""
+        """Save, in one transaction with what receivers write about it."""
         with transaction.atomic(savepoint=False):
             super().save(*args, **kwargs)
 
@@ -160,7 +160,7 @@ class CartQuerySet(models.QuerySet["Cart"]):
 
 
 class Cart(models.Model):
-    """A customer's selection. It is deleted when an order is made of it."""
+    """A customer's selection. The checkout deletes it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, null=True, blank=True, related_name="carts")

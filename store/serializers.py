@@ -47,8 +47,8 @@ LINES_IN_LIST: Final = 30
 PHONE = r"^(\+?[0-9][0-9 ()./-]{4,30})?\Z"
 
 
-#: What a name has none of: line breaks and other control characters, marks that turn the writing round, and what
-#: makes a web address, for mail programs make links of those. A dot ends a word, or an initial: J.R. King jr.
+#: Not allowed in names: line breaks and other control characters, marks that change the direction of writing, and web
+#: addresses, because mail programs turn them into links. A dot may end a word or an initial: J.R. King jr.
 NOT_IN_NAMES: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/@\\.\u3002\uff0e\uff0f\uff20\uff61"
 INITIAL: Final = r"\.[A-Za-z\u00c0-\u024f\u0370-\u052f]?"
 NAME: Final = rf"^([^{NOT_IN_NAMES}]|({INITIAL})+[ ,)-])*({INITIAL})*$"
@@ -209,7 +209,7 @@ class ChangeItemSerializer(StrictSerializer):
 
 
 class OrderTaskSerializer(serializers.ModelSerializer[DurableTask]):
-    """A task of an order. Staff, whom the context's ``staff`` says are asking, read its error; others what it means."""
+    """A task of an order. Staff (``staff`` in the context) see its error; others see what the error means for them."""
 
     task = serializers.CharField(source="name")
     label = serializers.SerializerMethodField()  # type: ignore[assignment]
@@ -390,7 +390,7 @@ class CreateOrderSerializer(StrictSerializer):
             NotFound: this customer has no such cart.
             ValidationError: the cart is empty, or cannot be one order.
             OutOfStock: names each product that falls short.
-            QuantityLimited: names each product of which one customer cannot have as many.
+            QuantityLimited: names each product whose quantity exceeds the customer's limit.
             ParseError: the idempotency key is malformed.
             KeyInUse, KeyReused: the idempotency key is in use, or was used for another request.
         """

@@ -18,17 +18,17 @@ A receiver enqueues and returns. It must not call the broker, the mail server or
 
 order_announced = DurableSignal("store.order_announced")
 """
-Sent right after ``order_created``, in the same transaction, to receivers that notify others' systems.
+Sent right after ``order_created``, in the same transaction, to receivers that notify other systems.
 
 Arguments: ``order``, as for ``order_created``.
 
-The order's settlement does not wait for what its receivers enqueue, however long others' systems are away. Not sent
-where ``order_created`` is not. Receivers must be repeatable, as for ``order_created``.
+The order's settlement does not wait for what its receivers enqueue, however long those systems are unavailable. Not
+sent where ``order_created`` is not. Receivers must be repeatable, as for ``order_created``.
 """
 
 order_reserved = DurableSignal("store.order_reserved")
 """
-Sent once for every order that waits for its payment, inside the transaction that stores it and keeps its stock.
+Sent once for every order that waits for its payment, inside the transaction that stores it and reserves its stock.
 
 Arguments: ``order``, a :class:`store.models.Order` whose status is ``unpaid``.
 
@@ -103,12 +103,12 @@ product, for ``QuerySet.update``, nor while fixtures are loaded. Receivers must 
 catalogue_changed = DurableSignal("store.catalogue_changed")
 """
 Sent for products and stock that are written in bulk, without Django's ``post_save``, inside the transaction that
-writes them: some hundreds at a time.
+writes them: a few hundred at a time.
 
 Arguments: ``model``, such as ``store.product``; ``changes``, a list of ``[id, before, after]``, both with
 the changed columns in JSON. ``before`` is empty for new rows.
 
-Not sent for a save or a deletion of one thing, nor for the stock that orders move. Receivers must be
+Not sent when a single object is saved or deleted, nor for changes of stock by orders. Receivers must be
 repeatable, as for ``order_created``.
 """
 
@@ -120,7 +120,7 @@ transaction that takes the stock: a checkout, or an edit of the stock.
 Arguments: ``product``, a :class:`store.models.Product`.
 
 Not sent again until the stock has reached the threshold in between; not for a threshold of 0; and not by imports,
-nor when the threshold itself is raised: the daily sweep reports low stock whatever the reason.
+nor when the threshold itself is raised: the daily sweep reports low stock whatever its cause.
 Receivers must be repeatable, as for ``order_created``.
 """
 

@@ -8,13 +8,13 @@ Status = DurableTask.Status
 
 
 def publish(*queues: str) -> list[str]:
-    """Claim what is due, as the relay does, and return the ids that its messages would carry."""
+    """Claim due rows as the relay does, and return the ids that its messages would carry."""
     rooms = dict.fromkeys(queues or ("default",), 1_000)
     return [str(row.id) for row in ledger.claim(rooms, lease=60, limit=1_000)]
 
 
 def take(task, ids: list[str]) -> str:
-    """Do with a message what a worker does, and return what became of its rows, in words."""
+    """Handle a message as a worker does, and return the outcome of its rows in words."""
     return str(consumer.consume(task, ids))
 
 

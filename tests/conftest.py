@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Fixtures for all tests."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 @pytest.fixture(autouse=True)
 def nothing_learned(monkeypatch):
-    """What other tests let this process learn of tasks is forgotten, and written down on demand alone."""
+    """Forget what other tests taught this process about tasks; write measurements only on demand."""
     from celery_ledger.rows import paces
     from celery_ledger.work import slices
 
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def spread(items):
-    """Put those that wait for processes between those that compute, and none of them at the very end."""
+    """Distribute tests that wait for processes among those that compute, with none at the very end."""
     rank = {}
     for waits, share in ((True, 0.9), (False, 1)):
         group = [item for item in items if waits == ("machine" in item.fixturenames or "e2e" in item.path.parts)]
@@ -136,9 +136,9 @@ def are_small(connection, tables):
 
 def rows_deleted(connection, tables):
     """
-    Return what empties small tables: TRUNCATE makes new files for each of them, and takes a quarter of a second.
+    Empty small tables without TRUNCATE, which creates new files for each and takes a quarter of a second.
 
-    It waits for whoever still writes, as TRUNCATE does. No trigger runs: none of foreign keys, nor of the audit trail.
+    It waits for writers, as TRUNCATE does. No triggers run, neither for foreign keys nor for the audit trail.
     """
     names = [connection.ops.quote_name(table) for table in tables]
     return [
@@ -150,7 +150,7 @@ def rows_deleted(connection, tables):
 
 @pytest.fixture(autouse=True)
 def fresh_probe():
-    """Let no test see what another's tasks did."""
+    """Hide the effects of other tests' tasks."""
     from tests import probe
 
     yield

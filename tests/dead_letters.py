@@ -1,4 +1,4 @@
-"""Dead letters for tests: one that died as tasks do, or many that are written at once."""
+"""Dead letters for tests: one that died like a real task, or many written at once."""
 
 from datetime import timedelta
 

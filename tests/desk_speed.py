@@ -1,5 +1,5 @@
 """
-How long the desk's calls and the admin's pages take on ten million rows, 100,000 of them dead: ``make desk-speed``.
+Measures the desk's calls and the admin's pages on ten million rows, 100,000 of them dead: ``make desk-speed``.
 
 ``DATABASE_URL`` names a PostgreSQL database of its own, whose name ends in ``_large``. It is migrated, and filled where
 it is empty. Each call is made five times by Django's test client; the median counts. Then what one viewer of the live

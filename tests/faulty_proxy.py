@@ -1,5 +1,5 @@
 """
-A proxy that stands before a real HTTP server and does to its answers what a network does.
+A proxy in front of a real HTTP server that simulates network faults.
 
 ``faults`` is a list of ``(method, part of the path, fault)``; the first that fits a request is used up by it.
 """

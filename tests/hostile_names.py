@@ -1,5 +1,5 @@
 """
-A network of a test's own, whose name server lies: others' names lead where they like, another place each time.
+A separate network with a lying name server: a name can resolve to a different address each time.
 
 Linux and root: the network is a namespace, and ``ip netns exec`` gives its processes a resolv.conf of their own, so
 that it is the system's own resolver that asks. A socket stays in the namespace that it was made in, so that the

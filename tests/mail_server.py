@@ -1,4 +1,4 @@
-"""A mail server in this process that behaves, or misbehaves, as a test says."""
+"""A mail server in this process that behaves or misbehaves as the test specifies."""
 
 import asyncio
 from collections import deque

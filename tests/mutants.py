@@ -1,9 +1,9 @@
 """
-Takes one guard after another away and sees that the test that is about it fails: ``make mutants``.
+Removes each guard in turn and checks that its test fails: ``make mutants``.
 
-Each mutant is a copy of the tree in which some lines are replaced; production code has no switch for it. A
-test that passes with its guard gone proves nothing, and neither does a mutant whose lines are no longer there:
-both end in failure. Needs PostgreSQL (``DATABASE_URL``); names as arguments run some mutants alone.
+Each mutant is a copy of the tree in which some lines are replaced; production code has no switch for it. A test that
+passes without its guard proves nothing, and neither does a mutant whose lines no longer exist: both count as failures.
+Needs PostgreSQL (``DATABASE_URL``); names as arguments run some mutants alone.
 """
 
 import os

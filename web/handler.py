@@ -94,7 +94,7 @@ class ThreadedASGIHandler(ASGIHandler):
     Django's ASGI handler, with the whole synchronous part of a request in one step on a persistent thread.
 
     Django's own moves between threads for every middleware and starts a new thread, and so a new database
-    connection, for every request. Here the chain is synchronous from end to end, runs on one of     ``WEB_THREADS``
+    connection, for every request. Here the chain is synchronous from end to end, runs on one of ``WEB_THREADS``
     threads, and each thread keeps its connection. Streams are still sent from the event loop.
     """
 

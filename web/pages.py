@@ -62,18 +62,18 @@ def without_last_slash(request: HttpRequest, **kwargs: int) -> HttpResponse:
 
 
 class ApiIndexView(APIView):
-    """What there is below ``/api/``."""
+    """The index of ``/api/``."""
 
     permission_classes = [AllowAny]
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        """Answer addresses: the documentation says the rest."""
+        """Return the addresses of the API and its documentation."""
         return Response({name: request.build_absolute_uri(address) for name, address in FIRST_STEPS.items()})
 
 
 @method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")  # Its styles are inline.
 class DocsView(SpectacularSwaggerSplitView):
-    """The page of the OpenAPI document. It is read, and has no OPTIONS: REST framework finds no template for them."""
+    """The page of the OpenAPI document. It refuses OPTIONS, for which REST framework would find no template."""
 
     http_method_names = ["get", "head"]

@@ -83,7 +83,7 @@ class SilenceWatch(threading.Thread):
         connection_created.connect(self._watch, dispatch_uid="core.silence_watch")
 
     def run(self) -> None:
-        """Check once a second, as long as the process lives."""
+        """Check once a second for as long as the process lives."""
         while True:
             time.sleep(LOOK_EVERY)
             for line in list(_lines):

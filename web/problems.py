@@ -60,7 +60,7 @@ def problem(
 
 
 def answer_problem(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """Return the problem document for an error of a REST framework view; None for a bug of ours."""
+    """Return the problem document for an error of a REST framework view; None for a bug in our code."""
     if isinstance(exception, Http404):
         exception = NotFound()
     elif isinstance(exception, PermissionDenied):

@@ -2,7 +2,7 @@
 Throttling of expensive actions by client: sign-in, registration, checkout.
 
 Counted in the default cache, which is this process's memory, because the shop takes orders even if every other service
-is down. Each web process counts separately, so several of them together allow that many times as much.
+is down. Each web process counts separately, so several processes together allow several times the rate.
 """
 
 import hashlib

@@ -16,7 +16,7 @@ def rotate(endpoint_id: int) -> WebhookEndpoint:
     Rotate an endpoint's secret. The old one also signs, for ``WEBHOOK_SECRET_OVERLAP_HOURS``.
 
     Raises:
-        WebhookEndpoint.DoesNotExist: there is none.
+        WebhookEndpoint.DoesNotExist: there is no such endpoint.
     """
     with transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint_id)
@@ -31,7 +31,7 @@ def test(endpoint: WebhookEndpoint) -> WebhookDelivery:
     Send an endpoint a test event.
 
     Raises:
-        log.SwitchedOffError: it takes none.
+        log.SwitchedOffError: the endpoint is disabled.
     """
     if not endpoint.active:
         raise log.SwitchedOffError

@@ -34,7 +34,7 @@ def check_url(url: str) -> SplitResult:
     Return the parts of a receiver's URL.
 
     Raises:
-        ForbiddenDestinationError: it is none that may be spoken to, whatever its name leads to.
+        ForbiddenDestinationError: webhooks must not be sent there, whatever the name resolves to.
     """
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ForbiddenDestinationError("The URL must be printable ASCII, without spaces or backslashes.")
@@ -84,7 +84,7 @@ def _resolve(host: str, port: int) -> list[str]:
     Return the addresses of a host.
 
     Raises:
-        OSError: it has none, or its name server does not say so in time.
+        OSError: it has none, or its name server did not answer in time.
     """
     answers: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
 

@@ -1,7 +1,7 @@
 """
 Recording deliveries: one for each endpoint, in the transaction of the event.
 
-Whether anybody subscribes to an event is looked up every :data:`AGE` seconds and not for every order, so that a shop
+Subscriptions are looked up every :data:`AGE` seconds and not for every order, so that a shop
 without webhooks pays nothing for them. A new endpoint may therefore miss the events of its first seconds.
 """
 
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from webhooks.models import TEST, Version, WebhookDelivery, WebhookEndpoint
 
-#: Seconds for which a process remembers who subscribes to what.
+#: Seconds for which a process caches subscriptions.
 AGE: Final = 5.0
 _known: tuple[float, frozenset[str]] = (-AGE, frozenset())
 

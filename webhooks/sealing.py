@@ -3,7 +3,7 @@ Encryption of secrets in the database, with a key derived from ``SECRET_KEY``.
 
 They cannot be stored as digests, like passwords, because every message is signed with one. The database or a copy of it
 is not enough to sign: that also takes the settings. A secret that was sealed under a key in ``SECRET_KEY_FALLBACKS``
-can still be read; a secret that can no longer be read is an empty text, and its endpoint needs another.
+can still be read; a secret that can no longer be read becomes an empty string, and its endpoint needs a new one.
 """
 
 import base64

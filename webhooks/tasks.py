@@ -55,9 +55,9 @@ def tidy() -> int:
     """
     Wake deliveries that were left waiting, and delete settled ones after ``WEBHOOK_RETENTION_DAYS``; return how many.
 
-    Secrets that an earlier release wrote as they are get sealed.
+    Also encrypts secrets that an earlier release stored in plain text. Repeatable.
 
-    Repeatable: what is gone stays gone, and what is awake is not woken again.
+
     """
     WebhookEndpoint.seal_all()
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Logging: lines for people, or one JSON object a line, each with its request id."""
+"""Logging: lines for people, or one JSON object per line, each with its request id."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ class NoCanaries(logging.Filter):
 
 class LineFormatter(logging.Formatter):
     """
-    A line for people, which ends with the request's id where there is one.
+    A line for people, which ends with the request's id if there is one.
 
     Whatever a client sent, a message stays on one line. Tracebacks, which come from our own code, follow unchanged.
     """
@@ -39,7 +39,7 @@ class LineFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line, tracebacks included; times in UTC."""
+    """One JSON object per line, including tracebacks; times in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""On PostgreSQL the database itself refuses to change the audit trail, whoever asks. SQLite has no such users."""
+"""On PostgreSQL, the database itself refuses changes to the audit trail, by any user. SQLite has no users."""
 
 from django.db import migrations
 

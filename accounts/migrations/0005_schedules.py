@@ -1,9 +1,9 @@
-"""What the shop does at its hours. A schedule that is there already, under the same name, stays as it is."""
+"""The shop's schedules. An existing schedule of the same name is not changed."""
 
 from django.db import migrations
 
-#: Name, task, minute and hour in UTC, what becomes of what was missed, and the seconds after which managers
-#: hear that it is late (0: never).
+#: Name, task, minute and hour in UTC, the policy for missed runs, and the seconds after which managers are notified
+#: that it is late (0: never).
 SCHEDULES = [
     ("Daily sales report", "core.tasks.send_daily_reports", "0", "6", "all", 900),
     ("Low-stock sweep", "notifications.tasks.sweep_low_stock", "0", "7", "once", 900),
@@ -16,7 +16,7 @@ SCHEDULES = [
 ]
 
 
-#: Whose policies of schedules were when this ran.
+#: The model of schedule policies when this migration was written.
 POLICIES = ("worker", "SchedulePolicy")
 
 

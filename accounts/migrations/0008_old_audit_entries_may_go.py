@@ -1,7 +1,8 @@
 """
-On PostgreSQL, entries of the audit trail that are over thirty days old may be deleted by who says so in its transaction.
+On PostgreSQL, audit entries over thirty days old may be deleted by a transaction that asks for it.
 
-Younger ones may not, and none may be changed, whoever asks. The schedule does nothing while AUDIT_RETENTION_DAYS is not set.
+Younger entries may not be deleted, and none may be changed. The schedule does nothing while AUDIT_RETENTION_DAYS is not
+set.
 """
 
 from django.db import migrations

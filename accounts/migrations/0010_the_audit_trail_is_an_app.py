@@ -1,4 +1,4 @@
-"""The model of the audit trail is audit_trail's from here on. The table stays as it is, rows, trigger and all."""
+"""From here on, the model of the audit trail belongs to ``audit_trail``. The table keeps its rows and its trigger."""
 
 from django.db import migrations
 

@@ -1,7 +1,7 @@
 """
-The audit trail's model, over the table that core made of it.
+The model of the audit trail, on the table that ``core`` created.
 
-Its content type goes along, and with it what refers to one: permissions and the admin's log.
+Its content type moves with it, and so do permissions and the admin's log, which refer to it.
 """
 
 import django.db.models.deletion
@@ -11,7 +11,7 @@ from django.db import migrations, models
 
 
 def rename(apps, old, new):
-    """Have the content type of the model belong to another app, unless that has one."""
+    """Assign the model's content type to another app, unless that app has one."""
     kinds = apps.get_model("contenttypes", "ContentType").objects.filter(model="auditentry")
     if not kinds.filter(app_label=new).exists():
         kinds.filter(app_label=old).update(app_label=new)

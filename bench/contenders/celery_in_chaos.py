@@ -1,4 +1,4 @@
-"""Plain Celery as its documentation has it, while its processes are killed."""
+"""Plain Celery as documented, while its processes are killed."""
 
 from dataclasses import replace
 

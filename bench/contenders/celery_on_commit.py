@@ -1,4 +1,4 @@
-"""Plain Celery as its documentation has it: ``delay_on_commit``, every default. The reference, B."""
+"""Plain Celery as documented: ``delay_on_commit``, every default. The reference, B."""
 
 from bench.contender import PYTHON, Contender
 

@@ -1,4 +1,4 @@
-"""Br with the database setting that this project has on by default: what of the difference is due to it."""
+"""Br with the database setting that this project enables by default: shows its part of the difference."""
 
 from dataclasses import replace
 

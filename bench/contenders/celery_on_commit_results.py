@@ -1,4 +1,4 @@
-"""B with the outcome of each task kept by django-celery-results."""
+"""B with the outcome of each task stored by django-celery-results."""
 
 from dataclasses import replace
 

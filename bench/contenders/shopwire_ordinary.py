@@ -1,4 +1,4 @@
-"""The package under plain Celery's own tasks, one item each: ``transactional=True``, and nothing else said."""
+"""The package under plain Celery's own tasks, one item each: ``transactional=True``, and no other options."""
 
 from bench.contender import MANAGE, PYTHON, Contender
 

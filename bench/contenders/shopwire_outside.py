@@ -1,4 +1,4 @@
-"""The package in a project that only added it: the tasks of plain Celery, which it takes to have effects outside."""
+"""The package in a project that only added it: plain Celery tasks, assumed to have effects outside the database."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""As shopwire, with PREPARED_STATEMENTS=0: the client binds, as Django has it by itself and the peers do."""
+"""As shopwire, with PREPARED_STATEMENTS=0: the client binds parameters, as by default in Django and the peers."""
 
 from dataclasses import replace
 

@@ -1,5 +1,5 @@
 """
-What runs in a contender's processes: its three tasks, and ``enqueue(order)``, which hands them over.
+The code in a contender's processes: its three tasks, and ``enqueue(order)``.
 
 Workers import these modules first, so Django is set up here.
 """

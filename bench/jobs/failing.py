@@ -1,4 +1,4 @@
-"""A receiver with a mistake in it: every so often its query fails."""
+"""A receiver with a bug: now and then its query fails."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ EVERY = 50
 
 
 def count_points(sender: object, order: Order, **_: Any) -> None:
-    """Ask a table that is not there, in the process that places orders: the mistake of one release."""
+    """Query a missing table, in the process that places orders: the bug of one release."""
     if settings.BENCH_PLACES_ORDERS and order.pk % EVERY == 0:
         with connection.cursor() as cursor:
             cursor.execute("SELECT points FROM there_is_no_such_table")

@@ -1,4 +1,4 @@
-"""Ordinary tasks on the package: plain Celery's own three, by an app whose class of tasks is the ledger's."""
+"""Ordinary tasks on the package: plain Celery's own three, in an app with the ledger's task class."""
 
 from celery import Celery
 from celery.signals import worker_ready

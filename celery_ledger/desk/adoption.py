@@ -124,7 +124,7 @@ def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
         yield Remark(
             "base classes",
             f"{base.__module__}.{base.__qualname__}",
-            f"{_listed(names)}: not durable, for their class derives from celery.Task",
+            f"{_listed(names)}: not durable, because their class derives from celery.Task",
             "Derive it from celery_ledger.Task, if it is yours; or leave these tasks as they are.",
         )
 
@@ -151,7 +151,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         (
             "serializer",
             lambda task: task.serializer not in {"json", None} and task.serializer != task.app.conf.task_serializer,
-            "arguments that JSON does not take are kept as the serializer writes them, if accept_content takes that",
+            "arguments that are not JSON are stored as the serializer writes them, if accept_content allows it",
             "Pass ids, and load the objects in the task: other arguments cannot be read or edited.",
         ),
         (
@@ -169,7 +169,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         yield Remark(
             "options",
             f"task_serializer = {serializer!r}",
-            "arguments that JSON does not take are kept as the serializer writes them if accept_content takes that, "
+            "arguments that are not JSON are stored as the serializer writes them if accept_content allows it,  "
             "and refused otherwise",
             "Run your tests with the package, and look for a TypeError that names a task's arguments. Pass ids.",
         )

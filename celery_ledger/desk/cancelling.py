@@ -43,7 +43,7 @@ HELD = (Status.PUBLISHED, Status.RUNNING)
 PORTION = 1_000
 #: At most this many future calls are looked for at a time, because each is looked for everywhere.
 MOST_LATER = 100
-#: Seconds to wait for a row that a killed process held, and seconds between two looks at it.
+#: Seconds to wait for a row that a killed process held, and seconds between two checks.
 PATIENCE = 5.0
 PATIENCE_OF_A_CANVAS = 1.0
 PATIENCE_OF_A_WORKER = 2.0  # Its event loop waits.

@@ -1,8 +1,9 @@
 """
-What a person does with dead tasks: replay them, all at once or slowly, with other arguments, or discard them.
+Operators' actions on dead tasks: replay them, at once or slowly, with different arguments, or discard them.
 
-Any number of tasks at once, in portions: each is a transaction of its own and is announced in it; see
-``tasks_replayed`` and ``tasks_discarded``. What takes more than a moment is a :mod:`celery_ledger.desk.decisions`.
+They accept any number of tasks and work in portions. Each portion is one transaction, which also sends
+``tasks_replayed`` or ``tasks_discarded``. For actions that take longer than a moment, see
+:mod:`celery_ledger.desk.decisions`.
 """
 
 import json
@@ -33,15 +34,15 @@ from celery_ledger.walking import walk
 Status = DurableTask.Status
 #: How many attempts a replay allows.
 REPLAY_ATTEMPTS = 3
-#: Slowest and fastest replay, in tasks a second.
+#: Slowest and fastest replay, in tasks per second.
 SLOWEST, FASTEST = 0.01, 10_000.0
-#: How many tasks one transaction decides about.
+#: How many tasks one transaction handles.
 PORTION = 1_000
 
 
 @dataclass(frozen=True)
 class Group:
-    """Dead tasks of one name whose errors are of one kind. ``error`` is the kind, ``example`` one of them."""
+    """Dead tasks with the same name and kind of error. ``error`` is the kind, ``example`` one of the errors."""
 
     fingerprint: str
     task: str
@@ -60,7 +61,7 @@ def dead_tasks(*, name: str | None = None) -> QuerySet[DurableTask]:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which dead tasks: those that all of what is given is true of; of nothing, all."""
+    """A selection of dead tasks: those that meet all given conditions; without any, all."""
 
     task: str | None = None
     queue: str | None = None
@@ -71,13 +72,13 @@ class Selection:
     fingerprint: str | None = None
 
     def tasks(self) -> QuerySet[DurableTask]:
-        """Return them, longest dead first."""
+        """Return the selected tasks, longest dead first."""
         if self.fingerprint is not None:
             sort_by_kind()
         return self.tasks_as_sorted()
 
     def tasks_as_sorted(self) -> QuerySet[DurableTask]:
-        """Return them as :meth:`tasks`, but without a look at all that is dead for what has no kind yet."""
+        """Return the selected tasks as :meth:`tasks` does, without first determining the kind of each dead task."""
         dead = dead_tasks(name=self.task)
         if self.queue is not None:
             dead = dead.filter(queue=self.queue)
@@ -90,11 +91,11 @@ class Selection:
         return dead
 
     def as_json(self) -> dict[str, str]:
-        """Return what is given."""
+        """Return the given conditions."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-#: For how many groups one statement looks for an example.
+#: For how many groups one statement finds an example.
 MOST_LOOKED_FOR = 100
 
 
@@ -142,9 +143,9 @@ def in_order() -> Iterator[DurableTask]:
 
 def sort_by_kind() -> None:
     """
-    Note the kind of each dead task that does not have it: those that died in an older release.
+    Record the kind of error of dead tasks that lack it because they died in an older release.
 
-    A task that dies in this one is announced elsewhere: see :func:`celery_ledger.rows.ledger.fail`.
+    For tasks that die in this release, :func:`celery_ledger.rows.ledger.fail` records it.
     """
     unsorted = DurableTask.objects.filter(status=Status.DEAD, fingerprint="").order_by("name", "completed_at")
     while rows := list(unsorted.values_list("id", "name", "last_error")[:PORTION]):
@@ -159,8 +160,8 @@ def replay(ids: Iterable[UUID], *, per_second: float | None = None) -> int:
     """
     Make dead tasks pending again, under the same id; return how many.
 
-    All are due now, or in the order of ``ids`` at ``per_second`` tasks a second. Each gets a few more attempts. A task
-    that is not dead, or no longer dead, is left alone: pressing twice replays once. There may be any number; each
+    All are due now, or in the order of ``ids`` at ``per_second`` tasks per second. Each gets a few more attempts. A
+    task that is not dead is left alone, so repeating the call replays nothing twice. There may be any number; each
     portion is a transaction.
 
     Raises:

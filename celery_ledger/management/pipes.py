@@ -9,7 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def unheard_from_here_on() -> Iterator[None]:
     """
-    End a command quietly, with the exit code that a shell expects, when its reader has gone.
+    End a command quietly, with the exit code that a shell expects, if its reader has gone.
 
     Raises:
         SystemExit: the reader has gone.

@@ -202,7 +202,7 @@ def checked_name(name: Any) -> str:
         ValueError: it is empty, too long, or cannot be stored in a database.
     """
     if not isinstance(name, str) or not 0 < len(name) <= _WIDTHS["name"] or not is_storable(name):
-        raise ValueError(f"A task's name has 1 to {_WIDTHS['name']} characters; this is none: {name!r}.")
+        raise ValueError(f"A task's name has 1 to {_WIDTHS['name']} characters, without NUL; not {name!r}.")
     return name
 
 
@@ -288,7 +288,7 @@ def checked_id(name: str, task_id: Any) -> UUID:
     """
     text = str(task_id)
     if not 0 < len(text) <= LONGEST_ID or not is_storable(text):
-        raise ValueError(f"{name}: a task_id has 1 to {LONGEST_ID} characters, and this is none: {text[:300]!r}.")
+        raise ValueError(f"{name}: a task_id has 1 to {LONGEST_ID} characters, without NUL; not {text[:300]!r}.")
     return row_id(task_id)
 
 

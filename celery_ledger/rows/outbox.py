@@ -25,8 +25,8 @@ from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at a row that another transaction has locked, and the number of looks before this waits for
-#: the lock, so that the database sees who waits for whom.
+#: Seconds between two checks of a row that another transaction has locked, and the number of checks before this waits
+#: for the lock, so that the database sees who waits for whom.
 LOCKED_PAUSE, MOST_LOOKS = 0.005, 200
 
 

@@ -150,7 +150,7 @@ def rides() -> Iterator[Metric]:
     riders = GaugeMetricFamily("celery_ledger_riders", "Tasks that may share a message now; 1: none.", labels=["task"])
     conflicts = CounterMetricFamily(
         "celery_ledger_ride_conflicts",
-        "Transactions of several tasks that a lock of others cut short.",
+        "Transactions of several tasks that ended early because of a lock held elsewhere.",
         labels=["task"],
     )
     rows = CounterMetricFamily(

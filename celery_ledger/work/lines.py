@@ -60,7 +60,7 @@ def failed(task: Runnable, row: ledger.Started, request: Any, error: BaseExcepti
         logging.INFO if is_expected else logging.ERROR,
         trace.LOG_FAILURE,
         told,
-        # As billiard has it, which can be sent from one process to another.
+        # Billiard's form, which can be sent from one process to another.
         exc_info=None if is_expected else getattr(info, "exc_info", None),
         extra={"data": told},
     )

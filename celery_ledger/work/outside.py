@@ -141,5 +141,5 @@ def _finish(task: Runnable, row: ledger.Started, value: Any, then: Wanted) -> Fi
     except DatabaseError:
         if following.is_followed(row):
             raise
-        logger.exception("The result of %s %s cannot be kept; it is done all the same.", row.name, row.id)
+        logger.exception("The result of %s %s cannot be stored; the task succeeded nevertheless.", row.name, row.id)
         return Finished(ledger.finish(row))

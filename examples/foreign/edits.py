@@ -1,8 +1,8 @@
 """
-Edits that add the package to a public project, told without a line of that project.
+Edits that add the package to a public project, expressed without quoting its code.
 
-Each names a file and what to change there: a line more at its end, an argument more to a call, or another module that a
-name is imported from. The call and the import are found by their names.
+Each names a file and the change: a line appended to it, an argument added to a call, or a different module from which a
+name is imported. The call and the import are found by their names.
 """
 
 import ast
@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 class EditError(Exception):
-    """A file is not as an edit expects it."""
+    """A file does not match an edit."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line at the end of a file."""
+    """A line appended to a file."""
 
     file: str
     line: str
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument at the end of the only call of ``call`` in a file."""
+    """An argument appended to the only call of ``call`` in a file."""
 
     file: str
     call: str
@@ -52,7 +52,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class From:
-    """Another module to import ``name`` from, where a file imports it by one line, with other names or alone."""
+    """A different module from which to import ``name``, which a file imports in one line, alone or with other names."""
 
     file: str
     name: str

@@ -1,7 +1,7 @@
 """
 Public projects with Django and Celery, each at one commit, and the edits that add the package to it.
 
-Nothing of theirs is here. ``environment`` is what their tests need to find PostgreSQL and Redis, as their own
+None of their code is here. ``environment`` is what their tests need to find PostgreSQL and Redis, as their own
 documentation says; ``{database}`` is a database's name and ``{redis}`` a URL.
 """
 
@@ -14,28 +14,28 @@ from edits import Argument, From, Line
 
 @dataclass(frozen=True)
 class Live:
-    """What `make foreign-live` calls: two tasks by their paths, with arguments that do no harm in an empty database."""
+    """The calls of `make foreign-live`: two tasks by path, with arguments that do no harm in an empty database."""
 
     #: The module with the Celery app that its workers run.
     app: str
     tasks: Sequence[tuple[str, Sequence[Any]]]
-    #: The queues that a worker takes; none: the default one.
+    #: The queues that a worker consumes; none: the default one.
     queues: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project: where it is, and how it is tested."""
+    """A project: its location, and how it is tested."""
 
     repository: str
     commit: str
     edits: Sequence[Argument | From | Line]
-    #: What pytest is given in any case, and which tests it runs; none: all.
+    #: Arguments for every run of pytest, and the tests to run; none: all.
     options: Sequence[str] = ()
     tests: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    #: The folder that has ``manage.py``, and what is done there first.
+    #: The folder with ``manage.py``, and the commands to run there first.
     folder: str = "."
     before: Sequence[str] = ()
     live: Live | None = None
@@ -59,7 +59,7 @@ PROJECTS = {
             "POSTGRES_PASSWORD": "{password}",
             "REDIS_ACTIVITY_URL": "{redis}",
             "REDIS_BROKER_URL": "{redis}",
-            # What its commands need; pytest has them from the project's own settings.
+            # Needed by its commands; for pytest, the project's own settings have them.
             "SECRET_KEY": "of a test",
             "DOMAIN": "localhost",
             "PORT": "4242",
@@ -144,7 +144,7 @@ PROJECTS = {
             "ENABLE_INSIGHTS": "True",
             "SESSION_COOKIE_SECURE": "False",
             "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
-            # What packs scripts and styles is Node's; no test looks at them.
+            # Bundling scripts and styles takes Node; no test uses them.
             "TERSER_BINARY": "/usr/bin/true",
             "YUGLIFY_BINARY": "/usr/bin/true",
         },

@@ -9,7 +9,7 @@ import { NotFound } from "./pages/NotFound";
 import { useSession } from "./session";
 import { text } from "./text";
 
-// The catalogue comes with the first script; what follows it comes while the catalogue is looked at.
+// The catalogue is in the first script; the other pages are loaded while the user looks at it.
 const Product = chunk(() => import("./pages/Product").then((page) => page.Product));
 const Cart = chunk(() => import("./pages/Cart").then((page) => page.Cart));
 const SignIn = chunk(() => import("./pages/SignIn").then((page) => page.SignIn));
@@ -29,7 +29,7 @@ const Schedules = chunk(() => import("./pages/Schedules").then((page) => page.Sc
 const Limits = chunk(() => import("./pages/Limits").then((page) => page.Limits));
 const Task = chunk(() => import("./pages/Task").then((page) => page.Task));
 
-/** Have the pages of a buyer at hand, also for when the network is gone. The operators' come to operators. */
+/** Preload a buyer's pages, so that they work without a network. Operators also get theirs. */
 function useSoon() {
   const { user } = useSession();
   const asked = user !== undefined;
@@ -42,7 +42,7 @@ function useSoon() {
   }, [asked]);
 }
 
-/** Milliseconds from when it is known who is there until the other pages are fetched: the first one comes first. */
+/** Milliseconds from knowing the user until the other pages are fetched: the first page takes precedence. */
 const SOON = 1000;
 
 /** Every page. The web process knows the same addresses, in core/urls.py. */
@@ -135,7 +135,7 @@ export function Pages() {
   );
 }
 
-/** What is for people who are signed in: others are asked to, and come back. */
+/** A page for signed-in users: others are asked to sign in, and then return to it. */
 function SignedIn({ children, staff = false }: { children: ReactNode; staff?: boolean }) {
   const { user, error, ask } = useSession();
   const [here] = useLocation();

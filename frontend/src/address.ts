@@ -1,4 +1,4 @@
-/** Where one is written to: read once for all that shows it, and again whenever something became of it. */
+/** The user's mail address: read once for all components, and again whenever it changes. */
 import { useEffect } from "react";
 
 import { api, ask } from "./api/client";
@@ -7,7 +7,7 @@ import { hearOthers, tellOthers } from "./tabs";
 
 const CHANGED = "shopwire:address";
 
-/** Say that one's address may be another, or verified: here and in the other tabs. */
+/** Announce, here and in other tabs, that the user's address may have changed or been verified. */
 export function tellOfAddress(): void {
   window.dispatchEvent(new Event(CHANGED));
   tellOthers("address");
@@ -27,7 +27,7 @@ export function useAddress(user: number) {
   return address;
 }
 
-/** Have the mails sent again whose links were not followed. */
+/** Resend the mails whose links have not been followed. */
 export async function askAgain(): Promise<void> {
   await ask(api.POST("/api/auth/email/resend/", { body: {} }));
 }

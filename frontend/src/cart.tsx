@@ -7,16 +7,16 @@ import { useSession } from "./session";
 import { hearOthers, tellOthers } from "./tabs";
 
 interface Basket {
-  /** Undefined until it is known; null where there is none. */
+  /** Undefined until it is known; null if there is none. */
   cart: Cart | null | undefined;
   error: Error | undefined;
-  /** The id of the cart, also of one that is gone while its order had no answer. */
+  /** The id of the cart, even if it is gone and its order has had no response. */
   id: string | null;
   reload: () => Promise<void>;
   add: (product: number, quantity: number) => Promise<void>;
   change: (item: number, quantity: number) => Promise<void>;
   remove: (item: number) => Promise<void>;
-  /** Begin anew, as after a checkout. */
+  /** Start with an empty cart, as after a checkout. */
   forget: () => void;
 }
 
@@ -30,17 +30,17 @@ interface Read {
 const UNKNOWN: Read = { owner: undefined, id: null, cart: undefined };
 const Context = createContext<Basket | null>(null);
 
-/** The cart of the signed-in user, or an anonymous one: only its id is kept here; the shop says the rest. */
+/** The cart of the signed-in user, or an anonymous one: only its id is kept here; the shop has the rest. */
 export function CartProvider({ children }: { children: ReactNode }) {
   const { user, error: unasked, ask: askWho } = useSession();
   const owner = user === undefined ? undefined : (user?.id ?? null);
   const [last, setLast] = useState(UNKNOWN);
-  // What was read for another user is never shown, not even for a moment.
+  // Another user's data is never shown, not even for a moment.
   const { cart, id, error } = last.owner === owner && owner !== undefined ? last : UNKNOWN;
   const turn = useRef(0);
   const taken = useRef(Promise.resolve());
 
-  /** Return who is signed in by the shop's word: a cart is also unreachable to whoever is not, or no longer, its owner. */
+  /** Ask the shop who is signed in: a cart may be unreachable because this user is not, or no longer, its owner. */
   const whoIs = useCallback(async (): Promise<Owner> => {
     const session = await askWho();
     return session?.user?.id ?? null;
@@ -93,7 +93,7 @@ export function CartProvider({ children }: { children: ReactNode }) {
           await ask(api.POST("/api/carts/{cart_id}/items/", { params: { path: { cart_id } }, body: { product_id: product, quantity } }));
           break;
         } catch (reason) {
-          // The cart may have gone since: ordered in another window, dropped for its age, or another's after all.
+          // The cart may be gone by now: ordered in another window, deleted for its age, or owned by another user.
           if (tries > 1 || !isGone(reason) || !(await ask(get(cart_id)).then(() => false, isGone))) throw reason;
           const now = await whoIs();
           if (now === whose) carts.drop(whose, cart_id);
@@ -151,7 +151,7 @@ async function begin(owner: Owner): Promise<string> {
   return id;
 }
 
-/** Give the user the anonymous cart that they filled before signing in; an earlier one of theirs comes after it. */
+/** Give the user the anonymous cart that they filled before signing in; it takes precedence over an earlier one of theirs. */
 async function takeAlong(owner: Owner): Promise<void> {
   const nobodys = owner === null ? null : carts.of(null);
   if (owner === null || !nobodys) return;

@@ -1,6 +1,6 @@
-/** Which carts this browser knows of, by whose they are. The shop knows what is in them, and lets each be used by its owner. */
+/** The carts that this browser knows, by owner. The shop has their contents, and lets only the owner use each. */
 
-/** The id of a user, or null for whoever is not signed in. */
+/** The id of a user, or null if not signed in. */
 export type Owner = number | null;
 
 function keyOf(owner: Owner): string {
@@ -17,7 +17,7 @@ function keep(owner: Owner, ids: string[]): void {
 }
 
 export const carts = {
-  /** Return the cart in use: the one that was put last, of those that are not dropped. */
+  /** Return the cart in use: the latest that has not been dropped. */
   of: (owner: Owner): string | null => all(owner).at(-1) ?? null,
   put: (owner: Owner, id: string): void => keep(owner, [...all(owner).filter((each) => each !== id), id]),
   drop: (owner: Owner, id: string): void => keep(owner, all(owner).filter((each) => each !== id)),

@@ -8,14 +8,14 @@ const ADA = 1;
 const BOB = 2;
 const ORDER = { id: 7, status: "placed" };
 const keys: (string | null)[] = [];
-/** What the shop answers, one after the other; null: nothing is heard. */
+/** The shop's responses in order; null: no response. */
 let answers: (Response | null)[] = [];
 
 const json = (status: number, body: object) =>
   new Response(JSON.stringify(body), { status, headers: { "Content-Type": status < 400 ? "application/json" : "application/problem+json" } });
 const refusal = (status: number, type = "about:blank") => json(status, { type, title: "No", status, detail: "No." });
 
-/** Have everything happen that takes time. */
+/** Run all timers. */
 async function settle<T>(promise: Promise<T>): Promise<T | Error> {
   const settled = promise.catch((error: Error) => error);
   await vi.advanceTimersByTimeAsync(PATIENCE.reduce((sum, wait) => sum + wait, 0));

@@ -2,27 +2,27 @@
  * Checkout: one idempotency key for each attempt.
  *
  * An attempt begins with the first press of the button and ends when the shop has answered, with an order or a refusal.
- * Until then its key is kept, over reloads too: whatever is pressed or lost, the same attempt is asked for again,
+ * Until then its key is kept, even across reloads: whatever is pressed or lost, the same attempt is repeated,
  * and the shop places it once.
  */
 import { api, ask, NoAnswerError, type Order, ProblemError, type ShippingAddress } from "./api/client";
 
 const KEPT = "shopwire.checkout";
-/** Milliseconds before each further try, where no answer was heard. */
+/** Milliseconds before each retry after no response. */
 export const PATIENCE = [1000, 3000];
 
 interface Attempt {
   cart: string;
-  /** The id of the user who began it: no other user goes on with it. */
+  /** The id of the user who started it: no other user continues it. */
   user: number;
   key: string;
-  /** Where the goods go: the same at every try, as the key is. */
+  /** The shipping address: the same at every attempt, like the key. */
   address?: ShippingAddress | undefined;
-  /** How often it was asked for. */
+  /** How often it was requested. */
   sent: number;
 }
 
-/** Return the attempt of `user` to order `cart` that has had no answer yet, if there is one. */
+/** Return the attempt of `user` to order `cart` that has had no response yet, if any. */
 export function openAttempt(cart: string | null, user: number): Attempt | null {
   const kept = sessionStorage.getItem(KEPT);
   const attempt = kept ? (JSON.parse(kept) as Attempt) : null;
@@ -37,9 +37,9 @@ function keep(attempt: Attempt): Attempt {
 const underWay = new Map<string, Promise<Order>>();
 
 /**
- * Order `cart` for `user`, who is signed in, to be sent to `address`; called again while that is under way, return the same promise.
+ * Order `cart` for `user`, who is signed in, to `address`. While that is in progress, further calls return the same promise.
  *
- * Throws ProblemError where the shop refuses, NoAnswerError where it was not heard after several tries.
+ * Throws ProblemError if the shop refuses, NoAnswerError if several attempts had no response.
  */
 export function placeOrder(cart: string, user: number, address?: ShippingAddress): Promise<Order> {
   const same = underWay.get(cart);
@@ -71,15 +71,15 @@ async function send(attempt: Attempt): Promise<Order> {
   }
 }
 
-/** Whether the shop has said no, so that another press is another attempt. */
+/** Whether the shop refused, so that another press is a new attempt. */
 function settles(error: unknown, attempt: Attempt): boolean {
   if (!(error instanceof ProblemError) || isRunning(error)) return false;
-  // Turned away at the door, nothing is ordered; but of an earlier request nothing may have been heard.
+  // Such a refusal orders nothing, but an earlier request may have had no response.
   if ([401, 403].includes(error.status)) return attempt.sent === 1;
   return [400, 404, 409, 422].includes(error.status);
 }
 
-/** Whether the same request may well be answered in a moment. */
+/** Whether the same request may succeed in a moment. */
 function mayPass(error: unknown): boolean {
   return error instanceof NoAnswerError || (error instanceof ProblemError && (error.status >= 500 || isRunning(error)));
 }

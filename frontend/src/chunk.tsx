@@ -4,10 +4,10 @@ import { Page } from "./parts/Page";
 import { Blank, Failure } from "./parts/states";
 import { text } from "./text";
 
-/** The address of a page that was loaded anew because its script was not there. */
+/** The address of a page that was reloaded because its script was missing. */
 const TRIED = "shopwire.loaded-anew";
 
-/** Whether the shop answers at all: without it, a document that is loaded anew is the browser's own page of errors. */
+/** Whether the shop responds at all: if it does not, a reload would show the browser's own error page. */
 async function answers(): Promise<boolean> {
   try {
     await fetch(location.href, { method: "HEAD", cache: "no-store" });
@@ -18,10 +18,10 @@ async function answers(): Promise<boolean> {
 }
 
 /**
- * Return a page whose script comes when it is first shown, or earlier by {@link soon}.
+ * Return a page whose script is loaded when it is first shown, or earlier by {@link soon}.
  *
- * A script that does not come may have gone with an earlier release: then the document is loaded anew, once, and names
- * those of this one. Otherwise the page says that it did not work, and can be tried again.
+ * A missing script may belong to an earlier release: the document is then reloaded once, and names the current
+ * scripts. Otherwise the page shows an error and can be retried.
  */
 export function chunk<P extends object>(load: () => Promise<ComponentType<P>>): ComponentType<P> & { soon: () => void } {
   let Known: ComponentType<P> | undefined;

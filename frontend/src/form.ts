@@ -3,7 +3,7 @@ import { type FormEvent, useEffect, useRef, useState } from "react";
 import { ProblemError } from "./api/client";
 import { wordsFor } from "./parts/states";
 
-/** A form that is sent: what is wrong with it, and where one goes on when it was refused. */
+/** A submitted form: its errors, and which field receives the focus if it was refused. */
 export function useForm(submit: (fields: Record<string, string>, form: HTMLFormElement) => Promise<void>) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Error>();
@@ -22,7 +22,7 @@ export function useForm(submit: (fields: Record<string, string>, form: HTMLFormE
     setBusy(false);
   }
   useEffect(() => {
-    // The button was pressed, and was taken away while it was busy: go on at what has to be put right.
+    // The button was disabled while it was busy and lost the focus: move it to the field to be corrected.
     if (!error || !sent.current) return;
     const field = ["[aria-invalid=true]", "input[type=password]", "input"].map((which) => sent.current!.querySelector<HTMLInputElement>(which)).find(Boolean);
     field?.focus();
@@ -33,7 +33,7 @@ export function useForm(submit: (fields: Record<string, string>, form: HTMLFormE
     busy,
     error,
     of,
-    /** What is wrong that no field of the form says. */
+    /** Errors that belong to no field of the form. */
     wrong: error && !named ? wordsFor(error) : undefined,
     onSubmit: (event: FormEvent<HTMLFormElement>) => void send(event),
   };

@@ -1,6 +1,6 @@
 import { locale, text } from "./text";
 
-/** Return an amount, as the API has it, with the sign of its currency. */
+/** Return an amount from the API with the sign of its currency. */
 export function money(amount: string, currency: string): string {
   return new Intl.NumberFormat(locale, { style: "currency", currency }).format(Number(amount));
 }
@@ -9,7 +9,7 @@ export function number(amount: number): string {
   return new Intl.NumberFormat(locale).format(amount);
 }
 
-/** Return a point in time as this place reads it. */
+/** Return a point in time in the pages' locale. */
 export function moment(iso: string): string {
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
 }

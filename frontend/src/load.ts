@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
 export interface Loaded<T> {
-  /** The last answer; it stays while the next is on its way, so that nothing jumps. */
+  /** The last response; it is kept while the next is loading, so that the page does not jump. */
   value: T | undefined;
   error: Error | undefined;
   loading: boolean;
@@ -9,7 +9,7 @@ export interface Loaded<T> {
   set: (value: T) => void;
 }
 
-/** What is kept for a return to a page, by its key: the last few, and nothing personal. */
+/** Cached responses for returning to a page, by key: only the last few, and nothing personal. */
 const kept = new Map<string, unknown>();
 const MOST_KEPT = 20;
 
@@ -22,8 +22,8 @@ function keep(key: string, value: unknown): void {
   }
 }
 
-/** Call `load` now, whenever `key` changes and on `reload()`; an answer that is overtaken is dropped.
- * With `shared`, what everybody may see is shown as it last was, at once, while it is asked for again. */
+/** Call `load` now, whenever `key` changes and on `reload()`; an outdated response is dropped.
+ * With `shared`, public data is shown from the cache at once while it is requested again. */
 export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, { shared = false } = {}): Loaded<T> {
   const [state, setState] = useState<{ key: string; value?: T; error?: Error; loading: boolean }>(() => ({
     key,

@@ -1,22 +1,22 @@
 /**
- * Where one was on each page of the history: whoever goes back finds the page as far down as it was left.
+ * The scroll position of each page of the history: going back restores it.
  *
- * Browsers put a page back into its place before what is on it has come. Here it is put there once it is long enough.
+ * Browsers restore it before the page's content has loaded. Here it is restored once the page is long enough.
  */
 
-/** Milliseconds after which a page that is still too short is taken for shorter than it was. */
+/** Milliseconds after which a page that is still too short is assumed to have become shorter. */
 const PATIENCE = 4000;
-/** Pictures for which a page has to stay in its place until it is left alone. */
+/** Frames for which a page must keep its position before it is left alone. */
 const STILL = 10;
-/** Milliseconds without scrolling after which a place is noted. */
+/** Milliseconds without scrolling after which the position is recorded. */
 const PAUSE = 120;
 
 let goingBack = false;
-/** How far down the page is to be, while it is not there yet. */
+/** The position to restore, while the page is not there yet. */
 let wanted: number | null = null;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-/** Whether the page that is shown was come to by Back or Forward, and keeps its place. */
+/** Whether the current page was reached by Back or Forward, and keeps its position. */
 export function isKept(): boolean {
   return goingBack;
 }
@@ -24,7 +24,7 @@ export function isKept(): boolean {
 function note(): void {
   clearTimeout(timer);
   if (wanted !== null) return;
-  // Not by the router's replaceState, which would have every page look where it is.
+  // Not by the router's replaceState, which would make every page check its location.
   History.prototype.replaceState.call(history, { ...(history.state as object | null), scroll: Math.round(scrollY) }, "");
 }
 
@@ -50,7 +50,7 @@ function placeOf(state: unknown): number {
   return (state as { scroll?: number } | null)?.scroll ?? 0;
 }
 
-/** Begin to keep places. It has to be before the router hears of anything. */
+/** Start recording positions. To be called before the router handles any event. */
 export function keepPlaces(): void {
   history.scrollRestoration = "manual";
   if (placeOf(history.state) > 0) putBack(placeOf(history.state));
@@ -59,7 +59,7 @@ export function keepPlaces(): void {
     goingBack = true;
     putBack(placeOf(event.state));
   });
-  // The router says this of itself, after it has put a page on the history.
+  // The router dispatches this itself, after it has added a page to the history.
   addEventListener("pushState", () => {
     clearTimeout(timer);
     goingBack = false;

@@ -1,12 +1,12 @@
 /** Web Push: this browser's subscription, known to its push service and to the shop. */
 import { api, ask, ProblemError } from "./api/client";
 
-/** The script that shows pushes. The shop serves it at the root, from where it minds every page. */
+/** The service worker that shows push notifications. The shop serves it at the root, so that its scope is every page. */
 const WORKER = "/sw.js";
-/** Whose notifications this browser's subscription is for. */
+/** The user whose notifications this browser's subscription is for. */
 const KEPT = "shopwire.push";
 
-/** Why this browser gets no pushes: it cannot, its user said no, its push service is away, or the shop sends none. */
+/** Why this browser gets no pushes: it does not support them, its user refused, its push service is unavailable, or the shop sends none. */
 export type Obstacle = "unable" | "denied" | "failed" | "none";
 
 export class PushError extends Error {
@@ -24,15 +24,15 @@ async function subscriptionHere(): Promise<PushSubscription | null> {
   return (await registration?.pushManager.getSubscription()) ?? null;
 }
 
-/** Return whether this browser takes pushes for a user; those of an earlier user do not count. */
+/** Return whether this browser receives pushes for a user; a subscription of an earlier user does not count. */
 export async function isOn(user: number): Promise<boolean> {
   return localStorage.getItem(KEPT) === String(user) && Boolean(await subscriptionHere());
 }
 
 /**
- * Subscribe this browser, and have the shop push to it what `user`, who is signed in, is told.
+ * Subscribe this browser to the notifications of `user`, who is signed in.
  *
- * Throws PushError with what stands in the way, or what {@link ask} throws.
+ * Throws PushError with the obstacle, or what {@link ask} throws.
  */
 export async function turnOn(user: number): Promise<void> {
   if (!isAble()) throw new PushError("unable");
@@ -56,17 +56,17 @@ export async function turnOn(user: number): Promise<void> {
   localStorage.setItem(KEPT, String(user));
 }
 
-/** End this browser's subscription, and have the shop forget it. One that the shop is not told of, it forgets at its next push. */
+/** End this browser's subscription, here and in the shop. If the shop cannot be told, it finds out at its next push. */
 export async function turnOff(): Promise<void> {
   const subscription = await subscriptionHere();
   localStorage.removeItem(KEPT);
   if (!subscription) return;
   await subscription.unsubscribe();
   try {
-    // OpenAPI describes no bodies of DELETE; the shop takes one.
+    // OpenAPI describes no body for DELETE; the shop accepts one.
     await ask(api.DELETE("/api/save-sub/", { body: { endpoint: subscription.endpoint } as never }));
   } catch (error) {
-    // The shop knows nothing of it any more, which is what is wanted.
+    // The shop does not have it any more, which is the goal.
     if (!(error instanceof ProblemError && error.status === 404)) throw error;
   }
 }

@@ -7,12 +7,12 @@ import { hearOthers, tellOthers } from "./tabs";
 type User = Session["user"];
 
 interface Known {
-  /** Undefined until the shop has said. */
+  /** Undefined until the shop has responded. */
   user: User | undefined;
   flowerUrl: string | null;
-  /** Why the shop has not said, if it has not. */
+  /** The error, if the shop has not responded. */
   error: Error | undefined;
-  /** Ask the shop again who is signed in, and return what it says; undefined where it does not answer. */
+  /** Ask the shop again who is signed in, and return its response; undefined if there is none. */
   ask: () => Promise<Session | undefined>;
   signIn: (username: string, password: string) => Promise<void>;
   signOut: () => Promise<void>;
@@ -27,7 +27,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const known = useCallback(async () => {
     try {
       const answer = await ask(api.GET("/api/session/"));
-      // The same person is the same object: nothing that hangs on it begins anew.
+      // The same user stays the same object, so that nothing that depends on it restarts.
       setSession((before) => (JSON.stringify(before) === JSON.stringify(answer) ? before : answer));
       setError(undefined);
       return answer;
@@ -41,7 +41,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
     tellOthers("session");
   }, []);
   const signOut = useCallback(async () => {
-    // Whoever uses this browser next is not shown what this person is told.
+    // The next user of this browser must not see this user's notifications.
     await turnOff().catch(() => undefined);
     await ask(api.DELETE("/api/session/"));
     setSession({ user: null, flower_url: null });

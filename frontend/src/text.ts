@@ -1,7 +1,7 @@
 /**
- * Every word that the pages say, but for the operators' (operations/text.ts). To translate them, give both modules'
- * values others of the same shape.
- * What comes from the shop, such as a product's title or the detail of an error, is said as it comes.
+ * All texts of the pages, except those of operators (operations/text.ts). To translate the pages, replace the values of
+ * both modules with others of the same shape.
+ * Texts from the shop, such as a product's title or the detail of an error, are shown unchanged.
  */
 import type { OrderTask } from "./api/client";
 
@@ -371,7 +371,7 @@ export const text = {
     export: "Download your data",
     deleteAccount: "Delete your account",
     deleteHint:
-      "Deletes your profile, carts, messages and notifications for good. Orders you placed stay in the shop's books without your name or address.",
+      "Permanently deletes your profile, carts, messages and notifications. Orders you placed stay in the shop's books without your name or address.",
     password: "Your password to delete the account",
     delete: "Delete account",
     deleted: "Your account has been deleted.",

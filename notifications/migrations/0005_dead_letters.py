@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 def seed(apps, schema_editor):
-    """Have managers told every five minutes, if there is anything to tell."""
+    """Schedule a check every five minutes that notifies managers of anything new."""
     crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects
     crontab, _ = crontabs.get_or_create(
         minute="*/5", hour="*", day_of_week="*", day_of_month="*", month_of_year="*", timezone="UTC"

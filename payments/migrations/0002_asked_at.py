@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 def of_payments_until_now(apps, schema_editor):
-    """The provider was asked at once, when an order was made."""
+    """Until now, the provider was asked as soon as an order was placed."""
     apps.get_model("payments", "Payment").objects.update(asked_at=models.F("created_at"))
 
 

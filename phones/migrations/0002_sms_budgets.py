@@ -5,7 +5,7 @@ from phones.numbers import e164
 
 
 def write_as_networks_do(apps, schema_editor):
-    """Numbers were kept as they were dialled: one without its country's prefix is not known again in E.164."""
+    """Convert numbers to E.164. They were stored as typed, some without a country prefix."""
     verifications = apps.get_model("phones", "PhoneVerification")
     for row in verifications.objects.order_by("pk").only("pk", "phone").iterator():
         number = e164(row.phone)

@@ -1,4 +1,4 @@
-"""The group of those who are told what needs a person."""
+"""The group of the users who are notified of anything that needs a person."""
 
 from django.db import migrations
 

@@ -1,8 +1,8 @@
 """
 An index for the catalogue's search, which looks for parts of words: trigrams, on PostgreSQL.
 
-The extension comes with PostgreSQL, and the owner of a database may have it. Where it is not there, or not
-allowed, the search reads the whole catalogue as before.
+The extension comes with PostgreSQL, and the owner of a database may create it. Without it, the search reads the whole
+catalogue.
 """
 
 import logging

@@ -2,9 +2,8 @@
 A real Chromium before the real shop: web process, relay and worker, started once for all browser tests.
 
 They run by themselves, with ``python3 run.py test -n 0 tests/browser``: Playwright keeps an event loop in the thread
-of the tests, in which Django speaks to no database. Where there is no Chromium they are skipped; the environment
-variable CHROMIUM may name one. A test that meets an error in the browser's console fails, unless it says beforehand
-that it will cause some.
+of the tests, in which Django speaks to no database. Without a Chromium they are skipped; the environment variable
+CHROMIUM may name one. A test fails on an error in the browser's console, unless it announced that it would cause some.
 """
 
 import os
@@ -58,7 +57,7 @@ def mail_server() -> Iterator[MailServer]:
 
 @pytest.fixture(autouse=True)
 def obedient_mail_server(mail_server):
-    """Let no test meet what another told the mail server to do."""
+    """Reset the mail server's instructions between tests."""
     yield
     mail_server.answers.clear()
     mail_server.refused.clear()
@@ -103,7 +102,7 @@ def chromium(shop) -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium, address) -> Iterator:
-    """Return what opens another browser window, a visitor's, with the given options of Playwright's contexts."""
+    """Return a function that opens a browser window for a new visitor, with options of Playwright's contexts."""
     visitors: list[Visitor] = []
 
     def open_window(**options) -> Visitor:

@@ -1,4 +1,4 @@
-"""What it takes to be oneself: a confirmed address, and a password that can be changed, forgotten and set anew."""
+"""A user's address and password: confirmed, changed, forgotten and reset."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A shopper buys, as shoppers do: with a double click, without an answer, without a network."""
+"""Buying under realistic conditions: with a double click, a lost response, or no network."""
 
 import re
 
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 pytestmark = pytest.mark.processes
 
-#: Has the first line of the browser's cart ask for so many, without the page.
+#: Sets the quantity of the first line of the browser's cart, bypassing the page.
 ASK_FOR_MORE = """async (quantity) => {
     const user = (await (await fetch("/api/session/")).json()).user.id;
     const cart = `/api/carts/${localStorage.getItem(`shopwire.cart.${user}`)}/`;

@@ -1,4 +1,4 @@
-"""The canvas of a task, as an operator sees it: at three nodes and at three hundred, by mouse, keyboard and reader."""
+"""The canvas of a task as an operator sees it: with 3 and with 300 calls, by mouse, keyboard and screen reader."""
 
 import re
 

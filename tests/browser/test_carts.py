@@ -1,4 +1,4 @@
-"""A cart belongs to who is signed in, and becomes an order when that person presses, and only then."""
+"""A cart belongs to the signed-in user, and becomes an order only when that user places it."""
 
 import pytest
 from playwright.sync_api import expect

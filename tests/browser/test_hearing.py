@@ -1,4 +1,4 @@
-"""What people hear while they look: live, by whichever way works, and what they say to each other."""
+"""Live notifications over every transport, and messages between users."""
 
 import re
 

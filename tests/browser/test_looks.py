@@ -28,9 +28,9 @@ LARGEST_PICTURE = 100_000  # bytes
 
 def look_at(page: Page, name: str, *, at: Locator | None = None, pictures: str | None = PICTURES) -> None:
     """
-    Hold the page that is shown to axe's rules, and take its pictures, scrolled to where ``at`` is.
+    Check the current page with axe, and take its screenshots, scrolled to ``at``.
 
-    Colours are the same in every size and the layout in every light, so that two looks see all there is to see.
+    Colours do not depend on the size, nor the layout on the colour scheme, so two checks cover everything.
     """
     for size, scheme in product(SIZES, SCHEMES) if pictures else LOOKS:
         page.set_viewport_size(SIZES[size])

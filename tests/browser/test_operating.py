@@ -1,4 +1,4 @@
-"""What goes wrong behind an order, as its customer and the operator see it, and what the operator does about it."""
+"""Failures behind an order, as its customer and the operator see them, and the operator's actions."""
 
 import re
 

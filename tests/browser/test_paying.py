@@ -1,4 +1,4 @@
-"""A shopper says where an order goes and pays for it, in a shop of its own that takes payments."""
+"""A customer enters a shipping address and pays, in a separate shop that takes payments."""
 
 import threading
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def provider(tmp_path):
-    """A payment provider, with a shop that has it charge."""
+    """A payment provider, and a shop that uses it."""
     port, secret = free_port(), make_secret()
     machine = Machine(tmp_path).__enter__()
     with FakeProvider(0, f"http://127.0.0.1:{port}/api/payments/callback/", secret) as provider:

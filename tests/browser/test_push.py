@@ -12,7 +12,7 @@ pytestmark = pytest.mark.processes
 
 ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/of-the-browser-tests"
 
-#: There is no push service here, so the browser's half of a subscription is made up; all else is real.
+#: There is no push service here, so the browser's half of a subscription is made up; everything else is real.
 SUBSCRIBE = """
 (keys) => {
   let subscription = null;

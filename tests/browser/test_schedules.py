@@ -1,4 +1,4 @@
-"""The admin's page of a schedule: its script runs, and the browser refuses none."""
+"""The admin's page of a schedule: its script runs, and the browser blocks none."""
 
 import pytest
 from playwright.sync_api import expect

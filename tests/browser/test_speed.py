@@ -1,4 +1,4 @@
-"""On a telephone with a slow connection the shop is usable in two seconds, and tells it in figures."""
+"""On a phone with a slow connection, the shop is usable in two seconds; the test prints the figures."""
 
 import os
 
@@ -19,7 +19,7 @@ GOAL = 2000
 @pytest.mark.fault("F111")
 def test_f111_the_first_page_is_usable_in_two_seconds_on_a_slow_telephone(chromium, address):
     """
-    The best of five loads with nothing kept by the browser, and of up to ten more where that is not enough.
+    The best of five loads with an empty cache, and of up to ten more if that is not enough.
 
     A machine whose processors each have two or more to do is allowed half as much again, which is less than the shop
     took before (3.1 to 3.8 s). Prints all; frontend/README.md says what they were.

@@ -1,4 +1,4 @@
-"""One keeps one's place: going back, in another tab, with the keyboard; and puts no more into a cart than there is."""
+"""Pages keep their position after going back, also by keyboard. A cart holds no more than the stock."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What pytest-celery has to know of this project's containers, and the faults that it has no word for."""
+"""Descriptions of this project's containers for pytest-celery, and faults that it does not provide."""
 
 from typing import Any, Self
 

@@ -1,4 +1,4 @@
-"""The shop of the container tests: orders go in over HTTP; what became of them, database and mail catcher say."""
+"""The shop of the container tests: orders are placed over HTTP; the database and the mail catcher show the outcome."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ class Shop:
 
     @contextmanager
     def stock_movements_locked(self) -> Iterator[None]:
-        """Have every ``store.tasks.update_inventory`` wait in its transaction, and orders be taken as ever."""
+        """Make every ``store.tasks.update_inventory`` wait in its transaction, while orders are still accepted."""
         with psycopg.connect(self.database_url) as connection:
             connection.execute("LOCK TABLE store_stockmovement IN SHARE MODE")
             yield

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml, started under a name of its own."""
+"""The stack of docker-compose.yml, started under a separate name."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """
 Workers and relays as containers of this project's own image, with pytest-celery, on Redis and on RabbitMQ.
 
-Each fault is seen to have landed, and afterwards every order has had all its effects, once.
+Each test verifies that the fault landed; afterwards every effect of every order has happened once.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""What drills have: the servers that faults have, and a word for what they counted."""
+"""Fixtures of the drills: the servers of the fault tests, and output of figures."""
 
 import subprocess
 

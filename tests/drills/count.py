@@ -1,4 +1,4 @@
-"""What a drill counts, by SQL of its own and on a connection of its own: no code of the shop's has a say in it."""
+"""The counts of a drill, by separate SQL on a separate connection, without any code of the shop."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ PUBLICATIONS = "SELECT coalesce(sum(rows), 0) FROM celery_ledger_tally WHERE out
 
 @dataclass(frozen=True)
 class Count:
-    """What was found when everything had settled; all but ``orders`` and ``lags`` should be 0."""
+    """The counts after everything has settled; all except ``orders`` and ``lags`` should be 0."""
 
     orders: int
     missing: int

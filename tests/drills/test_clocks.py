@@ -1,4 +1,4 @@
-"""Machines whose clocks are thirty seconds ahead and thirty behind: the database's is the one that counts."""
+"""Machines whose clocks are thirty seconds ahead and behind: only the database's clock counts."""
 
 import shutil
 import subprocess

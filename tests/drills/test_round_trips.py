@@ -1,4 +1,4 @@
-"""What an order's five tasks cost workers and relay in round trips, counted at proxies before the database."""
+"""Round trips of workers and relay for an order's five tasks, counted at proxies in front of the database."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""A transaction that stays open while rows come and go: what a claim costs then, from the oldest and from its reach."""
+"""The cost of a claim while a transaction stays open: from the oldest entry, and within its reach."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """
-Customers who place orders over HTTP while things break, and remember what they were told.
+Customers who place orders over HTTP during faults, and record the responses.
 
-Their ledger is kept here, outside the shop: it is the oracle that the database is held against.
+Their record is kept here, outside the shop: the database is checked against it.
 """
 
 import itertools

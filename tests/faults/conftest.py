@@ -1,4 +1,4 @@
-"""Servers of a test's own, to be broken."""
+"""Servers of a single test, to be broken."""
 
 import pytest
 from django.db import connection

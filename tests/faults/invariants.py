@@ -1,4 +1,4 @@
-"""What must hold when the dust has settled: I1 to I10 of the fault catalogue, as one function."""
+"""The invariants that must hold after a fault: I1 to I10 of the fault catalogue, as one function."""
 
 import time
 from collections import Counter

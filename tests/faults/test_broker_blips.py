@@ -1,4 +1,4 @@
-"""A broker that blinks or refuses: no worker ends of it, nothing is done twice, and no result says what is not so."""
+"""A broker that is briefly away or refuses: no worker exits, nothing is done twice, and no result is wrong."""
 
 import resource
 import time

@@ -1,4 +1,4 @@
-"""Canvases under real kills: each step and each body once, whatever dies, and whatever the broker forgets."""
+"""Canvases under real kills: each step and each body runs once, whatever is killed and whatever the broker loses."""
 
 import os
 import random

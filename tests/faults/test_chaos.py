@@ -1,8 +1,8 @@
 """
-Everything at once, at random: ``make chaos SEED=7 MINUTES=10``.
+Random faults, several at once: ``make chaos SEED=7 MINUTES=10``.
 
 The plan of faults is made of the seed before anything breaks, and printed: the same seed breaks the same things
-at the same times. Customers order over HTTP all the while, and their ledger is the oracle.
+at the same times. Customers order over HTTP throughout, and the database is checked against their record.
 """
 
 import os

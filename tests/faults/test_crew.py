@@ -1,4 +1,4 @@
-"""Workers, relays and beats do what they are told, with what they have in their hands."""
+"""Workers, relays and beats follow operators' instructions, and finish what they hold."""
 
 import os
 import signal

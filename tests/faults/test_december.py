@@ -1,5 +1,5 @@
 """
-A real shop's December, while workers, relays, the web process and the broker's memory are taken away.
+A real shop's December, while workers, relays and the web process are killed and the broker is flushed.
 
 Every order is paid over the API, to a provider that fails, answers late and calls back twice as well.
 

@@ -1,4 +1,4 @@
-"""What a real worker's events say, of which Flower makes its pages: each task by its own id, as the ledger has it."""
+"""A real worker's events, from which Flower builds its pages: each task under its own id, with the ledger's status."""
 
 import json
 import os

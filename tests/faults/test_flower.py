@@ -1,4 +1,4 @@
-"""Flower as ``flowerconfig.py`` starts it: nothing of it is open, tasks lead back to the ledger, it remembers."""
+"""Flower as ``flowerconfig.py`` configures it: pages need a sign-in, tasks link to the ledger, state is kept."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Webhooks, the limit of a quantity and the mails of a shipment, as those see them who only have HTTP and a mailbox."""
+"""Webhooks, quantity limits and shipping mails, seen from outside: over HTTP and by mail only."""
 
 import email
 import email.policy
@@ -61,7 +61,7 @@ def browser(shop):
 
 
 def verified(message, secret):
-    """What a message says to who verifies it with the standard's library; None: it is not genuine."""
+    """The content of a message, verified with the standard's library; None: it is not genuine."""
     headers, body = message
     try:
         return standardwebhooks.Webhook(secret).verify(body, {name.lower(): value for name, value in headers.items()})

@@ -1,4 +1,4 @@
-"""What is refused, and what is left to others: brokers that forget, tasks of another release, strangers."""
+"""Refusals, and work left to other processes: brokers that evict, tasks of a different release, forged messages."""
 
 import contextlib
 import json

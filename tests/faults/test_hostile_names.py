@@ -1,4 +1,4 @@
-"""Webhooks to names whose name server lies, asked by the system's own resolver in a network of the test's own."""
+"""Webhooks to names with a lying name server, resolved by the system's own resolver in a separate network."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""A Redis that stops, stalls, fills up, loses answers or doubles messages: orders go on, and all is made good."""
+"""A Redis that stops, stalls, fills up, loses replies or duplicates messages: orders continue, and every task runs."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""Databases that restart, freeze, refuse or fall silent: told honestly, and healed without restarting anything."""
+"""Databases that restart, freeze, refuse or fall silent: clients get true responses, and nothing needs a restart."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A worker that dies while it mails: no mail is lost, and a second copy only where the docs say so."""
+"""A worker that dies while it sends a mail: no mail is lost, and a second copy is sent only where documented."""
 
 import threading
 from email import message_from_bytes, policy

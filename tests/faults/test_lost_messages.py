@@ -1,4 +1,4 @@
-"""Brokers that stop, stall or lose everything: orders go on, and all is made good."""
+"""Brokers that stop, stall or lose everything: orders continue, and every task runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A RabbitMQ that is killed while it is given messages: what it confirmed it has, the rest is given again."""
+"""A RabbitMQ that is killed during publishing: it keeps the confirmed messages, and the rest are published again."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A web process that dies, is replaced, or has no disk left: customers are told the truth, once."""
+"""A web process that dies, is replaced, or runs out of disk: responses are true, and each order is placed once."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""All workers, or all relays, are gone: the managers hear of it by mail, from a process that is left."""
+"""All workers, or all relays, are gone: a remaining process notifies the managers by mail."""
 
 import time
 

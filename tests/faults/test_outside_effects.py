@@ -1,4 +1,4 @@
-"""Effects outside the database while the database goes away: on record all the same, and not done twice."""
+"""Effects outside the database during an outage of the database: recorded nevertheless, and not repeated."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""A pooler between the relay and PostgreSQL: nothing of the relay's stays in a session that others are lent."""
+"""A pooler between the relay and PostgreSQL: the relay leaves nothing behind in shared sessions."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""Pauses, rates and limits of what is under way hold across several relays and workers."""
+"""Pauses, rates and concurrency limits hold across several relays and workers."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Databases that take no writes, or end sessions: said as it is, by whoever is asked, and left behind afterwards."""
+"""Databases that refuse writes or end sessions: reported correctly everywhere, and replaced by a new connection."""
 
 from concurrent.futures import ThreadPoolExecutor
 

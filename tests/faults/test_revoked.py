@@ -1,4 +1,4 @@
-"""A task that is cancelled never runs, or not to its end, with real workers that are told and restarted afterwards."""
+"""A cancelled task never runs, or never completes, with real workers that are notified and then restarted."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What people do with their accounts, with the web process killed between every two steps of it."""
+"""Users' actions on their accounts, with the web process killed between every two steps."""
 
 import httpx
 import pytest

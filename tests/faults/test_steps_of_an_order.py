@@ -1,4 +1,4 @@
-"""An order's way from the checkout to the door, with a process killed between every two steps of it."""
+"""An order from checkout to delivery, with a process killed between every two steps."""
 
 import httpx
 import pytest

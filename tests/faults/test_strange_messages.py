@@ -1,4 +1,5 @@
-"""Whoever reaches the broker can have no body run, end no worker for good, and leave no message that goes round."""
+"""An attacker with access to the broker can run no body, stop no worker, and leave no message that comes back
+forever."""
 
 import json
 import random

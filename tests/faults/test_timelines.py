@@ -1,4 +1,4 @@
-"""Under load, every order can say what became of it: all its tasks, those that batches enqueued too."""
+"""Under load, every order shows all its tasks, including those enqueued by batches."""
 
 from collections import Counter
 

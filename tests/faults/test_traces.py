@@ -1,4 +1,4 @@
-"""One request's id, from HTTP through the ledger and the tasks to the mail, in logs that machines read."""
+"""One request's id, from HTTP through the ledger and the tasks to the mail, in JSON logs."""
 
 import json
 

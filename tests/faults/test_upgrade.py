@@ -1,4 +1,4 @@
-"""A database of the last release before the ledger was a package, with 10,000 tasks, is migrated under way."""
+"""A database of the last release before the ledger was a package, with 10,000 tasks, is migrated during operation."""
 
 import threading
 import time

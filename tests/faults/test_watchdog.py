@@ -1,4 +1,4 @@
-"""Processes that are stopped, and workers that live and take nothing, are found and worked around."""
+"""Stopped processes, and live workers that accept nothing, are detected and worked around."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 """
-The running web process is held to its own OpenAPI document: schemathesis, every check, signed in.
+The running web process is checked against its OpenAPI document: all checks of schemathesis, signed in.
 
 Each operation alone, with data that fits the document and data that does not, and then operations one after
 another along the document's links. The seed is fixed; ``make fuzz`` chooses how many cases each operation

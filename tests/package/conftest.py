@@ -1,4 +1,4 @@
-"""A wheel of the package, environments that have it, and projects made from nothing."""
+"""A wheel of the package, environments with it, and newly created projects."""
 
 import fcntl
 import os

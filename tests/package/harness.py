@@ -2,9 +2,9 @@
 due-work-harness, an outside judge, asked about the ledger and about plain Celery: ``make harness``.
 
 It kills workers after every commit and every call of a provider, fails receivers and hooks, and compares what is left
-with what normal operation leaves. Its contracts are as it brings them; what they are asked about is the project in
-``due_work``, with the wheel of this commit, on Python 3.12, in an environment, a database and a Valkey of its own.
-What came of it is kept in ``docs/reference/due-work-harness.md``.
+with what normal operation leaves. Its contracts are unmodified; they are applied to the project in ``due_work``, with
+the wheel of this commit, on Python 3.12, in an environment, a database and a Valkey of its own. What came of it is kept
+in ``docs/reference/due-work-harness.md``.
 """
 
 import os

@@ -1,5 +1,5 @@
 """
-A stranger's project: what ``django-admin startproject`` makes, the example's application, and the two lines.
+An independent project: the output of ``django-admin startproject``, the example's application, and the two lines.
 
 It runs by an interpreter that has the package's wheel and nothing else of ours, in an environment that says nothing.
 """

@@ -1,4 +1,4 @@
-"""A small project of a stranger's on SQLite, set up in the process that asks for it."""
+"""A small independent project on SQLite, set up in the calling process."""
 
 from collections.abc import Sequence
 from pathlib import Path

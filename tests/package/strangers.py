@@ -1,4 +1,4 @@
-"""Celery apps of projects that are not ours, each the current one for the length of a test."""
+"""Celery apps of independent projects, each the current app during one test."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

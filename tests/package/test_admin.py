@@ -1,4 +1,4 @@
-"""The desk in a stranger's project: each page answers whoever may see it, and what is decided there happens."""
+"""The desk in an independent project: each page answers users with the permission, and its actions take effect."""
 
 import json
 import re

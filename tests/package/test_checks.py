@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says to a project that is not ours: Celery's own defaults are fine."""
+"""``manage.py check`` in an independent project: Celery's defaults are fine."""
 
 import celery
 import pytest

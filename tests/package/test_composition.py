@@ -1,4 +1,4 @@
-"""Projects with classes and boot steps of their own, and with tasks that are not ours: all of it keeps working."""
+"""Projects with their own classes, boot steps and plain tasks: all of it keeps working."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Django's own tasks as the page tells of them, in a project made from nothing, with a worker that is killed."""
+"""Django's tasks as documented, in a new project, with a worker that is killed."""
 
 import json
 import re

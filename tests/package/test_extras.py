@@ -1,4 +1,4 @@
-"""Without each of the packages that are optional, and without all: what is enqueued is run, counted and pruned."""
+"""Without each of the optional packages, and without all of them, tasks are run, counted and pruned."""
 
 import json
 import subprocess

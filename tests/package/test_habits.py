@@ -1,4 +1,4 @@
-"""Tasks as people write them, in a project that sets nothing: as plain Celery runs them, but for the crash."""
+"""Tasks in their usual forms, in a project without settings: they run as in plain Celery, except after a crash."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A project whose Celery app is not imported: it is found, or what to do is said; the package makes none of its own."""
+"""A project whose Celery app is not imported: it is found, or the error says what to do; the package creates none."""
 
 import os
 import re

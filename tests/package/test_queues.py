@@ -1,4 +1,4 @@
-"""Queues are whatever the project has: the app's, and those that calls name where Celery may create them."""
+"""Queues are those of the project: the app's, and those that calls name if Celery may create them."""
 
 import random
 import uuid

@@ -1,5 +1,5 @@
 """
-What a project reads of its tasks by ``AsyncResult``: with the two lines alone, and in a backend of its own.
+A project's use of ``AsyncResult``: with the two lines alone, and with its own result backend.
 
 One shell asks all of it of one worker, for processes are what costs here.
 """

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 def seed(apps, schema_editor):
-    """Have old deliveries forgotten, and those that were left waiting woken, every hour."""
+    """Schedule an hourly task that deletes old deliveries and wakes those left waiting."""
     crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects
     crontab, _ = crontabs.get_or_create(
         minute="35", hour="*", day_of_week="*", day_of_month="*", month_of_year="*", timezone="UTC"

@@ -6,7 +6,7 @@ from worker.migrations._locks import locked
 
 
 def rewrite_once(apps, schema_editor):
-    """PostgreSQL writes the table anew for a column's type: once for both."""
+    """PostgreSQL rewrites the table when a column's type changes: once for both columns."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute("ALTER TABLE worker_durabletask ALTER attempts TYPE integer, ALTER attempt_limit TYPE integer")
 

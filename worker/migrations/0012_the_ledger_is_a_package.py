@@ -1,12 +1,13 @@
 """
 The ledger's tables become those of ``celery_ledger``: renamed with their rows, not copied.
 
-What the package's first migrations have made, empty, says what everything is called, and is dropped; the old tables
-take its place. No other session can read them meanwhile, and it takes no longer with more rows.
+The package's first migrations have created empty tables, which show the names of columns, indexes and constraints. They
+are dropped, and the old tables take their place. No other session can read them meanwhile; the duration does not depend
+on the number of rows.
 
-On PostgreSQL, until the release after this one, views bear the old names and are written to as well, so that processes
-of the last release go on while they are replaced. SQLite's views are read only, and would keep Django from altering
-the tables: there are none. A migration that changes a column's type, or drops one, comes after the views are gone.
+On PostgreSQL, until the release after this one, writable views have the old names, so that processes of the last
+release continue until they are replaced. There are none on SQLite, where views are read-only and would keep Django from
+altering the tables. A migration that changes a column's type, or drops one, must wait until the views are gone.
 """
 
 from django.db import migrations
@@ -14,7 +15,7 @@ from django.db.migrations.exceptions import IrreversibleError
 
 from worker.migrations._locks import lock
 
-#: Where each model goes. What refers to another comes before it.
+#: The new app of each model. Models come before those that they refer to.
 MOVES = {
     **dict.fromkeys(
         (
@@ -34,10 +35,10 @@ MOVES = {
     ),
     "SchedulePolicy": "celery_ledger_beat",
 }
-#: What is taken over from the package's tables, if processes of this release have written there too early.
-#: The rest is of the moment, or is noted anew.
+#: The models whose rows are copied from the package's tables, if processes of this release have already written there.
+#: Rows of the others are short-lived or recorded again.
 TAKEN_OVER = ("DurableTask", "FailedAttempt", "QueueSwitch", "QueueLimit", "Forgone", "SchedulePolicy")
-#: A table that is dropped has this one locked, to which it refers.
+#: Dropping a table also locks this one, to which it refers.
 REFERRED_TO = "django_celery_beat_periodictask"
 
 CONSTRAINTS = "SELECT pg_get_constraintdef(oid), conname FROM pg_constraint WHERE conrelid = %s::regclass"
@@ -103,7 +104,7 @@ def take_over(schema_editor, model, old, new):
 
 
 def names(schema_editor, table):
-    """Return what there is for ``table`` besides itself: by its kind and what it says, its name and how it is made."""
+    """Return the indexes, constraints and sequences of ``table`` by kind and definition: name and statement."""
     connection = schema_editor.connection
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -127,11 +128,11 @@ def _what(sql, after):
 
 
 def name_alike(schema_editor, table, wanted):
-    """Have all besides ``table`` called as ``wanted``, and make what is missing."""
+    """Rename the indexes, constraints and sequences of ``table`` as ``wanted``, and create missing ones."""
     there = names(schema_editor, table)
     for key, (name, sql) in wanted.items():
         kind, (old, _) = key[0], there.get(key, (None, None))
-        if schema_editor.connection.vendor == "sqlite":  # It renames no index.
+        if schema_editor.connection.vendor == "sqlite":  # SQLite cannot rename an index.
             if old is not None:
                 schema_editor.execute(f'DROP INDEX "{old}"')
             schema_editor.execute(sql, params=None)
@@ -144,7 +145,7 @@ def name_alike(schema_editor, table, wanted):
 
 
 def leave_view(schema_editor, view, table, columns):
-    """Leave a view of what ``table`` was in the last release, for everybody who may use the table."""
+    """Create a view of ``table`` as it was in the last release, with the table's grants."""
     schema_editor.execute(f"CREATE VIEW {view} AS SELECT {', '.join(columns)} FROM {table}")
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(GRANTS, [view, table])
@@ -157,7 +158,7 @@ def leave_view(schema_editor, view, table, columns):
 
 
 def move_content_types(apps, schema_editor):
-    """Permissions and the admin's history point to content types, and follow them."""
+    """Move the content types, and with them permissions and the admin's history, which refer to them."""
     alias = schema_editor.connection.alias
     types = apps.get_model("contenttypes", "ContentType").objects.using(alias)
     for name, label in MOVES.items():
@@ -172,7 +173,7 @@ def move_content_types(apps, schema_editor):
 
 
 def unite(apps, alias, early, kind):
-    """Have what points to ``early`` point to ``kind``, and delete it."""
+    """Make everything that refers to ``early`` refer to ``kind``, and delete ``early``."""
     permissions = apps.get_model("auth", "Permission").objects.using(alias)
     for permission in permissions.filter(content_type=early):
         same = permissions.filter(content_type=kind, codename=permission.codename).first()
@@ -200,7 +201,7 @@ class Migration(migrations.Migration):
         ("celery_ledger_beat", "0001_initial"),
         ("admin", "0001_initial"),
         ("contenttypes", "0002_remove_content_type_name"),
-        # They write policies of schedules where these were.
+        # They write policies of schedules into the old tables.
         ("core", "0005_schedules"),
         ("notifications", "0005_dead_letters"),
     ]

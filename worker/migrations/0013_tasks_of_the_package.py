@@ -1,8 +1,8 @@
 """
 The schedule of pruning names the package's task.
 
-Rows, counts and messages keep the names that they have, for they may be many, and are still written while processes of
-the last release are replaced: :mod:`worker.tasks` knows them.
+Rows, counts and messages keep their names: there may be many, and processes of the last release still write them until
+they are replaced. :mod:`worker.tasks` knows the old names.
 """
 
 from django.db import migrations

@@ -1,24 +1,24 @@
-"""Locks on tables that processes at work use: had all at once, or not waited for."""
+"""Locks on tables in use: taken all at once, or not waited for."""
 
 import time
 from collections.abc import Iterable
 
 from django.db import OperationalError, migrations, transaction
 
-#: Milliseconds that one try waits. Meanwhile all who come later wait behind it; below PostgreSQL's own second, after
-#: which it ends one of those who wait for each other, and that might be a task.
+#: Milliseconds that one attempt waits. Later sessions queue behind it, so this is shorter than PostgreSQL's deadlock
+#: timeout of a second, after which it would cancel a session in a deadlock, perhaps a task.
 ONE_TRY = 500
-#: Seconds between two tries, and until the last.
+#: Seconds between two attempts, and until the last.
 PAUSE, PATIENCE = 1.0, 300.0
 
 
 def lock(schema_editor, tables: Iterable[str]) -> None:
     """
-    Keep everybody else from ``tables`` until the migration's transaction ends.
+    Lock ``tables`` exclusively until the migration's transaction ends.
 
     Raises:
-        OperationalError: a session held one of them for all of five minutes, such as a backup. Nothing is changed:
-            migrate again.
+        OperationalError: a session, such as a backup, held one of them for five minutes. Nothing is changed: migrate
+            again.
     """
     connection = schema_editor.connection
     if connection.vendor != "postgresql":

@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from celery_ledger.contrib.admin.pages import is_uuid, page
+from celery_ledger.contrib.admin.pages import is_uuid, page, reason_in
 from celery_ledger.desk import cancelling, graphs
 from celery_ledger.desk.folding import Node, State, counted, worded
 from celery_ledger.desk.graphs import Graph
@@ -75,7 +75,7 @@ def _view(desk: admin.ModelAdmin, request: HttpRequest, canvas: UUID) -> HttpRes
 
 
 def _cancel(desk: admin.ModelAdmin, request: HttpRequest, canvas: UUID) -> None:
-    reason = request.POST.get("reason", "").replace("\0", "")
+    reason = reason_in(request)
     try:
         count = cancelling.cancel_canvas(canvas, reason=reason, terminate="terminate" in request.POST)
     except ValueError as error:

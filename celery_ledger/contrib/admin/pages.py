@@ -46,3 +46,8 @@ def is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def reason_in(request: HttpRequest) -> str:
+    """Return the reason that the form of an action gives."""
+    return str(request.POST.get("reason", "")).replace("\0", "")

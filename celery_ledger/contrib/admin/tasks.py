@@ -1,6 +1,8 @@
 """Durable tasks with their attempts, and the actions on dead letters."""
 
 import time
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from celery_ledger.contrib.admin import canvases
-from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page
+from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page, reason_in
 from celery_ledger.desk import cancelling, dead_letters, decisions, searching
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY
@@ -311,32 +313,25 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Cancel waiting tasks", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
-        self._cancel(request, queryset)
+        self._cancel(request, cancelling.cancel_all(queryset.order_by(), reason=reason_in(request)))
 
     @admin.action(description="Cancel tasks, also those that run", permissions=["cancel"])
     def terminate(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
-        self._cancel(request, queryset, terminate=True)
+        reason = reason_in(request)
+        self._cancel(request, cancelling.cancel_all(queryset.order_by(), reason=reason, terminate=True))
 
     @admin.action(description="Cancel whole chains, groups and chords", permissions=["cancel"])
     def cancel_canvases(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> None:
-        reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE
+        reason = reason_in(request)
         found = queryset.order_by("canvas").exclude(canvas=None).values_list("canvas", flat=True).distinct()
-        try:
-            for canvas in found[:MOST_CHOSEN]:
-                count += cancelling.cancel_canvas(str(canvas), reason=reason)
-                if time.monotonic() > end:
-                    self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)
-                    break
-        except ValueError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return
-        done = f"{count} task{'' if count == 1 else 's'} cancelled."
-        self.message_user(request, done, messages.SUCCESS if found else messages.WARNING)
+        each = (cancelling.cancel_canvas(str(canvas), reason=reason) for canvas in found[:MOST_CHOSEN])
+        self._cancel(request, accumulate(each))
 
-    def _cancel(self, request: HttpRequest, queryset: QuerySet[DurableTask], *, terminate: bool = False) -> None:
-        reason, count, end = request.POST.get("reason", "").replace("\0", ""), 0, time.monotonic() + PATIENCE
+    def _cancel(self, request: HttpRequest, counts: Iterable[int]) -> None:
+        """Cancel step by step; each of ``counts`` is how many tasks are cancelled so far."""
+        count, end = 0, time.monotonic() + PATIENCE
         try:
-            for so_far in cancelling.cancel_all(queryset.order_by(), reason=reason, terminate=terminate):
+            for so_far in counts:
                 count = so_far
                 if time.monotonic() > end:
                     self.message_user(request, "More tasks may match. Repeat the action.", messages.WARNING)
@@ -394,7 +389,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         if not rate.is_valid():
             self.message_user(request, "Enter the rate as a number of tasks per second.", messages.ERROR)
             return
-        reason, per_second = request.POST.get("reason", "").replace("\0", ""), rate.cleaned_data["per_second"]
+        reason, per_second = reason_in(request), rate.cleaned_data["per_second"]
         underway: Decision | None = None
         try:
             if isinstance(chosen, Selection):

@@ -23,7 +23,7 @@ from celery_ledger.contrib.beat.models import SchedulePolicy
 
 #: The most missed due times of one schedule that are made up for after a downtime, latest first.
 MOST_MISSED: Final = 1_000
-#: How far ahead to look for a sunrise where the sun does not rise, and the step between two looks.
+#: How far ahead to look for a sunrise where the sun does not rise, and the step of that search.
 _YEAR: Final = timedelta(days=370)
 _STEP: Final = timedelta(minutes=1)
 #: How far ahead a first due time may be; beyond that, years no longer have four digits.

@@ -1,4 +1,4 @@
-"""``manage.py outbox``: inspect the ledger, and take the decisions that only a person may."""
+"""``manage.py outbox``: inspect the ledger, and act on its tasks and queues."""
 
 import dataclasses
 import json
@@ -241,7 +241,7 @@ class Command(BaseCommand):
             self.stdout.write("No tasks found.")
 
     def _pages(self, search: searching.Search, limit: int) -> Iterator[searching.Page]:
-        """Yield pages until there are enough; where much is looked through, say how far that is."""
+        """Yield pages until there are enough; during a long search, print how far it has come."""
         after, left = None, limit
         while True:
             size = min(left, searching.MOST_A_PAGE) if limit else searching.MOST_A_PAGE
@@ -302,7 +302,7 @@ class Command(BaseCommand):
         self._decide(Decision.What.DISCARD, options, reason=options["reason"])
 
     def _decide(self, what: Decision.What, options: dict[str, Any], **how: Any) -> None:
-        """Decide about what the options name, in portions, and say how far that is while it lasts."""
+        """Carry out an action on the selected tasks in portions, and print its progress."""
         ids, done = options["ids"], DONE[what]
         if [bool(ids), options["all"], bool(_given(options))].count(True) != 1:
             raise CommandError("Choose tasks: ids, --all, or --task NAME and other filters.")
@@ -389,7 +389,7 @@ class Command(BaseCommand):
 
     @contextmanager
     def _changing(self, options: dict[str, Any]) -> Iterator[None]:
-        """Make the block's changes; in a dry run let it see them, and roll them back."""
+        """Commit the block's changes or, in a dry run, roll them back at its end."""
         with transaction.atomic():
             yield
             transaction.set_rollback(options["dry_run"])
@@ -562,7 +562,7 @@ class Command(BaseCommand):
 
 def _timetable() -> Any:
     """
-    Return the module that knows the schedules.
+    Return the module for schedules.
 
     Raises:
         CommandError: this project has no schedules.
@@ -595,7 +595,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _search(options: dict[str, Any]) -> searching.Search:
-    """Return the search that the options say; raises ValueError where they say none."""
+    """Return the search that the options describe; raises ValueError if they are invalid."""
     given = _given(options)
     newer, older, slower = (given.pop(name, None) for name in ("newer_than", "older_than", "slower_than"))
     now = clock.now()
@@ -629,7 +629,7 @@ def _as_json(task: DurableTask, state: str) -> dict[str, Any]:
 
 
 def _as_line(task: DurableTask, state: str) -> str:
-    """Return a task in one line: whatever its error says has no line of its own."""
+    """Return a task in one line, with its error shortened and without line breaks."""
     waits = state in {"retrying", "scheduled"}
     when = f"next {task.available_at:%F %T}" if waits else f"{task.created_at:%F %T}"
     error = " ".join(task.last_error.split())[:100]

@@ -44,7 +44,7 @@ export type Limit = Schemas["Limit"];
 export type Tell = Schemas["TellRequest"];
 export type Session = Schemas["Session"];
 
-/** An answer that is no success, as RFC 9457 has it. */
+/** An error response, as defined by RFC 9457. */
 export class ProblemError extends Error {
   constructor(
     readonly problem: Problem,
@@ -57,7 +57,7 @@ export class ProblemError extends Error {
     return this.problem.status;
   }
 
-  /** What is wrong with a field of the request, by its name; all of it with the name "". */
+  /** The errors of each field of the request, by name; the name "" stands for the request itself. */
   of(field: string): string {
     const pointer = field ? `/${field}` : "";
     const found = (this.problem.errors ?? []).filter((each) => each.pointer === pointer);
@@ -65,10 +65,10 @@ export class ProblemError extends Error {
   }
 }
 
-/** Said on the window when the shop does not know who asks: the session is over, perhaps ended in another window. */
+/** Dispatched on the window when the session has ended, perhaps in another window. */
 export const NOT_SIGNED_IN = "shopwire:not-signed-in";
 
-/** There was no answer: no network, or no shop. Whether the request arrived is not known. */
+/** There was no response: no network, or no shop. It is unknown whether the request arrived. */
 export class NoAnswerError extends Error {}
 
 function cookie(name: string): string {
@@ -93,9 +93,9 @@ interface Answer<T> {
 }
 
 /**
- * Return what a call of {@link api} answered.
+ * Return the data of a call of {@link api}.
  *
- * Throws ProblemError where the shop refused, NoAnswerError where nothing was heard from it.
+ * Throws ProblemError if the shop refused, NoAnswerError if there was no response.
  */
 export async function ask<T>(call: Promise<Answer<T>>): Promise<T> {
   let answer: Answer<T>;

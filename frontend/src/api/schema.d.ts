@@ -1237,7 +1237,7 @@ export interface paths {
         };
         /**
          * List schedules
-         * @description When each ran, how that ended and how long it took, and when it is due next; late and broken ones first.
+         * @description Schedules with their last runs, outcomes, durations and next due times; late and broken ones first.
          */
         get: operations["ops_schedules_list"];
         put?: never;
@@ -1259,7 +1259,7 @@ export interface paths {
         put?: never;
         /**
          * Run, pause or resume a schedule
-         * @description Tell a schedule what is wanted of it. One whose task cannot be enqueued is a 409 when it is to run now.
+         * @description Run, pause or resume a schedule. 409 if it is to run now and its task cannot be enqueued.
          */
         post: operations["ops_schedule_tell"];
         delete?: never;
@@ -1390,8 +1390,8 @@ export interface paths {
          * Run an action on many tasks
          * @description Run now, cancel, replay or discard the tasks. With dry_run, only count them.
          *
-         *     Those that it cannot apply to are left alone and not counted. Many thousands are decided about by a worker,
-         *     in portions: the answer is a 202 and names the decision.
+         *     Tasks to which the action does not apply are left alone and not counted. For many thousands of tasks, a worker
+         *     carries it out in portions: the response is 202 and names the decision.
          */
         post: operations["ops_tasks_decide"];
         delete?: never;
@@ -2559,7 +2559,7 @@ export interface components {
             /** @description The group of errors it belongs to. */
             readonly fingerprint: string;
         };
-        /** @description What is decided about which tasks: those of ids, or those that a search means. */
+        /** @description An action and the tasks to which it applies: by ids or by a search. */
         DecideRequest: {
             /**
              * @description run-now and cancel apply to waiting tasks, replay and discard to dead ones.
@@ -2580,7 +2580,7 @@ export interface components {
              */
             per_second?: number;
             /**
-             * @description true: print only how many tasks would be affected.
+             * @description true: only count the tasks that would be affected.
              * @default false
              */
             dry_run: boolean;
@@ -2649,7 +2649,7 @@ export interface components {
             /** @description The reason, kept with the tasks and in the audit trail. */
             reason: string;
         };
-        /** @description A message that a worker runs. */
+        /** @description A message that a worker is running. */
         Doing: {
             task: string;
             /** @description Tasks that share the message. */
@@ -2750,7 +2750,7 @@ export interface components {
             tasks: components["schemas"]["Line"][];
             marks: components["schemas"]["Mark"][];
         };
-        /** @description What was done from the point before to this one. */
+        /** @description The work done between the previous point and this one. */
         FiguresPoint: {
             /**
              * Format: double
@@ -2927,7 +2927,7 @@ export interface components {
             per_minute: number;
             /**
              * Format: double
-             * @description What a task took on average; null: not known.
+             * @description Average run time of a task; null: unknown.
              */
             run_seconds: number | null;
         };
@@ -2953,14 +2953,14 @@ export interface components {
             /** @description The `token` in the mailed link. */
             token: string;
         };
-        /** @description About how many it was decided, or would be. */
+        /** @description How many tasks are affected, or would be. */
         ManyDecided: {
             count: number;
             count_is: components["schemas"]["CountIsEnum"];
             /** @description A worker does it in batches; progress is at /api/ops/decisions/{decision}/. */
             decision: number | null;
         };
-        /** @description Something that people did: another release came, a queue was paused, resumed or limited. */
+        /** @description A new release, or a queue that was paused, resumed or limited. */
         Mark: {
             /** Format: date-time */
             at: string;
@@ -3235,7 +3235,7 @@ export interface components {
          * @enum {string}
          */
         OrderStatus: "unpaid" | "placed" | "shipped" | "delivered" | "cancelled" | "expired";
-        /** @description A task of an order. Staff, whom the context's ``staff`` says are asking, read its error; others what it means. */
+        /** @description A task of an order. Staff (``staff`` in the context) see its error; others see what the error means for them. */
         OrderTask: {
             /**
              * Format: uuid
@@ -3663,12 +3663,12 @@ export interface components {
             messages: number | null;
             /**
              * Format: double
-             * @description Since the point before.
+             * @description Since the previous point.
              */
             completed_per_minute: number;
             /**
              * Format: double
-             * @description Attempts that failed, since the point before.
+             * @description Attempts that failed since the previous point.
              */
             failed_per_minute: number;
             /**
@@ -4435,9 +4435,9 @@ export interface components {
         /** @description The rate of a task. */
         TaskRate: {
             task: string;
-            /** @description What was set in place of the code's; null: nothing. */
+            /** @description The rate set instead of the code's; null: none. */
             rate: string | null;
-            /** @description What the code says; null: no limit. */
+            /** @description The rate in the code; null: no limit. */
             own_rate: string | null;
         };
         /**
@@ -4461,7 +4461,7 @@ export interface components {
              */
             what: components["schemas"]["TellWhatEnum"];
         };
-        /** @description What a person wants of a schedule. */
+        /** @description An action on a schedule. */
         TellScheduleRequest: {
             /**
              * @description run-now: once, in addition to its due times. pause: switch it off. resume: switch it on, from now.

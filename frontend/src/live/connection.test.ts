@@ -36,7 +36,7 @@ function connect(): LiveConnection<LiveEvent> {
   return connection;
 }
 
-/** Have the present transport fail so often that the next is tried. */
+/** Make the current transport fail until the next is tried. */
 function exhaust() {
   const { kind } = latest();
   for (let failure = 0; failure < PATIENCE; failure += 1) {

@@ -1,12 +1,12 @@
 /**
- * One live connection to the shop: WebSocket, else event stream, else a question every ten seconds.
+ * One live connection to the shop: WebSocket, or else an event stream, or else polling every ten seconds.
  *
- * What it promises: every event of the reader that has an id once and in order, across every change of transport,
- * because each transport begins after the last one that was heard. Whatever transport it fell back from is tried again later.
+ * It promises to deliver every event that has an id once and in order, across all changes of transport, because each
+ * transport starts after the last event received. A transport that failed is tried again later.
  */
 
 export interface LiveEvent {
-  /** Grows from event to event; null for news that are told once and not kept, whoever misses them. */
+  /** Grows from event to event; null for events that are sent once and not stored. */
   id: number | null;
 }
 
@@ -14,21 +14,21 @@ export type Kind = "websocket" | "sse" | "polling";
 export type State = "off" | "connecting" | Kind | "offline";
 
 export interface Ears<E extends LiveEvent> {
-  /** It works, or still does; what happened before may have been missed where nothing had been heard yet. */
+  /** It works. Earlier events may have been missed if nothing had been received yet. */
   opened: () => void;
   heard: (event: E) => void;
-  /** It does not work, or no longer. Said once at most; nothing comes after it. */
+  /** It does not work, or no longer. Called at most once, and last. */
   closed: () => void;
 }
 
-/** Opens one way of hearing what comes after the event `after` (null: from now on); returns what closes it. */
+/** Opens a transport for events after the event `after` (null: from now on); returns a function that closes it. */
 export type Transport<E extends LiveEvent> = (after: number | null, ears: Ears<E>) => () => void;
 
 /** In the order in which they are tried. */
 export const ORDER: readonly Kind[] = ["websocket", "sse", "polling"];
 /** Failures in a row of one transport before the next is tried. */
 export const PATIENCE = 2;
-/** Milliseconds between two tries of the same transport: so many for each failure in a row, up to the second number. */
+/** Milliseconds between two attempts on the same transport, multiplied by its consecutive failures, up to the second number. */
 export const PAUSE = 1000;
 export const LONGEST_PAUSE = 10_000;
 /** Milliseconds that a transport may take to open. */
@@ -40,7 +40,7 @@ export const LONGEST_BETTER = 15 * 60_000;
 interface Listener<E extends LiveEvent> {
   changed: (state: State) => void;
   heard: (event: E) => void;
-  /** Something may have been missed: read again what you show. */
+  /** Events may have been missed: reload what is shown. */
   opened: () => void;
 }
 
@@ -50,7 +50,7 @@ export class LiveConnection<E extends LiveEvent> {
   private choice = 0;
   private failures = 0;
   private better = BETTER;
-  /** Goes up with every transport that is opened, so that the words of earlier ones are not heeded. */
+  /** Incremented with every opened transport, so that calls by earlier ones are ignored. */
   private turn = 0;
   private shut: () => void = () => undefined;
   private timers = new Set<ReturnType<typeof setTimeout>>();
@@ -60,14 +60,14 @@ export class LiveConnection<E extends LiveEvent> {
     private readonly listener: Listener<E>,
   ) {}
 
-  /** Connect, by the best way first. */
+  /** Connect, starting with the best transport. */
   start(): void {
     this.choice = 0;
     this.failures = 0;
     this.open();
   }
 
-  /** Hear nothing more. */
+  /** Disconnect. */
   stop(): void {
     this.end();
     this.enter("off");
@@ -97,7 +97,7 @@ export class LiveConnection<E extends LiveEvent> {
       heard: (event) => turn === this.turn && this.hear(event),
       closed: mine(() => this.lost()),
     });
-    // It may have closed already, and another be open in its place.
+    // It may already be closed and replaced by another.
     if (turn === this.turn) this.shut = close;
     else close();
   }

@@ -10,9 +10,9 @@ interface Live {
   state: State;
   /** How many notifications are unread. */
   unread: number;
-  /** Count them again: some were read here. */
+  /** Count them again, because some were read here. */
   recount: () => void;
-  /** Call `heard` for all news, and `opened` whenever some may have been missed; returns what ends that. */
+  /** Call `heard` for all events, and `opened` whenever some may have been missed; returns a function that ends this. */
   listen: (heard: (news: News) => void, opened: () => void) => () => void;
 }
 

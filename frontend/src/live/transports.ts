@@ -1,8 +1,8 @@
-/** The three ways of hearing what the shop tells the person who is signed in. */
+/** The three transports for the signed-in user's events. */
 import { api, ask, type Notification } from "../api/client";
 import type { Ears, Kind, Transport } from "./connection";
 
-/** Tasks of an order came to an end. */
+/** Tasks of an order have ended. */
 interface OrderNews {
   id: null;
   order: number;
@@ -10,7 +10,7 @@ interface OrderNews {
 
 export type News = Notification | OrderNews;
 
-/** Milliseconds between two questions, where nothing better works. */
+/** Milliseconds between two polls, if nothing better works. */
 const PACE = 10_000;
 const PAGE = 100;
 
@@ -41,7 +41,7 @@ function sse(after: number | null, { opened, heard, closed }: Ears<News>) {
   return () => source.close();
 }
 
-/** Return what came after an id, and perhaps some before it, in order; of all there is, the last page. */
+/** Return the notifications after an id, and perhaps some before it, in order: at most the last page. */
 async function newest(after: number | null): Promise<Notification[]> {
   const found: Notification[] = [];
   for (let page = 1; ; page += 1) {

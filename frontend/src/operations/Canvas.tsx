@@ -10,18 +10,18 @@ import { Failure, Skeleton } from "../parts/states";
 import { useToast } from "../parts/toasts";
 import { words } from "./text";
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 3000;
-/** A node, and the way from one to the next, in the units of the drawing. */
+/** Size of a node and distance between nodes, in units of the drawing. */
 const [WIDTH, HEIGHT, ACROSS, BELOW, EDGE] = [208, 62, 48, 18, 4];
-/** Letters that a node has room for. */
+/** Maximum characters in a node. */
 const LETTERS = 25;
 
 const left = (node: CanvasNode) => EDGE + node.column * (WIDTH + ACROSS);
 const top = (node: CanvasNode) => EDGE + node.row * (HEIGHT + BELOW);
 const short = (text: string, most: number) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
-/** The canvas of a task: what is done, what runs, what waits for what, and what holds it up. */
+/** The canvas of a task: which tasks are done, running, waiting (and for what), or holding it up. */
 export function Canvas({ id, here }: { id: string; here: string }) {
   const canvas = useLoad(`canvas ${id}`, (signal) => ask(api.GET("/api/ops/canvases/{canvas_id}/", { params: { path: { canvas_id: id } }, signal })));
   const [cancels, setCancels] = useState(false);
@@ -73,7 +73,7 @@ export function Canvas({ id, here }: { id: string; here: string }) {
   );
 }
 
-/** Show a node in the list, with the calls that it stands for. */
+/** A node in the list, with the calls that it stands for. */
 function reveal(list: HTMLDetailsElement | null, key: number) {
   if (!list) return;
   list.open = true;
@@ -106,7 +106,7 @@ function way(before: CanvasNode, after: CanvasNode): string {
   return `M${x} ${y} C${half} ${y} ${half} ${down} ${far} ${down}`;
 }
 
-/** One task leads to its page; several, or one that is not called yet, to where they are listed. */
+/** A single task links to its page; several, or one that is not called yet, to their list. */
 function Box({ node, here, open }: { node: CanvasNode; here: boolean; open: (key: number) => void }) {
   const [x, y] = [left(node), top(node)];
   const single = node.count === 1 ? node.calls.find((call) => call.has_row) : undefined;
@@ -156,7 +156,7 @@ function says(node: CanvasNode): string {
   return order.map((state) => `${node.counts[state]} ${states[state as keyof typeof states].toLowerCase()}`).join(", ");
 }
 
-/** How many of a node's calls are in which state, as lengths. */
+/** The share of a node's calls in each state, as lengths. */
 function Bar({ node, x, y, width }: { node: CanvasNode; x: number; y: number; width: number }) {
   let from = x;
   return (
@@ -189,7 +189,7 @@ function Calls({ calls, more }: { calls: CanvasCall[]; more: number }) {
   );
 }
 
-/** Cancel all of it, for a reason. */
+/** Cancel the whole canvas, with a reason. */
 function Cancel({ id, close, done }: { id: string; close: () => void; done: () => void }) {
   const [reason, setReason] = useState("");
   const [terminate, setTerminate] = useState(false);

@@ -8,7 +8,7 @@ import { words } from "./text";
 import type { Question } from "./Question";
 
 
-/** Dead letters of one kind, and what can be decided about them: all at once, or one by one. */
+/** Dead letters of one kind, with actions on all of them or on one. */
 export function DeadGroup({ group, ask: put }: { group: Group; ask: (question: Question) => void }) {
   const [open, setOpen] = useState(false);
   const { fingerprint, task, count } = group;

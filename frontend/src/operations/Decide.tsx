@@ -12,13 +12,13 @@ export type What = DecideRequest["what"];
 
 interface Props {
   what: What;
-  /** Which tasks: ids, or a search. */
+  /** The selected tasks: ids, or a search. */
   which: Pick<DecideRequest, "ids" | "search">;
   close: () => void;
   done: () => void;
 }
 
-/** What is decided about many tasks: how many that is, why, and how fast. */
+/** A dialog for an action on many tasks: their number, the reason and the rate. */
 export function Decide({ what, which, close, done }: Props) {
   const [reason, setReason] = useState("");
   const [rate, setRate] = useState("");

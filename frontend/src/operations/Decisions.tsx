@@ -3,10 +3,10 @@ import { useLoad } from "../load";
 import { useEvery } from "../every";
 import { words } from "./text";
 
-/** Milliseconds between two looks at how far they are. */
+/** Milliseconds between two requests for their progress. */
 const PACE = 2000;
 
-/** What was decided about very many dead letters, and how far that is, while a worker does it in portions. */
+/** Actions on very many dead letters, which a worker carries out in portions, and their progress. */
 export function Decisions() {
   const decisions = useLoad("decisions", (signal) => ask(api.GET("/api/ops/decisions/", { params: { query: { page_size: 5 } }, signal })));
   useEvery(PACE, decisions.reload);

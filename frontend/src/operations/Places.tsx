@@ -3,7 +3,7 @@ import { Link, useLocation } from "wouter";
 import { useSession } from "../session";
 import { words } from "./text";
 
-/** The operators' pages, and what is beside them. */
+/** Links to the operators' pages, Flower and the admin. */
 export const PLACES: [string, string][] = [
   ["/operations", words.title],
   ["/operations/tasks", words.tasks],

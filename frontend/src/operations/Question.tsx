@@ -6,18 +6,18 @@ import { useToast } from "../parts/toasts";
 import { words } from "./text";
 
 
-/** What is asked before it is done. */
+/** A confirmation before an action. */
 export interface Question {
   title: string;
   body: ReactNode;
   action: string;
   bad?: boolean;
   needsReason?: boolean;
-  /** Do it, and return what was done. */
+  /** Perform the action, and return a message about it. */
   act: (reason: string) => Promise<string>;
 }
 
-/** The dialog that asks it, for its reason where it needs one. */
+/** The confirmation dialog, with a field for the reason if one is needed. */
 export function Asked({ question, close, done }: { question: Question; close: () => void; done: () => void }) {
   const [reason, setReason] = useState("");
   const say = useToast();

@@ -12,7 +12,7 @@ interface TableProps {
   ask: (question: Question) => void;
 }
 
-/** Queue by queue, with what steers it. */
+/** The table of queues, with their controls. */
 export function QueueTable({ queues, series, ask: put }: TableProps) {
   return (
     <section>
@@ -55,7 +55,7 @@ export function QueueTable({ queues, series, ask: put }: TableProps) {
   );
 }
 
-/** Return the question whether to resume a queue. */
+/** Return the confirmation for resuming a queue. */
 export function resuming(queue: Queue): Question {
   const params = { path: { queue: queue.queue } };
   return {

@@ -11,13 +11,13 @@ import { words } from "./text";
 const MINUTE = 60_000;
 const SPANS = { "15m": 15 * MINUTE, "6h": 360 * MINUTE, "7d": 10_080 * MINUTE } as const;
 type Span = keyof typeof SPANS;
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 10_000;
 
 const rate = (value: number) => number(Math.round(value * 10) / 10);
 const seconds = (value: number | null) => (value === null ? "–" : value >= 3600 ? `≥ ${duration(value)}` : duration(value));
 
-/** Throughput, failures and lag of all queues or of one task, over a span, with what people did meanwhile. */
+/** Throughput, failures and lag of all queues or of one task, over a span, with releases and operators' actions. */
 export function Spans() {
   const [span, setSpan] = useState<Span>("15m");
   const [by, setBy] = useState<"queues" | "tasks">("tasks");

@@ -2,7 +2,7 @@ import { api, ask, type Tell } from "../api/client";
 import type { Question } from "./Question";
 import { words } from "./text";
 
-/** Return the question whether to tell a process something. */
+/** Return the confirmation for instructing a process. */
 export function telling(process: string, what: Tell["what"]): Question {
   return {
     title: words.tellNamed[what](process),

@@ -227,7 +227,7 @@ export const words = {
   named: "Keyword arguments, a JSON object",
   canvas: {
     title: "Canvas",
-    large: "This canvas is too large to be drawn in full. Tasks that need attention are drawn first; the numbers above are of all of it.",
+    large: "This canvas is too large to be drawn in full. Tasks that need attention are drawn first; the numbers above include all of it.",
     drawing: "Drawing of the canvas",
     list: "As a list",
     awaits: "Waits for:",
@@ -235,7 +235,7 @@ export const words = {
     times: (amount: number) => `× ${number.format(amount)}`,
     steps: (amount: number) => `${number.format(amount)} steps`,
     waitsFor: (amount: number) => `Waits for ${number.format(amount)}`,
-    /** What matters most comes first. */
+    /** The most important first. */
     states: {
       dead: "Dead",
       running: "Running",

@@ -14,7 +14,7 @@ import { Data, SignIns } from "./Belongings";
 import { Address, Password } from "./Credentials";
 
 const CHANNELS = Object.keys(text.account.channels) as Channel[];
-/** Kinds that only who manages the shop is told of. */
+/** Kinds of notifications that only managers receive. */
 const FOR_MANAGERS = new Set(["duplicate_order", "stock_low", "schedule_late", "promise_broken", "dead_letters", "trouble", "webhook_disabled"]);
 
 export function Account() {
@@ -92,7 +92,7 @@ function Profile({ saved }: { saved: () => void }) {
   );
 }
 
-/** Whether SMS can reach the number, and the code that shows that it is one's own. */
+/** Whether the number can receive SMS, and the form for the verification code. */
 function Telephone({ phone: { phone, verified }, set }: { phone: Phone; set: (phone: Phone) => void }) {
   const [refusal, setRefusal] = useState<Error>();
   const [busy, setBusy] = useState(false);
@@ -164,7 +164,7 @@ function HowTold() {
   const words = text.account;
   const kinds = Object.entries((value?.kinds ?? {}) as Kinds).filter(([kind]) => user?.is_staff || !FOR_MANAGERS.has(kind));
 
-  /** Show what is wanted at once; if the shop refuses it, what was there comes back. */
+  /** Show the new choice at once; if the shop refuses it, restore the old one. */
   async function put(body: { kinds?: Wishes; quiet_hours?: QuietHours | null }) {
     if (value) set(withWishes(value, body));
     try {

@@ -1,4 +1,4 @@
-/** Where one is signed in, and what the shop knows of one. */
+/** The user's sign-ins and stored data. */
 import { useLocation } from "wouter";
 
 import { api, ask, type SignIn } from "../api/client";
@@ -70,7 +70,7 @@ export function SignIns() {
   );
 }
 
-/** What a client calls itself, in short: a browser's name where one is known. */
+/** The short name of a client: the browser's, if it is known. */
 function nameOf({ agent, kind }: SignIn): string {
   const browser = /(Firefox|Edg|OPR|Chrome|Safari)\//.exec(agent)?.[1];
   const name = browser ? (text.signIns.browsers[browser] ?? browser) : agent.slice(0, 60) || text.signIns.unknown;

@@ -42,8 +42,8 @@ export function Cart() {
     },
     [buyer, forget, go, reload],
   );
-  // The shop has no such cart of this person any more, and its answer to their press was lost: the order may be there.
-  // Asking for it under the same key finds it, and can place none: there is no cart to place it from.
+  // The cart is gone, and the response to the order was lost: the order may exist.
+  // Repeating the request under the same key finds it. It cannot place another, because there is no cart.
   const resumes = Boolean(user && id && cart === null && openAttempt(id, user.id));
   useEffect(() => {
     if (resumes && id) void order(id);
@@ -104,7 +104,7 @@ interface ShippingProps {
   refusal: Error | undefined;
 }
 
-/** Where the order goes: the last order's address to begin with, or none. */
+/** The shipping address: initially that of the last order, or none. */
 function Shipping({ form, buyer, refusal }: ShippingProps) {
   const last = useLoad(`last address of ${buyer.id}`, async (signal) => {
     if (buyer.is_staff) return undefined; // Their list has everybody's orders.
@@ -132,7 +132,7 @@ function Refusal({ error }: { error: Error }) {
   );
 }
 
-/** Return what a refused checkout says about a product: what was asked and what there is. */
+/** Return what a refused checkout says about a product: the requested and the available quantity. */
 function shortageOf(refusal: Error | undefined, product: number): string | undefined {
   if (!(refusal instanceof ProblemError)) return undefined;
   const found = refusal.problem.errors?.find((each) => each.product === product);
@@ -148,7 +148,7 @@ interface LineProps {
   removed: () => void;
 }
 
-/** Go on where a line was: at the one in its place, else the last, else the title. */
+/** Move the focus after a line was removed: to the next line, the last line, or the title. */
 function goOnAt(index: number) {
   requestAnimationFrame(() => {
     const buttons = [...document.querySelectorAll<HTMLElement>(".cart-line > .link")];

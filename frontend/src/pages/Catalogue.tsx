@@ -13,7 +13,7 @@ import { useToast } from "../parts/toasts";
 import { text } from "../text";
 
 const SIZE = 24;
-/** Milliseconds without a key pressed before a search begins. */
+/** Milliseconds after the last key before a search starts. */
 const TYPING = 250;
 const PRICE = /^\d{1,10}(\.\d{1,2})?$/;
 type Ordering = "id" | "title" | "unit_price" | "-unit_price" | "-available";
@@ -150,7 +150,7 @@ export function Catalogue() {
   );
 }
 
-/** Return what is wrong with a price, if anything: it is not asked for. */
+/** Return the error of an invalid price, which is not sent. */
 function isWrong(price: string): string | undefined {
   return price && !PRICE.test(price) ? text.catalogue.badPrice : undefined;
 }
@@ -218,11 +218,11 @@ interface TypedProps {
   placeholder?: string;
   inputMode?: "decimal";
   maxLength?: number;
-  /** What is wrong with the value. */
+  /** The error of the value. */
   wrong?: string | undefined;
 }
 
-/** A field whose words count a moment after the last key. */
+/** A text field that takes effect a moment after the last key. */
 function Typed({ className, label, value, settle, wrong, ...input }: TypedProps) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);

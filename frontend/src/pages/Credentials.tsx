@@ -1,4 +1,4 @@
-/** One's mail address and one's password: what it takes to be oneself here. */
+/** The user's mail address and password. */
 import { api, ask } from "../api/client";
 import { askAgain, tellOfAddress, useAddress } from "../address";
 import { useForm } from "../form";

@@ -13,10 +13,10 @@ import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { useToast } from "../parts/toasts";
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 3000;
 
-/** Every limit, of queues, of tasks and by key, and what each holds back. */
+/** All limits, by queue, task and key, and how many tasks each holds back. */
 export function Limits() {
   const limits = useLoad("limits", (signal) => ask(api.GET("/api/ops/limits/", { params: { query: { page_size: 100 } }, signal })));
   const [question, setQuestion] = useState<Question>();
@@ -73,14 +73,14 @@ function Card({ limit, ask: put }: { limit: Limit; ask: (question: Question) => 
   );
 }
 
-/** Set the limits of a queue, or the rate of a task; none lifts it. */
+/** Set the limits of a queue, or the rate of a task; empty fields remove them. */
 function setLimit(kind: "queue" | "task", name: string, rate: string | null, concurrency: number | null) {
   return kind === "task"
     ? ask(api.POST("/api/ops/limits/tasks/{task}/", { params: { path: { task: name } }, body: { rate } }))
     : ask(api.POST("/api/ops/queues/{queue}/limits/", { params: { path: { queue: name } }, body: { per_second: rate === null ? null : Number(rate), concurrency } }));
 }
 
-/** Return the question whether to lift what a person set. */
+/** Return the confirmation for removing an operator's limit. */
 function lifting(kind: "queue" | "task", name: string): Question {
   return {
     title: words.liftNamed(name),

@@ -15,9 +15,9 @@ import { text } from "../text";
 
 /** Messages of each box that are shown at first, and each time the user asks for earlier ones. */
 const MOST = 100;
-/** Longest message, in characters, as the shop has it. */
+/** Maximum length of a message in characters, as in the shop. */
 const LONGEST = 2000;
-/** Milliseconds until it is looked again whether a message was read. */
+/** Milliseconds between two checks whether a message was read. */
 const PACE = 10_000;
 
 interface Talk {
@@ -26,7 +26,7 @@ interface Talk {
   unread: number;
 }
 
-/** Return the messages of both boxes by the other person, whoever was heard of last first. */
+/** Return the messages of both boxes by correspondent, the most recent conversation first. */
 export function talksOf(inbox: Message[], sent: Message[]): Talk[] {
   const talks = new Map<string, Talk>();
   const put = (person: string, message: Message, unread: boolean) => {
@@ -61,7 +61,7 @@ async function box(which: "inbox" | "sent", pages: number, signal: AbortSignal):
   return { messages: [...messages.values()], more };
 }
 
-/** Who has read a message need not be told of it any more. */
+/** Mark the notification about a message as read once the message is. */
 async function readNotificationsOf(messages: Set<number>) {
   const { results } = await ask(api.GET("/api/notifications/", { params: { query: { page_size: MOST } } }));
   const about = results.filter(({ kind, data }) => kind === "message" && messages.has((data as { message: number }).message));
@@ -90,7 +90,7 @@ export function Messages() {
   const block = blocks.value?.find(({ username }) => username === person);
   const talk = talks.find((each) => each.person === person);
 
-  // Whoever looks at a message has read it; its sender sees that.
+  // A message that is shown counts as read, and its sender sees that.
   const { recount } = useLive();
   const unread = talk?.messages.filter((message) => message.sender === person && message.read_at === null).map(({ id }) => id).join(" ");
   const readAll = useCallback(
@@ -103,7 +103,7 @@ export function Messages() {
     [recount, reload],
   );
   useEffect(() => {
-    // What fails here is tried again with the next look.
+    // A failure is retried at the next refresh.
     if (unread) readAll(unread.split(" ")).catch(() => undefined);
   }, [unread, readAll]);
 

@@ -23,7 +23,7 @@ export function pageOf({ kind, data }: Pick<Notification, "kind" | "data">): str
   return null;
 }
 
-/** What one was told: live, to be read one by one or at once. */
+/** The user's notifications, live; they can be marked as read one by one or all at once. */
 export function NotificationsTab() {
   const [all, setAll] = useState(false);
   const [page, setPage] = useState(1);

@@ -17,7 +17,7 @@ import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { words } from "../operations/text";
 
-/** Milliseconds between two looks at the queues and the dead letters, at the machinery, and at the last hour. */
+/** Milliseconds between two requests for queues and dead letters, for problems, and for the last hour. */
 const PACE = 4000;
 const MIDDLE_PACE = 10_000;
 const SLOW_PACE = 30_000;
@@ -69,7 +69,7 @@ export function Operations() {
   );
 }
 
-/** Tasks that fail now and have not succeeded since, each with what there is to see and to do. */
+/** Failing tasks, with links and actions. */
 function FailingTasks({ failing, rows, ask: put }: { failing: Failing[]; rows: Queue[]; ask: (question: Question) => void }) {
   return (
     <div role="status">
@@ -112,7 +112,7 @@ function FailingTasks({ failing, rows, ask: put }: { failing: Failing[]; rows: Q
   );
 }
 
-/** What is wrong with the machinery as a whole, and which queues are paused, each with what mends it. */
+/** Problems of the machinery and paused queues, each with the action that resolves it. */
 function Problems({ problems, rows, ask: put }: { problems: MachineryProblem[]; rows: Queue[]; ask: (question: Question) => void }) {
   const paused = rows.filter((row) => row.paused);
   return (

@@ -19,7 +19,7 @@ import { useSession } from "../session";
 import { text } from "../text";
 import { NotFound } from "./NotFound";
 
-/** For operators alone, and so not a part of this page's script. */
+/** For operators only, and therefore not in this page's script. */
 const Canvas = chunk(() => import("../operations/Canvas").then((part) => part.Canvas));
 
 export function Order({ id }: { id: number }) {
@@ -153,10 +153,10 @@ function Lines({ order }: { order: OrderOf }) {
   );
 }
 
-/** Milliseconds until an order's tasks are asked for again, by how often nothing was new. */
+/** Milliseconds until an order's tasks are requested again, by the number of requests without news. */
 const PAUSES = [250, 400, 700, 1200, 2000, 4000, 10_000];
 
-/** The tasks of an order: asked for again at all news of them and, while some may change, ever less often. */
+/** The tasks of an order: requested again at every event about them and, while some may change, at growing intervals. */
 function useTasks(id: number) {
   const tasks = useLoad(`tasks ${id}`, (signal) =>
     ask(api.GET("/api/orders/{id}/tasks/", { params: { path: { id: String(id) } }, signal })).then((answer) => answer.results),
@@ -166,7 +166,7 @@ function useTasks(id: number) {
   const seen = useRef({ what: "", times: 0 });
   useEffect(() => listen((news) => "order" in news && news.order === id && reload(), reload), [listen, reload, id]);
   useEffect(() => {
-    // A dead letter may be replayed or discarded, of which the last is not news to its customer.
+    // A dead letter may be replayed or discarded; the customer gets no event for the latter.
     if (loading || !value || value.every(({ status }) => status === "succeeded" || status === "cancelled")) return undefined;
     const what = JSON.stringify(value);
     seen.current = what === seen.current.what ? { what, times: seen.current.times + 1 } : { what, times: 0 };

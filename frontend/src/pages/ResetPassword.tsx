@@ -9,7 +9,7 @@ import { text } from "../text";
 
 const words = text.reset;
 
-/** A password that is forgotten: a link is asked for, and where it leads another password is set. */
+/** A forgotten password: request a link here, and set a new password on the page that it leads to. */
 export function ResetPassword() {
   const [params] = useSearchParams();
   const token = params.get("token");

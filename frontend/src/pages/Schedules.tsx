@@ -11,10 +11,10 @@ import { words } from "../operations/text";
 import { Page } from "../parts/Page";
 import { Empty, Failure, Skeleton } from "../parts/states";
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 5000;
 
-/** What runs by the clock. Late and broken schedules come first. */
+/** The schedules; late and broken ones first. */
 export function Schedules() {
   const schedules = useLoad("schedules", (signal) => ask(api.GET("/api/ops/schedules/", { params: { query: { page_size: 100 } }, signal })));
   const [question, setQuestion] = useState<Question>();

@@ -9,7 +9,7 @@ import { wordsFor } from "../parts/states";
 import { useSession } from "../session";
 import { text } from "../text";
 
-/** Return the page to go to afterwards: one of ours, whatever the address says. */
+/** Return the page to go to afterwards: always one of ours, whatever the query says. */
 export function nextPage(next: string | null): string {
   return next?.startsWith("/") && !/^\/[/\\]/.test(next) ? next : "/";
 }

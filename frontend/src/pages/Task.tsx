@@ -14,12 +14,12 @@ import { Failure, Skeleton } from "../parts/states";
 import { useToast } from "../parts/toasts";
 import { useSession } from "../session";
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 3000;
 const DECISIONS: Record<string, What[]> = { pending: ["run-now", "cancel"], published: ["cancel"], dead: ["replay", "discard"] };
 const LOOKS: Record<string, string> = { failed: "retrying", died: "dead", due: "pending", expires: "cancelled", enqueued: "published" };
 
-/** The life of one task, attempt by attempt, what it has to do with others, and what can be done about it. */
+/** The timeline of one task, attempt by attempt, its related tasks, and the actions on it. */
 export function Task({ id }: { id: string }) {
   const { flowerUrl } = useSession();
   const life = useLoad(`life ${id}`, (signal) => ask(api.GET("/api/ops/tasks/{task_id}/", { params: { path: { task_id: id } }, signal })));
@@ -185,7 +185,7 @@ function Relatives({ life }: { life: Life }) {
   );
 }
 
-/** Replay with other arguments. */
+/** Replay with different arguments. */
 function Edit({ life, close, done }: { life: Life; close: () => void; done: () => void }) {
   const [args, setArgs] = useState(JSON.stringify(life.task.args));
   const [kwargs, setKwargs] = useState(JSON.stringify(life.task.kwargs));

@@ -14,7 +14,7 @@ import { Empty, Failure, Skeleton } from "../parts/states";
 
 const STATES = ["", "retrying", "scheduled", "pending", "published", "running", "dead", "succeeded", "cancelled"] as const;
 const FILTERS = ["q", "task", "queue", "argument", "error", "newer_than", "older_than", "slower_than", "subject", "request_id"] as const;
-/** What can be decided about tasks that are shown by a state. */
+/** The actions possible for tasks in each state. */
 const DECISIONS: Record<string, What[]> = {
   "": ["cancel", "replay"],
   retrying: ["run-now", "cancel"],
@@ -23,10 +23,10 @@ const DECISIONS: Record<string, What[]> = {
   published: ["cancel"],
   dead: ["replay", "discard"],
 };
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const PACE = 5000;
 
-/** Tasks by whatever is known of them. The search is the page's address, so that it can be kept and sent to others. */
+/** Search for tasks. The page's URL contains the search, so that it can be bookmarked and shared. */
 export function Tasks() {
   const [params, setParams] = useSearchParams();
   const status = params.get("status") ?? "";

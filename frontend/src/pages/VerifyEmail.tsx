@@ -7,7 +7,7 @@ import { useForm } from "../form";
 import { Page } from "../parts/Page";
 import { text } from "../text";
 
-/** Where the link of a mail leads. Its address is confirmed by a press: programs that look at mails follow links too. */
+/** The page behind a mailed link. Confirming takes a click, because mail scanners also follow links. */
 export function VerifyEmail() {
   const [params] = useSearchParams();
   const [token] = useState(() => params.get("token") ?? "");

@@ -12,11 +12,11 @@ import { words } from "../operations/text";
 import { Page } from "../parts/Page";
 import { Failure, Skeleton } from "../parts/states";
 
-/** Milliseconds between two looks; processes say something every five seconds. */
+/** Milliseconds between two requests; processes send heartbeats every five seconds. */
 const PACE = 3000;
 const KINDS = ["worker", "relay", "beat"] as const;
 
-/** Who is at work: each worker, relay and beat, what it does, and what it is told. */
+/** Running workers, relays and beats: what each is doing, and instructions to them. */
 export function Workers() {
   const processes = useLoad("processes", (signal) => ask(api.GET("/api/ops/processes/", { params: { query: { page_size: 100 } }, signal })));
   const [question, setQuestion] = useState<Question>();

@@ -23,7 +23,7 @@ const SHAPES: ((colour: string) => ReactNode)[] = [
   (colour) => <circle cx="20" cy="20" r="9" className={colour} />,
 ];
 
-/** A picture for a product that has none: the same for the same SKU. */
+/** A generated picture for a product; always the same for the same SKU. */
 export function Artwork({ sku }: { sku: string }) {
   let seed = hash(sku);
   const next = (below: number) => {

@@ -14,18 +14,18 @@ interface Props {
   tall?: boolean;
   /** Milliseconds from its left end to now. */
   span?: number;
-  /** In words, how long that is. */
+  /** That duration in words. */
   over?: string;
-  /** What happened meanwhile, by when. */
+  /** Events in that time, with their times. */
   marks?: { at: number; text: string }[];
 }
 
 const WIDTH = 300;
 const HOUR = 3_600_000;
-/** Milliseconds without a figure after which the line is broken. */
+/** The line is interrupted after this many milliseconds without a figure. */
 const GAP = 180_000;
 
-/** Return the stretches of points between which figures are missing. */
+/** Return the points in runs without missing figures. */
 export function stretchesOf(points: Point[], gap = GAP): Point[][] {
   const stretches: Point[][] = [];
   for (const point of points) {
@@ -36,7 +36,7 @@ export function stretchesOf(points: Point[], gap = GAP): Point[][] {
   return stretches;
 }
 
-/** The last hour of one figure. The picture is for eyes; whoever listens is told the figure now and the highest. */
+/** The last hour of one figure. Screen readers get the current and the highest value instead. */
 export function Chart({ what, points, say, tall = false, span = HOUR, over = words.hour.toLowerCase(), marks = [] }: Props) {
   const height = tall ? 90 : 34;
   const most = highest(points);
@@ -45,7 +45,7 @@ export function Chart({ what, points, say, tall = false, span = HOUR, over = wor
   const y = (value: number) => (height - 1.5 - (value / (most || 1)) * (height - 4)).toFixed(1);
   const lines = stretchesOf(points, Math.max(GAP, span / 20)).map((stretch) => ({
     key: stretch[0]!.at,
-    // A single point stands on the ground.
+    // Draw a single point as a vertical line.
     line: `M${x(stretch[0]!.at)} ${stretch.length > 1 ? y(stretch[0]!.value) : height}${stretch.map(({ at, value }) => `L${x(at)} ${y(value)}`).join("")}`,
     foot: `L${x(stretch.at(-1)!.at)} ${height}L${x(stretch[0]!.at)} ${height}Z`,
   }));
@@ -75,7 +75,7 @@ export function Chart({ what, points, say, tall = false, span = HOUR, over = wor
   );
 }
 
-/** Return the highest of some points, where the picture ends above. */
+/** Return the highest of these points: the top of the chart. */
 export function highest(points: Point[]): number {
   return Math.max(0, ...points.map(({ value }) => value));
 }

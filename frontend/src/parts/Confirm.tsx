@@ -7,16 +7,16 @@ interface Props {
   title: string;
   /** What will happen. */
   children: ReactNode;
-  /** The word on the button that does it. */
+  /** The label of the confirming button. */
   action: string;
   bad?: boolean;
-  /** Must hold before it can be done. */
+  /** Whether the action can be confirmed now. */
   ready?: boolean;
   confirm: () => Promise<void>;
   close: () => void;
 }
 
-/** A question before something is done. It stays open, and says why, where doing it failed. */
+/** A confirmation dialog. If the action fails, it stays open and shows why. */
 export function Confirm({ title, children, action, bad = false, ready = true, confirm, close }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [busy, setBusy] = useState(false);

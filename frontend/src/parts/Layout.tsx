@@ -30,7 +30,7 @@ export function Layout({ children }: { children: ReactNode }) {
   );
 }
 
-/** That mails wait for the address to be confirmed, and the way to have it asked for again. */
+/** The reminder that mails are held until the address is confirmed, with a button to resend the link. */
 function Unverified({ user }: { user: number }) {
   const { value } = useAddress(user);
   const say = useToast();

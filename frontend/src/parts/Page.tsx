@@ -7,14 +7,14 @@ let first = true;
 
 interface Props {
   title: string;
-  /** What stands beside the title. */
+  /** Content next to the title. */
   aside?: ReactNode;
   lead?: ReactNode;
   narrow?: boolean;
   children: ReactNode;
 }
 
-/** A page: its title is the document's, and is read out when one comes here from another page. */
+/** A page: its title is the document's, and screen readers announce it after navigation. */
 export function Page({ title, aside, lead, narrow = false, children }: Props) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

@@ -7,7 +7,7 @@ interface Props {
   go: (page: number) => void;
 }
 
-/** The way through a list in pages; nothing where there is one page. */
+/** The pagination of a list; empty if there is only one page. */
 export function Pager({ count, size, page, go }: Props) {
   const turn = (to: number) => {
     go(to);

@@ -7,10 +7,10 @@ import { useLoad } from "../load";
 import { text } from "../text";
 import { Failure, wordsFor } from "./states";
 
-/** Milliseconds between two looks at a payment that is being made, and at how long the goods are still kept. */
+/** Milliseconds between two requests for a pending payment, and between two updates of the remaining time. */
 const SOON = 1000;
 
-/** The payment of an order that waits for it, or has waited in vain: what it costs, until when, and the button. */
+/** The payment of an unpaid or expired order: the amount, the deadline and the button. */
 export function Payment({ order, changed }: { order: Order; changed: () => void }) {
   const path = { order_id: order.id };
   const payment = useLoad(`payment ${order.id} ${order.status}`, (signal) => ask(api.GET("/api/orders/{order_id}/payment/", { params: { path }, signal })));

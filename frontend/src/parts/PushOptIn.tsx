@@ -12,7 +12,7 @@ const OBSTACLES: Record<Obstacle, string> = {
   none: words.pushNone,
 };
 
-/** The switch for Web Push to this browser. Nothing is asked of the browser before it is pressed. */
+/** The switch for Web Push in this browser. The browser's permission is requested only when it is pressed. */
 export function PushOptIn({ user }: { user: number }) {
   const [on, setOn] = useState<boolean>();
   const [busy, setBusy] = useState(false);

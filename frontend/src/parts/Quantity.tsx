@@ -2,20 +2,20 @@ import { useEffect, useState } from "react";
 
 import { text } from "../text";
 
-/** More of a product than these is no line of an order. */
+/** The maximum quantity of one line of an order. */
 const MOST = 10_000;
 
 interface Props {
   label: string;
   value: number;
-  /** How many there are. */
+  /** How many are available. */
   available: number;
-  /** Nothing can be changed for the moment; the focus stays. */
+  /** Whether it is read-only for the moment; it keeps the focus. */
   busy?: boolean;
   change: (value: number) => void;
 }
 
-/** A number of things, from one to as many as there are. What is typed counts once the field is left. */
+/** A quantity, from one to the number available. Typed input takes effect when the field loses the focus. */
 export function Quantity({ label, value, available, busy = false, change }: Props) {
   const most = Math.max(1, Math.min(MOST, available));
   const [typed, setTyped] = useState(String(value));

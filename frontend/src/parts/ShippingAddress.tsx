@@ -5,7 +5,7 @@ import { countries, countryName } from "../countries";
 import { text } from "../text";
 import { Field } from "./Field";
 
-/** Return what the fields of a form say of an address; undefined if they say nothing. */
+/** Return the address in the fields of a form; undefined if they are empty. */
 export function addressOf(form: HTMLFormElement | null): ShippingAddress | undefined {
   if (!form) return undefined;
   const said = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
@@ -13,13 +13,13 @@ export function addressOf(form: HTMLFormElement | null): ShippingAddress | undef
 }
 
 interface Props {
-  /** What is in the fields to begin with. */
+  /** The initial values. */
   known: ToldAddress | undefined;
-  /** What is wrong with a field. */
+  /** The errors of each field. */
   wrong: (field: string) => string | undefined;
 }
 
-/** Where an order is to go. */
+/** The form for a shipping address. */
 export function ShippingFields({ known, wrong }: Props) {
   const words = text.shipping;
   const id = useId();
@@ -48,7 +48,7 @@ export function ShippingFields({ known, wrong }: Props) {
   );
 }
 
-/** An address as it stands on the parcel. */
+/** An address as it is written on a parcel. */
 export function Envelope({ address }: { address: ToldAddress }) {
   const place = [address.postal_code, address.city].filter(Boolean).join(" ");
   const lines = [address.name, address.line1, address.line2, place, address.region, countryName(address.country)].filter(Boolean);

@@ -23,13 +23,13 @@ export function isRecorded(tasks: OrderTask[]): boolean {
   return tasks.some((task) => task.task === SETTLEMENT && task.status === "succeeded");
 }
 
-/** The tasks that an order's settlement still waits for; nothing: it has been recorded, or never will be. */
+/** The tasks that an order's settlement still waits for; empty: it has been recorded, or never will be. */
 function awaited(tasks: OrderTask[]): OrderTask[] {
   if (tasks.some((task) => task.task === SETTLEMENT)) return [];
   return tasks.filter((task) => task.canvas && task.status !== "succeeded");
 }
 
-/** What became of each task of an order, as it happens. Its name, its queue and its errors are for the staff. */
+/** The status of each task of an order, live. Only staff see its name, queue and errors. */
 export function Timeline({ tasks, staff = false }: { tasks: OrderTask[]; staff?: boolean }) {
   const longest = Math.max(0.001, ...tasks.map(total));
   return (
@@ -81,7 +81,7 @@ function Step({ task, longest, staff }: { task: OrderTask; longest: number; staf
   );
 }
 
-/** The last step of an order, while it is not called yet: what it waits for, or what holds it up. */
+/** The settlement of an order before it is called: what it waits for, or what holds it up. */
 function Settlement({ awaits }: { awaits: OrderTask[] }) {
   if (awaits.length === 0) return null;
   const words = text.timeline;
@@ -102,7 +102,7 @@ function Settlement({ awaits }: { awaits: OrderTask[] }) {
   );
 }
 
-/** How long a task waited for the relay, and how long it was with a worker, against the slowest of the order. */
+/** How long a task waited for the relay and was with a worker, relative to the slowest task of the order. */
 function Bar({ task, longest }: { task: OrderTask; longest: number }) {
   if (!task.completed_at) return null;
   const published = task.published_at ?? task.completed_at;

@@ -1,4 +1,4 @@
-/** What a page shows while there is nothing else to show: loading, empty, failed. */
+/** What a page shows without content: loading, empty or failed. */
 import { type ReactNode } from "react";
 
 import { NoAnswerError, ProblemError } from "../api/client";
@@ -39,7 +39,7 @@ export function Empty({ title, children, action }: { title: string; children?: R
   );
 }
 
-/** Bars where rows will be, as high as they will be. */
+/** Placeholders for rows, with the same height. */
 export function Skeleton({ rows, className = "skeleton-row" }: { rows: number; className?: string }) {
   return (
     <div role="status" aria-label={text.loading} className="skeletons">
@@ -50,7 +50,7 @@ export function Skeleton({ rows, className = "skeleton-row" }: { rows: number; c
   );
 }
 
-/** What stands in the place of a page until it is known which one, or what is in it. */
+/** The placeholder for a page that is still loading. */
 export function Blank() {
   return (
     <main id="main" className="page">

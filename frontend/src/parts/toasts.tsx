@@ -9,11 +9,11 @@ interface Toast {
 }
 
 const Context = createContext<(words: string, bad?: boolean) => void>(() => undefined);
-/** Milliseconds that good news stay; bad news stay until they are put away. */
+/** Milliseconds for which good news is shown; errors stay until they are dismissed. */
 const STAYS = 5000;
 let last = 0;
 
-/** Words at the edge of the screen about what was done, read out as they come. */
+/** Messages at the edge of the screen about completed actions, announced by screen readers. */
 export function Toasts({ children }: { children: ReactNode }) {
   const [toasts, setToasts] = useState<Toast[]>([]);
   const drop = useCallback((id: number) => setToasts((before) => before.filter((each) => each.id !== id)), []);
@@ -42,5 +42,5 @@ export function Toasts({ children }: { children: ReactNode }) {
   );
 }
 
-/** Return what says something to whoever looks at the page, whichever page that is. */
+/** Return a function that shows a message on the current page. */
 export const useToast = () => useContext(Context);

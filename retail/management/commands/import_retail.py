@@ -22,13 +22,12 @@ class Command(BaseCommand):
     help = (
         "Load catalogue, customers and opening stock from a shop export: CSV or .csv.gz with the columns "
         "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country. "
-        "Each CustomerID becomes a user retail-ID without a usable password; each invoice without one was a guest's "
-        "checkout, so it becomes a customer of its own, retail-guest-INVOICE. "
-        "Each product code that is sold becomes a product with its most frequent title and price; collections are "
-        "not made up. May be run again: products are updated by sku, customers are only added, and stock is only "
-        "set for products that have never moved and of which none is reserved. No order is placed (see "
-        "replay_retail) and no mail written; what changes of products and stock is put on record. All or nothing is "
-        "loaded; a line that cannot be understood is named, and the others are loaded."
+        "Each CustomerID becomes a user retail-ID without a usable password; each invoice without one becomes a guest "
+        "customer, retail-guest-INVOICE. Each product code that is sold becomes a product with its most frequent title "
+        "and price; no collections are created. Can be repeated: products are updated by SKU, customers are only "
+        "added, and stock is only set for products without movements and reservations. No order is placed (see "
+        "replay_retail) and no mail is sent; changes of products and stock are in the audit trail. Broken lines are "
+        "listed and skipped; the rest is loaded in one transaction."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,8 +37,8 @@ class Command(BaseCommand):
             "--stock",
             choices=["enough", "scarce"],
             default="enough",
-            help="opening stock of a product: 'enough' is all that the export sells of it, so that every sale can "
-            "be met; 'scarce' is half of that, rounded down, so that some cannot",
+            help="opening stock of each product: 'enough' covers every sale of the export; 'scarce' is half of that, "
+            "rounded down, so that some orders are refused",
         )
         parser.add_argument(
             "--replays", type=positive, default=1, metavar="N", help="opening stock for N replays instead of one"

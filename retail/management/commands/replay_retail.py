@@ -40,18 +40,18 @@ def shop_url(text: str) -> str:
 class Command(BaseCommand):
     help = (
         "Place the invoices of a shop export as real checkouts over HTTP, after import_retail has loaded it. "
-        "Runs next to the shop, with its DATABASE_URL and SECRET_KEY: tokens for the imported customers are made "
-        "here, everything else goes through the public API. A customer's invoices keep the file's order. A "
-        "cancellation (C...) cancels that customer's latest order of this replay, not yet cancelled, that has all "
-        "that it returns; an order is cancelled as a whole, also where only part of it was returned, and both are "
-        "counted. Lines that cannot be a sale are counted with their reason. A shop that dies meanwhile is waited "
-        "for. In a shop that takes payments each order is paid through the API, and the end is waited for. Exit code 1 "
-        "where an invoice failed, a payment is open or the accounts do not balance; an order refused for want of stock "
-        "or a payment that is declined too often is not a failure. "
-        "The Idempotency-Key of an invoice is made of its number and the name of the run, which is a fresh one "
-        "every time: a second replay is a second set of orders. Repeat a run by its name (--run) within the 24 "
-        "hours that keys live, and nothing is placed twice: what it has placed already is counted as such, and "
-        "cancellations of those orders are left alone."
+        "Needs the shop's DATABASE_URL and SECRET_KEY to issue tokens for the imported customers; everything else goes "
+        "through the public API. Each customer's invoices are placed in the file's order. A cancellation (C...) "
+        "cancels that customer's latest open order of this replay that contains all returned items; orders are "
+        "always cancelled whole, and partial returns are counted separately. Lines that are not sales are counted by "
+        "reason. If the shop becomes unavailable, the replay waits for it. In a shop that takes payments, each order "
+        "is paid through the API, and the replay waits until all payments are settled. Exits with 1 if an invoice "
+        "failed, a payment is open or the accounts do not balance; an order refused for lack of stock or a payment "
+        "declined too often is not a failure. "
+        "The Idempotency-Key of an invoice consists of its number and the name of the run. By default each run has a "
+        "new name, so a second replay places a second set of orders. To resume a run, name it (--run) within 24 "
+        "hours: nothing is placed twice, orders placed before are counted as such, and cancellations of those orders "
+        "are skipped."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -97,7 +97,7 @@ class Command(BaseCommand):
         self.judge(accounts)
 
     def replay(self, replayer: Replayer, *, show: bool) -> Accounts:
-        """Replay with a progress bar on stderr. Ctrl-C ends it after the calls that are under way."""
+        """Replay with a progress bar on stderr. Ctrl-C ends it after the current calls."""
         results: list[Result] = []
         placed = 0
         started = time.monotonic()
@@ -146,7 +146,7 @@ class Command(BaseCommand):
         self.stdout.write(f"run {told['run']}")
 
     def judge(self, accounts: Accounts) -> None:
-        """Raise CommandError, which is exit code 1, unless all went as it should."""
+        """Raise CommandError, which means exit code 1, unless everything succeeded."""
         faults = list(accounts.imbalances)
         if accounts.failures:
             faults.append(f"{len(accounts.failures)} invoices failed.")

@@ -18,7 +18,7 @@ ROUNDS = 8
 
 
 def together(*works):
-    """Run all works at the same moment, each with a connection of its own; raise what one of them raises."""
+    """Run all functions at the same moment, each with its own connection; raise an error of any of them."""
     start = threading.Barrier(len(works))
 
     def run(work):

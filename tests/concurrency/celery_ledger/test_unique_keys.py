@@ -1,4 +1,4 @@
-"""Many who make the same call at once: one row, whose id all of them get, and which misses nothing."""
+"""Many identical calls at once make one row; all callers get its id, and it sees what each of them wrote."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The catalogue and the cart change while an order is placed: it is of before or of after, never a mix."""
+"""The catalogue and the cart change while an order is placed: the order has the old or the new state, never a mix."""
 
 import random
 from decimal import Decimal

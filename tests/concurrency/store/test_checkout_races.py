@@ -1,4 +1,4 @@
-"""What the shop promises when many do something at once, on the database of this run."""
+"""The shop's promises under concurrent requests, on the database of this run."""
 
 from collections import Counter
 

@@ -1,9 +1,9 @@
 """
 The shop against a model of it in plain Python: carts, checkouts, cancellations, settling, alone and at once.
 
-Hypothesis makes up what clients do. What one client does alone has to be answered as the model answers it, to
-the word. What several do at once has to be answered as if they had done it one after the other, in some order.
-After each step the stock in the database is the model's.
+Hypothesis generates the clients' actions. For a single client, the shop must respond exactly as the model does. For
+several at once, it must respond as if they had acted one after the other, in some order. After each step the stock in
+the database is the model's.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Registration, bearer tokens and one's own profile."""
+"""Registration, bearer tokens and the user's profile."""
 
 import pytest
 from django.contrib.auth import get_user_model

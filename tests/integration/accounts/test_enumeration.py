@@ -1,4 +1,4 @@
-"""Answers take as long for what is there as for what is not: timing does not show who or what exists."""
+"""Responses take equally long for existing and missing objects: timing reveals nothing."""
 
 import time
 from statistics import median

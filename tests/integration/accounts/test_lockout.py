@@ -1,4 +1,4 @@
-"""Who fails to sign in too often waits: under that name, from that address, and not for ever."""
+"""Too many failed logins lock out a name from an address, for a limited time."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Where one is signed in, and what the shop knows of one: looked at, taken along, ended."""
+"""A user's sign-ins and personal data: listed, exported, ended and deleted."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A new password ends what an old one opened; refresh tokens are good once; who forgot a password is mailed a link."""
+"""A new password ends sessions and tokens; refresh tokens work once; a forgotten password is reset by a mailed link."""
 
 import re
 from datetime import timedelta

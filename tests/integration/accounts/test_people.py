@@ -1,4 +1,4 @@
-"""Users and profiles, whichever comes first; and how many requests there were."""
+"""Users and profiles, created in either order; and counts of requests."""
 
 import threading
 

@@ -1,9 +1,9 @@
 """
-A made-up person goes through the whole shop with real processes, and is found nowhere but where she belongs.
+A fictitious person uses the whole shop with real processes; her data appears only where it belongs.
 
-Everything that reaches the broker is overheard (tasks, events, what Flower learns), every log is kept, and the
-ledger and the results are read whole. What would carry a name has shown that it works: the mails and the SMS
-that are meant for her have come, and with them the task events.
+Everything sent to the broker is recorded (tasks, events, what Flower learns), all logs are kept, and the ledger and the
+results are read completely. Every possible carrier is shown to work: her mails and SMS have arrived, and so have the
+task events.
 """
 
 import base64

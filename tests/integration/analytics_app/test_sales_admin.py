@@ -1,4 +1,4 @@
-"""The admin's view of the figures: to read."""
+"""The admin's view of the figures: read-only."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""``GET /api/analytics/sales/``, as staff and others meet it."""
+"""``GET /api/analytics/sales/``, for staff and for others."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What ``outbox verify`` says of the figures: nothing, exactly when they are right."""
+"""``outbox verify`` reports sales figures if and only if they are wrong."""
 
 import pytest
 from django.db import transaction

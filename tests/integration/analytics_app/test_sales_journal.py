@@ -1,4 +1,4 @@
-"""Every order counts exactly once, however its tasks come."""
+"""Every order counts exactly once, in whatever order its tasks run."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Who did what is on record, each entry caused by its event, and the record is only ever added to."""
+"""Actions are recorded, each entry by its event, and the record is append-only."""
 
 from datetime import timedelta
 

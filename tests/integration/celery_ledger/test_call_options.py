@@ -1,4 +1,4 @@
-"""What a call says beside its arguments is there when its row runs; arguments may be of more types than JSON has."""
+"""A call's options are available when its row runs; arguments may have more types than JSON."""
 
 import functools
 import pickle
@@ -214,7 +214,7 @@ class Bomb:
 
 
 class TestPickles:
-    """Arguments that JSON does not give back as they were, where the project takes pickles."""
+    """Arguments that JSON cannot restore, in a project that accepts pickles."""
 
     OBJECTS = ({1: {2, 3}}, (4, "five"), Rectangle(6, 7))
 
@@ -294,7 +294,7 @@ class TestPickles:
 
 
 class TestTimeLimits:
-    """Those of a call, by which no task is changed."""
+    """Time limits of a call, which do not change its task."""
 
     def test_the_soft_one_is_raised_in_the_body_and_the_hard_one_where_no_pool_is(self):
         raised = []

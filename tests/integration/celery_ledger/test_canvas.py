@@ -1,4 +1,4 @@
-"""Chains, groups and chords of durable tasks: what follows is written in the transaction that completes."""
+"""Chains, groups and chords of durable tasks: successors are written in the completing transaction."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

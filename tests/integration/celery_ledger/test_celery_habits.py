@@ -1,4 +1,4 @@
-"""What Celery's users write: it is kept, or refused with a word about what to do instead; nothing is swallowed."""
+"""Celery's usual idioms work, or are refused with an error that names the alternative; nothing is ignored silently."""
 
 from datetime import UTC, datetime, timedelta
 

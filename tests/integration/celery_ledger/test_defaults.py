@@ -1,4 +1,4 @@
-"""Tasks with the package's own defaults, beside the shop's: what becomes of an error, a crash and a result."""
+"""Tasks with the package's defaults, next to the shop's: errors, crashes and results."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A caller may say which id its call has: any text, under which it is found, whatever keeps the results."""
+"""A caller may choose any text as the id of a call, and find its result under it, in any result backend."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""What ``AsyncResult`` says where the project has no result backend: what the ledger knows, once it is committed."""
+"""``AsyncResult`` in a project without a result backend: what the ledger knows, once it is committed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A reaction that is added later is owed for the orders that come after it, and for no older one."""
+"""A receiver that is added later is expected to have run for later orders, and not for older ones."""
 
 from datetime import timedelta
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Whatever a receiver does, the sender's work and the others' calls stand, and it is sent the signal again."""
+"""Whatever a receiver does, the sender's work and other receivers' calls are kept, and the signal is resent to it."""
 
 import uuid
 from contextlib import suppress

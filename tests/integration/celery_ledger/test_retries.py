@@ -1,4 +1,4 @@
-"""How often what is tried again: named policies, and mails over days of an outage, by the database's clock."""
+"""Retries: named policies, and mails during an outage of days, by the database's clock."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Nothing that runs for ever ends by one exception: each part is poisoned, is named, and all else goes on."""
+"""No long-running process ends because of one exception: each failing part is reported, and the rest continues."""
 
 import threading
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Tools that follow a request, set up as their users do: from the call over the ledger into the task."""
+"""Tracing tools, set up as usual: from the call through the ledger into the task."""
 
 import json
 import sys

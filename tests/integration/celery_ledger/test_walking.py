@@ -1,4 +1,4 @@
-"""Any number of rows is read a portion at a time, without a cursor that a pooler would cut off."""
+"""Any number of rows is read in portions, without a cursor, which a pooler would drop."""
 
 import re
 from io import StringIO

@@ -1,4 +1,4 @@
-"""Every call of the guide is run against a real web process, and every answer is the one that the guide shows."""
+"""Every call of the guide is run against a real web process, and every response matches the guide."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Every setting under which a promise would break is named at the start."""
+"""Every setting that would break a promise is reported at the start."""
 
 import pytest
 from django.core.checks import run_checks

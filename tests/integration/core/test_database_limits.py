@@ -1,4 +1,4 @@
-"""What PostgreSQL is to know of our sessions: named where it does not, and told for good."""
+"""Limits that PostgreSQL should enforce for our sessions: missing ones are reported, and can be set permanently."""
 
 import pytest
 from django.core.checks import run_checks

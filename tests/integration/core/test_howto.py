@@ -1,4 +1,4 @@
-"""What the documentation tells a developer to write works as it is written."""
+"""The code in the documentation works as written."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The pages of the documentation that the code writes are what it would write today."""
+"""The generated pages of the documentation are up to date."""
 
 import pytest
 from django.conf import settings

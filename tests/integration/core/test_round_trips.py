@@ -1,4 +1,4 @@
-"""What a checkout costs on the wire: how often the web process waits for its database."""
+"""Round trips of a checkout: how often the web process waits for its database."""
 
 import time
 

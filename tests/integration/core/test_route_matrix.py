@@ -1,7 +1,7 @@
 """
-Every address times every method: as another customer on a customer's objects, and as a stranger.
+Every route with every method: as another customer on a customer's objects, and as an anonymous client.
 
-A route that has no entry here fails, so that none is added without saying whom it answers.
+A route without an entry here fails the test, so that every new route states who may use it.
 """
 
 from collections.abc import Iterator

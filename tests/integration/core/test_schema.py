@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the contract says."""
+"""The OpenAPI document matches the contract."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The database of the last release before the ledger was a package becomes this one's, with all that it holds."""
+"""A database of the last release before the ledger was a package is migrated with all its content."""
 
 import os
 import sqlite3

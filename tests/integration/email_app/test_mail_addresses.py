@@ -1,4 +1,4 @@
-"""An address that was typed in gets a request to confirm it, and nothing else until it is confirmed."""
+"""A new address receives a request to confirm it, and nothing else until it is confirmed."""
 
 import re
 from datetime import timedelta

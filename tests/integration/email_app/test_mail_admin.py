@@ -1,4 +1,4 @@
-"""The admin's view of the mails: to find and to read, not to change."""
+"""The admin's view of the mails: searchable and read-only."""
 
 import pytest
 

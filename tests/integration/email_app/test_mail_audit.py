@@ -1,4 +1,4 @@
-"""What ``outbox verify`` says of the mails: nothing, exactly when none is lost."""
+"""``outbox verify`` reports mails if and only if one is lost."""
 
 import pytest
 from django.db import transaction

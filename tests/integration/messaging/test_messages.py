@@ -1,4 +1,4 @@
-"""People writing to each other: over HTTP, in the admin, and what follows from it."""
+"""Messages between users: over HTTP, in the admin, and the notifications about them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One announcement to everybody: each is told once, at a cost that is constant for each thousand."""
+"""An announcement to all users: each is notified once, at a constant cost per thousand."""
 
 import pytest
 from django.contrib.auth import get_user_model

@@ -1,4 +1,4 @@
-"""Notifications that leave the shop by mail and SMS: who wants them, when, what became of each, and the way out."""
+"""Notifications by mail and SMS: preferences, quiet hours, outcomes and unsubscribing."""
 
 import re
 from datetime import UTC, datetime, timedelta

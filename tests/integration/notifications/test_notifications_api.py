@@ -1,4 +1,4 @@
-"""What one was told, over HTTP: the list, its state, reading, and how one wants to be told."""
+"""A user's notifications over HTTP: the list, its state, reading, and preferences."""
 
 from datetime import UTC, datetime, timedelta
 

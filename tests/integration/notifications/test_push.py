@@ -1,4 +1,4 @@
-"""Web Push: who is subscribed, what a browser is sent, and where no push ever goes."""
+"""Web Push: subscriptions, the content of pushes, and forbidden destinations."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a live stream survives: invalid hints, rows that cannot be told, many that open at once."""
+"""What a live stream survives: invalid hints, rows that cannot be rendered, many streams opened at once."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every limit in one list, with what it holds back: by queue, by task and by key, over each way there is."""
+"""All limits in one list, with the tasks they hold back: by queue, task and key, over every interface."""
 
 import json
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""``/metrics``: who may read it, and that what it says is what happened."""
+"""``/metrics``: who may read it, and that its figures are correct."""
 
 from datetime import timedelta
 

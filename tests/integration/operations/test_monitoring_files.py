@@ -1,4 +1,4 @@
-"""The dashboard and the alerts in ``deploy/`` speak of what ``/metrics`` says, and of nothing else."""
+"""The dashboard and the alerts in ``deploy/`` use only metrics that ``/metrics`` has."""
 
 import json
 import re

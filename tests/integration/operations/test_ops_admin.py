@@ -1,4 +1,4 @@
-"""Operations in the admin: what operators find, and what they decide."""
+"""Operations in the admin: searching, and operators' actions."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""``/api/ops/``: what staff see of the queues and decide about the dead letters, and that it is on record."""
+"""``/api/ops/``: queues and dead letters for staff, and the record of their actions."""
 
 from datetime import timedelta
 

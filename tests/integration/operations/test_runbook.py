@@ -1,4 +1,4 @@
-"""The runbook's steps lead to pages of the desk and of the admin that there are."""
+"""The runbook's links lead to existing pages of the desk and of the admin."""
 
 import re
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Finding tasks, and deciding about many: what an operator asks of a ledger of any size."""
+"""Searching for tasks, and actions on many, in a ledger of any size."""
 
 import time
 from datetime import timedelta

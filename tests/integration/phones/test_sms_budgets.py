@@ -1,4 +1,4 @@
-"""However many ask, and however numbers are written, no more SMS go out than are granted, and none to just anywhere."""
+"""However many request SMS, no more are sent than granted, and only to served numbers, however they are written."""
 
 from datetime import timedelta
 

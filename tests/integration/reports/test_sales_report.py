@@ -1,4 +1,4 @@
-"""The managers' daily mail: figures, a picture, a table; and on demand, with its progress."""
+"""The managers' daily sales report: figures, a chart and a table; and reports on demand, with progress."""
 
 import csv
 import io

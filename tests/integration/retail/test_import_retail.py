@@ -1,4 +1,4 @@
-"""``manage.py import_retail`` loads a shop export once, names what it cannot read, and leaves alone what is in use."""
+"""``manage.py import_retail`` loads a shop export once, reports unreadable lines, and leaves stock in use alone."""
 
 import io
 import uuid

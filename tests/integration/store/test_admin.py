@@ -1,4 +1,4 @@
-"""The shop's pages in the admin: they open, at a cost that does not grow, and history is only read."""
+"""The shop's pages in the admin: they open, at a constant cost, and history is read-only."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Carts: made by anybody, used by whoever knows their id, or by their customer alone."""
+"""Carts: anyone can create one; anonymous ones can be used by anyone with the id, others by their customer alone."""
 
 import uuid
 

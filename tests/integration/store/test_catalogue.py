@@ -1,4 +1,4 @@
-"""The catalogue: what is sold, narrowed and ordered as a client asks."""
+"""The catalogue: products, filters and ordering."""
 
 import pytest
 from django.db import connection

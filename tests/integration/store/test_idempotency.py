@@ -1,4 +1,4 @@
-"""The same request again is the same answer again, and nothing more."""
+"""A repeated request gets the same response, and has no further effect."""
 
 from datetime import timedelta
 

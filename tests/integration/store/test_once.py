@@ -1,4 +1,4 @@
-"""Every POST that makes something makes it once for each Idempotency-Key, as the checkout does."""
+"""Every POST that creates something creates it once per Idempotency-Key, like the checkout."""
 
 import json
 from datetime import timedelta

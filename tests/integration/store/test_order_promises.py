@@ -1,4 +1,4 @@
-"""``outbox verify`` finds customers who were not told of their orders, and orders that are not on record."""
+"""``outbox verify`` finds customers who were not notified of their orders, and orders missing from the audit trail."""
 
 from datetime import timedelta
 

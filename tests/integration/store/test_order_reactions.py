@@ -1,4 +1,4 @@
-"""What mail and analytics do about an order, caused by its event and run through the ledger."""
+"""Reactions of mail and analytics to an order, caused by its event and run through the ledger."""
 
 import pytest
 from django.core import mail as outbox

@@ -1,4 +1,4 @@
-"""One customer has no more of a product within a day than the shop allows, however the orders are cut."""
+"""No customer can order more of a product within a day than the shop allows, however the orders are split."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What the shop does about what happens in it, each caused by its event: over HTTP, in the admin, by a command."""
+"""The shop's reactions to events: over HTTP, in the admin, by a command."""
 
 import gzip
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""From the checkout to settled stock by the ledger's way, and the promises that are kept meanwhile."""
+"""From the checkout to settled stock through the ledger, and the promises that hold meanwhile."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.shop import api, check_out, make_cart, make_customer, make_product, p
 pytestmark = pytest.mark.django_db(transaction=True)
 
 STOCK_COVERS = "No product has more stock reserved than on hand."
-RESERVED = "The stock reserved of each product is what its unsettled orders need."
+RESERVED = "The reserved stock of each product equals what its unsettled orders need."
 SETTLED = "The stock of every placed order is settled exactly once."
 RETURNED = "The stock of every cancelled order is returned exactly once."
 RECORDED = "An order is settled once all of its tasks are done, and not before."

@@ -1,4 +1,4 @@
-"""Where an order goes, and what its customer hears when it leaves and arrives."""
+"""Shipping addresses, and the customer's mails when an order is shipped and delivered."""
 
 import pytest
 from django.core import mail

@@ -1,4 +1,4 @@
-"""What every test of HTTP has: throttles that have counted nothing yet."""
+"""Fixtures of all HTTP tests: throttles with empty counts."""
 
 import pytest
 from django.core.cache import cache

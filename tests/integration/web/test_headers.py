@@ -1,4 +1,4 @@
-"""What every response tells a browser, and what a browser's cookies are good for."""
+"""Security headers of every response, and cookie attributes."""
 
 import pytest
 from django.test import Client

@@ -1,4 +1,4 @@
-"""Health: a broker that is away does not take the shop out of service; a database does."""
+"""Health: an unavailable broker does not take the shop out of service; an unavailable database does."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A body that is far too large, or packed, costs the real web process next to nothing."""
+"""A body that is far too large, or compressed, costs the real web process next to nothing."""
 
 import gzip
 import select

@@ -1,4 +1,4 @@
-"""A database that does not answer is given up; one that is only busy is not."""
+"""A request disconnects from a database that does not answer, and waits for one that is only busy."""
 
 import threading
 import time

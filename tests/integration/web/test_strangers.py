@@ -1,4 +1,4 @@
-"""Strangers write with bounds, and cannot be others by another address of their own network."""
+"""Writes of anonymous clients are limited, also across several addresses of one network."""
 
 from datetime import timedelta
 

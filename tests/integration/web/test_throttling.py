@@ -1,4 +1,4 @@
-"""Too much is a 429 that says when to come back."""
+"""Too many requests get a 429 that says when to retry."""
 
 from types import SimpleNamespace
 

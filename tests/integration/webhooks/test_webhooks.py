@@ -1,4 +1,4 @@
-"""Webhooks: who is sent what, in which order, what failing comes to, and where none ever goes."""
+"""Webhooks: recipients, content, order, failures and forbidden destinations."""
 
 import json
 import time

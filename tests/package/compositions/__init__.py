@@ -1,4 +1,4 @@
-"""Celery apps that a project may have, each of which is given to a worker by its name."""
+"""Celery apps of various projects; workers select one by its name."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The same tasks for two apps: of one our class is the default, of the other Celery's."""
+"""The same tasks for two apps: one has our class as the default, the other Celery's."""
 
 import json
 import os

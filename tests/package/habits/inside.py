@@ -1,4 +1,4 @@
-"""What becomes of what a body wrote before it failed, by what its task says of transactions and retries."""
+"""What happens to a body's writes if it fails, depending on its task's transactions and retries."""
 
 from celery import shared_task
 from demoapp.models import Widget

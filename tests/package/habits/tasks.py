@@ -1,4 +1,4 @@
-"""Tasks in the ways that people write them, for the project of these tests."""
+"""Tasks in their usual forms, for the project of these tests."""
 
 from celery import Task, shared_task
 from habits import answers, inside, note, retrying  # noqa: F401 - a worker looks for tasks here

@@ -1,4 +1,4 @@
-"""What happens at its hours: each due time once, what was missed as its policy says, and what the tasks do."""
+"""Schedules: each due time runs once, missed ones according to the policy; and the scheduled tasks."""
 
 import importlib
 import sys
@@ -67,7 +67,7 @@ def make_beat():
 
 
 def beat(turns=3):
-    """Have a beat that has just started do what is due."""
+    """Run one turn of a beat that has just started."""
     scheduler = make_beat()
     for _ in range(turns):
         scheduler.tick()
@@ -466,7 +466,7 @@ def test_a_broken_promise_is_looked_at_again_before_the_managers_are_told():
         DurableTask.objects.filter(status="pending").update(available_at=timezone.now() - timedelta(seconds=1))
         drain()
     [note] = Notification.objects.filter(user=manager)
-    assert "The stock reserved of each product is what its unsettled orders need." in note.message
+    assert "The reserved stock of each product equals what its unsettled orders need." in note.message
     assert enqueued("core.tasks.verify_promises")[0].status == "succeeded"
 
 

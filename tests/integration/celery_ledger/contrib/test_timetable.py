@@ -1,4 +1,4 @@
-"""The schedules as an operator sees them, and what is decided about them, over every way there is."""
+"""Schedules as an operator sees them, and actions on them, over every interface."""
 
 import json
 from datetime import datetime, timedelta

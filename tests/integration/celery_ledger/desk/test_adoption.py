@@ -1,4 +1,4 @@
-"""What ``ledger_adopt`` says of a project, before anything of it is changed."""
+"""The report of ``ledger_adopt`` on a project, before anything is changed."""
 
 import json
 import subprocess

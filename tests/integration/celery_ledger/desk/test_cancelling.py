@@ -1,4 +1,4 @@
-"""What is cancelled before it has run never runs, whoever cancels it, and what runs is not said to be revoked."""
+"""A task that is cancelled before it has run never runs; a running one is not reported as revoked."""
 
 import asyncio
 import threading
@@ -127,7 +127,7 @@ class TestRevoke:
 
 
 class TestPurge:
-    """Celery's ``app.control.purge``: what waits is gone for good, and is not lost messages that come back."""
+    """Celery's ``app.control.purge``: waiting tasks are cancelled permanently, and do not come back."""
 
     @pytest.fixture
     def messages(self, monkeypatch):
@@ -159,7 +159,7 @@ class TestPurge:
 
 
 class TestTerminate:
-    """Of what runs: here its process is none, and its record is all that there is to end."""
+    """Running tasks: here they have no process, so only their rows can be ended."""
 
     @pytest.mark.fault("F130")
     def test_a_success_that_comes_late_is_not_recorded(self, told):

@@ -1,4 +1,4 @@
-"""Who is at work: what processes say of themselves, and what they are told, over every way there is."""
+"""Running processes: their reports, and instructions to them, over every interface."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The canvas of a task as a graph: what is done, what waits for what, what holds it up; small enough to be read."""
+"""The canvas of a task as a graph: finished and waiting calls, what holds it up, and folding into a readable size."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the pruner deletes and what it leaves behind, and how it goes about millions."""
+"""What the pruner deletes and keeps, and how it handles millions of rows."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Every task that deletes what is old ends its turn early and has the rest done by the next."""
+"""Every task that deletes old rows ends its turn early and leaves the rest to the next one."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Rows of which a sleeping relay is told by the commit itself: their messages go out while they are claimed."""
+"""Rows that the commit announces to a sleeping relay: their messages are published while they are claimed."""
 
 import threading
 import time

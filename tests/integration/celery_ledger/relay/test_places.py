@@ -1,4 +1,4 @@
-"""No more calls with the same key are under way than their task says, in the whole cluster."""
+"""No more calls with the same key run at once, in the whole cluster, than their task allows."""
 
 import signal
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A task's rate is kept in the whole cluster, by the relays, and no worker waits for it."""
+"""Relays enforce a task's rate in the whole cluster, and no worker waits for it."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""How far back a relay's claims look: not over what is done, and far enough to overlook nothing."""
+"""How far back a relay's claims search: not over finished rows, and far enough to miss nothing."""
 
 import time
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What the relay lets wait at the broker, while workers fall behind or the broker is away."""
+"""How many messages the relay lets wait at the broker while workers fall behind or the broker is away."""
 
 import time
 from datetime import timedelta

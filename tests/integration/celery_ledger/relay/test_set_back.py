@@ -1,4 +1,4 @@
-"""PostgreSQL's clock is set back: what was due stays due, and what was not stays for later."""
+"""PostgreSQL's clock is set back: due tasks stay due, and later ones stay scheduled."""
 
 from datetime import timedelta
 from uuid import UUID

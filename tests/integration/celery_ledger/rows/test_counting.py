@@ -1,4 +1,4 @@
-"""What the ledger counts: what became of tasks, and how much waited where."""
+"""The ledger's counts: outcomes of tasks, and waiting tasks by queue."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""That what ``AsyncResult`` says is what the ledger says is looked at by ``outbox verify``."""
+"""``outbox verify`` checks that results match the ledger."""
 
 from datetime import timedelta
 

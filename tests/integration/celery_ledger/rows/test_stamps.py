@@ -1,4 +1,4 @@
-"""Calls are revoked by their stamps: those that wait, those that are made later, and what a canvas makes of them."""
+"""Calls are revoked by their stamps: waiting ones, later ones, and those of a canvas."""
 
 from unittest import mock
 

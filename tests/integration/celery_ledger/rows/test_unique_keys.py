@@ -1,4 +1,4 @@
-"""Calls that share a key: for how long one row stands for all of them, and whose arguments it has."""
+"""Calls that share a key: how long one row represents all of them, and whose arguments it has."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""That everything fails is seen: on the wall, in the figures, by doctor, and by managers, once."""
+"""A general failure is visible: on the operations page, in the metrics, to doctor, and to managers, once."""
 
 from datetime import timedelta
 from io import StringIO

@@ -1,4 +1,4 @@
-"""``task_received`` is sent for rows, and not for messages, which say nothing of them."""
+"""``task_received`` is sent for rows instead of messages."""
 
 from types import SimpleNamespace
 from unittest import mock

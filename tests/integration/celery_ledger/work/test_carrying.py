@@ -1,4 +1,4 @@
-"""Of a message nothing is believed but its ids: whatever else it says, no body runs but through its row."""
+"""Only the ids of a message are trusted: whatever else it contains, a body runs only through its row."""
 
 import json
 import uuid

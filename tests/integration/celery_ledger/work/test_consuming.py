@@ -1,4 +1,4 @@
-"""What a message does: each row's effect once, whatever happens to messages and bodies."""
+"""Messages: each row's effect happens once, whatever happens to messages and bodies."""
 
 import logging
 import threading

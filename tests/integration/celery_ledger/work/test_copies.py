@@ -1,4 +1,4 @@
-"""What a worker's channel to Redis writes down of the messages that it takes."""
+"""Which messages a worker's channel to Redis copies when it takes them."""
 
 import json
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What becomes of an attempt that fails, and of the rows whose worker is gone."""
+"""Failed attempts, and rows whose worker is gone."""
 
 import json
 import uuid

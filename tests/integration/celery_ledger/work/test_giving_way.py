@@ -1,4 +1,4 @@
-"""``Ignore`` and ``Reject``: a body that ends without a success or a failure to tell of."""
+"""``Ignore`` and ``Reject``: bodies that end without a success or a failure to report."""
 
 import pytest
 from celery import signals

@@ -1,4 +1,4 @@
-"""What a stranger with access to the broker can and cannot do to a real worker."""
+"""What an attacker with access to the broker can and cannot do to a real worker."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a worker's log says of each row, in Celery's words."""
+"""A worker's log lines for each row, in Celery's wording."""
 
 import pickle
 import threading

@@ -1,4 +1,4 @@
-"""Ordinary tasks that ride together: one transaction, and each row's own story, failure and conflict."""
+"""Ordinary tasks that ride together: one transaction, but separate contexts, failures and conflicts."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What Celery's signals and hooks, and ``self.request``, are told: of rows, each as if it were a message of its own."""
+"""Celery's signals, hooks and ``self.request`` treat each row as if it were a separate message."""
 
 import pytest
 from celery import current_task, shared_task, signals

@@ -1,4 +1,4 @@
-"""Rows of unknown tasks: left in growing pauses, a few a second, and dead after a day."""
+"""Rows of unknown tasks: postponed in growing pauses, a few per second, and dead after a day."""
 
 import itertools
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The other side: what it was told stays told, whatever becomes of who told it."""
+"""The external provider: its effects persist, whatever happens to the caller."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,1 @@
+import{C as e,E as t}from"./states-Dzn-PBug.js";e();function n(e,...n){t(()=>{let t=setInterval(()=>{if(document.visibilityState===`visible`)for(let e of n)e()},e);return()=>clearInterval(t)},[e,...n])}export{n as t};

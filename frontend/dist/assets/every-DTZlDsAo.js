@@ -1,1 +1,0 @@
-import{C as e,E as t}from"./states-vFTBCQGI.js";e();function n(e,...n){t(()=>{let t=setInterval(()=>{if(document.visibilityState===`visible`)for(let e of n)e()},e);return()=>clearInterval(t)},[e,...n])}export{n as t};

@@ -1,0 +1,1 @@
+import{S as e,_ as t,x as n}from"./states-Dzn-PBug.js";import{t as r}from"./text-p5eVhMKT.js";function i(i,a){return{title:r.tellNamed[a](i),body:t(`p`,{children:r.tellBody[a]}),action:r.tell[a],bad:a===`stop`,act:()=>e(n.POST(`/api/ops/processes/{process}/tell/`,{params:{path:{process:i}},body:{what:a}})).then(()=>r.toldNow(i))}}export{i as t};

@@ -1,5 +1,5 @@
 """
-Queues that the same workers serve: their rows may share a message, since whoever takes it serves all of them.
+Queues that the same workers serve: their rows may share a message, since the worker that takes it serves all of them.
 
 A worker reports its queues with each heartbeat, so what is known here is a few seconds old. If a worker leaves a queue
 in that time, it still runs the rows that came with another queue's message.

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.package.conftest import Redis
-from tests.package.told import run_on
+from tests.package.told import keep_row, run_on
 from tests.processes import ROOT
 
 FOLDER = ROOT / "var" / "foreign"
@@ -153,11 +153,7 @@ def keep(name: str, project: Project, lines: int, plain: dict[str, str], durable
     """Keep the counts in the page's table, in the row of this project."""
     counts = f"{count(plain)} | {count(durable)}"
     row = f"| [{name}]({project.repository}) | {project.commit[:10]} | {lines} | {counts} | {run_on()} |"
-    text = PAGE.read_text()
-    before, _, after = text.partition(HEADER)
-    table, _, rest = after.partition("\n\n")
-    rows = [line for line in table.splitlines() if not line.startswith(f"| [{name}]")]
-    PAGE.write_text(before + HEADER + "\n".join(sorted([*rows, row])) + "\n\n" + rest.lstrip("\n"))
+    keep_row(PAGE, HEADER, f"| [{name}]", row)
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ from tests.package.foreign import (
     prepare,
     unpack,
 )
-from tests.package.told import run_on
+from tests.package.told import keep_row, run_on
 from tests.processes import Process, wait_until
 
 LIVE = Path(__file__).parent / "live"
@@ -217,12 +217,8 @@ def keep(name: str, project: Project, found: dict[str, dict[str, str]]) -> None:
     """Keep it in the page's table, in the row of this project."""
     paths = ", ".join(f"`{path.rpartition('.')[2]}`" for path, _ in project.live.tasks)
     cells = [" / ".join(found[kind][way] for kind in ("plain", "durable")) for way in WAYS]
-    text = PAGE.read_text()
-    before, _, after = text.partition(HEADER)
-    table, _, rest = after.partition("\n\n")
-    rows = [line for line in table.splitlines() if not line.startswith(f"| {name} |")]
     row = f"| {name} | {paths} | {' | '.join(cells)} | {run_on()} |"
-    PAGE.write_text(before + HEADER + "\n".join(sorted([*rows, row])) + "\n\n" + rest.lstrip("\n"))
+    keep_row(PAGE, HEADER, f"| {name} |", row)
 
 
 def main() -> int:

@@ -17,19 +17,12 @@ import pytest
 
 from tests.package.conftest import DATABASE_URL, PostgreSQL, Redis, SQLite
 from tests.package.project import Project
-from tests.package.told import run_on
+from tests.package.told import keep_row, run_on
 from tests.processes import ROOT, wait_until
 
 BEFORE = os.environ.get("PACKAGE_BEFORE", "")
 PAGE = ROOT / "docs" / "reference" / "upgrades.md"
-HEADING = """# Upgrades that were tried
-
-What `make upgrade BEFORE=COMMIT` found, for each commit and database that it was last run with. A project made from
-nothing runs on the wheel of that commit. This version migrates its tables while the old relay and worker are at work;
-the old code goes on calling tasks beside the new; and the old worker is killed in the middle of one, with whatever else
-it had in hands. A quarter of the calls are due 20 seconds later. The first commit that the package can be built of is
-9ad20a3.
-
+HEADER = """\
 | From | Database | Run on | Calls | Lost | Attempted again |
 | --- | --- | --- | --- | --- | --- |
 """
@@ -137,7 +130,5 @@ print(export_widgets.delay({str(path)!r}).id)
 
 def keep(figures):
     """Write a row of the page, in place of the one that is of the same commit and database."""
-    begin = f"| {BEFORE} | {'PostgreSQL' if DATABASE_URL else 'SQLite'} |"
-    rows = PAGE.read_text().removeprefix(HEADING).splitlines() if PAGE.exists() else []
-    rows = [row for row in rows if not row.startswith(begin)]
-    PAGE.write_text(HEADING + "\n".join([*rows, f"{begin} {run_on()} | {figures}"]) + "\n")
+    begin = f"| {BEFORE} | {'PostgreSQL' if DATABASE_URL.startswith('postgres') else 'SQLite'} |"
+    keep_row(PAGE, HEADER, begin, f"{begin} {run_on()} | {figures}")

@@ -294,11 +294,11 @@ class Task(celery.Task):
             "debounce_at_most": debounce_at_most,
             "limit_key": limit_key,
         }
-        given = {option: value for option, value in said.items() if value is not None} | others
         if self.durable and not _is_wrapped(celery.Task.apply_async):
-            return self.enqueue(args, kwargs, task_id, **given)
+            return self.enqueue(args, kwargs, task_id, **said, **others)
         # Tracing tools wrap this method; for a durable task it then reaches our ``app.send_task``.
-        return super().apply_async(args, kwargs, task_id, **given)
+        given = {option: value for option, value in said.items() if value is not None}
+        return super().apply_async(args, kwargs, task_id, **given, **others)
 
     def enqueue(
         self,

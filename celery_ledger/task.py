@@ -481,7 +481,7 @@ class Task(celery.Task):
         """The result backend: Celery's choice; none for a plain task if only the ledger keeps results."""
         chosen = super().backend
         if not self.durable and getattr(chosen, "is_the_ledgers", False):
-            return DisabledBackend(self.app)
+            return _no_backend(self.app)
         return chosen
 
     @backend.setter
@@ -566,6 +566,14 @@ class Task(celery.Task):
                 raise TypeError(f"{self.name} is batched: call it with one positional argument, its item of the batch.")
         elif self.typing and (header := getattr(self, "__header__", None)) is not None:  # Of a function.
             header(*args, **kwargs)
+
+
+def _no_backend(app: celery.Celery) -> DisabledBackend:
+    """Return the app's own, made once: a plain task asks for it several times a call, and each takes 300 µs to make."""
+    made: DisabledBackend | None = app.__dict__.get("no_backend")
+    if made is None:
+        made = app.no_backend = DisabledBackend(app)
+    return made
 
 
 def _is_wrapped(method: Any) -> bool:

@@ -53,12 +53,14 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
         TypeError: a link, errback or step is not a signature.
         ValueError: a step of a chain is too large.
     """
+    canvas = canvases.current()
+    if canvas is None and not given:
+        return {}
     said: dict[str, Any] = {}
     for option in OPTIONS & given.keys():
         value = given[option]
         if value or (value is not None and option == "group_index"):
             said[option] = _as_kept(name, option, value)
-    canvas = canvases.current()
     if said or canvas:
         said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # It contains the time for pruning.
     if stamped := given.get("stamped_headers"):

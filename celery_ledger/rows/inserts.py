@@ -67,6 +67,9 @@ def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = N
     trip.
     """
     with connection.cursor() as cursor:
+        if len(calls) == 1 and not chords:
+            cursor.execute(statements(connection.vendor).enqueue_one, _as_list(calls[0]))
+            return {calls[0].id} if cursor.fetchall() else set()
         if connection.vendor == "postgresql":
             with connection.wrap_database_errors, connection.connection.pipeline() if chords else nullcontext():
                 if chords:
@@ -105,12 +108,13 @@ def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def _as_list(call: Call) -> list[Any]:
-    eta, expires = (
-        connection.ops.adapt_datetimefield_value(moment) if isinstance(moment, datetime) else moment
-        for moment in (call.eta, call.expires)
-    )
+    """Return the parameters of one row, in the form that the database takes."""
+    own: list[Any] = [call.id, call.eta, call.expires, call.canvas]
+    if connection.vendor != "postgresql":
+        own = [_adapted(value) for value in own]
+    id, eta, expires, canvas = own
     return [
-        call.id.hex,
+        id,
         call.name,
         call.queue,
         int(call.priority),
@@ -120,12 +124,19 @@ def _as_list(call: Call) -> list[Any]:
         call.request_id,
         call.kept_key,
         eta,
-        call.countdown,
-        expires if isinstance(expires, str) else None,
+        float(call.countdown),
+        None if isinstance(expires, float) else expires,
         expires if isinstance(expires, float) else None,
         call.options,
         call.standing_key,
         call.unique_for,
         call.term,
-        None if call.canvas is None else call.canvas.hex,
+        canvas,
     ]
+
+
+def _adapted(value: Any) -> Any:
+    """Return a value in the form that SQLite keeps."""
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return value.hex if isinstance(value, UUID) else value

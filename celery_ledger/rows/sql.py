@@ -46,6 +46,7 @@ class Statements:
     One database's form of each statement.
 
     enqueue: turn calls into rows, except those whose ``unique_key`` or id is known; return which did.
+    enqueue_one: the same for a single call, in half the time: most of ``enqueue`` is planning, and reading its arrays.
     due: whether any pending row of some queues is due.
     unknown_queues: names of the queues of pending rows, except known ones.
     claim: publish pending rows under a lease.
@@ -76,6 +77,7 @@ class Statements:
     """
 
     enqueue: str
+    enqueue_one: str
     due: str
     unknown_queues: str
     claim: str
@@ -399,6 +401,18 @@ POSTGRESQL = Statements(
                END,
                ARRAY(SELECT id FROM enqueued)
     """,
+    # One row's news always fits into a notification.
+    enqueue_one=f"""
+        INSERT INTO celery_ledger_durabletask ({COLUMNS})
+        VALUES (%s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s,
+                coalesce(%s::timestamptz, statement_timestamp() + %s::float8 * interval '1 second'),
+                coalesce(%s::timestamptz, statement_timestamp() + %s::float8 * interval '1 second'),
+                %s::jsonb, %s, %s, statement_timestamp() + %s::float8 * interval '1 second', %s)
+        ON CONFLICT DO NOTHING
+        RETURNING CASE WHEN NOT pg_try_advisory_xact_lock_shared({ASLEEP_LOCK}) THEN pg_notify('{WAKE_CHANNEL}',
+            CASE WHEN available_at <= statement_timestamp()
+                 THEN json_build_array(json_build_array(id, name, queue, priority))::text END) END
+    """,
     # One probe for each queue and priority, so that rows due later are never visited. Ordered, because otherwise the
     # planner reads the whole table to find that a queue is empty.
     due="""
@@ -638,6 +652,13 @@ SQLITE = Statements(
                value ->> 14, value ->> 15, {_SQLITE_LATER.format("(value ->> 16)")}, value ->> 17
         FROM json_each(%(calls)s)
         WHERE true
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    """,
+    enqueue_one=f"""
+        INSERT INTO celery_ledger_durabletask ({COLUMNS})
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, {_SQLITE_LATER.format("%s")}),
+                coalesce(%s, {_SQLITE_LATER.format("%s")}), %s, %s, %s, {_SQLITE_LATER.format("%s")}, %s)
         ON CONFLICT DO NOTHING
         RETURNING id
     """,

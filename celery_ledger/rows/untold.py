@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from celery.app.task import Context
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from celery_ledger.ids import call_id
@@ -61,6 +61,8 @@ def _tell(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:
                 backend.store_result(request.id, error, state, request=request)
     except Exception:
         logger.exception("How %d tasks ended cannot be stored by %r.", len(requests), backend)
+    finally:
+        connections.close_all()  # Those of this thread: a project's backend may keep results in its database.
 
 
 def announce(app: Any, tasks: Sequence[Mapping[str, Any]]) -> None:

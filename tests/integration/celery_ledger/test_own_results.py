@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from celery import exceptions, shared_task, states
+from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult, ResultSet
 from django.apps import apps
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import modify_settings
 from django.utils import timezone
 from django_celery_results.backends import DatabaseBackend
@@ -18,6 +19,7 @@ from celery_ledger.desk import cancelling, dead_letters, pruner
 from celery_ledger.models import DurableTask, Result
 from celery_ledger.testing import drain, pass_time
 from tests.by_hand import publish
+from tests.processes import wait_until
 from worker.celery import app
 from worker.task import Task
 
@@ -296,15 +298,14 @@ def test_nobody_is_notified_where_nobody_waits(own):
 
 
 def test_a_backend_of_the_project_s_own_is_told_what_was_revoked(monkeypatch, tmp_path):
-    told, done = [], threading.Event()
+    told, opened = [], []
 
     class Theirs(LedgerBackend):
         is_the_ledgers = False
 
         def store_result(self, task_id, result, state, *args, request=None, **kwargs):
             told.append((task_id, state, str(result), request.args, DurableTask.objects.get(id=task_id).status))
-            connection.close()
-            done.set()
+            opened.append(connections["default"])
 
     with modify_settings(INSTALLED_APPS={"remove": "django_celery_results"}):
         monkeypatch.setattr(app, "_backend_cache", Theirs(app=app))
@@ -313,8 +314,17 @@ def test_a_backend_of_the_project_s_own_is_told_what_was_revoked(monkeypatch, tm
         with transaction.atomic():
             cancelling.cancel([call.id], reason="not needed")
             assert not told
-        assert done.wait(20)
+        wait_until("it is told, and closes its connection", lambda: opened and opened[0].connection is None)
     assert told == [(call.id, states.REVOKED, "not needed", [1], "cancelled")]
+
+
+def test_a_plain_task_has_no_results_here_and_makes_no_backend_to_say_so_each_time(own):
+    plain = app.task(name="tests.plain_answer", base=Task, durable=False)(lambda value: value)
+    try:
+        assert isinstance(plain.backend, DisabledBackend)
+        assert plain.backend is plain.backend
+    finally:
+        app.tasks.pop(plain.name)
 
 
 def test_with_django_celery_results_its_backend_is_the_default():

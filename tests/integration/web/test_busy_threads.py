@@ -25,8 +25,20 @@ def busy(settings):
     yield application, free
     free.set()
     for threads in (application.threads, application.probe_threads):
-        threads.submit(connections.close_all).result()
+        close_connections(threads)
         threads.shutdown()
+
+
+def close_connections(threads):
+    """Close those of each thread: the second of two requests takes a new thread if the first one is just ending."""
+    together = threading.Barrier(threads._max_workers)
+
+    def close():
+        together.wait(20)
+        connections.close_all()
+
+    for closing in [threads.submit(close) for _ in range(together.parties)]:
+        closing.result(20)
 
 
 async def ask(application, method, path, **headers):

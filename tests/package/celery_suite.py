@@ -33,6 +33,7 @@ from tests.processes import ROOT, Process, wait_until
 FOLDER = ROOT / "var" / "celery-suite"
 PAGE = ROOT / "docs" / "reference" / "celery-suite.md"
 CELERY = f"celery=={version('celery')}"
+COMMIT = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT, capture_output=True).stdout.strip()
 PINNED = [f"{name}=={version(name)}" for name in ("django", "kombu", "redis", "psycopg")]
 #: What its own ``requirements/test.txt`` asks for, as far as these tests take it.
 TOOLS = ["psycopg-binary", "pydantic", "pytest<9", "pytest-rerunfailures", "pytest-subtests", "pytest-timeout"]
@@ -240,12 +241,11 @@ def section(tests: str, found: Mapping[str, Mapping[str, str]], tried: int) -> s
     ]
     names = ", ".join(requirement.replace("==", " ") for requirement in (CELERY, *PINNED))
     database = "PostgreSQL" if DATABASE_URL.startswith("postgres") else "SQLite"
-    commit = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT, capture_output=True).stdout.strip()
     return "\n".join(
         [
             heading(tests),
             "",
-            f"Run on {datetime.now(tz=UTC):%-d %B %Y}, commit {commit}, on {database} and Valkey, with {names}, Python "
+            f"Run on {datetime.now(tz=UTC):%-d %B %Y}, commit {COMMIT}, on {database} and Valkey, with {names}, Python "
             f"{'.'.join(map(str, sys.version_info[:2]))}, at a load average of {os.getloadavg()[2]:.0f} on "
             f"{os.cpu_count()} cores. Tests that differed for no known reason, and were tried once more: {tried}.",
             "",

@@ -395,7 +395,7 @@ class Share(models.Model):
     """
     The share of a chord's counter that one process lowers, so that the processes do not wait for each other.
 
-    It stays above 0 until the chord takes it back; see ``_HELD_MEMBER`` in ``celery_ledger/rows/sql.py``.
+    The transaction that uses up the chord's own counter gathers all shares; see ``celery_ledger/rows/sql.py``.
     """
 
     pk = models.CompositePrimaryKey("chord", "slot")

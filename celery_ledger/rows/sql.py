@@ -289,14 +289,15 @@ SHARED_PART = 8
 #:
 #: The lock on a counter is held until the commit is on the disk. So that the members of a chord do not wait for each
 #: other, a process lowers its own share of the chord's counter as long as it has one, and takes a new share with the
-#: lock that it needs anyway. A share is never lowered to 0, so whoever completes the chord has looked at all of them.
+#: lock that it needs anyway. The chord's own counter is never lowered to 0 here: whoever does that, in a transaction,
+#: gathers what is left of all shares.
 _HELD_MEMBER = f"""mine AS MATERIALIZED (
             SELECT id FROM celery_ledger_durabletask
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             FOR UPDATE
         ), own AS MATERIALIZED (
             SELECT share.chord FROM celery_ledger_share AS share, mine
-            WHERE share.chord = %(chord)s AND share.slot = %(slot)s AND share.missing > 1 FOR UPDATE OF share
+            WHERE share.chord = %(chord)s AND share.slot = %(slot)s AND share.missing > 0 FOR UPDATE OF share
         ), waiting AS MATERIALIZED (
             SELECT chord.id,
                    CASE WHEN chord.missing >= {SHARED_FROM} THEN chord.missing / {SHARED_PART} ELSE 0 END AS share

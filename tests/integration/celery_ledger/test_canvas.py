@@ -26,6 +26,7 @@ from celery_ledger.models import Chord, DurableTask, LargeResult, Part, Share, S
 from celery_ledger.relay import expiring
 from celery_ledger.retries import BRISK
 from celery_ledger.rows import tally
+from celery_ledger.rows.inserts import write
 from celery_ledger.testing import drain, enqueued
 from celery_ledger.work import consumer
 from tests.processes import wait_until
@@ -345,6 +346,23 @@ class TestChords:
         ]
         drain()
         assert [result.get(timeout=5) for result in results] == [[6, 6], 7, 12]
+
+    def test_a_large_header_is_written_in_portions_of_one_transaction(self, tasks, monkeypatch):
+        monkeypatch.setattr("celery_ledger.rows.outbox.MOST_ROWS", 4)
+        written = []
+        monkeypatch.setattr(
+            "celery_ledger.rows.outbox.write", lambda calls, chords: written.append(len(calls)) or write(calls, chords)
+        )
+        header = [tasks.add.s(n, 0) for n in range(9)]
+        with pytest.raises(TypeError):  # The last member is refused when the first ones are written.
+            chord([*header, tasks.add.s(object(), 0)], tasks.total.s())()
+        assert written == [4, 4]
+        assert not DurableTask.objects.exists()
+        assert not Chord.objects.exists()
+        result = chord(header, tasks.total.s())()
+        assert written == [4, 4, 4, 4, 1]
+        drain()
+        assert result.get(timeout=5) == sum(range(9))
 
     def test_the_body_knows_from_which_member_it_follows(self, tasks):
         body = chain(tasks.total.s(), tasks.add.s(1))

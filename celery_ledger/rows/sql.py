@@ -289,7 +289,7 @@ SHARED_PART = 8
 #:
 #: The lock on a counter is held until the commit is on the disk. So that the members of a chord do not wait for each
 #: other, a process lowers its own share of the chord's counter as long as it has one, and takes a new share with the
-#: lock that it needs anyway. The chord's own counter is never lowered to 0 here: whoever does that, in a transaction,
+#: lock that it needs anyway. The chord's own counter is never lowered to 0 here. The transaction that does that
 #: gathers what is left of all shares.
 _HELD_MEMBER = f"""mine AS MATERIALIZED (
             SELECT id FROM celery_ledger_durabletask

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from django.db.models import Case, Count, F, IntegerField, OuterRef, Subquery, Sum, Value, When
+from django.db.models import Case, Count, IntegerField, OuterRef, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
 
 from celery_ledger.desk import folding
@@ -93,10 +93,12 @@ def graph_of(canvas: UUID) -> Graph | None:
     )
     columns = ("id", "name", "status", "options", "last_error")
     found = list(rows.values_list(*columns).order_by(urgency, "-id")[: MOST_ROWS + 1])
-    shares = Share.objects.filter(chord=OuterRef("id")).order_by().values("chord").annotate(missing=Sum("missing"))
-    open_members = F("missing") + Coalesce(Subquery(shares.values("missing")), 0)
-    told = Chord.objects.filter(canvas=canvas).annotate(open_members=open_members)
-    chords = list(told.order_by("id")[: MOST_CHORDS + 1])
+    shares = Share.objects.filter(chord=OuterRef("id")).order_by().values("chord").annotate(all=Sum("missing"))
+    with_shares = Chord.objects.annotate(shared=Coalesce(Subquery(shares.values("all")), 0))
+    chords = []
+    for chord in with_shares.filter(canvas=canvas).order_by("id")[: MOST_CHORDS + 1]:
+        chord.missing += chord.shared
+        chords.append(chord)
     if not found and not chords:
         return None
     drawing = _Drawing(canvas, found[:MOST_ROWS], chords[:MOST_CHORDS])
@@ -278,7 +280,7 @@ class _Drawing:
         for id in Part.objects.filter(chord=chord.id, task__in=uncalled).values_list("task", flat=True):
             self.calls[id].state = State.SUCCEEDED  # It is not durable, and has no row.
             done += 1
-        others, others_done = chord.size - len(members), chord.size - chord.open_members - done
+        others, others_done = chord.size - len(members), chord.size - chord.missing - done
         names = Counter(self.calls[id].name for id in members)
         name = names.most_common(1)[0][0] if names else ""
         for state, count in ((State.SUCCEEDED, others_done), (State.UNKNOWN, others - others_done)):

@@ -69,7 +69,7 @@ class Statements:
     chords: write chords that wait for a number of parts; existing ones wait for that many more.
     parts: add the results of chords' members, and lower the chords' counters by the number of new ones, in the order
         of their ids; return the chords as they are then.
-    gather: give chords whose own counters are used up what is left of their shares. None: there are no shares.
+    gather: give chords whose own counters are used up what is left of their shares. Empty: there are no shares.
     whole: of these chords, those that miss no part, and whether nothing more is to follow in their canvases.
     prune: delete ended rows with what depends on them, and keep records of those given up; return how many, and the
         last one.
@@ -97,7 +97,7 @@ class Statements:
     discard: str
     chords: str
     parts: tuple[str, ...]
-    gather: str | None
+    gather: str
     whole: str
     prune: str | None
     prune_results: str | None
@@ -770,7 +770,7 @@ SQLITE = Statements(
         RETURNING id, missing
         """,
     ),
-    gather=None,
+    gather="",
     whole=_WHOLE.format(canvas="chord.canvas", among="IN (SELECT value FROM json_each(%(chords)s))"),
     prune=None,
     prune_results=None,

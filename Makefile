@@ -50,10 +50,10 @@ drill-failover: ## Kill a primary, take a standby away, cut the network; needs h
 drill-poolers: ## Run web, workers and relays behind PgBouncer, and restart it under load; needs pgbouncer and PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_poolers.py $(ARGS)
 
-canvas-fire: ## Run COUNT=200 chords, chains and nested canvases, durable and plain, with a kill per second and three flushed brokers; DATABASE_URL names a PostgreSQL
-	FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_KILLS=100000 FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
+canvas-fire: ## Run COUNT=200 chords and chains and NESTINGS=40, durable and plain, with a kill per second and three flushed brokers; DATABASE_URL names a PostgreSQL
+	FIRE_COUNT=$(or $(COUNT),200) FIRE_NESTINGS=$(or $(NESTINGS),40) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_KILLS=100000 FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
 	python3 run.py test -n 0 -s --timeout 7200 tests/faults/test_canvas.py -k f171
-	DEBUG=1 FIRE_COUNT=$(or $(COUNT),200) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
+	DEBUG=1 FIRE_COUNT=$(or $(COUNT),200) FIRE_NESTINGS=$(or $(NESTINGS),40) FIRE_MEMBERS=$(or $(MEMBERS),50) FIRE_PAUSE=1 FIRE_SEED=$(or $(SEED),1) \
 	.venv/bin/python -m tests.plain_canvas
 
 bench-cliffs: ## Measure ordinary tasks on hot rows, among failing and slow ones, of many names, and behind a backlog; BENCH_DATABASE and BENCH_REDIS may be emptied

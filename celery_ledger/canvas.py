@@ -25,8 +25,8 @@ __all__ = ["install"]
 
 #: Bodies and handles of chords whose headers are about to be called, keyed by group id.
 _opening: ContextVar[dict[str, tuple[Any, Any]] | None] = ContextVar("opening", default=None)
-#: Whether a chord is being called: it counts its members after its transaction has committed.
-_is_chord: ContextVar[bool] = ContextVar("is_chord", default=False)
+#: Whether a chord is being called: it counts its members after its transaction has committed. None: no canvas is.
+_is_chord: ContextVar[bool | None] = ContextVar("is_chord", default=None)
 #: What Celery calls when a canvas is called.
 CALLED = ((canvas._chain, "run"), (canvas.group, "apply_async"), (canvas._chord, "apply_async"))
 #: How many positional arguments a group's call accepts before the producer.
@@ -68,9 +68,12 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **options)
         from celery_ledger.rows import canvases, outbox, steps
 
-        # What follows a task is part of the transaction that completes the task, and has no savepoint of its own.
-        whole: AbstractContextManager[Any] = nullcontext() if canvases.is_following() else transaction.atomic()
-        with canvases.gathering(), whole, outbox.collecting(), _within_chord(isinstance(self, canvas._chord)):
+        # What follows a task is part of the transaction that completes the task, and has no savepoint of its own; nor
+        # has what another canvas calls.
+        is_inner = canvases.is_following() or _is_chord.get() is not None
+        whole: AbstractContextManager[Any] = nullcontext() if is_inner else transaction.atomic()
+        collecting = outbox.collecting() if is_inner else outbox.collecting_in_portions()
+        with canvases.gathering(), whole, collecting, _within_chord(isinstance(self, canvas._chord)):
             # Nested groups would wait for each other's producers as soon as they need more than the pool has.
             if isinstance(self, canvas.group) and len(args) <= BEFORE_PRODUCER and options.get("producer") is None:
                 options["producer"] = NO_PRODUCER
@@ -87,7 +90,7 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _within_chord(is_chord: bool) -> Iterator[None]:
-    token = _is_chord.set(is_chord or _is_chord.get())
+    token = _is_chord.set(is_chord or bool(_is_chord.get()))
     try:
         yield
     finally:

@@ -68,11 +68,12 @@ def main():
     environment = dict(os.environ)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
-    from tests.faults.test_canvas import COUNT, MEMBERS, PAUSE, SEED, expected
+    from tests.faults.test_canvas import MEMBERS, PAUSE, SEED, VICTIMS, expected, names_of_all
     from tests.package.conftest import Redis
     from tests.processes import Process, wait_until
 
-    names = {kind: [f"{kind} {number:04}" for number in range(COUNT)] for kind in ("chord", "chain", "nest")}
+    names = names_of_all()
+    victims = {victim: weight for victim, weight in VICTIMS.items() if victim != "relay"}
     wanted = expected(names["chord"], names["chain"], names["nest"])
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +97,12 @@ def main():
             while time.monotonic() - latest < PATIENCE and not wanted <= set(path.read_text().splitlines()):
                 if (done := len(path.read_text().splitlines())) > seen:
                     seen, latest = done, time.monotonic()
-                    if children := worker.children():
+                    [victim] = chance.choices(list(victims), victims.values())
+                    if victim == "worker":
+                        worker.kill()
+                        worker = Process("worker", command, environment, Path(folder) / f"worker-{kills}.log")
+                        kills += 1
+                    elif children := worker.children():
                         with suppress(ProcessLookupError):
                             os.kill(chance.choice(children), signal.SIGKILL)
                             kills += 1

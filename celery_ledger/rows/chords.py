@@ -191,25 +191,31 @@ def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, 
                 "places": [part.place for part in parts],
                 "values": [part.value for part in parts],
             }
-            with connection.wrap_database_errors, connection.connection.pipeline():
+            with (
+                connection.wrap_database_errors,
+                connection.connection.pipeline(),
+                connection.cursor() as gathering,
+            ):
                 first()
                 cursor.execute(sql.parts[0], parameters)
-                looking.execute(sql.whole, {"chords": list({part.chord for part in parts})})
-            complete = {id for id, missing in cursor.fetchall() if missing == 0}
+                given = {"chords": list({part.chord for part in parts})}
+                gathering.execute(sql.gather, given)
+                looking.execute(sql.whole, given)
+            lowered = {id for id, _ in cursor.fetchall()}
             found = looking.fetchall()
         else:
             first()
-            given = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
-            cursor.execute(sql.parts[0], {"parts": json.dumps(given)})
+            rows = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
+            cursor.execute(sql.parts[0], {"parts": json.dumps(rows)})
             cursor.execute(sql.parts[1], {"new": json.dumps([chord for (chord,) in cursor.fetchall()])})
-            complete = {UUID(id) for id, missing in cursor.fetchall() if missing == 0}
-            looking.execute(sql.whole, {"chords": json.dumps([id.hex for id in complete])})
+            lowered = {UUID(id) for id, _ in cursor.fetchall()}
+            looking.execute(sql.whole, {"chords": json.dumps([id.hex for id in lowered])})
             found = looking.fetchall()
     chords = [
         (Chord(id=as_uuid(id), canvas=as_uuid(canvas), body=body, shape=shape), bool(revoked))
         for id, canvas, body, shape, revoked in found
     ]
-    return [(chord, is_revoked) for chord, is_revoked in chords if chord.id in complete]
+    return [(chord, is_revoked) for chord, is_revoked in chords if chord.id in lowered]
 
 
 def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:

@@ -570,8 +570,8 @@ def _can_skip_locked() -> bool:
 
 
 def _is_counted(row: DurableTask) -> bool:
-    """Whether the row already counts the current attempt."""
-    return row.status == Status.RUNNING or row.lapses >= SUSPECT_LAPSES
+    """Whether the row already counts the current attempt; a suspect may have lost its process just before that."""
+    return row.status == Status.RUNNING or (row.lapses >= SUSPECT_LAPSES and row.attempts > 0)
 
 
 def _as_started(row: DurableTask, *, attempts: int, counted: bool = True) -> Started:

@@ -21,7 +21,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connect
 from celery_ledger.models import Chord, DurableTask
 from celery_ledger.rows import canvases, headers, keys
 from celery_ledger.rows.calls import Call
-from celery_ledger.rows.inserts import portions, write, write_behind_savepoint
+from celery_ledger.rows.inserts import MOST_ROWS, portions, write, write_behind_savepoint
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Block:
     calls: list[Call] = field(default_factory=list)
     began_at: tuple[Hashable, ...] = field(default_factory=lambda: _depth())
     marks: dict[tuple[Hashable, ...], Mark] = field(default_factory=dict)
+    #: Whether calls are written as soon as they fill a statement.
+    in_portions: bool = False
 
     def add(self, call: Call) -> None:
         """Defer a call; drop it if its own inner transaction is rolled back."""
@@ -72,6 +74,9 @@ class Block:
                 transaction.on_commit(mark)
             call = replace(call, mark=mark)
         self.calls.append(call)
+        if self.in_portions and len(self.calls) >= MOST_ROWS and not self.marks:
+            _insert(self.calls)
+            self.calls.clear()
 
     def stands(self, call: Call) -> bool:
         """Whether the transaction of a call has not been rolled back so far."""
@@ -120,6 +125,21 @@ def collecting(body: Any = None) -> Iterator[list[Call]]:
     finally:
         _block.reset(token)
     _insert(block.standing())
+
+
+@contextmanager
+def collecting_in_portions() -> Iterator[None]:
+    """
+    Write the calls of this block, which is a whole transaction or savepoint, a few thousand at a time.
+
+    So no more of them are in memory. In the block of :func:`collecting`, it is an inner block like others.
+    """
+    is_outer = _block.get() is None
+    with collecting():
+        block = _block.get()
+        assert block is not None
+        block.in_portions |= is_outer
+        yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -30,11 +31,13 @@ OUTSIDE = {
     "canvas.before_body": False,
     "consumer.after_record:2": True,
 }
-#: How many canvases of each kind there are under fire, the members of a chord, and a seed.
+#: How many canvases there are under fire, the nested ones among them, the members of a chord, and a seed.
 COUNT = int(os.environ.get("FIRE_COUNT", "2"))
+NESTINGS = int(os.environ.get("FIRE_NESTINGS", str(COUNT)))
 MEMBERS = int(os.environ.get("FIRE_MEMBERS", "6"))
 SEED = int(os.environ.get("FIRE_SEED", "1"))
-#: Children that are killed at the most.
+#: Processes that are killed at the most, and which of them how often: the others are slow to start.
+VICTIMS = {"child": 8, "worker": 1, "relay": 1}
 KILLS = int(os.environ.get("FIRE_KILLS", "6"))
 #: Seconds from one kill to the next at the least.
 PAUSE = float(os.environ.get("FIRE_PAUSE", "0.3"))
@@ -67,6 +70,12 @@ def expected(chords, chains, nestings):
             titles |= {f"{name} inner {inner} body of 3", f"{name} inner {inner} body again"}
         titles.add(f"{name} outer of 3")
     return titles
+
+
+def names_of_all():
+    """Return the names of the canvases of each kind."""
+    counts = {"chord": COUNT, "chain": COUNT, "nest": NESTINGS}
+    return {kind: [f"{kind} {number:04}" for number in range(count)] for kind, count in counts.items()}
 
 
 def kill_a_child(worker, chance):
@@ -115,9 +124,9 @@ def test_f170_a_canvas_with_effects_outside_goes_on_once_whatever_was_recorded(m
 @pytest.mark.fault("F171")
 def test_f171_canvases_go_on_under_kills_and_a_broker_that_forgets(machine):
     chance = random.Random(SEED)
-    machine.start_relay()
+    relay = machine.start_relay()
     worker = machine.start_worker()
-    names = {kind: [f"{kind} {number:04}" for number in range(COUNT)] for kind in ("chord", "chain", "nest")}
+    names = names_of_all()
     for name in names["chord"]:
         a_chord(name).delay()
     for name in names["chain"]:
@@ -129,23 +138,35 @@ def test_f171_canvases_go_on_under_kills_and_a_broker_that_forgets(machine):
     def made():
         return Collection.objects.count()
 
-    kills = flushes = 0
+    began = time.monotonic()
+    kills, flushes = Counter(), 0
     while (before := made()) < len(wanted):
-        wait_until("there is another effect", lambda before=before: made() > before)
-        if kills < KILLS:
-            kill_a_child(worker, chance)
-            kills += 1
+        wait_until("there is another effect", lambda before=before: made() > before, seconds=120)
+        if kills.total() < KILLS:
+            [victim] = chance.choices(list(VICTIMS), VICTIMS.values())
+            kills[victim] += 1
+            if victim == "child":
+                kill_a_child(worker, chance)
+            elif victim == "worker":
+                worker.kill()
+                worker = machine.start_worker(wait=False)
+            else:
+                relay.kill()
+                relay = machine.start_relay(wait=False)
         if made() > len(wanted) * (flushes + 1) / 4:
             machine.flush_broker()
             flushes += 1
         time.sleep(PAUSE)
     wait_until("every row has ended", lambda: not _open_rows().exists())
-    assert kills >= 3
+    assert kills.total() >= 3
     assert flushes  # Three, unless the last effects come all at once.
     assert set(Collection.objects.values_list("title", flat=True)) == wanted
     assert not DurableTask.objects.filter(status="dead").exists()
     assert not Chord.objects.exclude(missing=0).exists()
-    print(f"{kills} kills, {flushes} times an empty broker: {len(wanted)} effects, each once")
+    print(
+        f"{dict(kills)} killed, {flushes} times an empty broker: {len(wanted)} effects, each once,"
+        f" in {time.monotonic() - began:.0f} s"
+    )
 
 
 def _open_rows():

@@ -8,6 +8,10 @@ app of the tests has our class of tasks (``tests/package/durable_suite``), with 
 of it, test by test, is kept in ``docs/reference/celery-suite.md``. Files and ways may be named: ``ARGS="tasks"`` leaves
 canvas as it was found last. The tests of tasks run in another pool only where it is named, ``ARGS="threads"``. What
 else is given on the command line goes to pytest, and then nothing is written: ``ARGS="tasks durable -k retry"``.
+
+The ways of a file run side by side, each with a broker, a database and a relay of its own. So do the portions of a
+file, for most of what the tests do is wait. A test that then differs for no known reason is tried once more on all
+sides, when the others have ended.
 """
 
 import json
@@ -16,6 +20,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +33,7 @@ from tests.processes import ROOT, Process, wait_until
 FOLDER = ROOT / "var" / "celery-suite"
 PAGE = ROOT / "docs" / "reference" / "celery-suite.md"
 CELERY = f"celery=={version('celery')}"
+COMMIT = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT, capture_output=True).stdout.strip()
 PINNED = [f"{name}=={version(name)}" for name in ("django", "kombu", "redis", "psycopg")]
 #: What its own ``requirements/test.txt`` asks for, as far as these tests take it.
 TOOLS = ["psycopg-binary", "pydantic", "pytest<9", "pytest-rerunfailures", "pytest-subtests", "pytest-timeout"]
@@ -35,6 +41,8 @@ TASKS = "t/integration/test_tasks.py"
 #: What is run, a file or a file in a pool, by the word that names it on the command line.
 TESTS = {"tasks": TASKS, "canvas": "t/integration/test_canvas.py", "solo": TASKS, "threads": TASKS}
 POOLS = ("solo", "threads")
+#: Those that run side by side, as options of pytest.
+PORTIONS = {"canvas": (("-k", "test_chord"), ("-k", "not test_chord"))}
 #: Each way of running them: its heading, and what its environment says besides.
 WAYS = {"plain": None, "durable": {}, "transactional": {"SUITE_TRANSACTIONAL": "1"}}
 HEADINGS = {"plain": "plain", "durable": "durable", "transactional": "durable, `transactional=True`"}
@@ -96,11 +104,11 @@ def prepare() -> tuple[Path, Path]:
 class Place:
     """A broker, and for durable tasks a database with a relay."""
 
-    def __init__(self, python: Path, source: Path, *, pool: str, extra: Mapping[str, str] | None) -> None:
-        self.python, self.source = python, source
+    def __init__(self, python: Path, source: Path, folder: Path, *, pool: str, extra: Mapping[str, str] | None) -> None:
+        self.python, self.source, self.folder = python, source, folder
         self.database: PostgreSQL | SQLite | None = None
         self.relay: Process | None = None
-        self.broker = Redis(FOLDER)
+        self.broker = Redis(folder)
         self.environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.environment |= {
             "PYTHONPATH": str(source),
@@ -114,16 +122,15 @@ class Place:
             self._make_durable(extra)
 
     def _make_durable(self, extra: Mapping[str, str]) -> None:
-        (FOLDER / "db.sqlite3").unlink(missing_ok=True)
-        self.database = PostgreSQL("celery_suite") if DATABASE_URL.startswith("postgres") else SQLite(FOLDER)
+        name = f"celery_suite_{self.folder.name}".replace("-", "_")
+        self.database = PostgreSQL(name) if DATABASE_URL.startswith("postgres") else SQLite(self.folder)
         self.environment |= {
             "DJANGO_SETTINGS_MODULE": "durable_suite.settings",
             "SUITE_DATABASE": json.dumps(self.database.said),
             **extra,
         }
         run(self.python, "-m", "django", "migrate", "-v", "0", cwd=self.source, env=self.environment).check_returncode()
-        log = FOLDER / "relay.log"
-        log.unlink(missing_ok=True)
+        log = self.folder / "relay.log"
         command = [str(self.python), "-m", "django", "relay"]
         self.relay = relay = Process("relay", command, self.environment, log, folder=self.source)
         wait_until("the relay is ready", lambda: relay.says("The relay is ready"))
@@ -136,24 +143,56 @@ class Place:
             self.database.drop()
 
 
-def verdicts(python: Path, source: Path, tests: str, way: str, *options: str) -> dict[str, str]:
-    """Run a file's tests one way; return what became of each: passed, skipped, or the first line of what it raised."""
-    report = FOLDER / f"{tests}-{way}.xml"
-    report.unlink(missing_ok=True)
-    place = Place(python, source, pool=tests if tests in POOLS else "prefork", extra=WAYS[way])
+def verdicts(python: Path, source: Path, tests: str, way: str, number: int, *words: str) -> dict[str, str]:
+    """Run those tests that words for pytest name, one way; return what became of each: passed, skipped, or an error."""
+    folder = FOLDER / f"{tests}-{way}-{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    place = Place(python, source, folder, pool=tests if tests in POOLS else "prefork", extra=WAYS[way])
     plugins = ["celery.contrib.pytest", "durable_suite.limits"] + ["durable_suite.plugin"] * (WAYS[way] is not None)
     try:
-        run(
-            python,
-            *("-m", "pytest", "-q", f"--junit-xml={report}"),
-            *(word for plugin in ("no:cacheprovider", *plugins) for word in ("-p", plugin)),
-            *(*options, TESTS[tests]),
-            cwd=source,
-            env=place.environment,
-        )
+        with (folder / "pytest.log").open("w") as log:
+            run(
+                python,
+                *("-m", "pytest", "-v", f"--junit-xml={folder / 'report.xml'}"),
+                *(word for plugin in ("no:cacheprovider", *plugins) for word in ("-p", plugin)),
+                *words,
+                cwd=source,
+                env=place.environment,
+                stdout=log,
+                stderr=log,
+            )
     finally:
         place.end()
-    return read(report)
+    return read(folder / "report.xml")
+
+
+def run_all(
+    python: Path, source: Path, tests: str, ways: Sequence[str], portions: Sequence[Sequence[str]]
+) -> dict[str, dict[str, str]]:
+    """Run the portions of a file's tests side by side, all ways; return what became of each test, by way."""
+    with ThreadPoolExecutor(len(ways) * len(portions)) as threads:
+        running = {
+            way: [
+                threads.submit(verdicts, python, source, tests, way, number, *portion)
+                for number, portion in enumerate(portions)
+            ]
+            for way in ways
+        }
+        return {
+            way: {name: verdict for portion in of_way for name, verdict in portion.result().items()}
+            for way, of_way in running.items()
+        }
+
+
+def try_again(python: Path, source: Path, tests: str, found: dict[str, dict[str, str]]) -> int:
+    """Try tests that differ for no known reason once more, all ways; return how many there are."""
+    names = [name for name in compare(found) if name not in REASONS]
+    if names:
+        nodes = [f"{TESTS[tests]}::{name.replace('.', '::', 1)}" for name in names]
+        for way, of_way in run_all(python, source, tests, list(found), [nodes]).items():
+            found[way] |= {name: verdict for name, verdict in of_way.items() if found[way].get(name) != PASSED}
+    return len(names)
 
 
 def read(report: Path) -> dict[str, str]:
@@ -187,8 +226,8 @@ def compare(found: Mapping[str, Mapping[str, str]]) -> list[str]:
     ]
 
 
-def section(tests: str, found: Mapping[str, Mapping[str, str]]) -> str:
-    """Return what is kept of the verdicts on a file's tests."""
+def section(tests: str, found: Mapping[str, Mapping[str, str]], tried: int) -> str:
+    """Return what is kept of the verdicts on a file's tests, some of them of a further try."""
     ways = list(found)
     counts = []
     for way, of_way in found.items():
@@ -206,8 +245,9 @@ def section(tests: str, found: Mapping[str, Mapping[str, str]]) -> str:
         [
             heading(tests),
             "",
-            f"Run on {datetime.now(tz=UTC):%-d %B %Y}, on {database} and Valkey, with {names}, Python "
-            f"{'.'.join(map(str, sys.version_info[:2]))}.",
+            f"Run on {datetime.now(tz=UTC):%-d %B %Y}, commit {COMMIT}, on {database} and Valkey, with {names}, Python "
+            f"{'.'.join(map(str, sys.version_info[:2]))}, at a load average of {os.getloadavg()[2]:.0f} on "
+            f"{os.cpu_count()} cores. Tests that differed for no known reason, and were tried once more: {tried}.",
             "",
             "| | passed | failed | skipped by Celery |",
             "| --- | --- | --- | --- |",
@@ -248,13 +288,15 @@ def main() -> int:
     is_well = True
     for tests in files:
         own = [way for way in ways if way != "transactional" or tests not in POOLS]
-        found = {way: verdicts(python, source, tests, way, *options) for way in own}
+        portions = [(*options, *portion, TESTS[tests]) for portion in ([()] if options else PORTIONS.get(tests, [()]))]
+        found = run_all(python, source, tests, own, portions)
+        tried = try_again(python, source, tests, found) if ways == list(WAYS) else 0
         for name in dict.fromkeys(name for of_way in found.values() for name in of_way):
             print(name, *(f"  {way}: {of_way.get(name, 'not run')}" for way, of_way in found.items()), sep="\n")
         if ways == list(WAYS):
             is_well = is_well and set(compare(found)) <= set(REASONS)
             if not options:
-                known = sections() | {tests: section(tests, found)}
+                known = sections() | {tests: section(tests, found, tried)}
                 PAGE.write_text("\n".join([INTRODUCTION, *(known[tests] for tests in TESTS if tests in known)]))
     return int(not is_well)
 

@@ -187,6 +187,13 @@ class TestLostWorkers:
         assert ledger.waiting_queues(older_than=5) == ["default"]
         assert ledger.lapse_lost("default", older_than=5) == 1
 
+    def test_a_suspect_whose_process_dies_before_it_is_counted_is_counted_then(self):
+        probe.make_collection.delay("lost")
+        ids = publish()
+        DurableTask.objects.update(lapses=ledger.SUSPECT_LAPSES)
+        consumer.count_lost(probe.make_collection, ids, "signal 9")
+        assert DurableTask.objects.values_list("status", "attempts").get() == (Status.PENDING, 1)
+
     def test_a_dead_process_counts_as_an_attempt_of_its_one_row(self):
         probe.make_collection.delay("garden")
         consumer.count_lost(probe.make_collection, publish(), "signal 9")

@@ -305,6 +305,14 @@ MUTANTS = [
         "tests/integration/celery_ledger/relay/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
     Mutant(
+        "lost from a queue that is never empty",
+        "celery_ledger/relay/relay.py",
+        "lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)",
+        "lapsed += 0 if before else 0",
+        "tests/integration/celery_ledger/relay/test_relaying.py::TestAMessageLostFromAQueueThatIsNeverEmpty::"
+        "test_it_goes_out_again_when_a_later_one_has_run",
+    ),
+    Mutant(
         "old news",
         "celery_ledger/relay/wakeup.py",
         "            return self._forget_news() or (",

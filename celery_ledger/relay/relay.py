@@ -19,6 +19,7 @@ import os
 import random
 import time
 from collections import Counter
+from datetime import timedelta
 from uuid import UUID
 
 from celery import Celery
@@ -32,6 +33,7 @@ from celery_ledger.relay import expiring, leases, limits
 from celery_ledger.relay.abandoned import bury_abandoned
 from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
+from celery_ledger.relay.overtaken import Marks
 from celery_ledger.relay.rates import Rates
 from celery_ledger.relay.rounds import rounds
 from celery_ledger.relay.set_back import ClockWatch
@@ -53,6 +55,9 @@ SWEEP_INTERVAL = 1.0  # seconds
 LEAST_SLICES = 10
 #: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
 MISSED_AFTER = 5.0  # seconds
+#: In a queue that is not empty, it counts as lost when a worker has run a row published this much later. Relays publish
+#: in parallel, and one may take that long from claiming a row to publishing it.
+OVERTAKEN_BY = 3.0  # seconds
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
 #: Seconds until a row that could not be published is tried again.
 UNPUBLISHED_PAUSE = 60.0
@@ -98,6 +103,7 @@ class Relay:
         self._is_full = False  # whether some queue's window was full at the last turn
         # Queues that were empty when the broker was last asked: workers will have started those messages by next time.
         self._empty: set[str] = set()
+        self._marks = Marks()
         self._next_sweep = 0.0
         self._said = ""  # the state in its last heartbeat
         self._next_word = 0.0
@@ -263,6 +269,7 @@ class Relay:
             self._waiting[message.queue] += 1
             self._messages[message.queue, message.name] += 1
             self._published.update((message.queue, names[id]) for id in message.ids)
+            self._marks.note(message.queue, message.ids[-1])
         used = {message.queue for message in published}
         self._found |= dict.fromkeys(used & self._found.keys(), time.monotonic())
         for queue in used:
@@ -363,6 +370,7 @@ class Relay:
         lapsed = 0
         empty: set[str] = set()
         statuses = [DurableTask.Status.RUNNING]
+        self._marks.look()
         try:
             self.broker.refuse_eviction()
             for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
@@ -380,6 +388,9 @@ class Relay:
                     if queue in self._empty:
                         lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
                 else:
+                    if (reached := self._marks.reached(queue)) is not None:
+                        before = reached - timedelta(seconds=OVERTAKEN_BY)
+                        lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)
                     leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)

@@ -165,6 +165,55 @@ def test_a_message_that_an_empty_broker_does_not_have_any_more_goes_out_again(qu
     assert len(queue.messages) == 1
 
 
+class TestAMessageLostFromAQueueThatIsNeverEmpty:
+    @pytest.fixture
+    def rows(self, queue, relay):
+        """Three rows: the first has lost its message, the second can be run, and the third waits at the broker."""
+        for name in ("lost", "later", "waiting"):
+            probe.make_collection.delay(name)
+            relay.turn()
+            relay._next_sweep = 0
+            relay.sweep_if_due()
+        del queue.messages[:2]
+        rows = list(DurableTask.objects.order_by("id"))
+        for row, seconds in zip(rows, (20, 10, 9), strict=True):
+            DurableTask.objects.filter(pk=row.pk).update(published_at=timezone.now() - timedelta(seconds=seconds))
+        return rows
+
+    def sweep(self, relay):
+        for _ in range(2):
+            relay._next_sweep = 0
+            relay.sweep_if_due()
+
+    def test_it_goes_out_again_when_a_later_one_has_run(self, rows, relay):
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert list(DurableTask.objects.order_by("id").values_list("status", "lapses")) == [
+            ("pending", 1),
+            ("succeeded", 0),
+            ("published", 0),
+        ]
+
+    def test_it_is_left_alone_while_it_may_still_wait(self, rows, relay):
+        self.sweep(relay)
+        assert not DurableTask.objects.exclude(status="published", lapses=0).exists()
+
+    def test_it_is_left_alone_if_the_later_one_was_published_soon_after_it(self, rows, relay):
+        DurableTask.objects.filter(pk=rows[0].pk).update(published_at=timezone.now() - timedelta(seconds=12))
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert not DurableTask.objects.filter(lapses=1).exists()
+
+    def test_a_rescued_row_that_has_run_says_nothing(self, rows, relay):
+        DurableTask.objects.filter(pk=rows[1].pk).update(lapses=1)
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert DurableTask.objects.get(pk=rows[0].pk).status == "published"
+
+
 def test_without_room_nothing_is_claimed(relay):
     probe.make_collection.delay("waits")
     assert ledger.claim({"default": 0}, lease=60, limit=10) == []

@@ -24,12 +24,18 @@ faults: ## Show every fault of docs/reference/faults.md; DATABASE_URL names a Po
 chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling manifests
 drill-snapshots: ## What a claim costs under a transaction that stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
 
 drill-round-trips: ## What an order costs workers and relay in round trips, by statement; needs PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_round_trips.py $(ARGS)
+
+drill-distance: ## Twenty milliseconds between the processes and their database and broker; needs PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_distance.py $(ARGS)
+
+drill-rolling: ## A rolling update of the compose stack, two of each, under load; needs a Docker engine and haproxy
+	python3 run.py test -n 0 -s -m drill tests/drills/test_rolling.py $(ARGS)
 
 manifests: ## Hold the manifests for Kubernetes against its schemas; in a virtual environment of its own
 	test -x .venv-manifests/bin/kubernetes-validate || (python3 -m venv .venv-manifests && .venv-manifests/bin/pip install -q kubernetes-validate)

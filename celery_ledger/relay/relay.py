@@ -91,6 +91,8 @@ class Relay:
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
         self._refused = Refusals()  # queues for which the broker accepts nothing
         self._was_cut_off = False  # from the database or the broker, since the last canaries were sent
+        #: Until then, workers can record what they ended, or renew their claims, after an outage of the database.
+        self._claims_hold_until = 0.0
         self._was_due = False  # whether the last wait ended because work was due
         self._has_much_news = False  # whether it ended because there were many commits
         self._loaded_until = 0.0
@@ -133,6 +135,7 @@ class Relay:
                 logger.warning("The database is unavailable; the relay is waiting for it: %s", error)
                 connection.close()
                 self._was_cut_off = True
+                self._claims_hold_until = time.monotonic() + conf.RUNNING_LEASE.value
                 self._rest(1.0)
         try:
             with self.troubles.caught("the end"):
@@ -369,7 +372,8 @@ class Relay:
         """Bring back rows whose lease ended or whose message is lost, unless it still waits at the broker."""
         lapsed = 0
         empty: set[str] = set()
-        statuses = [DurableTask.Status.RUNNING]
+        can_tell = time.monotonic() >= self._claims_hold_until
+        statuses = [DurableTask.Status.RUNNING] if can_tell else []
         self._marks.look()
         try:
             self.broker.refuse_eviction()
@@ -388,19 +392,24 @@ class Relay:
                     if queue in self._empty:
                         lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
                 else:
-                    if (reached := self._marks.reached(queue)) is not None:
-                        before = reached - timedelta(seconds=OVERTAKEN_BY)
-                        lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)
+                    lapsed += self._lapse_overtaken(queue)
                     leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
             self._empty = empty
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
-        if buried := bury_abandoned(self.app):
+        if can_tell and (buried := bury_abandoned(self.app)):
             logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)
         if lapsed:
             logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
+
+    def _lapse_overtaken(self, queue: str) -> int:
+        """Release rows whose messages have left a queue that is not empty, and that no worker has locked."""
+        if (reached := self._marks.reached(queue)) is None:
+            return 0
+        before = reached - timedelta(seconds=OVERTAKEN_BY)
+        return ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)
 
     def _say_if_due(self) -> None:
         """

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import ResponseError
@@ -212,6 +212,25 @@ class TestAMessageLostFromAQueueThatIsNeverEmpty:
             ledger.complete([rows[1].pk])
         self.sweep(relay)
         assert DurableTask.objects.get(pk=rows[0].pk).status == "published"
+
+
+def test_after_an_outage_of_the_database_workers_have_time_to_record_what_they_did(relay, monkeypatch):
+    probe.ring.delay("front door")
+    relay.turn()
+    DurableTask.objects.update(status="running", lease_until="2010-12-01T08:00Z")
+
+    def go_round():
+        relay.stop()
+        raise OperationalError("the server went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay, "_go_round", go_round)
+        relay.run()
+    relay.sweep_if_due()
+    assert DurableTask.objects.get().status == "running"
+    relay._next_sweep = relay._claims_hold_until = 0
+    relay.sweep_if_due()
+    assert DurableTask.objects.get().status == "pending"
 
 
 def test_without_room_nothing_is_claimed(relay):

@@ -24,12 +24,18 @@ faults: ## Reproduce every fault of docs/reference/faults.md; DATABASE_URL names
 chaos: ## Inject random faults for MINUTES=10 with SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling manifests
 drill-snapshots: ## Measure a claim while a transaction stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
 
 drill-round-trips: ## Count the round trips of workers and relay per order, by statement; needs PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_round_trips.py $(ARGS)
+
+drill-distance: ## Put twenty milliseconds between the processes and their database and broker; needs PostgreSQL's binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_distance.py $(ARGS)
+
+drill-rolling: ## Update the compose stack, two of each process, under load; needs a Docker engine and haproxy
+	python3 run.py test -n 0 -s -m drill tests/drills/test_rolling.py $(ARGS)
 
 manifests: ## Validate the Kubernetes manifests against its schemas, in a separate virtual environment
 	test -x .venv-manifests/bin/kubernetes-validate || (python3 -m venv .venv-manifests && .venv-manifests/bin/pip install -q kubernetes-validate)

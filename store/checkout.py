@@ -23,6 +23,7 @@ from django.utils import timezone
 from celery_ledger.faults import crash_point
 from store import duplicates, inventory
 from store.models import Customer, Order, OrderItem, ShippingAddress
+from store.round_trips import one_round_trip
 
 #: The largest total that the column can hold: 18 digits, two of them decimals.
 MAX_TOTAL: Final = Decimal(10) ** 16
@@ -80,16 +81,17 @@ def take_cart(cart_id: UUID, customer: Customer) -> list[Line]:
         CartNotOrderable: the cart has no lines.
     """
     id = cart_id if connection.features.has_native_uuid_field else cart_id.hex
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM store_cart WHERE id = %s AND (customer_id IS NULL OR customer_id = %s)", [id, customer.pk]
-        )
-        if not cursor.rowcount:
+    with connection.cursor() as cart, connection.cursor() as cursor:
+        with one_round_trip():
+            cart.execute(
+                "DELETE FROM store_cart WHERE id = %s AND (customer_id IS NULL OR customer_id = %s)", [id, customer.pk]
+            )
+            cursor.execute(_TAKE_LINES[connection.vendor], {"cart": id})
+        rows = cursor.fetchall()
+        if not cart.rowcount:
             raise CartNotFound
-        for statement in _TAKE_LINES[connection.vendor]:
-            cursor.execute(statement, [id])
-            if cursor.description:
-                rows = cursor.fetchall()
+        if connection.vendor == "sqlite":
+            cursor.execute("DELETE FROM store_cartitem WHERE cart_id = %s", [id])
     if not rows:
         raise CartNotOrderable("The cart is empty.")
     return [
@@ -103,19 +105,17 @@ _LINE: Final = """
     product.low_stock_threshold
 """
 _TAKE_LINES: Final = {
-    "postgresql": [
-        f"""
+    # Sent before it is known whether the cart was deleted: lines of a cart that is still there are not touched.
+    "postgresql": f"""
         DELETE FROM store_cartitem AS item USING store_product AS product
-        WHERE item.cart_id = %s AND product.id = item.product_id RETURNING {_LINE}
-        """,  # noqa: S608 - Built of constants; every value is a parameter.
-    ],
-    "sqlite": [
-        f"""
+        WHERE item.cart_id = %(cart)s AND product.id = item.product_id
+            AND NOT EXISTS (SELECT 1 FROM store_cart WHERE id = %(cart)s)
+        RETURNING {_LINE}
+    """,  # noqa: S608 - Built of constants; every value is a parameter.
+    "sqlite": f"""
         SELECT {_LINE} FROM store_cartitem AS item JOIN store_product AS product ON product.id = item.product_id
-        WHERE item.cart_id = %s
-        """,  # noqa: S608 - As above.
-        "DELETE FROM store_cartitem WHERE cart_id = %s",
-    ],
+        WHERE item.cart_id = %(cart)s
+    """,  # noqa: S608 - As above.
 }
 
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 from store.contention import LostRace
 from store.models import IdempotencyKey
 from store.refusals import KeyInUse, KeyReused
+from store.round_trips import one_round_trip
 
 #: How long a key is remembered.
 LIFETIME: Final = timedelta(hours=24)
@@ -130,12 +131,13 @@ def _look_up(request: NamedRequest) -> tuple[bool, bool]:
         owner, whose = request.visitor, "user_id IS NULL AND visitor = %s"
     name = hashlib.sha256(f"idempotency {owner} {request.key}".encode()).digest()
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT EXISTS (SELECT 1 FROM store_idempotencykey WHERE {whose} AND key = %s),
-                   pg_try_advisory_xact_lock(%s)
-            """,  # noqa: S608 - One of two constants is put in.
-            [request.user_id or request.visitor, request.key, int.from_bytes(name[:8], signed=True)],
-        )
+        with one_round_trip():
+            cursor.execute(
+                f"""
+                SELECT EXISTS (SELECT 1 FROM store_idempotencykey WHERE {whose} AND key = %s),
+                       pg_try_advisory_xact_lock(%s)
+                """,  # noqa: S608 - One of two constants is put in.
+                [request.user_id or request.visitor, request.key, int.from_bytes(name[:8], signed=True)],
+            )
         is_known, is_ours = cursor.fetchone()
     return is_known, is_ours

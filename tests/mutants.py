@@ -305,6 +305,22 @@ MUTANTS = [
         "tests/integration/celery_ledger/relay/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
     Mutant(
+        "lost from a queue that is never empty",
+        "celery_ledger/relay/relay.py",
+        "lapsed += self._lapse_overtaken(queue)",
+        "lapsed += 0",
+        "tests/integration/celery_ledger/relay/test_relaying.py::TestAMessageLostFromAQueueThatIsNeverEmpty::"
+        "test_it_goes_out_again_when_a_later_one_has_run",
+    ),
+    Mutant(
+        "claims after an outage",
+        "celery_ledger/relay/relay.py",
+        "        can_tell = time.monotonic() >= self._claims_hold_until\n",
+        "        can_tell = True\n",
+        "tests/integration/celery_ledger/relay/test_relaying.py::"
+        "test_after_an_outage_of_the_database_workers_have_time_to_record_what_they_did",
+    ),
+    Mutant(
         "old news",
         "celery_ledger/relay/wakeup.py",
         "            return self._forget_news() or (",

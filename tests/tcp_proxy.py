@@ -2,9 +2,11 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 CHUNK = 65_536
 
@@ -14,11 +16,13 @@ class TcpProxy:
     Passes bytes between its clients and ``upstream``, until told otherwise.
 
     ``cuts`` counts the connections that were cut, ``dropped`` the answers that were thrown away, and ``turns`` how
-    often a client spoke after it had heard something: round trips, whatever travelled together in each.
+    often a client spoke after it had heard something: round trips, whatever travelled together in each. What is sent
+    arrives ``delay`` seconds later, each way.
     """
 
-    def __init__(self, upstream: tuple[str, int], listener: socket.socket | None = None) -> None:
+    def __init__(self, upstream: tuple[str, int], listener: socket.socket | None = None, *, delay: float = 0.0) -> None:
         self.upstream = upstream
+        self.delay = delay
         self.cuts = 0
         self.dropped = 0
         self.turns = 0
@@ -99,7 +103,7 @@ class TcpProxy:
         from_client: bool,
     ) -> None:
         with suppress(OSError):
-            while data := source.recv(CHUNK):
+            for data in self._arriving(source):
                 self._passing.wait()
                 if not from_client and talk.is_to_be_lost:
                     self.dropped += 1
@@ -111,6 +115,31 @@ class TcpProxy:
         with self._lock:
             self._pairs.discard(pair)
         _reset(*pair)
+
+    def _arriving(self, source: socket.socket) -> Iterator[bytes]:
+        """Yield what is read from a socket, each piece after the delay, however much is on its way."""
+        if not self.delay:
+            while data := source.recv(CHUNK):
+                yield data
+            return
+        on_its_way: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+
+        def read() -> None:
+            data = b"-"
+            while data:
+                try:
+                    data = source.recv(CHUNK)
+                except OSError:
+                    data = b""
+                on_its_way.put((time.monotonic() + self.delay, data))
+
+        threading.Thread(target=read, daemon=True).start()
+        while True:
+            at, data = on_its_way.get()
+            time.sleep(max(0.0, at - time.monotonic()))
+            if not data:
+                return
+            yield data
 
     def _count(self, talk: "Talk", *, from_client: bool) -> None:
         with self._lock:
@@ -142,9 +171,9 @@ def _reset(*sockets: socket.socket) -> None:
 
 
 @contextmanager
-def tcp_proxy(host: str, port: int, listener: socket.socket | None = None) -> Iterator[TcpProxy]:
+def tcp_proxy(host: str, port: int, listener: socket.socket | None = None, *, delay: float = 0.0) -> Iterator[TcpProxy]:
     """Run a proxy before ``host:port`` as long as the block lasts, by default at a port of its own."""
-    proxy = TcpProxy((host, port), listener)
+    proxy = TcpProxy((host, port), listener, delay=delay)
     try:
         yield proxy
     finally:

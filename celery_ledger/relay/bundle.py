@@ -140,12 +140,13 @@ def _are_short(tasks: Mapping[tuple[str, str], Sequence[UUID]], paces: Paces) ->
     """Whether rows of these batched tasks are known to take one slice of work at most, and met no conflicts lately."""
     if not all(_is_known(name, paces) for _, name in tasks):
         return False
-    return sum(paces[name].seconds * len(ids) for (_, name), ids in tasks.items()) <= conf.SLICE.value / 1000
+    seconds = sum(paces[name].seconds * len(ids) for (_, name), ids in tasks.items())
+    return bool(seconds <= conf.SLICE.value / 1000)
 
 
 def _is_known(name: str, paces: Paces) -> bool:
     known = paces.get(name, UNKNOWN)
-    return bool(known.is_enough and known.riders > 1)
+    return known.is_enough and known.riders > 1
 
 
 def _in_company(

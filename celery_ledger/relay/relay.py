@@ -19,6 +19,7 @@ import os
 import random
 import time
 from collections import Counter
+from datetime import timedelta
 from uuid import UUID
 
 from celery import Celery
@@ -32,6 +33,7 @@ from celery_ledger.relay import crews, expiring, leases, limits
 from celery_ledger.relay.abandoned import bury_abandoned
 from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
+from celery_ledger.relay.overtaken import Marks
 from celery_ledger.relay.rates import Rates
 from celery_ledger.relay.rounds import rounds
 from celery_ledger.relay.set_back import ClockWatch
@@ -53,6 +55,9 @@ SWEEP_INTERVAL = 1.0  # seconds
 LEAST_SLICES = 10
 #: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
 MISSED_AFTER = 5.0  # seconds
+#: In a queue that is not empty, it counts as lost when a worker has run a row published this much later. Relays publish
+#: in parallel, and one may take that long from claiming a row to publishing it.
+OVERTAKEN_BY = 3.0  # seconds
 BROKER_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)  # seconds between attempts while the broker is away
 #: Seconds until a row that could not be published is tried again.
 UNPUBLISHED_PAUSE = 60.0
@@ -87,6 +92,8 @@ class Relay:
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
         self._refused = Refusals()  # queues for which the broker accepts nothing
         self._was_cut_off = False  # from the database or the broker, since the last canaries were sent
+        #: Until then, workers can record what they ended, or renew their claims, after an outage of the database.
+        self._claims_hold_until = 0.0
         self._was_due = False  # whether the last wait ended because work was due
         self._has_much_news = False  # whether it ended because there were many commits
         self._loaded_until = 0.0
@@ -99,6 +106,7 @@ class Relay:
         self._is_full = False  # whether some queue's window was full at the last turn
         # Queues that were empty when the broker was last asked: workers will have started those messages by next time.
         self._empty: set[str] = set()
+        self._marks = Marks()
         self._next_sweep = 0.0
         self._said = ""  # the state in its last heartbeat
         self._next_word = 0.0
@@ -128,6 +136,7 @@ class Relay:
                 logger.warning("The database is unavailable; the relay is waiting for it: %s", error)
                 connection.close()
                 self._was_cut_off = True
+                self._claims_hold_until = time.monotonic() + conf.RUNNING_LEASE.value
                 self._rest(1.0)
         try:
             with self.troubles.caught("the end"):
@@ -264,6 +273,7 @@ class Relay:
             self._waiting[message.queue] += 1
             self._messages[message.queue, message.name] += 1
             self._published.update((message.queue, names[id]) for id in message.ids)
+            self._marks.note(message.queue, message.ids[-1])
         used = {message.queue for message in published}
         self._found |= dict.fromkeys(used & self._found.keys(), time.monotonic())
         for queue in used:
@@ -364,14 +374,16 @@ class Relay:
     def _bring_back(self) -> None:
         """Bring back rows whose lease ended or whose message is lost, unless it still waits at the broker."""
         lapsed = 0
-        statuses = [DurableTask.Status.RUNNING]
+        can_tell = time.monotonic() >= self._claims_hold_until
+        statuses = [DurableTask.Status.RUNNING] if can_tell else []
+        self._marks.look()
         try:
             self.broker.refuse_eviction()
             lapsed += self._bring_back_lost()
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
-        if buried := bury_abandoned(self.app):
+        if can_tell and (buried := bury_abandoned(self.app)):
             logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
         lapsed += ledger.lapse_expired(statuses)
         if lapsed:
@@ -386,34 +398,42 @@ class Relay:
                 if not self.app.conf.task_create_missing_queues:
                     continue  # It belongs to the next release, whose relays serve it.
                 self._serve(queue)
-            if (waits := self._any_waits_with(queue)) is None:
+            if (others := self._waiting_beside(queue)) is None:
                 continue
-            if not waits:
+            if not self._waiting[queue] and not others:
                 empty.add(queue)
                 if queue in self._empty:
                     lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
-            elif self._waiting[queue]:
+                continue
+            if not others:
+                lapsed += self._lapse_overtaken(queue)
+            if self._waiting[queue]:
                 leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
         self._empty = empty
         return lapsed
 
-    def _any_waits_with(self, queue: str) -> bool | None:
+    def _waiting_beside(self, queue: str) -> int | None:
         """
-        Whether a message waits at the broker that may carry rows of this queue; None: the broker refuses to say.
+        Return how many messages wait in other queues that may carry rows of this one; None: the broker refuses to say.
 
-        Such messages are in this queue and in all that the same workers serve.
+        These are the queues that the same workers serve. How many wait in this one is looked up, too.
         """
         crew = self._crews.get(queue, queue)
         others = [each for each in self._waiting if each != queue and self._crews.get(each) == crew]
-        for other in (queue, *others):
+        for each in (queue, *others):
             try:
-                self._waiting[other] = self.broker.depth(other)
+                self._waiting[each] = self.broker.depth(each)
             except RefusedError as error:
-                self._queue_refused(other, error)
+                self._queue_refused(each, error)
                 return None
-            if self._waiting[other]:
-                return True
-        return False
+        return sum(self._waiting[each] for each in others)
+
+    def _lapse_overtaken(self, queue: str) -> int:
+        """Release rows whose messages have left a queue that is not empty, and that no worker has locked."""
+        if (reached := self._marks.reached(queue)) is None:
+            return 0
+        before = reached - timedelta(seconds=OVERTAKEN_BY)
+        return ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)
 
     def _say_if_due(self) -> None:
         """

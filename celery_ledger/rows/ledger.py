@@ -157,11 +157,12 @@ def lapse_expired(statuses: Collection[str] = (Status.PUBLISHED, Status.RUNNING)
     return _lapse(expired.order_by("lease_until"))
 
 
-def lapse_lost(queue: str, *, older_than: float) -> int:
+def lapse_lost(queue: str, *, older_than: float, before: datetime | None = None) -> int:
     """
     Release rows of ``queue`` that were published over ``older_than`` seconds ago and are with no worker.
 
-    For a queue that is empty at the broker, where every published row that is not locked has lost its message.
+    For a queue that is empty at the broker, or has no message published ``before`` this time any more: there, every
+    published row that is not locked has lost its message.
     """
     lost = DurableTask.objects.filter(
         lease_until__isnull=False,
@@ -169,6 +170,8 @@ def lapse_lost(queue: str, *, older_than: float) -> int:
         queue=queue,
         published_at__lt=_in_seconds(-older_than),
     )
+    if before is not None:
+        lost = lost.filter(published_at__lt=before)
     return _lapse(lost.order_by("published_at"))
 
 

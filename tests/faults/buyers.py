@@ -44,10 +44,14 @@ class Buyers:
     """
     Customers with full carts, made before anything breaks.
 
-    ``checkouts`` is their ledger. ``products`` are what they buy, the same few for all.
+    ``checkouts`` is their ledger. ``products`` are what they buy, the same few for all. They send idempotency keys,
+    unless they are not ``keyed``.
     """
 
-    def __init__(self, count: int, *, seed: int = 0, customers: int = 10, stock: int = 100_000) -> None:
+    def __init__(
+        self, count: int, *, seed: int = 0, customers: int = 10, stock: int = 100_000, keyed: bool = True
+    ) -> None:
+        self.keyed = keyed
         chance = random.Random(seed)
         self.products = [make_product(stock=stock, price=f"{chance.randint(1, 99)}.95") for _ in range(8)]
         self.stock = stock
@@ -118,7 +122,8 @@ class Buyers:
                 answer = client.post(
                     "/api/orders/",
                     json={"cart_id": str(checkout.cart_id)},
-                    headers={"Authorization": f"Bearer {checkout.token}", "Idempotency-Key": checkout.key},
+                    headers={"Authorization": f"Bearer {checkout.token}"}
+                    | ({"Idempotency-Key": checkout.key} if self.keyed else {}),
                 )
             except httpx.TransportError:
                 checkout.statuses.append(NO_ANSWER)

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from celery_ledger.models import DurableTask
 from celery_ledger.testing import enqueued
+from store import checkout
 from store.models import Cart, CartItem, Order, OrderItem, Product, Stock
 from store.signals import order_created
 from store.tasks import update_inventory
@@ -220,6 +221,14 @@ def test_the_same_lines_after_the_window_are_not_flagged(settings):
     Order.objects.update(placed_at="2020-01-01T00:00:00Z")
 
     assert check_out(api(buyer), make_cart({product: 1}, buyer)).json()["duplicate"] is False
+
+
+def test_lines_of_a_cart_that_is_not_taken_stay():
+    cart = make_cart({make_product(): 1}, make_customer())
+    with transaction.atomic():
+        with pytest.raises(checkout.CartNotFound):
+            checkout.take_cart(cart.id, make_customer())
+        assert CartItem.objects.filter(cart=cart.id).count() == 1
 
 
 def test_a_checkout_sends_as_many_queries_for_many_lines_as_for_one():

@@ -40,6 +40,18 @@ def test_no_pod_has_a_token_of_the_cluster_or_an_open_port(pod):
     assert "ingress" not in CLOSED["spec"]
 
 
+@pytest.mark.parametrize("pod", PODS, ids=lambda pod: pod["metadata"]["name"])
+def test_no_pod_is_handed_the_secrets_of_another(pod):
+    own = {"shopwire-web", "shopwire-flower"} & {pod["metadata"]["name"]}
+    spec = pod["spec"]["template"]["spec"]
+
+    def handed(containers):
+        return {source["secretRef"]["name"] for each in containers for source in each["envFrom"]}
+
+    assert handed(spec["containers"]) == {"shopwire"} | own
+    assert handed(spec.get("initContainers", [])) <= {"shopwire"}
+
+
 def test_each_container_is_handed_its_own_secrets_and_no_others(tmp_path):
     keys = runpy.run_path(str(ROOT / "deploy/keys.py"))
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import ResponseError
@@ -206,6 +206,74 @@ def test_an_order_s_tasks_of_several_queues_share_a_message(queue, relay):
         probe.make_other_collections.apply_async(("other",), queue="default")
     assert relay.turn() == 2
     assert [len(ids) for ids in queue.messages] == [2]
+
+
+class TestAMessageLostFromAQueueThatIsNeverEmpty:
+    @pytest.fixture
+    def rows(self, queue, relay):
+        """Three rows: the first has lost its message, the second can be run, and the third waits at the broker."""
+        for name in ("lost", "later", "waiting"):
+            probe.make_collection.delay(name)
+            relay.turn()
+            relay._next_sweep = 0
+            relay.sweep_if_due()
+        del queue.messages[:2]
+        rows = list(DurableTask.objects.order_by("id"))
+        for row, seconds in zip(rows, (20, 10, 9), strict=True):
+            DurableTask.objects.filter(pk=row.pk).update(published_at=timezone.now() - timedelta(seconds=seconds))
+        return rows
+
+    def sweep(self, relay):
+        for _ in range(2):
+            relay._next_sweep = 0
+            relay.sweep_if_due()
+
+    def test_it_goes_out_again_when_a_later_one_has_run(self, rows, relay):
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert list(DurableTask.objects.order_by("id").values_list("status", "lapses")) == [
+            ("pending", 1),
+            ("succeeded", 0),
+            ("published", 0),
+        ]
+
+    def test_it_is_left_alone_while_it_may_still_wait(self, rows, relay):
+        self.sweep(relay)
+        assert not DurableTask.objects.exclude(status="published", lapses=0).exists()
+
+    def test_it_is_left_alone_if_the_later_one_was_published_soon_after_it(self, rows, relay):
+        DurableTask.objects.filter(pk=rows[0].pk).update(published_at=timezone.now() - timedelta(seconds=12))
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert not DurableTask.objects.filter(lapses=1).exists()
+
+    def test_a_rescued_row_that_has_run_says_nothing(self, rows, relay):
+        DurableTask.objects.filter(pk=rows[1].pk).update(lapses=1)
+        with transaction.atomic():
+            ledger.complete([rows[1].pk])
+        self.sweep(relay)
+        assert DurableTask.objects.get(pk=rows[0].pk).status == "published"
+
+
+def test_after_an_outage_of_the_database_workers_have_time_to_record_what_they_did(relay, monkeypatch):
+    probe.ring.delay("front door")
+    relay.turn()
+    DurableTask.objects.update(status="running", lease_until="2010-12-01T08:00Z")
+
+    def go_round():
+        relay.stop()
+        raise OperationalError("the server went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay, "_go_round", go_round)
+        relay.run()
+    relay.sweep_if_due()
+    assert DurableTask.objects.get().status == "running"
+    relay._next_sweep = relay._claims_hold_until = 0
+    relay.sweep_if_due()
+    assert DurableTask.objects.get().status == "pending"
 
 
 def test_without_room_nothing_is_claimed(relay):

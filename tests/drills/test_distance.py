@@ -19,7 +19,8 @@ from tests.tcp_proxy import tcp_proxy
 pytestmark = [pytest.mark.drill, pytest.mark.processes, pytest.mark.postgresql, pytest.mark.timeout(900)]
 ONE_WAY = 0.010  # seconds
 ORDERS = 20
-MOST_OF_A_CHECKOUT = 10
+#: And a half: the list of webhooks, which is read again every few seconds, falls into some checkouts.
+MOST_OF_A_CHECKOUT = 10.5
 #: Orders for the measurement of throughput.
 BURST = 200
 

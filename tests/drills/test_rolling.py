@@ -142,7 +142,7 @@ def test_a_rolling_update_of_two_of_each(stack, balanced, say):
         for old in stack.containers(service):
             subprocess.run(["docker", "stop", old], check=True, capture_output=True)
             code = inspect(old)["State"]["ExitCode"]
-            assert code == 0, f"{service} was killed or failed: {code}"
+            assert code in {0, 143}, f"{service} was killed or failed: {code}"  # uvicorn ends by the signal itself.
             subprocess.run(["docker", "rm", old], check=True, capture_output=True)
             scale = ("--scale", f"{service}=2")
             stack.run("up", "--detach", "--no-build", "--no-deps", "--no-recreate", "--wait", *scale, service)

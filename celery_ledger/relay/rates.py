@@ -62,6 +62,7 @@ class Rates:
         if lifted := [name for name in held if name not in self._rates and name not in self.places.sizes]:
             with transaction.atomic():
                 rates.let_go(lifted)
+            self.reach.forget()  # They became due long ago.
         self._held = {name: self._held.get(name, 0.0) for name in held if name in self._rates}
 
     def are_kept_for(self, names: Iterable[str]) -> bool:
@@ -76,7 +77,6 @@ class Rates:
         """Claim as :func:`ledger.claim` does, but take only as many rows of a limited task as its limit allows now."""
         if not self._rates and not self.places.sizes:
             return self._claim_in_reach(rooms, lease=lease, limit=limit)
-        self.reach.forget()
         until = monotonic() + LONGEST_HOLDING
         while True:
             with transaction.atomic():
@@ -92,7 +92,7 @@ class Rates:
 
     def _claim_once(self, rooms: Mapping[str, int], *, lease: float, limit: int) -> tuple[list[Claimed], int]:
         """Return the rows that may go, and how many were held back."""
-        rows = ledger.claim(rooms, lease=lease, limit=limit)
+        rows = self._claim_in_reach(rooms, lease=lease, limit=limit)
         due = len(rows)
         rows = self.places.hold_back(rows)
         limited: defaultdict[str, list[Claimed]] = defaultdict(list)

@@ -150,6 +150,7 @@ class Relay:
         began = time.monotonic()
         close_old_connections()
         self.sweep_if_due()
+        self.make_rounds()
         published = self.turn()
         if self._refusals:
             self._say_if_due()
@@ -162,7 +163,7 @@ class Relay:
             self._rest(HELD_PAUSE)  # Another process has locked the due rows: an immediate retry would spin.
         elif not self._stopping:
             self._hold_back()
-            pause = max(0.0, self._next_sweep - time.monotonic())
+            pause = max(0.0, min([self._next_sweep, *self._rounds.values()]) - time.monotonic())
             pause = min(pause, self.rates.pause())
             pause = min([pause, *(self._refused[queue].until - began for queue in self._refused.resting())])
             pause = min(pause, HELD_PAUSE) if self._held else pause
@@ -348,11 +349,15 @@ class Relay:
             with caught("sending canaries"):
                 self._send_canaries()
             self._say_if_due()
+
+    def make_rounds(self) -> None:
+        """Do the periodic work that is due."""
+        now = time.monotonic()
         for round in [round for round, at in self._rounds.items() if now >= at]:
             self._rounds[round] = now + round.every
-            with caught(round.what):
+            with self.troubles.caught(round.what):
                 if (pause := round.make()) is not None:
-                    self._rounds[round] = now + pause
+                    self._rounds[round] = time.monotonic() + pause
 
     def _look_for_queues(self) -> None:
         """Serve queues that rows name, even if the app does not define them; drop those that have long been unused."""

@@ -184,11 +184,10 @@ def test_a_relay_looks_for_late_schedules_now_and_then():
     make_manager()
     schedule(last_run_at=timezone.now() - timedelta(hours=3), **HOURLY)
     relay = Relay(app, window=1, lease=60)
-    relay.sweep_if_due()
+    relay.make_rounds()
     assert enqueued("notifications.tasks.alert_late_schedule") == []
-    relay._next_sweep = 0
-    relay._rounds = dict.fromkeys(relay._rounds, 0)
-    relay.sweep_if_due()
+    relay._rounds = dict.fromkeys(relay._rounds, 0.0)
+    relay.make_rounds()
     assert len(enqueued("notifications.tasks.alert_late_schedule")) == 1
 
 
@@ -548,7 +547,7 @@ def test_f86_a_schedule_that_never_can_run_is_one_named_problem_and_all_else_goe
     assert due_times() == hours(12)
     relay = Relay(app, window=1, lease=60)
     relay._rounds = dict.fromkeys(relay._rounds, 0.0)
-    relay.sweep_if_due()
+    relay.make_rounds()
 
     answer = api().get("/health/ready/")
     assert answer.status_code == 200

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from celery_ledger.desk import remote
 from celery_ledger.models import DurableTask, TaskRate
+from celery_ledger.relay import reach
 from celery_ledger.relay.relay import Relay
-from celery_ledger.rows import rates
+from celery_ledger.rows import ledger, rates
 from celery_ledger.testing import drain
 from tests import probe
 from tests.processes import wait_until
@@ -148,6 +149,28 @@ def test_relays_share_it_whoever_claims(make_relay):
     for relay in (one, other):
         pass_time(relay, seconds=10)
     assert len(turn(one) + turn(other)) == 1
+
+
+def test_claims_look_no_further_back_for_a_rate_and_find_what_a_lifted_one_lets_go(make_relay, monkeypatch):
+    monkeypatch.setattr(reach, "INTERVAL", 600)
+    relay = make_relay()
+    go_slowly.delay(0)
+    go_slowly.delay(1)
+    turn(relay)
+    seen, claim = [], ledger.claim
+
+    def spy(rooms, **options):
+        seen.append(options.get("back"))
+        return claim(rooms, **options)
+
+    monkeypatch.setattr(ledger, "claim", spy)
+    assert turn(relay) == []
+    assert seen
+    assert all(back and max(back.values()) < ledger.WHOLE for back in seen)
+    DurableTask.objects.filter(held_since__isnull=False).update(held_since=timezone.now() - timedelta(hours=1))
+    app.control.rate_limit(go_slowly.name, 0)
+    relay.rates.look()
+    assert turn(relay) == ["tests.go_slowly"]
 
 
 def test_a_failure_pauses_and_is_not_taken_for_what_waits(make_relay):

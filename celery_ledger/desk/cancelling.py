@@ -18,11 +18,12 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic, connection, on_commit
 from celery_ledger.desk import processes
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord, DurableTask, Step
@@ -116,7 +117,7 @@ def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
         known.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
     if not (unknown := [id for id in ids if row_id(id) not in known]):
         return []
-    with transaction.atomic():
+    with atomic():
         return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
 
 
@@ -161,7 +162,7 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
             late += cancel(tasks, reason=reason)
 
     # Tasks that were ending at that moment did not see yet that nothing is to follow.
-    transaction.on_commit(look_again)
+    on_commit(look_again)
     return done + late
 
 
@@ -213,7 +214,7 @@ def end(
     user of the current request.
     """
     tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING if signum is None else UNENDED).order_by("id")
-    with transaction.atomic():
+    with atomic():
         rows = revoking.revoke(
             tasks,
             note=f"Cancelled: {reason}",
@@ -251,7 +252,7 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
         terminated = _end_patiently(list(rest), reason=reason, signum=signum)
 
     if told or rest:
-        transaction.on_commit(terminate)  # Immediately, if there is no transaction.
+        on_commit(terminate)  # Immediately, if there is no transaction.
     return len(ended) + terminated
 
 

@@ -109,8 +109,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
     Raises:
         CannotRevokeError: as for :meth:`Control.revoke`; the tasks that can be cancelled are cancelled nevertheless.
     """
-    from django.db import connection
-
+    from celery_ledger.databases import connection
     from celery_ledger.desk import cancelling
 
     ids = parse_ids(task_id)

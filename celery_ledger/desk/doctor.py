@@ -14,12 +14,13 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
 from celery_ledger import conf
+from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, Sum
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from celery_ledger import clock, conf
+from celery_ledger.databases import connection
 from celery_ledger.models import Heartbeat, Pace, QueueSample, QueueSwitch, Tally
 from celery_ledger.rows import paces
 from celery_ledger.rows.sql import LAG_BOUNDS

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
 from celery_ledger import clock, promises
+from celery_ledger.databases import atomic, connection
 from celery_ledger.desk import (
     cancelling,
     crew,
@@ -390,9 +390,9 @@ class Command(BaseCommand):
     @contextmanager
     def _changing(self, options: dict[str, Any]) -> Iterator[None]:
         """Make the block's changes; in a dry run let it see them, and roll them back."""
-        with transaction.atomic():
+        with atomic():
             yield
-            transaction.set_rollback(options["dry_run"])
+            connection.set_rollback(options["dry_run"])
 
     def _say_change(self, value: dict[str, Any], text: str, options: dict[str, Any]) -> None:
         if options["dry_run"]:

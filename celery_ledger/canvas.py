@@ -68,10 +68,10 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **options)
         if databases.are_several() or "using" in options:  # All of a canvas is in one database.
             with databases.using(databases.for_calls(options.pop("using", None))):
-                return within(self, app, *args, **options)
-        return within(self, app, *args, **options)
+                return within(self, args, options)
+        return within(self, args, options)
 
-    def within(self: Any, app: Any, *args: Any, **options: Any) -> Any:
+    def within(self: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         from celery_ledger.rows import canvases, outbox, steps
 
         # What follows a task is part of the transaction that completes the task, and has no savepoint of its own.

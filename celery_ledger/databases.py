@@ -10,7 +10,7 @@ for it too, so that a project's router can put the effects into the same databas
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.apps import apps
 from django.core.signals import setting_changed
@@ -18,8 +18,9 @@ from django.db import connections, router, transaction
 
 from celery_ledger import conf
 
-__all__ = ["aliases", "are_several", "current", "for_calls", "in_order", "using"]
+__all__ = ["aliases", "are_several", "current", "each", "for_calls", "in_order", "using"]
 
+Answer = TypeVar("Answer")
 #: The header of a message that names the database of its rows; without it, they are in the first one.
 HEADER: Final = "ledger_database"
 
@@ -119,5 +120,19 @@ def atomic() -> Any:
 
 
 def on_commit(function: Callable[[], Any], *, robust: bool = False) -> None:
-    """Call ``function`` after the commit of the current transaction of the database in use."""
-    transaction.on_commit(function, using=current(), robust=robust)
+    """Call ``function`` after the commit of the current transaction of the database in use, which it will use too."""
+    alias = current()
+
+    def call() -> None:
+        with using(alias):
+            function()
+
+    transaction.on_commit(call if are_several() else function, using=alias, robust=robust)
+
+
+def each(work: Callable[[], Answer]) -> Iterator[tuple[str, Answer]]:
+    """Do the same in each database, one after the other, and yield its alias and the answer."""
+    for alias in aliases():
+        with using(alias):
+            answer = work()
+        yield alias, answer

@@ -22,12 +22,13 @@ from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from celery_ledger import databases
 from celery_ledger.context import current_actor
 from celery_ledger.databases import atomic, connection, on_commit
 from celery_ledger.desk import processes
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord, DurableTask, Step
-from celery_ledger.rows import revoking, stamps
+from celery_ledger.rows import homes, revoking, stamps
 from celery_ledger.rows.revoking import Revoked
 from celery_ledger.signals import tasks_cancelled
 
@@ -98,10 +99,11 @@ def cancel(
     ids = [which] if isinstance(which, (UUID, str)) else which
     chosen = {row_id(id): str(id) for id in ids}
     rows = list(chosen)
-    done = sum(
-        _cancel_portion(rows[start : start + PORTION], reason=reason, signum=signum)
-        for start in range(0, len(rows), PORTION)
-    )
+    done = 0
+    for start in range(0, len(rows), PORTION):
+        for alias, portion in homes.by_database(rows[start : start + PORTION]).items():
+            with databases.using(alias):
+                done += _cancel_portion(portion, reason=reason, signum=signum)
     return done + len(cancel_later(list(chosen.values()), reason=reason))
 
 
@@ -114,11 +116,15 @@ def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
     known: set[UUID] = set()
     for start in range(0, len(ids), PORTION):
         portion = [row_id(id) for id in ids[start : start + PORTION]]
-        known.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+        known.update(homes.statuses(portion))
     if not (unknown := [id for id in ids if row_id(id) not in known]):
         return []
-    with atomic():
-        return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
+
+    def revoke() -> list[str]:
+        with atomic():
+            return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
+
+    return [id for _, revoked in databases.each(revoke) for id in revoked]
 
 
 def cancel_all(

@@ -36,14 +36,24 @@ def of(id: UUID) -> str:
 
 def by_database(ids: Iterable[UUID]) -> dict[str, list[UUID]]:
     """Return these ids by the database that has their rows; the one in use has those that are nowhere."""
+    if not databases.are_several():
+        return {databases.current(): list(dict.fromkeys(ids))}
     rest: Collection[UUID] = list(dict.fromkeys(ids))
     found: dict[str, list[UUID]] = {}
-    if databases.are_several():
-        for alias in databases.in_order():
-            there = set(DurableTask.objects.using(alias).filter(id__in=rest).values_list("id", flat=True))
-            if there:
-                found[alias] = [id for id in rest if id in there]
-                rest = [id for id in rest if id not in there]
+    for alias in databases.in_order():
+        if there := statuses_in(alias, rest):
+            found[alias] = [id for id in rest if id in there]
+            rest = [id for id in rest if id not in there]
     if rest:
         found[databases.current()] = [*found.get(databases.current(), []), *rest]
     return found
+
+
+def statuses(ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the statuses of those of these tasks that any of the databases has."""
+    return {id: status for alias in databases.aliases() for id, status in statuses_in(alias, ids).items()}
+
+
+def statuses_in(alias: str, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the statuses of those of these tasks that one database has."""
+    return dict(DurableTask.objects.using(alias).filter(id__in=ids).values_list("id", "status"))

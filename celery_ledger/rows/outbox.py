@@ -16,10 +16,10 @@ from itertools import count, groupby
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, OperationalError, connections
+from django.db import DatabaseError, OperationalError, connections, transaction
 
 from celery_ledger import databases
-from celery_ledger.databases import atomic, connection, current, on_commit
+from celery_ledger.databases import atomic, connection, current
 from celery_ledger.models import Chord, DurableTask
 from celery_ledger.rows import canvases, headers, keys
 from celery_ledger.rows.calls import Call
@@ -73,7 +73,7 @@ class Block:
             mark = self.marks.get(depth)
             if mark is None or not mark.is_noted():
                 mark = self.marks[depth] = Mark()
-                on_commit(mark)
+                transaction.on_commit(mark, using=current())  # The mark itself, which is looked for among the hooks.
             call = replace(call, mark=mark)
         self.calls.append(call)
 

@@ -38,13 +38,13 @@ class Shards:
             "PYTHONPATH": str(ROOT),
         }
 
-    def run(self, *arguments: str, code: int | None = 0) -> str:
-        """Run Python to its end, and return what it printed."""
+    def run(self, *arguments: str, code: int | None = 0, both: bool = False) -> str:
+        """Run Python to its end, and return what it printed, with ``both`` also what it said of errors."""
         done = subprocess.run(
             [sys.executable, *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
         )
         assert code is None or done.returncode == code, f"{arguments}: {done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout + (done.stderr if both else "")
 
     def manage(self, *arguments: str, code: int | None = 0) -> str:
         return self.run("-m", "django", *arguments, code=code)

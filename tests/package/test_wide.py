@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.own_postgresql import OwnPostgreSQL, find_binaries
 from tests.package.conftest import DATABASE_URL, Redis
 from tests.package.shards import Shards
-from tests.processes import Process, wait_until
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 ALIASES = ("default", "east")
@@ -33,7 +32,11 @@ def project(tmp_path_factory, broker):
     names = {alias: f"wide_{alias}_{os.getpid()}" for alias in ALIASES}
     if not DATABASE_URL.startswith("postgres"):
         said: dict[str, Any] = {
-            alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / f"{alias}.sqlite3")}
+            alias: {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(folder / f"{alias}.sqlite3"),
+                "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+            }
             for alias in ALIASES
         }
     else:
@@ -63,7 +66,6 @@ def running(project):
     return project
 
 
-ROWS = "print(json.dumps({alias: sorted(DurableTask.objects.using(alias).values_list('name', 'status')) for alias in databases.aliases()}))"
 EMPTY = """
 for alias in databases.aliases():
     for model in (Effect, Result, FailedAttempt, DurableTask):
@@ -154,6 +156,115 @@ with transaction.atomic('east'), collecting():
         assert self.where(project, code) == {"east": 1}
 
 
+class TestAway:
+    @pytest.fixture
+    def server(self, tmp_path):
+        binaries = find_binaries()
+        if binaries is None:
+            pytest.skip("there are no PostgreSQL binaries on this machine")
+        server = OwnPostgreSQL(tmp_path / "east.log", binaries)
+        yield server
+        server.close()
+
+    @pytest.mark.postgresql
+    def test_one_away_leaves_the_other_working_and_heals(self, tmp_path, project, broker, server):
+        place = {"HOST": "127.0.0.1", "PORT": str(server.port), "USER": "postgres", "NAME": "shop"}
+        east = {"ENGINE": "django.db.backends.postgresql", **place, "OPTIONS": {"connect_timeout": 2}}
+        own = Shards(tmp_path, {"default": project.said["default"], "east": east}, broker.url)
+        own.migrate()
+        own.shell(EMPTY)
+        try:
+            own.start_relay()
+            own.start_worker()
+            own.shell("keep.apply_async(('before',), using='east').get(timeout=60)")
+            own.shell("call_out.apply_async(('later',), using='east', countdown=2)")
+            server.stop_at_once()
+            code = "print(json.dumps([keep.apply_async((f'{n}',)).get(timeout=60) for n in range(20)]))"
+            assert own.shell(code) == [f"{n} in default" for n in range(20)]
+            said = own.manage("outbox", "stats", code=1)
+            assert "database default" in said
+            assert "celery" in said
+            with pytest.raises(AssertionError):  # It is away, and a call into it says so.
+                own.shell("keep.apply_async(('no',), using='east')")
+            server.start()
+            healed = "print(json.dumps(sorted(Effect.objects.using('east').values_list('what', flat=True))))"
+            wait_until("it heals", lambda: own.shell(healed) == ["after later", "before", "later"], seconds=60)
+            assert all(process.is_alive for process in own.processes)
+        finally:
+            own.end()
+
+
+class TestOperators:
+    """No relay runs here: commands see all databases, and act where a task is."""
+
+    @pytest.fixture(autouse=True)
+    def _empty(self, project):
+        project.shell(EMPTY)
+
+    def test_figures_of_all(self, project):
+        project.shell("keep.apply_async(('a',), using='east'); keep.delay('b')")
+        said = json.loads(project.manage("outbox", "stats", "--json"))
+        assert {alias: [state["pending"] for state in own] for alias, own in said.items()} == {
+            "default": [1],
+            "east": [1],
+        }
+        only = json.loads(project.manage("outbox", "--database", "east", "stats", "--json"))
+        assert only.keys() == {"east"}
+        assert project.manage("outbox", "tasks").count(".keep") == 2
+
+    def test_a_task_is_cancelled_where_it_is(self, project):
+        code = (
+            "print(json.dumps([str(keep.apply_async(('a',), using=a, countdown=60).id) for a in databases.aliases()]))"
+        )
+        ids = project.shell(code)
+        assert project.manage("outbox", "cancel", *ids, "--reason", "test").count("1 cancelled.") == 2
+        assert counts(project, "DurableTask", "filter(status='cancelled')") == {"default": 1, "east": 1}
+
+    def test_revoked_like_in_celery(self, project):
+        code = """
+handle = keep.apply_async(('a',), using='east', countdown=60)
+handle.revoke()
+print(json.dumps(handle.state))
+"""
+        assert project.shell(code) == "REVOKED"
+
+    def test_verify_finds_what_is_wrong_in_any(self, project):
+        assert project.manage("outbox", "verify").count("kept") >= 4
+        project.shell("DurableTask.objects.using('east').create(name='x', queue='celery', status='dead')")
+        said = json.loads(project.manage("outbox", "verify", "--json", code=1))
+        assert {alias: own["ok"] for alias, own in said.items()} == {"default": True, "east": False}
+
+    def test_metrics_have_a_label(self, project):
+        project.shell("keep.apply_async(('a',), using='east'); keep.delay('b')")
+        code = """
+from prometheus_client import CollectorRegistry, generate_latest
+from celery_ledger.watch.metrics import LedgerCollector
+registry = CollectorRegistry()
+registry.register(LedgerCollector())
+print(json.dumps(generate_latest(registry).decode()))
+"""
+        said = project.shell(code)
+        for alias in ALIASES:
+            assert f'celery_ledger_database_up{{database="{alias}"}} 1.0' in said
+            assert 'status="pending",task="tests.package.sharded.tasks.keep"} 1.0' in said
+
+    def test_doctor_looks_at_each(self, project):
+        said = project.manage("doctor", code=None)
+        assert "migrations (default): 0 have not been applied" in said
+        assert "migrations (east): 0 have not been applied" in said
+
+    def test_checks(self, project, tmp_path):
+        west = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "west.sqlite3")}
+        wider = Shards(tmp_path, {**project.said, "west": west}, "memory://")
+        done = wider.run("-m", "django", "check", "--database", "west", code=None, both=True)
+        assert "celery_ledger.W021" in done
+        assert "migrate --database west" in done
+        wider.environment["LEDGER_DATABASES"] = "default north"
+        done = wider.run("-m", "django", "check", code=None, both=True)
+        assert "celery_ledger.E018" in done
+        assert "'north'" in done
+
+
 class TestServing:
     def test_both_are_served_and_effects_are_where_their_tasks_are(self, running):
         running.shell(EMPTY)
@@ -175,8 +286,8 @@ print(json.dumps({alias: [handle.get(timeout=60) for handle in own] for alias, o
         running.shell("hold.apply_async(('held', 8), using='east'); hold.apply_async(('held', 8), using='default')")
         worker = running.processes[1]
         wait_until("both are running", lambda: worker.says("hold") and len(worker.children()) == 2)
-        held = "print(json.dumps([DurableTask.objects.using(a).filter(name__endswith='hold', status='published').count() for a in databases.aliases()]))"
-        wait_until("both are published", lambda: running.shell(held) == [1, 1])
+        held = "filter(name__endswith='hold', status='published')"
+        wait_until("both are published", lambda: counts(running, "DurableTask", held) == {"default": 1, "east": 1})
         worker.kill(signal.SIGKILL)
         assert effects(running) == {"default": 0, "east": 1}, "the kill came too late"
         running.start_worker(name="second worker")
@@ -190,8 +301,8 @@ print(json.dumps({alias: [handle.get(timeout=60) for handle in own] for alias, o
         worker = running.processes[-1]
         for child in worker.children():
             os.kill(child, signal.SIGKILL)
-        failed = "print(json.dumps([FailedAttempt.objects.using(a).filter(error__contains='WorkerDied').count() for a in databases.aliases()]))"
-        wait_until("the loss is counted", lambda: running.shell(failed) == [0, 1], seconds=30)
+        failed = "filter(error__contains='WorkerDied')"
+        wait_until("the loss is counted", lambda: counts(running, "FailedAttempt", failed) == {"default": 0, "east": 1})
         wait_until("it is done", lambda: effects(running)["east"] == 2, seconds=60)
 
     def test_a_message_that_names_another_database_is_dropped(self, running, broker):
@@ -210,8 +321,11 @@ with databases.using('south'), Broker(app) as broker:
         assert running.shell("print(json.dumps(keep.delay('still').get(timeout=60)))") == "still in default"
 
 
+def counts(project: Shards, model: str, which: str = "all()") -> dict[str, int]:
+    each = f"{{alias: {model}.objects.using(alias).{which}.count() for alias in databases.aliases()}}"
+    found: dict[str, int] = project.shell(f"print(json.dumps({each}))")
+    return found
+
+
 def effects(project: Shards) -> dict[str, int]:
-    counts: dict[str, int] = project.shell(
-        "print(json.dumps({alias: Effect.objects.using(alias).count() for alias in databases.aliases()}))"
-    )
-    return counts
+    return counts(project, "Effect")

@@ -1,4 +1,4 @@
-"""A project whose ledger is in several databases, named by the variable ``SHARDS``: a JSON object of Django's DATABASES."""
+"""A project whose ledger is in several databases; the variable ``SHARDS`` is Django's DATABASES, as JSON."""
 
 import os
 

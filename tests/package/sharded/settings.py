@@ -3,11 +3,11 @@
 import json
 import os
 
-SECRET_KEY = "for tests only"  # noqa: S105 - it is
+SECRET_KEY = "for tests only"
 DEBUG = False
 USE_TZ = True
 DATABASES = json.loads(os.environ["SHARDS"])
-LEDGER_DATABASES = list(DATABASES)
+LEDGER_DATABASES = os.environ.get("LEDGER_DATABASES", " ".join(DATABASES)).split()
 LEDGER_PUBLISHED_LEASE = 6
 LEDGER_RUNNING_LEASE = 4
 DATABASE_ROUTERS = ["tests.package.sharded.router.Shards"]

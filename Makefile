@@ -24,7 +24,10 @@ faults: ## Reproduce every fault of docs/reference/faults.md; DATABASE_URL names
 chaos: ## Inject random faults for MINUTES=10 with SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling drill-wide manifests
+drill-wide: ## Run the ledger on two PostgreSQL servers held to a share of CPU, and take one of them away; needs root and its binaries
+	python3 run.py test -n 0 -s -m drill tests/drills/test_wide.py $(ARGS)
+
 drill-snapshots: ## Measure a claim while a transaction stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
 

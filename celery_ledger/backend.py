@@ -15,9 +15,11 @@ from celery.backends.base import BaseBackend
 from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import result_from_tuple
 from django.apps import apps
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
 
 __all__ = ["LedgerBackend", "backend"]
@@ -122,7 +124,7 @@ class LedgerBackend(BaseBackend):
             try:
                 if meta := answer():
                     return meta
-                with bell_of(str(row_id(task_id))) as bell:
+                with databases.using(_home(task_id)), bell_of(str(row_id(task_id))) as bell:
                     while not (meta := answer()):
                         if monotonic() >= deadline:
                             raise self.TimeoutError("The operation timed out.")
@@ -135,6 +137,10 @@ class LedgerBackend(BaseBackend):
                 sleep(PAUSE)
 
     def _get_task_meta_for(self, task_id: Any) -> dict[str, Any]:
+        with databases.using(_home(task_id)):
+            return self._get_task_meta_there(task_id)
+
+    def _get_task_meta_there(self, task_id: Any) -> dict[str, Any]:
         from celery_ledger.models import DurableTask, Result
         from celery_ledger.rows import arguments
 
@@ -173,6 +179,10 @@ class LedgerBackend(BaseBackend):
 
     def _forget(self, task_id: Any) -> None:
         """Forget a task's result and that it ended; its row stays, because it belongs to the ledger."""
+        with databases.using(_home(task_id)):
+            self._forget_there(task_id)
+
+    def _forget_there(self, task_id: Any) -> None:
         from celery_ledger.models import DurableTask, Result
 
         id = row_id(task_id)
@@ -187,6 +197,12 @@ class LedgerBackend(BaseBackend):
             )
         else:
             Result.objects.filter(id=id).delete()
+
+
+def _home(task_id: Any) -> str:
+    from celery_ledger.rows import homes
+
+    return homes.of(row_id(task_id))
 
 
 def _succeeded(row: Any, said: Any) -> tuple[str, Any]:

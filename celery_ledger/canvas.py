@@ -17,9 +17,9 @@ from celery import canvas
 from celery.app.base import Celery
 from celery.result import AsyncResult
 from celery.utils import uuid
-from django.db import transaction
 
-from celery_ledger import clock
+from celery_ledger import clock, databases
+from celery_ledger.databases import atomic, on_commit
 
 __all__ = ["install"]
 
@@ -66,12 +66,18 @@ def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
         app = options.get("app") or self.app
         if "celery_ledger" not in app.__dict__ or app.conf.task_always_eager:
             return method(self, *args, **options)
+        if databases.are_several() or "using" in options:  # All of a canvas is in one database.
+            with databases.using(databases.for_calls(options.pop("using", None))):
+                return within(self, args, options)
+        return within(self, args, options)
+
+    def within(self: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         from celery_ledger.rows import canvases, outbox, steps
 
         # What follows a task is part of the transaction that completes the task, and has no savepoint of its own; nor
         # has what another canvas calls.
         is_inner = canvases.is_following() or _is_chord.get() is not None
-        whole: AbstractContextManager[Any] = nullcontext() if is_inner else transaction.atomic()
+        whole: AbstractContextManager[Any] = nullcontext() if is_inner else atomic()
         collecting = outbox.collecting() if is_inner else outbox.collecting_in_portions()
         with canvases.gathering(), whole, collecting, _within_chord(isinstance(self, canvas._chord)):
             # Nested groups would wait for each other's producers as soon as they need more than the pool has.
@@ -176,5 +182,5 @@ def send_plainly(
     for ours in ("producer", "publisher"):  # By then they belong to another group.
         whole.pop(ours, None)
     id = task_id or uuid()
-    transaction.on_commit(functools.partial(send, id, **whole))
+    on_commit(functools.partial(send, id, **whole))
     return whole.get("result_cls", AsyncResult)(id)

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Advice
-from django.db import connection
+from django.db import connections
 from kombu.transport import resolve_transport
 
 from celery_ledger import conf, faults
+from celery_ledger.databases import aliases, are_several
+from celery_ledger.models import DurableTask
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
 from celery_ledger.rows import rates
 
@@ -234,9 +236,53 @@ def _problem_of_rate(said: Any) -> str | None:
     return None
 
 
+@register(Tags.compatibility)
+def check_aliases(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Refuse aliases that the project does not have."""
+    if conf.DATABASES.problem():
+        return []
+    return [
+        Error(
+            f"LEDGER_DATABASES names {alias!r}, which is not one of DATABASES.",
+            hint=f"There are {', '.join(connections)}.",
+            id="celery_ledger.E018",
+        )
+        for alias in aliases()
+        if alias not in connections
+    ]
+
+
 @register(Tags.database)
-def check_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
+def check_tables(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Warn about databases of several that do not have the ledger's tables: calls there would fail."""
+    return [
+        Advice(
+            f"The database {alias!r} of LEDGER_DATABASES does not have the ledger's tables.",
+            hint=f"Run `python manage.py migrate --database {alias}`. If it has been, a router keeps the app "
+            "celery_ledger out: its allow_migrate must not return False.",
+            id="celery_ledger.W021",
+        )
+        for alias in _asked(databases)
+        if are_several() and DurableTask._meta.db_table not in connections[alias].introspection.table_names()
+    ]
+
+
+def _named(alias: str) -> str:
+    return f" in the database {alias}" if are_several() else ""
+
+
+def _asked(said: Any) -> list[str]:
+    return [alias for alias in aliases() if alias in connections and (said is None or alias in said)]
+
+
+@register(Tags.database)
+def check_database(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
     """Refuse a database without features that the ledger needs; warn about writers that would not queue."""
+    asked = _asked(databases) if are_several() else _asked(None)
+    return [message for alias in asked for message in _problems_of(connections[alias])]
+
+
+def _problems_of(connection: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if connection.vendor not in {"postgresql", "sqlite"}:
         return [
@@ -251,7 +297,7 @@ def check_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
         found.append(
             Advice(
-                "SQLite's transaction_mode is not IMMEDIATE.",
+                f"SQLite's transaction_mode is not IMMEDIATE{_named(connection.alias)}.",
                 hint="Relay and workers write while your own processes do, so transactions that read and then write "
                 "may fail with 'database is locked'. Set OPTIONS = {'transaction_mode': 'IMMEDIATE', 'timeout': 20}.",
                 id="celery_ledger.W012",

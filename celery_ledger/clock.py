@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from django.db import connection
 from django.utils import timezone
+
+from celery_ledger.databases import connection
 
 __all__ = ["now", "skew"]
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 __all__ = [
+    "DATABASES",
     "LARGE_RESULT",
     "PUBLISHED_LEASE",
     "QUEUE_WINDOW",
@@ -21,6 +22,7 @@ __all__ = [
     "RUNNING_LEASE",
     "SETTINGS",
     "SLICE",
+    "Names",
     "Setting",
     "Switch",
     "release",
@@ -96,6 +98,38 @@ class Switch:
         return getattr(settings, self.name, self.default)
 
 
+@dataclass(frozen=True)
+class Names:
+    """A list of names that a project may set as ``name``."""
+
+    name: str
+    default: tuple[str, ...]
+    meaning: str
+
+    @property
+    def value(self) -> list[str]:
+        """
+        The value that holds now.
+
+        Raises:
+            ImproperlyConfigured: the project set an invalid value.
+        """
+        if problem := self.problem():
+            raise ImproperlyConfigured(problem)
+        return list(self._given)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the value that the project set; None: nothing."""
+        given = self._given
+        if isinstance(given, (list, tuple)) and given and all(isinstance(each, str) for each in given):
+            return f"{self.name} names a database twice: {given!r}." if len(set(given)) < len(given) else None
+        return f"{self.name} must be a list of names, and not {given!r}."
+
+    @property
+    def _given(self) -> Any:
+        return getattr(settings, self.name, self.default)
+
+
 PUBLISHED_LEASE = Setting(
     "LEDGER_PUBLISHED_LEASE",
     60,
@@ -141,6 +175,11 @@ LARGE_RESULT = Setting(
     "bytes of JSON; a larger result that other tasks receive is stored once, outside their rows",
     whole=True,
 )
+DATABASES = Names(
+    "LEDGER_DATABASES",
+    ("default",),
+    "the database aliases that have the ledger's tables; a call goes into the one whose transaction is open",
+)
 
 
 def release() -> str:
@@ -149,7 +188,7 @@ def release() -> str:
 
 
 #: All settings.
-SETTINGS: tuple[Setting | Switch, ...] = (
+SETTINGS: tuple[Setting | Switch | Names, ...] = (
     PUBLISHED_LEASE,
     RUNNING_LEASE,
     QUEUE_WINDOW,
@@ -158,4 +197,5 @@ SETTINGS: tuple[Setting | Switch, ...] = (
     RIDERS,
     SLICE,
     LARGE_RESULT,
+    DATABASES,
 )

@@ -10,7 +10,9 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+from django.db import DatabaseError, connections
+
+from celery_ledger.databases import current
 
 #: libpq's status of a transaction in which a statement failed.
 ABORTED: Final = 3
@@ -42,7 +44,7 @@ class Guard:
         self._releases = releases
         self._lock_patience = lock_patience
         # The connection itself: each access to django.db.connection looks it up again, and there are many here.
-        self._connection: Any = connections[DEFAULT_DB_ALIAS]
+        self._connection: Any = connections[current()]
         self._savepoint: str | None = None
         self._opening = False
 
@@ -74,7 +76,7 @@ class Guard:
             if self._lock_patience is not None and self._connection.vendor == "postgresql":
                 with self._connection.cursor() as cursor:
                     cursor.execute(f"SET LOCAL lock_timeout = {1000 * self._lock_patience:.0f}")
-            savepoint: str | None = transaction.savepoint()
+            savepoint: str | None = self._connection.savepoint()
             return savepoint
         name = f"guarded_{next(_numbers)}"
         patience = "" if self._lock_patience is None else f"SET LOCAL lock_timeout = {1000 * self._lock_patience:.0f}; "
@@ -98,7 +100,7 @@ class Guard:
             raise SpoiledError("It swallowed an error and left a transaction that cannot be committed.")
         try:
             if self._savepoint is not None and self._releases:
-                transaction.savepoint_commit(self._savepoint)
+                self._connection.savepoint_commit(self._savepoint)
         except DatabaseError as refused:
             self._undo()
             raise SpoiledError(f"It swallowed an error that had ended its transaction: {refused}") from refused
@@ -124,7 +126,7 @@ class Guard:
         self._connection.needs_rollback = False
         if self._savepoint is not None:
             try:
-                transaction.savepoint_rollback(self._savepoint)
+                self._connection.savepoint_rollback(self._savepoint)
             except DatabaseError:
                 self._connection.needs_rollback = True  # Otherwise the sender would commit whatever is left.
                 raise

@@ -1,9 +1,12 @@
 """The ledger's tables: one row for the whole life of each task, counts, and the queues' switches."""
 
+from typing import Any, ClassVar, Self
+
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from celery_ledger import databases
 from celery_ledger.uuid7 import uuid7
 
 __all__ = [
@@ -38,6 +41,28 @@ __all__ = [
 PRIORITIES = tuple(range(10))
 
 
+class InUse(models.Manager[Any]):
+    """Rows of the ledger in use; see :mod:`celery_ledger.databases`. Never those of a replica, which may be late."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return the rows of the database in use, unless another one was asked for."""
+        return models.QuerySet(model=self.model, using=self.db, hints=self._hints)  # type: ignore[attr-defined]
+
+    @property
+    def db(self) -> str:
+        """The alias."""
+        return self._db or databases.current()
+
+
+class Row(models.Model):
+    """A row of the ledger, in whichever database."""
+
+    objects: ClassVar[models.Manager[Self]] = InUse()
+
+    class Meta:
+        abstract = True
+
+
 class Priority(models.IntegerChoices):
     """Names for three of the :data:`PRIORITIES`."""
 
@@ -46,7 +71,7 @@ class Priority(models.IntegerChoices):
     LOW = 9
 
 
-class DurableTask(models.Model):
+class DurableTask(Row):
     """
     One call of one task: outbox entry, receipt, retry clock and dead letter in one row.
 
@@ -187,7 +212,7 @@ class DurableTask(models.Model):
         return f"{self.name} {self.pk}"
 
 
-class QueueSwitch(models.Model):
+class QueueSwitch(Row):
     """A queue that an operator has paused: its tasks wait in the ledger until it is resumed."""
 
     queue = models.CharField(max_length=64, primary_key=True)
@@ -201,7 +226,7 @@ class QueueSwitch(models.Model):
         return f"{self.queue} paused"
 
 
-class QueueLimit(models.Model):
+class QueueLimit(Row):
     """An operator's limits for a queue, in the whole cluster. A queue without a row is not limited."""
 
     queue = models.CharField(max_length=64, primary_key=True)
@@ -214,7 +239,7 @@ class QueueLimit(models.Model):
         return f"{self.queue} limited"
 
 
-class TaskRate(models.Model):
+class TaskRate(Row):
     """
     A task's rate in the whole cluster, and its remaining allowance at the last count.
 
@@ -235,7 +260,7 @@ class TaskRate(models.Model):
         return f"rate of {self.name}"
 
 
-class RevokedStamp(models.Model):
+class RevokedStamp(Row):
     """A revoked stamp: calls that carry it, now or later, do not run."""
 
     name = models.CharField(max_length=255)
@@ -249,7 +274,7 @@ class RevokedStamp(models.Model):
         return f"{self.name} {self.value}"
 
 
-class Decision(models.Model):
+class Decision(Row):
     """An operator's decision about many tasks, and its progress. Kept for a month; the audit trail permanently."""
 
     class What(models.TextChoices):
@@ -286,7 +311,7 @@ class Decision(models.Model):
         return 100 if self.ended_at is not None or not self.wanted else min(99, 100 * self.done // self.wanted)
 
 
-class Forgone(models.Model):
+class Forgone(Row):
     """
     A discarded task that was pruned: its effect is no longer expected.
 
@@ -306,7 +331,7 @@ class Forgone(models.Model):
         return f"{self.name} for {self.subject}"
 
 
-class Reaction(models.Model):
+class Reaction(Row):
     """A receiver of a durable signal, and since when it exists: earlier events do not concern it."""
 
     receiver = models.CharField(max_length=255, primary_key=True, help_text="Its dispatch_uid.")
@@ -316,7 +341,7 @@ class Reaction(models.Model):
         return f"{self.receiver} since {self.since or 'the beginning'}"
 
 
-class FailedAttempt(models.Model):
+class FailedAttempt(Row):
     """A failed attempt. The successful one is in the task's own row: most tasks have no row here."""
 
     task = models.ForeignKey(DurableTask, on_delete=models.CASCADE, related_name="failed_attempts")
@@ -334,7 +359,7 @@ class FailedAttempt(models.Model):
         return f"attempt {self.number} of {self.task_id}"
 
 
-class Result(models.Model):
+class Result(Row):
     """
     A task's return value, error or progress report, if the project has no result backend of its own.
 
@@ -350,7 +375,7 @@ class Result(models.Model):
         return f"{self.state} of {self.id}"
 
 
-class Step(models.Model):
+class Step(Row):
     """
     A step of a chain, called when the one before it has succeeded.
 
@@ -367,7 +392,7 @@ class Step(models.Model):
         return f"step {self.place} of {self.chain}"
 
 
-class Chord(models.Model):
+class Chord(Row):
     """
     A body that is called when all members of a header have succeeded.
 
@@ -389,7 +414,7 @@ class Chord(models.Model):
         return f"chord {self.id}, {self.missing} of {self.size} missing"
 
 
-class Share(models.Model):
+class Share(Row):
     """
     The share of a chord's counter that one process lowers, so that the processes do not wait for each other.
 
@@ -405,7 +430,7 @@ class Share(models.Model):
         return f"share {self.slot} of {self.chord}, {self.missing} missing"
 
 
-class Part(models.Model):
+class Part(Row):
     """The result of a chord's member."""
 
     chord = models.UUIDField()  # Without a foreign key, whose locks would conflict with the counter's.
@@ -420,7 +445,7 @@ class Part(models.Model):
         return f"part {self.place} of {self.chord}"
 
 
-class LargeResult(models.Model):
+class LargeResult(Row):
     """A large result that is passed to other tasks, whose rows refer to it."""
 
     id = models.UUIDField(primary_key=True)
@@ -431,7 +456,7 @@ class LargeResult(models.Model):
         return f"large result {self.id}"
 
 
-class KeptGroup(models.Model):
+class KeptGroup(Row):
     """A saved ``GroupResult``, if the project has no result backend of its own."""
 
     id = models.CharField(max_length=255, primary_key=True)
@@ -442,7 +467,7 @@ class KeptGroup(models.Model):
         return f"group {self.id}"
 
 
-class Tally(models.Model):
+class Tally(Row):
     """
     Counts of task outcomes, updated in the transaction of the outcome.
 
@@ -478,7 +503,7 @@ class Tally(models.Model):
         return f"{self.rows} {self.name} {self.outcome}"
 
 
-class Pace(models.Model):
+class Pace(Row):
     """
     The run time of a task's bodies, measured by workers, and how many of its rows may ride together.
 
@@ -502,7 +527,7 @@ class Pace(models.Model):
         return f"{self.name}: {1000 * self.seconds:.1f} ms"
 
 
-class QueueSample(models.Model):
+class QueueSample(Row):
     """A queue's figures at one moment, taken every ten seconds. Counters start at the beginning."""
 
     pk = models.CompositePrimaryKey("at", "queue")
@@ -523,7 +548,7 @@ class QueueSample(models.Model):
         return f"{self.queue} at {self.at}"
 
 
-class FiguresSample(models.Model):
+class FiguresSample(Row):
     """
     The counters of each task at one moment, from the beginning; see :mod:`celery_ledger.watch.figures`.
 
@@ -537,7 +562,7 @@ class FiguresSample(models.Model):
         return f"figures at {self.at}"
 
 
-class Mark(models.Model):
+class Mark(Row):
     """An event that charts show: a new release, or a queue that was paused."""
 
     class Kind(models.TextChoices):
@@ -552,7 +577,7 @@ class Mark(models.Model):
         return self.text
 
 
-class Heartbeat(models.Model):
+class Heartbeat(Row):
     """A running process that reports at intervals."""
 
     class Kind(models.TextChoices):
@@ -589,7 +614,7 @@ class Heartbeat(models.Model):
         return f"{self.process}: {self.state}"
 
 
-class Canary(models.Model):
+class Canary(Row):
     """The latest test message of a queue, which shows whether workers take messages from it."""
 
     queue = models.CharField(max_length=64, primary_key=True)

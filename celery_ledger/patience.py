@@ -10,7 +10,9 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
+
+from celery_ledger.databases import connection
 
 __all__ = ["persist"]
 

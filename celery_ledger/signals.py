@@ -17,10 +17,12 @@ from typing import Any, NoReturn, cast
 
 from celery import shared_task
 from django.apps import apps
-from django.db import DatabaseError, connection, models, transaction
+from django.db import DatabaseError, models, transaction
 from django.dispatch import Signal
 
+from celery_ledger import databases
 from celery_ledger.context import current_subject, working_on
+from celery_ledger.databases import connection
 from celery_ledger.errors import PermanentError
 from celery_ledger.guard import Guard
 from celery_ledger.retries import BRISK
@@ -104,6 +106,10 @@ class DurableSignal(Signal):
             TypeError: an argument cannot be stored in a row, so the signal could not be sent again.
             DatabaseError: the whole transaction is lost, including the sender's work.
         """
+        with databases.using(databases.for_calls()):
+            return self._send_robust(sender, **named)
+
+    def _send_robust(self, sender: object, **named: Any) -> list[tuple[Any, Any]]:
         if not connection.in_atomic_block:
             raise transaction.TransactionManagementError(f"Send {self.name} inside transaction.atomic().")
         packed = _pack(self.name, named)  # Before any receiver can change what it is given.

@@ -8,9 +8,11 @@ changed.
 
 from typing import Final
 
-from django.db import connection, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+from celery_ledger.databases import connection
 
 #: Seconds that a writer waits for others, unless the project sets it.
 PATIENCE: Final = 20

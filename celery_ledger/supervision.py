@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
-from django.db import connection
+
+from celery_ledger.databases import connection
 
 #: Seconds between attempts to publish to a queue that the broker refuses.
 REFUSED_PAUSES = (0.5, 1.0, 2.0, 5.0)

@@ -22,10 +22,10 @@ from celery.app.routes import MapRoute
 from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult, EagerResult
-from django.db import transaction
 from kombu.utils.functional import maybe_evaluate
 
 from celery_ledger import backoff, loops
+from celery_ledger.databases import atomic, on_commit
 from celery_ledger.errors import ReplacedError, RetryOtherwise
 from celery_ledger.ids import row_id
 from celery_ledger.install import install
@@ -233,7 +233,7 @@ class Task(celery.Task):
         """Enqueue a call like :meth:`apply_async`, whose row exists if and only if the transaction commits."""
         if self.durable:
             return self.apply_async(*args, **kwargs)
-        transaction.on_commit(partial(self.apply_async, *args, **kwargs))
+        on_commit(partial(self.apply_async, *args, **kwargs))
         return None
 
     def apply_async(
@@ -252,6 +252,7 @@ class Task(celery.Task):
         debounce: float | timedelta | None = None,
         debounce_at_most: float | timedelta | None = None,
         limit_key: str | None = None,
+        using: str | None = None,
         **others: Any,
     ) -> AsyncResult | EagerResult:
         """
@@ -272,6 +273,9 @@ class Task(celery.Task):
         Of the calls with the same ``limit_key``, at most the task's ``concurrency_per_key`` run at once; tasks that use
         the same key share this limit.
 
+        With several ``LEDGER_DATABASES``, the call goes into the database ``using``, or else into the one whose
+        transaction is open; see :func:`celery_ledger.databases.for_calls`.
+
         ``headers``, and any option that Celery does not know, appear in ``self.request.headers`` and
         ``self.request.properties``. ``time_limit`` and ``soft_time_limit``, in seconds, apply to this call.
 
@@ -280,7 +284,8 @@ class Task(celery.Task):
                 such as ``routing_key``; or a link or errback is not a signature.
             ValueError: the queue or priority does not exist, the ``task_id`` is already in the ledger, a value is out
                 of range, ``unique_for`` or ``debounce`` is given without a ``unique_key``, or they contradict each
-                other, or a ``limit_key`` is given and the task has no ``concurrency_per_key``.
+                other, a ``limit_key`` is given and the task has no ``concurrency_per_key``, or the database ``using``
+                does not have the ledger.
         """
         said = {
             "countdown": countdown,
@@ -293,6 +298,7 @@ class Task(celery.Task):
             "debounce": debounce,
             "debounce_at_most": debounce_at_most,
             "limit_key": limit_key,
+            "using": using,
         }
         if self.durable and not _is_wrapped(celery.Task.apply_async):
             return self.enqueue(args, kwargs, task_id, **said, **others)
@@ -442,7 +448,7 @@ class Task(celery.Task):
         """
         if not self.durable or self.request.called_directly or self.request.is_eager:
             return super().add_to_chord(sig, lazy)
-        with transaction.atomic(), self._within_its_canvas():
+        with atomic(), self._within_its_canvas():
             return super().add_to_chord(sig, lazy)
 
     def widening_its_chord(self) -> AbstractContextManager[Any]:

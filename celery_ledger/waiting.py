@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connections
 
+from celery_ledger.databases import connection
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
 

@@ -18,15 +18,17 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from celery_ledger import databases
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic, connection, on_commit
 from celery_ledger.desk import processes
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord, DurableTask, Step
-from celery_ledger.rows import revoking, stamps
+from celery_ledger.rows import homes, revoking, stamps
 from celery_ledger.rows.revoking import Revoked
 from celery_ledger.signals import tasks_cancelled
 
@@ -97,10 +99,11 @@ def cancel(
     ids = [which] if isinstance(which, (UUID, str)) else which
     chosen = {row_id(id): str(id) for id in ids}
     rows = list(chosen)
-    done = sum(
-        _cancel_portion(rows[start : start + PORTION], reason=reason, signum=signum)
-        for start in range(0, len(rows), PORTION)
-    )
+    done = 0
+    for start in range(0, len(rows), PORTION):
+        for alias, portion in homes.by_database(rows[start : start + PORTION]).items():
+            with databases.using(alias):
+                done += _cancel_portion(portion, reason=reason, signum=signum)
     return done + len(cancel_later(list(chosen.values()), reason=reason))
 
 
@@ -113,11 +116,15 @@ def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
     known: set[UUID] = set()
     for start in range(0, len(ids), PORTION):
         portion = [row_id(id) for id in ids[start : start + PORTION]]
-        known.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+        known.update(homes.statuses(portion))
     if not (unknown := [id for id in ids if row_id(id) not in known]):
         return []
-    with transaction.atomic():
-        return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
+
+    def revoke() -> list[str]:
+        with atomic():
+            return revoking.revoke_later(unknown[:MOST_LATER], why=reason)
+
+    return [id for _, revoked in databases.each(revoke) for id in revoked]
 
 
 def cancel_all(
@@ -161,7 +168,7 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
             late += cancel(tasks, reason=reason)
 
     # Tasks that were ending at that moment did not see yet that nothing is to follow.
-    transaction.on_commit(look_again)
+    on_commit(look_again)
     return done + late
 
 
@@ -213,7 +220,7 @@ def end(
     user of the current request.
     """
     tasks = DurableTask.objects.filter(id__in=ids, status__in=WAITING if signum is None else UNENDED).order_by("id")
-    with transaction.atomic():
+    with atomic():
         rows = revoking.revoke(
             tasks,
             note=f"Cancelled: {reason}",
@@ -251,7 +258,7 @@ def _cancel_portion(ids: Sequence[UUID], *, reason: str, signum: int | None) -> 
         terminated = _end_patiently(list(rest), reason=reason, signum=signum)
 
     if told or rest:
-        transaction.on_commit(terminate)  # Immediately, if there is no transaction.
+        on_commit(terminate)  # Immediately, if there is no transaction.
     return len(ended) + terminated
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from celery.app import control
 from kombu.utils.functional import maybe_list
 
+from celery_ledger import databases
 from celery_ledger.ids import row_id
 from celery_ledger.loops import synchronously
 from celery_ledger.project import import_tasks
@@ -66,7 +67,7 @@ class Control(control.Control):
         """
         if not is_durable(self.app, task_name):
             return super().rate_limit(task_name, rate_limit, destination=destination, **kwargs)
-        told = synchronously(lambda: _set_rate(self.app, task_name, rate_limit))
+        told = synchronously(lambda: set_rate(self.app, task_name, rate_limit))
         return [{name: {"ok": told}} for name in destination or ("ledger",)] if kwargs.get("reply") else None
 
     def purge(self, connection: Any = None) -> int:
@@ -109,8 +110,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
     Raises:
         CannotRevokeError: as for :meth:`Control.revoke`; the tasks that can be cancelled are cancelled nevertheless.
     """
-    from django.db import connection
-
+    from celery_ledger.databases import connection
     from celery_ledger.desk import cancelling
 
     ids = parse_ids(task_id)
@@ -129,10 +129,14 @@ def revoke_stamps(headers: Any, *, terminate: bool = False, signal: Any = None) 
     from celery_ledger.desk import cancelling
     from celery_ledger.rows import stamps
 
-    stamps.revoke(headers)
     statuses = cancelling.UNENDED if terminate else cancelling.WAITING
-    carried = stamps.carriers(headers, statuses)
-    cancelled = cancelling.cancel(carried, reason=REASON, terminate=terminate, signal=signal)
+
+    def revoke() -> int:
+        stamps.revoke(headers)
+        carried = stamps.carriers(headers, statuses)
+        return cancelling.cancel(carried, reason=REASON, terminate=terminate, signal=signal)
+
+    cancelled = sum(count for _, count in databases.each(revoke))
     how = f"and {cancelled} cancelled" if cancelled else "but not terminated"
     return f"headers {headers} flagged as revoked, {how}"
 
@@ -150,7 +154,7 @@ def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
         CannotRevokeError: an id belongs to no row, and all tasks of the app are durable.
     """
     from celery_ledger.desk import cancelling
-    from celery_ledger.models import DurableTask
+    from celery_ledger.rows import homes
 
     if are_all_durable(app):
         return parse_ids(task_id), []
@@ -159,7 +163,7 @@ def divide(app: Any, task_id: Any) -> tuple[list[UUID], list[str]]:
     rows: set[UUID] = set()
     for start in range(0, len(given), cancelling.PORTION):
         portion = [ids[id] for id in given[start : start + cancelling.PORTION]]
-        rows.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+        rows.update(homes.statuses(portion))
     return [ids[id] for id in given if ids[id] in rows], [id for id in given if ids[id] not in rows]
 
 
@@ -173,25 +177,30 @@ def is_durable(app: Any, name: str) -> bool:
 def _purge(app: Any) -> int:
     from celery_ledger.desk import cancelling
 
-    due = cancelling.due(queues=list(app.amqp.queues.consume_from))
-    return max(cancelling.cancel_all(due, reason="purged"), default=0)
+    def purge() -> int:
+        due = cancelling.due(queues=list(app.amqp.queues.consume_from))
+        return max(cancelling.cancel_all(due, reason="purged"), default=0)
+
+    return sum(count for _, count in databases.each(purge))
 
 
-def _set_rate(app: Any, name: str, rate: Any) -> str:
+def set_rate(app: Any, name: str, rate: Any) -> str:
+    """Set a task's rate in each database, and return a line about it. Raises ``ValueError`` for a rate that is none."""
     from celery_ledger.desk import rates
 
-    return rates.set_rate(app, name, rate)
+    said = [line for _, line in databases.each(lambda: rates.set_rate(app, name, rate))]
+    return said[0]
 
 
 def _known(ids: Sequence[UUID]) -> list[UUID]:
     """Return the ids that the ledger has. A project may revoke tasks that were pruned, or never existed."""
     from celery_ledger.desk import cancelling
-    from celery_ledger.models import DurableTask
+    from celery_ledger.rows import homes
 
     found: set[UUID] = set()
     for start in range(0, len(ids), cancelling.PORTION):
         portion = ids[start : start + cancelling.PORTION]
-        found.update(DurableTask.objects.filter(id__in=portion).values_list("id", flat=True))
+        found.update(homes.statuses(portion))
     unknown = [str(id) for id in ids if id not in found]
     later = set(_cancel_later(unknown))
     if unknown := [id for id in unknown if id not in later]:
@@ -218,12 +227,12 @@ def unended(ids: Sequence[UUID]) -> list[str]:
         CannotRevokeError: the ledger does not have one of them.
     """
     from celery_ledger.desk import cancelling
-    from celery_ledger.models import DurableTask
+    from celery_ledger.rows import homes
 
     statuses: dict[UUID, str] = {}
     for start in range(0, len(ids), cancelling.PORTION):
         portion = ids[start : start + cancelling.PORTION]
-        statuses |= dict(DurableTask.objects.filter(id__in=portion).values_list("id", "status"))
+        statuses |= homes.statuses(portion)
     if unknown := [str(id) for id in ids if id not in statuses]:
         raise CannotRevokeError(
             f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.db.models.functions import Now
 
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic
 from celery_ledger.models import Heartbeat
 from celery_ledger.signals import process_told
 from celery_ledger.watch import heartbeats, watchdog
@@ -88,7 +88,7 @@ def tell(process: str, what: str) -> Process:
         NotToldError: the process is silent, or only workers can do that.
     """
     wish = WISHES[what]
-    with transaction.atomic():
+    with atomic():
         row = Heartbeat.objects.select_for_update().filter(process=process).first()
         if row is None:
             raise LookupError(f"There is no process {process!r}: it has stopped or never existed.")

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from celery import current_app as app
-from django.db import connection, transaction
 from django.db.models import Count, Max, Min, Q, QuerySet
 
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import DurableTask, Tally
 from celery_ledger.project import import_tasks
 from celery_ledger.rows import following, serialized, tally
@@ -196,7 +196,7 @@ def replay_portion(ids: Sequence[UUID], *, pause: float, start: float = 0.0, who
 
     ``who`` made the decision; by default, the user of the current request.
     """
-    with transaction.atomic():
+    with atomic():
         tasks = _make_pending(ids, pause=pause, start=start)
         if tasks:
             tasks_replayed.send_robust(
@@ -213,7 +213,7 @@ def replay_edited(id: UUID, *, args: list[Any], kwargs: dict[str, Any]) -> bool:
         TypeError: the arguments do not fit the task, or cannot be stored in a row.
         LookupError: this version of the project has no task of its name.
     """
-    with transaction.atomic():
+    with atomic():
         task = DurableTask.objects.filter(id=id, status=Status.DEAD).select_for_update().first()
         if task is None:
             return False
@@ -265,7 +265,7 @@ def check_reason(reason: str) -> str:
 
 def discard_portion(ids: Sequence[UUID], *, reason: str, who: int | None = None) -> int:
     """Discard these dead tasks in one transaction. ``who`` decided it, by default the user of the current request."""
-    with transaction.atomic():
+    with atomic():
         tasks = _changed(
             statements(connection.vendor).discard, ids, reason=f"Discarded: {reason}", longest=MAX_ERROR_LENGTH
         )

@@ -15,12 +15,12 @@ from typing import Any
 from uuid import UUID
 
 from celery import shared_task
-from django.db import transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
 
 from celery_ledger import clock
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic
 from celery_ledger.desk import cancelling, dead_letters, hastening, searching
 from celery_ledger.desk.dead_letters import PORTION, Selection
 from celery_ledger.desk.searching import Count, Search, State
@@ -99,7 +99,7 @@ def begin(
     Raises:
         ValueError: the reason to discard or cancel is empty, or the rate is out of bounds.
     """
-    with transaction.atomic():
+    with atomic():
         decision = write_down(what, selection, reason=reason, per_second=per_second)
         carry_out.delay(decision.pk)
     return decision
@@ -118,7 +118,7 @@ def write_down(
     Decision.objects.filter(begun_at__lt=Now() - KEPT).delete()
     tasks = _meant(what, selection)
     is_of_dead = what in OF_DEAD
-    decision = Decision.objects.create(
+    decision: Decision = Decision.objects.create(
         what=what,
         selection=selection.as_json(),
         reason=reason.strip(),
@@ -181,7 +181,7 @@ def _step(decision: Decision, reached: datetime | None) -> tuple[bool, datetime 
 
     Tasks that died before the time ``reached`` have been handled already, and are not visited again.
     """
-    with transaction.atomic():
+    with atomic():
         # Another process that carries out the same decision waits here, and then sees what was done.
         decision.refresh_from_db(from_queryset=Decision.objects.select_for_update())
         if decision.ended_at is not None:

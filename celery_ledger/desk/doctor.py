@@ -6,7 +6,7 @@ Each check yields findings; one that cannot be made, because the database or the
 
 import platform
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import celery
@@ -14,12 +14,13 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
-from celery_ledger import conf
+from celery_ledger import conf, databases
+from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
@@ -49,14 +50,24 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Yield all findings about this installation."""
-    for examination in EXAMINATIONS:
-        try:
-            yield from examination()
-        except DatabaseError as error:
-            reason = " ".join(str(error).split())
-            yield Finding(
-                examination.__name__, f"the database is unavailable: {reason}", "Start it, or correct DATABASE_URL."
-            )
+    for alias in databases.aliases():
+        for examination in EXAMINATIONS if alias == databases.aliases()[0] else OF_A_DATABASE:
+            with databases.using(alias):
+                found = list(_examine(examination))
+            if databases.are_several() and examination in OF_A_DATABASE:
+                found = [replace(finding, what=f"{finding.what} ({alias})") for finding in found]
+            yield from found
+
+
+def _examine(examination: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of one examination, of the database in use."""
+    try:
+        yield from examination()
+    except DatabaseError as error:
+        reason = " ".join(str(error).split())
+        yield Finding(
+            examination.__name__, f"the database is unavailable: {reason}", "Start it, or correct DATABASE_URL."
+        )
 
 
 def versions() -> Iterator[Finding]:
@@ -70,7 +81,7 @@ def versions() -> Iterator[Finding]:
 
 def checked_settings() -> Iterator[Finding]:
     """Report what Django's and the package's own checks say about the settings."""
-    messages = checks.run_checks(include_deployment_checks=not settings.DEBUG, databases=["default"])
+    messages = checks.run_checks(include_deployment_checks=not settings.DEBUG, databases=list(databases.aliases()))
     for message in messages:
         if message.level >= checks.WARNING and not message.is_silenced():
             yield Finding("settings", f"{message.id}: {message.msg}", message.hint or "See the message.")
@@ -80,7 +91,7 @@ def checked_settings() -> Iterator[Finding]:
 
 def migrations() -> Iterator[Finding]:
     """Check that the database has all migrations of this release."""
-    executor = MigrationExecutor(connection)
+    executor = MigrationExecutor(connections[databases.current()])
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     advice = "Run `python manage.py migrate`." if plan else ""
     yield Finding("migrations", f"{len(plan)} have not been applied", advice)
@@ -245,3 +256,5 @@ EXAMINATIONS: Final[tuple[Callable[[], Iterator[Finding]], ...]] = (
     orphans,
     ledger,
 )
+#: Those that are made for each of several databases.
+OF_A_DATABASE: Final = (migrations, database, machinery, ledger)

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from celery_ledger import clock, sqlite
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic
 from celery_ledger.models import DurableTask
 from celery_ledger.signals import tasks_hastened
 
@@ -37,7 +37,7 @@ def portion(ids: Sequence[UUID], *, reason: str, pause: float = 0.0, start: floa
 
     ``who`` made the decision; by default, the user of the current request.
     """
-    with transaction.atomic():
+    with atomic():
         sqlite.write_first()
         place = {id: number for number, id in enumerate(ids)}
         waiting = DurableTask.objects.filter(LATER, id__in=ids).select_for_update().values_list("id", "available_at")

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from celery_ledger import conf
+from celery_ledger.databases import atomic, connection
 from celery_ledger.ids import row_id
 from celery_ledger.models import (
     Chord,
@@ -116,7 +116,7 @@ def _delete_canvases(until: UUID) -> int:
         found.update(old.values_list("canvas", flat=True).distinct().order_by("canvas")[:MOST_CANVASES])
     if not found:
         return 0
-    with transaction.atomic():
+    with atomic():
         chords = Chord.objects.filter(canvas__in=found)
         texts = [*chords.values_list("body", flat=True)]
         texts += Step.objects.filter(canvas__in=found).values_list("signature", flat=True)
@@ -174,7 +174,7 @@ def _delete(after: UUID, until: UUID, cutoff: datetime, size: int, *, alone: boo
     sql = known.prune_results if results.are_kept() else known.prune
     if sql is None:
         return _delete_one_by_one(after, until, cutoff, size)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with atomic(), connection.cursor() as cursor:
         # Along the primary key, whatever the statistics say: before they know that a million tasks have ended, the
         # planner would sort all of them for each portion.
         cursor.execute("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)")
@@ -188,7 +188,7 @@ def _delete_one_by_one(after: UUID, until: UUID, cutoff: datetime, size: int) ->
     ended = DurableTask.objects.filter(
         id__gt=after, id__lte=until, status__in=[Status.SUCCEEDED, Status.CANCELLED], completed_at__lt=cutoff
     )
-    with transaction.atomic():
+    with atomic():
         rows = list(
             ended.order_by("id").values_list("id", "status", "name", "subject", "completed_at", "last_error")[:size]
         )

@@ -4,10 +4,9 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
-
 from celery_ledger import clock, conf
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic
 from celery_ledger.desk import hastening
 from celery_ledger.models import DurableTask, Pace, QueueLimit, QueueSwitch, Tally
 from celery_ledger.rows import paces, tally
@@ -87,7 +86,7 @@ def pause(queue: str) -> None:
         ValueError: there is no such queue.
     """
     _check(queue)
-    with transaction.atomic():
+    with atomic():
         _, is_new = QueueSwitch.objects.get_or_create(queue=queue)
         if is_new:
             _announce(queue, before={"paused": False}, after={"paused": True})
@@ -101,7 +100,7 @@ def resume(queue: str) -> None:
         ValueError: there is no such queue.
     """
     _check(queue)
-    with transaction.atomic():
+    with atomic():
         deleted, _ = QueueSwitch.objects.filter(queue=queue).delete()
         if deleted:
             _announce(queue, before={"paused": True}, after={"paused": False})
@@ -122,7 +121,7 @@ def limit(queue: str, *, per_second: float | None, concurrency: int | None) -> N
     if concurrency is not None and not 0 < concurrency <= MOST_AT_ONCE:
         raise ValueError(f"The tasks at once must be from 1 to {MOST_AT_ONCE}.")
     wanted: dict[str, object] = {"per_second": per_second, "concurrency": concurrency}
-    with transaction.atomic():
+    with atomic():
         old = QueueLimit.objects.select_for_update().filter(queue=queue).first()
         before = {name: getattr(old, name, None) for name in wanted}
         if wanted == before:

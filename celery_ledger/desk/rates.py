@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from django.db import transaction
-
 from celery_ledger.context import current_actor
+from celery_ledger.databases import atomic
 from celery_ledger.models import TaskRate
 from celery_ledger.rows import rates
 from celery_ledger.signals import rate_changed
@@ -36,7 +35,7 @@ def keep_own_rate(name: str) -> None:
 
 
 def _say(name: str, said: str | None) -> None:
-    with transaction.atomic():
+    with atomic():
         old = TaskRate.objects.select_for_update().filter(name=name).first()
         before = old.said if old else None
         if before == said:

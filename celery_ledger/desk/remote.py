@@ -18,6 +18,7 @@ from celery.worker.control import control_command, inspect_command, nok, ok
 from django.db import DatabaseError, close_old_connections
 from kombu.utils.functional import maybe_list
 
+from celery_ledger import databases
 from celery_ledger.desk import control
 from celery_ledger.project import find_app
 
@@ -93,7 +94,11 @@ def _by_row(requests: Iterable[Any], *, safe: bool = False) -> list[dict[str, An
             told.append(about)
             continue
         try:
-            rows = DurableTask.objects.filter(id__in=request.ids, status__in=UNENDED).order_by("id")
+            rows = (
+                DurableTask.objects.using(request.database)
+                .filter(id__in=request.ids, status__in=UNENDED)
+                .order_by("id")
+            )
             known = list(rows.values_list("id", "name", "options"))
         except DatabaseError:
             told.append(about)
@@ -126,14 +131,12 @@ def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_
 )
 def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
     """Set a task's rate: in the whole cluster or, for plain Celery tasks, in this worker."""
-    from celery_ledger.desk import rates
-
     app = find_app()
     if not control.is_durable(app, task_name):
         return celerys.rate_limit(state, task_name, rate_limit)
     close_old_connections()
     try:
-        return ok(rates.set_rate(app, task_name, rate_limit))
+        return ok(control.set_rate(app, task_name, rate_limit))
     except ValueError as error:
         return nok(str(error))
 
@@ -152,7 +155,9 @@ def revoke_by_stamped_headers(state: Any, headers: Any, terminate: bool = False,
     try:
         said = control.revoke_stamps(headers)
         if terminate:
-            said = _terminate(state, stamps.carriers(headers, cancelling.UNENDED), signal)
+            found = databases.each(lambda: list(stamps.carriers(headers, cancelling.UNENDED)))
+            carried = [id for _, ids in found for id in ids]
+            said = _terminate(state, carried, signal)
         return ok(said)
     except ValueError as error:
         return nok(str(error))
@@ -166,10 +171,14 @@ def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:
     it, once its process is gone.
     """
     from celery_ledger.desk import cancelling, processes
+    from celery_ledger.rows import homes
 
     ids, signum = control.parse_ids(task_id), processes.signum_of(signal)
     told = cancelling.terminate_here(state.consumer.pool, ids, reason=control.REASON, signum=signum)
-    cancelled = len(cancelling.end(ids, reason=control.REASON, signum=signum))
+    cancelled = 0
+    for alias, own in homes.by_database(ids).items():
+        with databases.using(alias):
+            cancelled += len(cancelling.end(own, reason=control.REASON, signum=signum))
     running = len(control.unended(ids))
     ended = len(ids) - cancelled - running
     return f"{cancelled} cancelled, {running} running, {ended} had ended, {len(told)} told to end here"

@@ -18,10 +18,10 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from celery import current_app
-from django.db import connection
 from django.db.models import BooleanField, F, Func, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
+from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask, Tally
 from celery_ledger.rows.calls import is_storable
 from celery_ledger.uuid7 import first_uuid7_at

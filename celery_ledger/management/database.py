@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.core.management import CommandError
-from django.db import OperationalError, connection
+from django.db import OperationalError
+
+from celery_ledger.databases import connection
 
 logger = logging.getLogger(__name__)
 

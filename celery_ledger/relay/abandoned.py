@@ -6,9 +6,9 @@ before it brings back the rows that other workers left behind.
 """
 
 from celery import Celery
-from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from celery_ledger.databases import atomic, connection
 from celery_ledger.errors import WorkerDiedError
 from celery_ledger.models import DurableTask
 from celery_ledger.rows import attempts, ledger, results
@@ -30,7 +30,7 @@ def bury_abandoned(app: Celery) -> int:
     skip = connection.features.has_select_for_update_skip_locked
     error = WorkerDiedError("the worker was lost, and the task must not run twice")
     buried = 0
-    with transaction.atomic():
+    with atomic():
         locked = abandoned.select_for_update(skip_locked=skip).values_list("id", flat=True)
         for row in ledger.in_flight(list(locked[:PORTION])):
             if ledger.fail(row, words_of(error), dead=True, delay=0, counted=True):

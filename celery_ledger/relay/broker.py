@@ -17,6 +17,7 @@ from celery import Celery
 from kombu import Connection, Producer
 from kombu.transport import virtual
 
+from celery_ledger import databases
 from celery_ledger.uuid7 import uuid7
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ class Broker:
             kwargsrepr="{}",
             ignore_result=True,
         )
+        if databases.are_several():
+            message.headers[databases.HEADER] = databases.current()
         try:
             producer.publish(
                 message.body,

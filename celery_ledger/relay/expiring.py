@@ -5,9 +5,9 @@ No worker starts such a row; see ``complete`` in :mod:`celery_ledger.rows.sql`. 
 second.
 """
 
-from django.db import transaction
 from django.db.models.functions import Now
 
+from celery_ledger.databases import atomic
 from celery_ledger.models import DurableTask
 from celery_ledger.rows import revoking
 
@@ -22,5 +22,5 @@ def cancel_expired() -> int:
     expired = DurableTask.objects.filter(
         expires_at__isnull=False, expires_at__lt=Now(), status__in=[Status.PENDING, Status.PUBLISHED]
     )
-    with transaction.atomic():
+    with atomic():
         return len(revoking.revoke(expired.order_by("expires_at"), note=REASON, why="expired", most=MOST, expired=True))

@@ -9,9 +9,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from celery import Celery
-from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import DurableTask
 from celery_ledger.relay.bundle import Paces, size_of
 
@@ -35,7 +35,7 @@ def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float, paces
             break
         waiting.append(id)
         left -= 1 / size_of(app, name, lapses, paces)
-    with transaction.atomic():
+    with atomic():
         mine = ending.filter(id__in=waiting).order_by("id")
         free = mine.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
         ids = list(free.values_list("id", flat=True))

@@ -8,9 +8,8 @@ limit's row locked meanwhile. A queue without a limit costs nothing here.
 from collections.abc import Callable
 from datetime import datetime
 
-from django.db import transaction
-
 from celery_ledger import clock
+from celery_ledger.databases import atomic
 from celery_ledger.models import DurableTask, QueueLimit
 from celery_ledger.rows import ledger
 
@@ -32,7 +31,7 @@ def claim(queue: str, *, room: int, lease: float, take: Take = ledger.claim) -> 
     A row counts against the rate whenever it is claimed, at every attempt, and against the concurrency limit
     from then until it has ended or is due again.
     """
-    with transaction.atomic():
+    with atomic():
         limit = QueueLimit.objects.select_for_update().filter(queue=queue).first()
         if limit is None:
             return take({queue: room}, lease=lease, limit=room)

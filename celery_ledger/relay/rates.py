@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from time import monotonic
 
 from celery import Celery
-from django.db import transaction
 
 from celery_ledger import clock
+from celery_ledger.databases import atomic
 from celery_ledger.models import TaskRate
 from celery_ledger.relay.places import Places
 from celery_ledger.relay.reach import Reach
@@ -60,7 +60,7 @@ class Rates:
         self._rates = {name: rate for name, rate in found.items() if rate}
         held = rates.names_held()
         if lifted := [name for name in held if name not in self._rates and name not in self.places.sizes]:
-            with transaction.atomic():
+            with atomic():
                 rates.let_go(lifted)
             self.reach.forget()  # They became due long ago.
         self._held = {name: self._held.get(name, 0.0) for name in held if name in self._rates}
@@ -79,7 +79,7 @@ class Rates:
             return self._claim_in_reach(rooms, lease=lease, limit=limit)
         until = monotonic() + LONGEST_HOLDING
         while True:
-            with transaction.atomic():
+            with atomic():
                 rows, held = self._claim_once(rooms, lease=lease, limit=limit)
                 rows += self.places.claim(_left(rooms, rows), lease=lease, most=limit - len(rows))
             if rows or not held or monotonic() > until:

@@ -24,9 +24,10 @@ from uuid import UUID
 
 from celery import Celery
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections
 
 from celery_ledger import conf
+from celery_ledger.databases import atomic, connection
 from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask, Heartbeat, Tally
 from celery_ledger.relay import crews, expiring, leases, limits
@@ -503,7 +504,7 @@ class Relay:
         keys = self._published.keys() | self._messages.keys()
         if not keys:
             return
-        with transaction.atomic():
+        with atomic():
             tally.add(
                 Tally.Outcome.PUBLISHED,
                 [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],

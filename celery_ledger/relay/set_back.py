@@ -11,11 +11,11 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.models import F, Max, QuerySet
 from django.db.models.functions import Least, Now
 
 from celery_ledger import clock, conf
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import DurableTask, Heartbeat, QueueLimit, TaskRate
 from celery_ledger.watch import canaries
 
@@ -78,7 +78,7 @@ def mend(until: datetime) -> None:
 def _in_portions(rows: "QuerySet[DurableTask]", **changes: Any) -> None:
     """Update rows that are not locked, a few thousand at a time."""
     while True:
-        with transaction.atomic():
+        with atomic():
             free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
             ids = list(free.order_by("id").values_list("id", flat=True)[:PORTION])
             DurableTask.objects.filter(id__in=ids).update(**changes)

@@ -20,8 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
-from django.db import connection
-
+from celery_ledger.databases import connection
 from celery_ledger.rows import ledger
 from celery_ledger.rows.sql import ASLEEP_LOCK, OLD_ROWS, WAKE_CHANNEL
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from celery.result import GroupResult
-from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from kombu.utils.json import register_type
 
+from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord
 from celery_ledger.rows import arguments, canvases, large

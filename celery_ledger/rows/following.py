@@ -20,9 +20,10 @@ from celery.canvas import signature
 from celery.exceptions import ChordError, NotRegistered, TaskRevokedError
 from celery.result import ResultBase
 from celery.utils.functional import arity_greater, maybe_list
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from celery_ledger.context import working_on
+from celery_ledger.databases import atomic
 from celery_ledger.faults import crash_point
 from celery_ledger.ids import call_id, row_id
 from celery_ledger.models import DurableTask
@@ -208,7 +209,7 @@ def _call_body(app: Any, chord: chords.Complete) -> None:
         canvases.within(chord.canvas),
         canvases.called_by(chord.last.id, chord.last.root),
         working_on(request_id=chord.last.request_id, subject=chord.last.subject),
-        transaction.atomic() if chord.body.get("subtask_type") else nullcontext(),
+        atomic() if chord.body.get("subtask_type") else nullcontext(),
     ):
         signature(chord.body, app=app).apply_async(() if chord.results is None else (chord.results,))
 
@@ -219,7 +220,7 @@ def told_of_part(app: Any, request: Any, state: str, value: Any) -> None:
 
     A crash before that loses the part, as with Celery; a part that arrives twice counts once.
     """
-    with transaction.atomic():
+    with atomic():
         if state == states.SUCCESS:
             row = row_id(request.id)
             add_parts(app, [_part(request.group, request.group_index, row, value, request.id, request.root_id)])
@@ -396,7 +397,7 @@ def _call_errbacks(
     for errback in arguments.revived(list(errbacks)):
         call = signature(errback, app=app)
         try:
-            with transaction.atomic():
+            with atomic():
                 if _takes_it_all(call):
                     call(request, error, traceback)
                 else:

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from celery import Signature
-from django.db import connection
 
+from celery_ledger.databases import connection
 from celery_ledger.rows import canvases
 from celery_ledger.rows.calls import Call, arguments_as_json
 from celery_ledger.rows.sql import statements

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, OperationalError
 
+from celery_ledger.databases import connection
 from celery_ledger.rows import headers
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.sql import statements

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Least, Now
 
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import DurableTask
 from celery_ledger.rows.calls import Call
 
@@ -81,20 +81,20 @@ def _replace(call: Call, *, wait: bool) -> UUID | None:
         "expires_at": None if call.expires is None else _moment(call.expires),
         "unknown_since": None,
     }
-    with transaction.atomic():
+    with atomic():
         if connection.vendor == "postgresql":
             ids = list(rows.select_for_update(skip_locked=not wait).values_list("id", flat=True))
             rows.filter(id__in=ids).update(**changes)
         else:  # The first writer is its only writer.
             ids = list(rows.values_list("id", flat=True)) if rows.update(**changes) else []
         if not ids:
-            transaction.set_rollback(True)  # A row that was just taken is still locked until this point.
+            connection.set_rollback(True)  # A row that was just taken is still locked until this point.
         return ids[0] if ids else None
 
 
 def _can_hold() -> bool:
     """SQLite has one writer, and the INSERT made us that; without a transaction there is no end to hold a row until."""
-    return connection.vendor == "postgresql" and connection.in_atomic_block
+    return bool(connection.vendor == "postgresql" and connection.in_atomic_block)
 
 
 def _hold(keys: Iterable[str | None], *, wait: bool) -> dict[str, UUID]:
@@ -102,10 +102,10 @@ def _hold(keys: Iterable[str | None], *, wait: bool) -> dict[str, UUID]:
     keys = list(keys)
     if not keys:
         return {}
-    with transaction.atomic():
+    with atomic():
         rows = list(DurableTask.objects.raw(_SHARE if wait else f"{_SHARE} SKIP LOCKED", [keys]))
         if len(rows) < len(keys):
-            transaction.set_rollback(True)  # As above.
+            connection.set_rollback(True)  # As above.
             return {}
     return {str(row.standing_key): row.id for row in rows}
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Func, IntegerField, Sum
 from kombu.utils.json import register_type
 
 from celery_ledger import conf
+from celery_ledger.databases import connection
 from celery_ledger.models import Chord, LargeResult, Part
 from celery_ledger.rows import arguments, canvases
 from celery_ledger.rows.calls import arguments_as_json

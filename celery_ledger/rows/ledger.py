@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import PRIORITIES, DurableTask, FailedAttempt, Priority, QueueSwitch, Tally
 from celery_ledger.rows import arguments, canvases, large, serialized, tally
 from celery_ledger.rows.kinds import fingerprint_of_error
@@ -104,7 +104,7 @@ def claim(
             )
             rows = cursor.fetchall()
     else:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with atomic(), connection.cursor() as cursor:
             for queue, room in wanted.items():
                 cursor.execute(sql, {"queue": queue, "room": room, "lease": lease})
                 rows += cursor.fetchall()
@@ -214,7 +214,7 @@ def paused_queues() -> set[str]:
 
 
 def _lapse(rows: QuerySet[DurableTask]) -> int:
-    with transaction.atomic():
+    with atomic():
         locked = rows.select_for_update(skip_locked=_can_skip_locked()).values_list("id", "queue", "name")
         lost = list(locked[:SWEEP_LIMIT])
         if not lost:
@@ -263,7 +263,7 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
 
 def hand_on(ids: Collection[UUID]) -> int:
     """Release published rows that were not started to any free worker, and notify a relay."""
-    with transaction.atomic():
+    with atomic():
         handed_on = release(ids)
         if handed_on and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -385,7 +385,7 @@ def _same_call(options: Mapping[str, Any] | None) -> Q:
 
 
 def _take(id: UUID, limit_of: LimitOf, **changes: Any) -> Started | None:
-    with transaction.atomic():
+    with atomic():
         rows = DurableTask.objects.filter(AT_THE_BROKER, id=id).exclude(expires_at__lt=Now())
         row = rows.select_for_update(skip_locked=_can_skip_locked()).first()
         if row is None:
@@ -541,7 +541,7 @@ def suspect(ids: Collection[UUID], *, held_for: float = 0.0) -> int:
 
     Rows published within the last ``held_for`` seconds are left out.
     """
-    with transaction.atomic():
+    with atomic():
         lost = DurableTask.objects.filter(id__in=ids, status=Status.PUBLISHED, published_at__lte=_in_seconds(-held_for))
         _count_rescued(lost.order_by("id").select_for_update().values_list("queue", "name"))
         return lost.update(status=Status.PENDING, lease_until=None, lapses=SUSPECT_LAPSES)
@@ -569,7 +569,7 @@ def _in_seconds(seconds: float) -> Combinable:
 
 
 def _can_skip_locked() -> bool:
-    return connection.features.has_select_for_update_skip_locked
+    return bool(connection.features.has_select_for_update_skip_locked)
 
 
 def _is_counted(row: DurableTask) -> bool:

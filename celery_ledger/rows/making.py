@@ -14,8 +14,9 @@ from uuid import UUID
 
 from celery._state import get_current_worker_task
 from celery.result import AsyncResult, EagerResult
-from django.db import transaction
 
+from celery_ledger import databases
+from celery_ledger.databases import on_commit
 from celery_ledger.rows import (
     arguments,
     calls,
@@ -35,7 +36,20 @@ from celery_ledger.uuid7 import uuid7
 NEVER: Final = datetime(1970, 1, 2, tzinfo=UTC)
 
 
-def make(
+def make(task: Any, *args: Any, using: str | None = None, **options: Any) -> AsyncResult | EagerResult:
+    """
+    Write the row of a call of ``task``, and return its handle; see :meth:`celery_ledger.Task.apply_async`.
+
+    Raises:
+        TypeError, ValueError: as documented there.
+    """
+    if using is None and not databases.are_several():
+        return _make(task, *args, **options)
+    with databases.using(databases.for_calls(using)):
+        return _make(task, *args, **options)
+
+
+def _make(
     task: Any,
     args: Sequence[Any] | None,
     kwargs: dict[str, Any] | None,
@@ -53,12 +67,6 @@ def make(
     limit_key: str | None = None,
     **others: Any,
 ) -> AsyncResult | EagerResult:
-    """
-    Write the row of a call of ``task``, and return its handle; see :meth:`celery_ledger.Task.apply_async`.
-
-    Raises:
-        TypeError, ValueError: as documented there.
-    """
     name = task.name
     if task.soft_time_limit and task.time_limit and task.soft_time_limit > task.time_limit:
         raise ValueError(f"{name}: its soft_time_limit must be less than or equal to time_limit, as Celery says.")
@@ -109,7 +117,7 @@ def make(
         outbox.refuse_known_id(name, id, call.unique_key)
     _write(task, call, args, kwargs, said)
     if place and (revocable := place.get("stamps")):  # In between, by processes that do not see this transaction.
-        transaction.on_commit(partial(revoking.revoke_stamped, id, revocable), robust=True)
+        on_commit(partial(revoking.revoke_stamped, id, revocable), robust=True)
     if maker is not None and others.get("add_to_parent", True):
         maker.add_trail(handle)
     return handle

@@ -16,8 +16,10 @@ from itertools import count, groupby
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 
+from celery_ledger import databases
+from celery_ledger.databases import atomic, connection, current
 from celery_ledger.models import Chord, DurableTask
 from celery_ledger.rows import canvases, headers, keys
 from celery_ledger.rows.calls import Call
@@ -59,6 +61,8 @@ class Block:
     """Deferred calls, and the transaction depth at which their block started."""
 
     calls: list[Call] = field(default_factory=list)
+    #: The database for which it collects. A call to another one is not a part of this transaction: see :func:`enqueue`.
+    database: str = ""
     began_at: tuple[Hashable, ...] = field(default_factory=lambda: _depth())
     marks: dict[tuple[Hashable, ...], Mark] = field(default_factory=dict)
     #: Whether calls are written as soon as they fill a statement.
@@ -71,7 +75,7 @@ class Block:
             mark = self.marks.get(depth)
             if mark is None or not mark.is_noted():
                 mark = self.marks[depth] = Mark()
-                transaction.on_commit(mark)
+                transaction.on_commit(mark, using=current())  # The mark itself, which is looked for among the hooks.
             call = replace(call, mark=mark)
         self.calls.append(call)
         if self.in_portions and len(self.calls) >= MOST_ROWS and not self.marks:
@@ -113,18 +117,29 @@ def collecting(body: Any = None) -> Iterator[list[Call]]:
     """
     header = None if body is None else headers.of(body)
     outer = _block.get()
-    if outer is not None:
+    if outer is not None and (not databases.are_several() or outer.database == databases.for_calls()):
         with _within(outer, header):
             yield outer.calls
         return
-    block = Block()
+    block = _new_block()
     token = _block.set(block)
     try:
         with _within(block, header):
             yield block.calls
     finally:
         _block.reset(token)
-    _insert(block.standing())
+    if block.database == current():
+        _insert(block.standing())
+        return
+    with databases.using(block.database):
+        _insert(block.standing())
+
+
+def _new_block() -> Block:
+    if not databases.are_several():
+        return Block(database=current())
+    with databases.using(databases.for_calls()):
+        return Block(database=current())
 
 
 @contextmanager
@@ -177,7 +192,7 @@ def holding() -> Iterator[list[Call]]:
 
     The yielded list contains them once the block has ended, however it ended.
     """
-    block = Block()
+    block = Block(database=current())
     held: list[Call] = []
     token = _block.set(block)
     try:
@@ -196,10 +211,11 @@ def enqueue(call: Call) -> None:
     """
     Write ``call`` in the current transaction, or in a separate one if there is none.
 
-    A call whose ``unique_key`` is held by a row is not recorded; its ``on_known`` is called instead.
+    A call whose ``unique_key`` is held by a row is not recorded; its ``on_known`` is called instead. Calls are
+    collected for one database; a call to another one is written there at once.
     """
     block = _block.get()
-    if block is None:
+    if block is None or block.database != current():
         _insert([call])
         return
     block.add(call)
@@ -227,7 +243,7 @@ def _insert(calls: Sequence[Call]) -> None:
     divided = list(portions(calls))
     chords = headers.sizes(calls)
     if (len(divided) > 1 or chords) and not connection.in_atomic_block:
-        with transaction.atomic():
+        with atomic():
             _insert(calls)
         return
     for portion in divided:
@@ -253,7 +269,7 @@ def _insert_with_care(calls: Sequence[Call], chords: Mapping[headers.Header, int
     for blame, group in groupby(calls, key=lambda call: call.blame):
         own = list(group)
         try:
-            with transaction.atomic():
+            with atomic():
                 _settle(own, write(own))
         except OperationalError:
             raise
@@ -321,5 +337,5 @@ def _settle_once(missed: Sequence[Call], *, wait: bool) -> list[Call]:
 
 def _depth() -> tuple[Hashable, ...]:
     """Return the current transaction block: its savepoints; empty outside of any."""
-    connection = connections[DEFAULT_DB_ALIAS]  # Directly, because this runs at each call.
+    connection = connections[current()]  # Directly, because this runs at each call.
     return ("transaction", *connection.savepoint_ids) if connection.in_atomic_block else ()

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any, Final
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.db.models import Case, When
 from django.db.models.functions import Now
 
 from celery_ledger import conf
+from celery_ledger.databases import connection
 from celery_ledger.models import Pace
 from celery_ledger.rows.sql import PACE_COLUMNS, statements
 

@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Count, F, Func, QuerySet, TextField, Window
 from django.db.models.functions import Coalesce, Now, RowNumber
 
+from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask
 from celery_ledger.rows.ledger import Claimed
 from celery_ledger.rows.sql import PLACES_LOCK

@@ -13,10 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from celery.utils.time import rate
-from django.db import connection
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
 
+from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask, TaskRate
 from celery_ledger.rows.ledger import Claimed
 

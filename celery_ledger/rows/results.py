@@ -18,11 +18,11 @@ from celery.backends.base import DisabledBackend
 from celery.result import ResultBase
 from celery.utils.serialization import ensure_serializable
 from django.apps import apps
-from django.db import connection
 from django.db.models import QuerySet
 from kombu.utils.json import dumps
 
 from celery_ledger.context import current_carrier
+from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
 from celery_ledger.models import DurableTask, Result
 from celery_ledger.project import AppNotFoundError, find_app

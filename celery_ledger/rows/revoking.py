@@ -14,11 +14,11 @@ from uuid import UUID
 from celery import signals, states
 from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
-from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from celery_ledger import sqlite
+from celery_ledger.databases import atomic, connection, on_commit
 from celery_ledger.events import tasks_settled
 from celery_ledger.ids import call_id
 from celery_ledger.models import Chord, DurableTask, Step
@@ -74,7 +74,7 @@ def revoke(
     parts = DurableTask.objects.filter(id__in=ids, canvas__isnull=False).order_by("id").values_list("id", "options")
     if canvases := list(parts):
         following.cancelled(find_app(), canvases, error)
-    transaction.on_commit(partial(_tell, ended, expired=expired, signum=signum, killed=killed), robust=True)
+    on_commit(partial(_tell, ended, expired=expired, signum=signum, killed=killed), robust=True)
     return ended
 
 
@@ -105,7 +105,7 @@ def revoke_stamped(id: UUID, carried: Mapping[str, Any]) -> None:
     if not stamps.are_revoked(carried):
         return
     waiting = [DurableTask.Status.PENDING, DurableTask.Status.PUBLISHED]
-    with transaction.atomic():
+    with atomic():
         revoke(DurableTask.objects.filter(id=id, status__in=waiting), note="Cancelled: revoked", why="revoked", most=1)
 
 

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db import connection
 from django.db.models import Sum
 
+from celery_ledger.databases import connection
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
 

@@ -14,9 +14,10 @@ from typing import Any
 from uuid import UUID
 
 from celery.app.task import Context
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models.functions import Now
 
+from celery_ledger.databases import on_commit
 from celery_ledger.ids import call_id
 from celery_ledger.models import DurableTask, Heartbeat
 
@@ -47,7 +48,7 @@ def tell_of(app: Any, ends: Mapping[str, End]) -> None:
 
 def _tell_after_the_commit(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:
     thread = threading.Thread(target=_tell, args=(app, requests), name="ends of tasks")
-    transaction.on_commit(partial(thread.start))
+    on_commit(partial(thread.start))
 
 
 def _tell(app: Any, requests: list[tuple[Context, str, BaseException]]) -> None:

@@ -7,10 +7,11 @@ how often, is up to the receivers of :data:`celery_ledger.events.processes_missi
 
 import threading
 import time
+from functools import cache
 from typing import Final
 
-from django.db import connection
-
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.events import processes_missing
 from celery_ledger.models import Heartbeat
 from celery_ledger.watch import heartbeats
@@ -60,5 +61,16 @@ class Lookout:
             connection.close()
 
 
-for_workers: Final = Lookout(Kind.RELAY, Kind.WORKER).look
-for_relays: Final = Lookout(Kind.WORKER, Kind.RELAY).look
+def for_workers() -> None:
+    """Check, in a relay, that a worker is running; see :meth:`Lookout.look`."""
+    _lookout(Kind.RELAY, Kind.WORKER, databases.current()).look()
+
+
+def for_relays() -> None:
+    """Check, in a worker, that a relay is running; see :meth:`Lookout.look`."""
+    _lookout(Kind.WORKER, Kind.RELAY, databases.current()).look()
+
+
+@cache
+def _lookout(own: Kind, other: Kind, _database: str) -> Lookout:
+    return Lookout(own, other)

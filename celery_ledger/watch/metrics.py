@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, Sum
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -22,7 +22,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from celery_ledger import clock, conf
+from celery_ledger import clock, conf, databases
+from celery_ledger.databases import connection
 from celery_ledger.models import Heartbeat, Pace, QueueSample, QueueSwitch, Tally
 from celery_ledger.rows import paces
 from celery_ledger.rows.sql import LAG_BOUNDS
@@ -43,15 +44,31 @@ class LedgerCollector(Collector):
     """Queries the database at each scrape: ``prometheus_client.REGISTRY.register(LedgerCollector())``."""
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("celery_ledger_database_up", "1: the database answers.")
-        try:
-            yield from list(ledger())
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("The database does not answer: %s", error)
-            up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
-        yield up
+        if not databases.are_several():
+            yield from _of_one()
+            return
+        families: dict[str, Metric] = {}
+        for alias, own in databases.each(lambda: list(_of_one())):
+            for family in own:
+                for sample in family.samples:
+                    sample.labels["database"] = alias
+                known = families.setdefault(family.name, family)
+                if known is not family:
+                    known.samples += family.samples
+        yield from families.values()
+
+
+def _of_one() -> Iterator[Metric]:
+    """Yield the metrics of the database in use, and whether it answers."""
+    up = GaugeMetricFamily("celery_ledger_database_up", "1: the database answers.")
+    try:
+        yield from list(ledger())
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The database does not answer: %s", error)
+        up.add_metric([], 0)
+    else:
+        up.add_metric([], 1)
+    yield up
 
 
 def ledger() -> Iterator[Metric]:

@@ -4,7 +4,7 @@ Whether PostgreSQL can confirm commits: a server configured to wait for a missin
 Such a commit is neither lost nor done: it is on the primary's disk, but the client receives no answer.
 """
 
-from django.db import connection
+from celery_ledger.databases import connection
 
 __all__ = ["missing_standby"]
 

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from celery import signals
 from celery.worker.request import Request
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from kombu.message import Message
 
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.rows import ledger
 from celery_ledger.work.telling import request_of
 
@@ -27,16 +29,21 @@ NO_HEADERS = frozenset((*EMBEDDED, "args", "kwargs", "serialized", "properties",
 
 def tell(consumer: Any, carrier: Any) -> None:
     """Send the signal for each row of the message whose request is ``carrier``; for none if the database is away."""
-    try:
-        rows = {str(row.id): row for row in ledger.arrived([UUID(id) for id in carrier.ids])}
-        requests = [_request_of(consumer, carrier, rows[id]) for id in carrier.ids if id in rows]
-    except DatabaseError as error:
-        logger.warning("What a message of %s brings cannot be read, and no receiver is told: %s", carrier.name, error)
-        return
-    finally:
-        connection.close()  # No connection may be open when the pool forks again.
+    with databases.using(carrier.database):
+        requests = _read(consumer, carrier)
     for request in requests:
         signals.task_received.send(sender=consumer, request=request)
+
+
+def _read(consumer: Any, carrier: Any) -> list[Request]:
+    try:
+        rows = {str(row.id): row for row in ledger.arrived([UUID(id) for id in carrier.ids])}
+        return [_request_of(consumer, carrier, rows[id]) for id in carrier.ids if id in rows]
+    except DatabaseError as error:
+        logger.warning("What a message of %s brings cannot be read, and no receiver is told: %s", carrier.name, error)
+        return []
+    finally:
+        connection.close()  # No connection may be open when the pool forks again.
 
 
 def _request_of(consumer: Any, carrier: Any, row: ledger.Started) -> Request:

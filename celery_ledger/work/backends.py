@@ -13,12 +13,14 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from celery import states
 from celery.backends.base import DisabledBackend
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
 
+from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
 from celery_ledger.rows import results
 from celery_ledger.work.runnable import Runnable
@@ -69,7 +71,7 @@ def _around_the_transaction(write: Callable[[], Any]) -> None:
     else:
         if os.getpid() not in _threads:  # Threads are not forked.
             _threads[os.getpid()] = ThreadPoolExecutor(1, "around-transactions")
-        _threads[os.getpid()].submit(_on_a_connection_that_works, write).result()
+        _threads[os.getpid()].submit(copy_context().run, _on_a_connection_that_works, write).result()
 
 
 def _on_a_connection_that_works(write: Callable[[], Any]) -> None:

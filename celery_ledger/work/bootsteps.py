@@ -21,8 +21,9 @@ from celery.exceptions import ImproperlyConfigured
 from celery.worker import state
 from click.core import ParameterSource
 from django.db import Error as DatabaseError
-from django.db import connection
 
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.install import wrapped
 from celery_ledger.models import Heartbeat
 from celery_ledger.supervision import Troubles
@@ -119,35 +120,40 @@ class HeartbeatStep(bootsteps.StartStopStep):
         worker.loop_went_round = time.monotonic()
         worker.wish = ""
         self._stopping = threading.Event()
-        self._troubles = Troubles(logger)
-        self._thread: threading.Thread | None = None
-        self._takes_nothing = False
+        self._threads: list[threading.Thread] = []
+        self._wishes: dict[str, str] = {}  # of each database's operators
+        self._takes_nothing: set[str] = set()  # the databases in which that can be seen
         self._queues: list[str] = []
 
     def start(self, worker: Any) -> None:
         """Start the heartbeat."""
         if life.is_wanted():  # In a thread that never blocks: the other one waits for the database.
             threading.Thread(target=self._live, args=(worker,), name="sign of life", daemon=True).start()
-        self._thread = threading.Thread(target=self._beat, args=(worker,), name="heartbeat", daemon=True)
-        self._thread.start()
+        for alias in databases.aliases():  # A thread for each, because one that is away makes only its own wait.
+            thread = threading.Thread(target=self._beat, args=(worker, alias), name="heartbeat", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self, worker: Any) -> None:
         """Report that the worker is stopping."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(INTERVAL)
+        deadline = time.monotonic() + INTERVAL
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def terminate(self, worker: Any) -> None:
         """Do the same as :meth:`stop`."""
         self.stop(worker)
 
-    def _beat(self, worker: Any) -> None:
-        self._say(lambda: heartbeats.begin(Heartbeat.Kind.WORKER))
-        while not self._stopping.is_set():
-            before = worker.wish
-            self._say(lambda: self._beat_once(worker))
-            self._stopping.wait(INTERVAL if worker.wish == before else LOOP_INTERVAL)
-        self._say(lambda: heartbeats.end(Heartbeat.Kind.WORKER))
+    def _beat(self, worker: Any, alias: str) -> None:
+        troubles = Troubles(logger)
+        with databases.using(alias):
+            _say(troubles, lambda: heartbeats.begin(Heartbeat.Kind.WORKER))
+            while not self._stopping.is_set():
+                before = worker.wish
+                _say(troubles, lambda: self._beat_once(worker))
+                self._stopping.wait(INTERVAL if worker.wish == before else LOOP_INTERVAL)
+            _say(troubles, lambda: heartbeats.end(Heartbeat.Kind.WORKER))
 
     def _live(self, worker: Any) -> None:
         """Give the sign of life, except when restarting this worker would help."""
@@ -157,7 +163,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def _beat_once(self, worker: Any) -> None:
         if _goes_round(worker):
-            worker.wish = heartbeats.beat(
+            self._wishes[databases.current()] = heartbeats.beat(
                 Heartbeat.Kind.WORKER,
                 _state_of(worker),
                 queues=self._queues_of(worker),
@@ -167,6 +173,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
                 doing=_doing(),
                 memory=heartbeats.memory_of(_pids_of(worker)),
             )
+            wishes = set(self._wishes.values())
+            worker.wish = next((wish for wish in (Wish.STOP, Wish.DRAIN) if wish in wishes), "")
             if worker.wish == Wish.STOP:
                 state.should_stop = EX_OK
         elif (
@@ -178,7 +186,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
         lookout.for_relays()
         if life.is_wanted():
             own = heartbeats.own_name(Heartbeat.Kind.WORKER)
-            self._takes_nothing = own in {problem.stalled for problem in watchdog.of_workers()}
+            is_stalled = own in {problem.stalled for problem in watchdog.of_workers()}
+            (self._takes_nothing.add if is_stalled else self._takes_nothing.discard)(databases.current())
 
     def _queues_of(self, worker: Any) -> list[str]:
         """Return the queues that a worker serves, which remote control may change; a drained one left them for now."""
@@ -186,15 +195,16 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._queues = sorted(served) or self._queues
         return self._queues
 
-    def _say(self, what: Any) -> None:
-        """Report to the database on a temporary connection, so that none is open when the pool forks."""
-        try:
-            with self._troubles.caught("saying that this worker is running"):
-                what()
-        except DatabaseError as error:
-            logger.warning("The database does not hear this worker: %s", error)
-        finally:
-            connection.close()
+
+def _say(troubles: Troubles, what: Any) -> None:
+    """Report to the database on a temporary connection, so that none is open when the pool forks."""
+    try:
+        with troubles.caught("saying that this worker is running"):
+            what()
+    except DatabaseError as error:
+        logger.warning("The database does not hear this worker: %s", error)
+    finally:
+        connection.close()
 
 
 def _state_of(worker: Any) -> str:

@@ -2,9 +2,10 @@
 The permitted content of a message, and how a worker's process handles it.
 
 A message only announces rows. Of everything that Celery's messages can carry (a body's arguments, callbacks, errbacks,
-chains, time limits, a request to run immediately) only three things are trusted: the task whose rows it carries, the
-message's own id, and the rows' ids. :func:`purify` removes everything else in the worker's parent, before Celery sees
-it; :func:`run` handles a message in the worker's child processes, where a body can be reached only through a row.
+chains, time limits, a request to run immediately) only four things are trusted: the task whose rows it carries, the
+message's own id, the rows' ids, and their database, if it is one of ``LEDGER_DATABASES``. :func:`purify` removes
+everything else in the worker's parent, before Celery sees it; :func:`run` handles a message in the worker's child
+processes, where a body can be reached only through a row.
 """
 
 import json
@@ -19,9 +20,11 @@ from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app import trace
 from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 
+from celery_ledger import databases
 from celery_ledger.context import Carrier, carried_by
+from celery_ledger.databases import connection
 from celery_ledger.relay.broker import describe
 from celery_ledger.work import lines
 from celery_ledger.work.runnable import Report, Runnable
@@ -50,6 +53,8 @@ class Errand:
     task: str
     id: str
     ids: tuple[str, ...]
+    #: The database that has the rows.
+    database: str
 
 
 def read(message: Any) -> Errand:
@@ -75,7 +80,10 @@ def read(message: Any) -> Errand:
         raise StrangeMessageError("its body is not that of a message") from None
     if not isinstance(keys, list) or len(keys) > MOST_IDS:
         raise StrangeMessageError("it names no rows, or too many")
-    return Errand(name, str(_uuid(headers.get("id"))), tuple(str(id) for id in parse_ids(keys)))
+    database = headers.get(databases.HEADER, databases.aliases()[0])
+    if database not in databases.aliases():
+        raise StrangeMessageError("its database is not one of LEDGER_DATABASES")
+    return Errand(name, str(_uuid(headers.get("id"))), tuple(str(id) for id in parse_ids(keys)), database)
 
 
 def parse_ids(keys: Iterable[Any]) -> list[UUID]:
@@ -116,6 +124,7 @@ def purify(message: Any) -> None:
         "kwargsrepr": "{}",
         "stamps": {},
         "stamped_headers": [],
+        databases.HEADER: errand.database,
     }
     message.properties = {"correlation_id": errand.id}
     message.errors = []
@@ -133,7 +142,7 @@ def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], reques
         id, request.get("hostname") or "", request.get("delivery_info") or {}, bool(request.get("has_listeners"))
     )
     try:
-        with carried_by(carrier):
+        with databases.using(request.get(databases.HEADER) or databases.aliases()[0]), carried_by(carrier):
             said = _take(task, args, patience=PATIENCE)
     except Exception as error:
         logger.exception("A message of %s cannot be dealt with; its rows come back when their lease ends.", task.name)

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from time import sleep
 from uuid import UUID
 
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections
 
+from celery_ledger.databases import atomic, connection
 from celery_ledger.errors import WorkerDiedError
 from celery_ledger.events import tasks_settled
 from celery_ledger.faults import crash_point
@@ -78,7 +79,7 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
     row_ids = parse_ids(ids)
     _discard_broken_connection()
     outcomes = Outcomes(passed_over=len(row_ids))
-    with transaction.atomic():
+    with atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
         if len(row_ids) > 1 and task.transactional:
             ledger.suspect(row_ids, held_for=held_for)
@@ -103,7 +104,7 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> O
     row_ids = parse_ids(ids)
     _discard_broken_connection()
     outcomes = Outcomes(passed_over=len(row_ids))
-    with transaction.atomic():
+    with atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
         _count_begun(task, row_ids, WorkerDiedError("its process was told to end"), outcomes, held_for=held_for)
     return outcomes
@@ -144,7 +145,7 @@ def _run_alone(task: Runnable, id: UUID, outcomes: Outcomes, *, suspect: bool = 
     started: list[ledger.Started] = []
     successes: list[Success] = []
     try:
-        with transaction.atomic():
+        with atomic():
             started = ledger.complete([id], suspects=suspect)
             crash_point("consumer.before_effect")
             for row in started:

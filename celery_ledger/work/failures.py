@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from celery.exceptions import Reject, Retry
-from django.db import transaction
 
 from celery_ledger.context import working_on
+from celery_ledger.databases import atomic
 from celery_ledger.errors import PermanentError, RetryOtherwise, WorkerDiedError
 from celery_ledger.patience import persist
 from celery_ledger.rows import attempts, following, ledger, results
@@ -34,7 +34,7 @@ def record(task: Runnable, row: ledger.Started, error: Exception, *, counted: bo
     state: str = results.FAILURE if dead else results.RETRY
 
     def write() -> bool:
-        with transaction.atomic():
+        with atomic():
             if not ledger.fail(row, told, dead=dead, delay=delay, counted=counted, asked=asked):
                 return False
             kept = is_kept(task, row.options, failed=True)

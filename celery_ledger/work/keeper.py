@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
+from django.db import connections
 
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.rows import ledger
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class Held:
     #: Rows of its message that have not been started.
     behind: list[UUID] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    database: str = field(default_factory=databases.current)
     renew_at: float = 0.0
     is_lost: bool = False
 
@@ -75,11 +78,12 @@ class _Keeper:
                 continue
             try:
                 for held in list(self._held.values()):
-                    self._look_after(held)
+                    with databases.using(held.database):
+                        self._look_after(held)
             except Exception:
                 logger.exception("Leases are looked after again.")
             finally:
-                connection.close()
+                connections.close_all()
 
     def _look_after(self, held: Held) -> None:
         now = time.monotonic()

@@ -12,9 +12,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from django.db import transaction
-
 from celery_ledger import backoff
+from celery_ledger.databases import atomic
 from celery_ledger.rows import attempts, ledger, results
 from celery_ledger.rows.results import Outcome
 from celery_ledger.rows.wording import words_of
@@ -43,7 +42,7 @@ def leave(ids: Sequence[UUID], reason: str) -> None:
 
     Rows that no worker could run for a day become dead letters.
     """
-    with transaction.atomic():
+    with atomic():
         rows = ledger.unrunnable(ids)
         given_up = [row for row in rows if row.unknown_for > PATIENCE]
         for row in given_up:

@@ -12,9 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from celery.exceptions import Ignore
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from celery_ledger import conf
+from celery_ledger.databases import atomic
 from celery_ledger.errors import PermanentError
 from celery_ledger.faults import crash_point
 from celery_ledger.patience import persist
@@ -131,7 +132,7 @@ def _finish(task: Runnable, row: ledger.Started, value: Any, then: Wanted) -> Fi
             finished = results.finish(outcome_of(task, row, value), row.attempts, then, part)
             if finished is not None:
                 return finished
-        with transaction.atomic():
+        with atomic():
             if not ledger.finish(row):
                 return Finished(is_held=False)
             conclude([Success(task, row, outcome_of(task, row, value))])

@@ -20,9 +20,9 @@ from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from celery.worker.request import create_request_cls
 from celery.worker.state import task_reserved
 from django.db import Error as DatabaseError
-from django.db import connection
 
-from celery_ledger import sqlite
+from celery_ledger import databases, sqlite
+from celery_ledger.databases import connection
 from celery_ledger.install import wrapped
 from celery_ledger.relay.broker import Broker, UnsafeBrokerError, keep_client, keep_no_copies
 from celery_ledger.work import arrivals, leaving, lines
@@ -88,6 +88,11 @@ class Consumer(celery_consumer.Consumer):
             self._recall()
 
     def _recall(self) -> None:
+        for alias in databases.aliases():
+            with databases.using(alias):
+                self._recall_of_one()
+
+    def _recall_of_one(self) -> None:
         try:
             leaving.recall(list(self.app.tasks))
         except DatabaseError as error:
@@ -141,7 +146,9 @@ class Consumer(celery_consumer.Consumer):
         """Remove the message from the queue and leave its rows to other workers."""
         message.reject_log_error(logger, self.connection_errors)
         try:
-            leaving.leave(parse_ids(read(message).ids), f"no task {exc} is known here")
+            errand = read(message)
+            with databases.using(errand.database):
+                leaving.leave(parse_ids(errand.ids), f"no task {exc} is known here")
         except DatabaseError:
             logger.exception("A message names the unknown task %s; its rows come back when their lease ends.", exc)
 

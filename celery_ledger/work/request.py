@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import wraps
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -21,8 +22,10 @@ from celery import states
 from celery.platforms import signals
 from celery.worker import request
 from celery.worker.state import task_ready
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
+from celery_ledger import databases
+from celery_ledger.databases import connection
 from celery_ledger.rows import ledger
 from celery_ledger.work import consumer
 
@@ -32,6 +35,15 @@ logger = logging.getLogger(__name__)
 EVENTS = {states.SUCCESS: "task-succeeded", states.RETRY: "task-retried", states.FAILURE: "task-failed"}
 #: Events that Celery would send for a message, and that are sent for its rows instead.
 SAID_OF_ROWS = frozenset(EVENTS.values())
+
+
+def _in_its_database(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def within(self: "LedgerRequest", *args: Any, **options: Any) -> Any:
+        with databases.using(self.database):
+            return method(self, *args, **options)
+
+    return within
 
 
 class LedgerRequest(request.Request):
@@ -48,6 +60,11 @@ class LedgerRequest(request.Request):
     def ids(self) -> list[str]:
         """The rows that the message names."""
         return list(self.args[0])
+
+    @property
+    def database(self) -> str:
+        """The database that has the rows."""
+        return self.request_dict.get(databases.HEADER) or databases.aliases()[0]
 
     def kill(self, pool: Any, ids: Sequence[UUID], *, signum: int, then: Callable[[Sequence[UUID]], object]) -> bool:
         """
@@ -86,6 +103,7 @@ class LedgerRequest(request.Request):
         elif type not in SAID_OF_ROWS and self._is_one_row:
             super().send_event(type, **fields)
 
+    @_in_its_database
     def asked_limits(self) -> tuple[float, float]:
         """
         Return the longest limits, hard and soft, that calls of these rows requested for themselves; 0: none did.
@@ -140,6 +158,7 @@ class LedgerRequest(request.Request):
         """Announce a cancelled message without Celery's own result: the ledger determines a task's result."""
         super()._announce_cancelled(emit_retry=False)
 
+    @_in_its_database
     def _on_killed(self) -> None:
         """End the rows for which the process was terminated, and give the other rows back."""
         task_ready(self)
@@ -153,6 +172,7 @@ class LedgerRequest(request.Request):
         except Exception:
             logger.exception("What a killed process held comes back when its lease ends.")
 
+    @_in_its_database
     def _count_lost(self, reason: str) -> None:
         try:
             outcomes = consumer.count_lost(self.task, self.ids, reason, held_for=monotonic() - self.received)

@@ -18,9 +18,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from celery.exceptions import Ignore
-from django.db import transaction
 
 from celery_ledger import conf
+from celery_ledger.databases import atomic
 from celery_ledger.faults import crash_point
 from celery_ledger.guard import Guard, SpoiledError
 from celery_ledger.rows import ledger, paces
@@ -107,7 +107,7 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice
     began = monotonic()
     done = Slice()
     try:
-        with transaction.atomic():
+        with atomic():
             _run_rows(task, ids, outcomes, done)
             crash_point("consumer.before_commit")
     except RepeatedError as failed:

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 
+from celery_ledger import databases
 from celery_ledger.models import Heartbeat
 from celery_ledger.watch import heartbeats, watchdog
 
@@ -28,11 +29,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         kind = Heartbeat.Kind(options["kind"])
-        try:
-            own = {row.process for row in heartbeats.of_this_machine(kind)}
-            found = LOOKS[kind]()
-        except DatabaseError as error:
-            self.stdout.write(f"The database is unavailable: {error}")
+        own: set[str] = set()
+        found: list[watchdog.Problem] = []
+        away = 0
+        for alias in databases.aliases():
+            try:
+                with databases.using(alias):
+                    own |= {row.process for row in heartbeats.of_this_machine(kind)}
+                    found += LOOKS[kind]()
+            except DatabaseError as error:
+                self.stdout.write(f"The database is unavailable: {error}")
+                away += 1
+        if away == len(databases.aliases()):
             return
         if not own:
             raise CommandError(f"No {kind} on this machine has sent a heartbeat.")

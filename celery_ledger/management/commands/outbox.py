@@ -15,9 +15,9 @@ from uuid import UUID
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
-from celery_ledger import clock, promises
+from celery_ledger import clock, databases, promises
+from celery_ledger.databases import atomic, connection
 from celery_ledger.desk import (
     cancelling,
     crew,
@@ -30,9 +30,11 @@ from celery_ledger.desk import (
     searching,
     spans,
 )
+from celery_ledger.ids import row_id
 from celery_ledger.management.database import told_in_one_line
 from celery_ledger.management.pipes import unheard_from_here_on
 from celery_ledger.models import Decision, DurableTask, Heartbeat
+from celery_ledger.rows import homes
 from celery_ledger.watch import failing, figures
 
 DEAD = "all dead letters"
@@ -46,6 +48,7 @@ FILTERS = (
     *("status", "task", "queue", "subject", "request_id", "argument", "error"),
     *("newer_than", "older_than", "slower_than"),
 )
+SCHEDULES = ("schedules", "schedule")
 DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -53,6 +56,12 @@ class Command(BaseCommand):
     help = "The ledger of durable tasks: figures, dead letters, pauses, pruning, and the audit of its promises."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--database",
+            action="append",
+            choices=databases.aliases(),
+            help="only this one of LEDGER_DATABASES; may be repeated (default: all)",
+        )
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         stats = verbs.add_parser("stats", help="figures per queue")
         failing = verbs.add_parser("failing", help="list failing tasks: since when, and with which error")
@@ -146,11 +155,47 @@ class Command(BaseCommand):
             verb.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        verb = getattr(self, options["verb"].replace("-", "_"))
+        with unheard_from_here_on():
+            if not databases.are_several():
+                self._run(verb, options)
+                return
+            self._json: dict[str, Any] | None = {} if options["json"] else None
+            wrong = [line for line in self._run_in_each(verb, options) if line]
+            if self._json:
+                self.stdout.write(json.dumps(self._json, indent=2, default=str))
+        if wrong:
+            raise CommandError("; ".join(wrong))
+
+    def _run(self, verb: Callable[..., None], options: dict[str, Any]) -> None:
         try:
-            with told_in_one_line(), unheard_from_here_on():
-                getattr(self, options["verb"].replace("-", "_"))(**options)
+            with told_in_one_line():
+                verb(**options)
         except ValueError as error:
             raise CommandError(str(error)) from None
+
+    def _run_in_each(self, verb: Callable[..., None], options: dict[str, Any]) -> Iterator[str]:
+        """Run a verb in each database, or in those that have the tasks that it names; yield what went wrong there."""
+        for alias, own in self._divided(options).items():
+            with databases.using(alias):
+                if not options["json"]:
+                    self.stdout.write(f"database {alias}")
+                try:
+                    self._run(verb, own)
+                except CommandError as error:
+                    yield f"{alias}: {error}"
+
+    def _divided(self, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        if options["database"]:
+            return dict.fromkeys(options["database"], options)
+        if options["verb"] in SCHEDULES:  # They are in no ledger, but in the project's own tables.
+            return {databases.aliases()[0]: options}
+        if named := options.get("ids"):
+            found = homes.by_database(self._parse_ids(named))
+            return {alias: {**options, "ids": [str(id) for id in ids]} for alias, ids in found.items()}
+        if one := options.get("id") or options.get("canvas"):
+            return {homes.of(row_id(one)): options}
+        return dict.fromkeys(databases.aliases(), options)
 
     def stats(self, **options: Any) -> None:
         if options["tasks"]:
@@ -390,9 +435,9 @@ class Command(BaseCommand):
     @contextmanager
     def _changing(self, options: dict[str, Any]) -> Iterator[None]:
         """Commit the block's changes or, in a dry run, roll them back at its end."""
-        with transaction.atomic():
+        with atomic():
             yield
-            transaction.set_rollback(options["dry_run"])
+            connection.set_rollback(options["dry_run"])
 
     def _say_change(self, value: dict[str, Any], text: str, options: dict[str, Any]) -> None:
         if options["dry_run"]:
@@ -548,6 +593,9 @@ class Command(BaseCommand):
             raise CommandError(f"{broken} violations of {sum(map(bool, found.values()))} promises.")
 
     def _print_json(self, value: Any) -> None:
+        if getattr(self, "_json", None) is not None:
+            self._json[databases.current()] = value  # type: ignore[index]
+            return
         self.stdout.write(json.dumps(value, indent=2, default=str))
 
     def _parse_ids(self, ids: list[str]) -> list[UUID]:

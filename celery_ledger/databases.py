@@ -1,0 +1,132 @@
+"""
+The databases that have the ledger's tables, and the one in use.
+
+Each alias of ``LEDGER_DATABASES`` is a complete ledger: a row, its successors, its counts and its results are all in
+one database, because they share transactions. Everything in the package works on the alias in use, :func:`current`:
+relays serve one alias per thread, and a worker uses the alias of the message that it runs. The body of a task may ask
+for it too, so that a project's router can put the effects into the same database.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+from django.apps import apps
+from django.conf import settings
+from django.db import connections, router, transaction
+
+from celery_ledger import conf
+
+__all__ = ["aliases", "are_several", "current", "each", "for_calls", "in_order", "using"]
+
+Answer = TypeVar("Answer")
+#: The header of a message that names the database of its rows; without it, they are in the first one.
+HEADER: Final = "ledger_database"
+
+_in_use: ContextVar[str | None] = ContextVar("ledger_database", default=None)
+#: The setting's value, and the settings it comes from, which tests replace. It is needed several times in each call, and
+#: Django does not cache settings that are not set.
+_read: tuple[object, tuple[str, ...]] = (None, ())
+
+
+def aliases() -> tuple[str, ...]:
+    """
+    Return the aliases that have the ledger.
+
+    Raises:
+        ImproperlyConfigured: the setting is not a list of aliases.
+    """
+    global _read
+    source = settings._wrapped
+    if _read[0] is not source:
+        known = tuple(conf.DATABASES.value)
+        _read = settings._wrapped, known  # Not ``source``: settings are loaded when they are first read.
+    return _read[1]
+
+
+def are_several() -> bool:
+    """Whether more than one database has the ledger."""
+    return len(aliases()) > 1
+
+
+def current() -> str:
+    """Return the alias in use: of the running task, or else the first one."""
+    return _in_use.get() or aliases()[0]
+
+
+def in_order() -> list[str]:
+    """Return all aliases, the one in use first."""
+    return sorted(aliases(), key=lambda alias: alias != current())
+
+
+@contextmanager
+def using(alias: str) -> Iterator[None]:
+    """Make everything in this block use the ledger of ``alias``; calls still prefer an open transaction."""
+    token = _in_use.set(alias)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+def for_calls(said: str | None = None) -> str:
+    """
+    Return the alias into which a call made now is written: ``said``, if the call names one.
+
+    Otherwise the alias in use, the project's router's choice, and then the order of ``LEDGER_DATABASES`` decide: the
+    first whose transaction is open, or the first one if none is.
+
+    Raises:
+        ValueError: ``said`` does not have the ledger.
+    """
+    known = aliases()
+    if said is not None:
+        if said not in known:
+            raise ValueError(f"The database {said!r} is not one of LEDGER_DATABASES: {', '.join(known)}.")
+        return said
+    if len(known) == 1:
+        return known[0]
+    routed = router.db_for_write(apps.get_model("celery_ledger", "DurableTask"))
+    preferred = [alias for alias in (_in_use.get(), routed, *known) if alias in known]
+    return next((alias for alias in preferred if connections[alias].in_atomic_block), preferred[0])
+
+
+class _Connection:
+    """The connection to the database in use."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(connections[current()], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(connections[current()], name, value)
+
+
+#: In place of ``django.db.connection``.
+connection: Any = _Connection()
+
+
+def atomic() -> Any:
+    """Return ``django.db.transaction.atomic()`` of the database in use."""
+    return transaction.atomic(using=current())
+
+
+def on_commit(function: Callable[[], Any], *, robust: bool = False) -> None:
+    """Call ``function`` after the commit of the current transaction of the database in use, which it will use too."""
+    alias = current()
+
+    def call() -> None:
+        with using(alias):
+            function()
+
+    transaction.on_commit(call if are_several() else function, using=alias, robust=robust)
+
+
+def each(work: Callable[[], Answer]) -> Iterator[tuple[str, Answer]]:
+    """Do the same in each database, one after the other, and yield its alias and the answer."""
+    for alias in aliases():
+        with using(alias):
+            answer = work()
+        yield alias, answer

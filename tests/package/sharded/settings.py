@@ -1,0 +1,21 @@
+"""Two databases, a broker, and the router that a sharded project has."""
+
+import json
+import os
+
+SECRET_KEY = "for tests only"
+DEBUG = False
+USE_TZ = True
+DATABASES = json.loads(os.environ["SHARDS"])
+LEDGER_DATABASES = os.environ.get("LEDGER_DATABASES", " ".join(DATABASES)).split()
+LEDGER_PUBLISHED_LEASE = 6
+LEDGER_RUNNING_LEASE = 4
+DATABASE_ROUTERS = ["tests.package.sharded.router.Shards"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "celery_ledger",
+    "tests.package.sharded.apps.Sharded",
+]
+CELERY_BROKER_URL = os.environ["BROKER_URL"]

@@ -25,8 +25,8 @@ Answer = TypeVar("Answer")
 HEADER: Final = "ledger_database"
 
 _in_use: ContextVar[str | None] = ContextVar("ledger_database", default=None)
-#: The setting's value, and the settings it comes from, which tests replace. It is needed several times in each call, and
-#: Django does not cache settings that are not set.
+#: The setting's value, and the settings it comes from, which tests replace. It is needed several times in each call,
+#: and Django does not cache settings that are not set.
 _read: tuple[object, tuple[str, ...]] = (None, ())
 
 
@@ -38,10 +38,10 @@ def aliases() -> tuple[str, ...]:
         ImproperlyConfigured: the setting is not a list of aliases.
     """
     global _read
-    source = settings._wrapped
+    source = vars(settings)["_wrapped"]
     if _read[0] is not source:
         known = tuple(conf.DATABASES.value)
-        _read = settings._wrapped, known  # Not ``source``: settings are loaded when they are first read.
+        _read = vars(settings)["_wrapped"], known  # Not ``source``: settings are loaded when they are first read.
     return _read[1]
 
 

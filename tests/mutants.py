@@ -299,9 +299,9 @@ MUTANTS = [
     Mutant(
         "waiting messages",
         "celery_ledger/relay/relay.py",
-        "                    leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, "
+        "                leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, "
         "paces=self._paces)\n",
-        "                    pass\n",
+        "                pass\n",
         "tests/integration/celery_ledger/relay/test_relaying.py::TestMessagesThatWaitForLongerThanTheirLease::test_f88_they_are_renewed_as_long_as_they_wait",
     ),
     Mutant(

@@ -319,7 +319,10 @@ def test_a_backend_of_the_project_s_own_is_told_what_was_revoked(monkeypatch, tm
 
 
 def test_a_plain_task_has_no_results_here_and_makes_no_backend_to_say_so_each_time(own):
-    plain = app.task(name="tests.plain_answer", base=Task, durable=False)(lambda value: value)
+    @app.task(name="tests.plain_answer", base=Task, durable=False)
+    def plain(value):
+        return value
+
     try:
         assert isinstance(plain.backend, DisabledBackend)
         assert plain.backend is plain.backend

@@ -185,8 +185,9 @@ def test_a_worker_s_heartbeat_goes_on_after_a_failure(monkeypatch, error):
     step.start(worker)
     assert heard.wait(10)
     step.stop(worker)
-    step._thread.join(10)
-    assert not step._thread.is_alive()
+    [thread] = step._threads
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("part", watchdog.LOOKS)

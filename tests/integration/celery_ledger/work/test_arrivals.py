@@ -31,7 +31,9 @@ def received():
 
 def bring(ids):
     task = probe.make_collection
-    carrier = SimpleNamespace(ids=ids, name=task.name, task=task, delivery_info={}, hostname="here@there")
+    carrier = SimpleNamespace(
+        ids=ids, name=task.name, task=task, delivery_info={}, hostname="here@there", database="default"
+    )
     arrivals.tell(mock.Mock(app=app), carrier)
 
 

@@ -111,6 +111,7 @@ def test_what_celery_sees_of_a_message_is_its_errand():
         "ignore_result": True,
         "argsrepr": f"({row})",
         "kwargsrepr": "{}",
+        "ledger_database": "default",
     }
 
 

@@ -290,7 +290,7 @@ class TestLostWorkers:
 
     def test_a_lost_process_that_cannot_be_recorded_does_not_stop_its_worker(self, caplog):
         lost = LedgerRequest.__new__(LedgerRequest)
-        lost._args, lost._task = [["no id"]], probe.make_collection
+        lost._args, lost._task, lost._request_dict = [["no id"]], probe.make_collection, {}
         lost._count_lost("signal 9")
         assert "its tasks come back when their lease ends" in caplog.text
 

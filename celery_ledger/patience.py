@@ -17,7 +17,7 @@ __all__ = ["persist"]
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-#: Seconds for which a record waits for an unavailable database: longer than a failover that is decided after 30 seconds.
+#: Seconds for which a record waits for an unavailable database: longer than a failover decided after 30 s.
 PATIENCE = 45.0
 #: Seconds between two attempts.
 PAUSE = 0.2

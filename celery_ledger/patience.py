@@ -19,8 +19,8 @@ __all__ = ["persist"]
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-#: Seconds for which a record waits for an unavailable database: longer than a restart takes.
-PATIENCE = 30.0
+#: Seconds for which a record waits for an unavailable database: longer than a failover decided after 30 s.
+PATIENCE = 45.0
 #: Seconds between two attempts.
 PAUSE = 0.2
 

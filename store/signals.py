@@ -22,8 +22,8 @@ Sent right after ``order_created``, in the same transaction, to receivers that n
 
 Arguments: ``order``, as for ``order_created``.
 
-The order's settlement does not wait for what its receivers enqueue, however long those systems are unavailable. Not
-sent where ``order_created`` is not. Receivers must be repeatable, as for ``order_created``.
+The order's settlement does not wait for what its receivers enqueue, however long those systems are unavailable.
+Not sent where ``order_created`` is not. Receivers must be repeatable, as for ``order_created``.
 """
 
 order_reserved = DurableSignal("store.order_reserved")

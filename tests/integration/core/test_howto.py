@@ -1,13 +1,45 @@
 """The code in the documentation works as written."""
 
+import base64
+import hmac
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+from unittest import mock
+
+import pytest
+from celery import Celery
+from django.db import transaction
+
+from celery_ledger.models import Chord, DurableTask
+from store.models import Order
+from store.signals import order_created
+from store.tasks import record_settlement
+from tests import probe
+from tests.shop import api, check_out, make_cart, make_customer, make_product
+from webhooks.signing import make_secret, sign
 
 ROOT = Path(__file__).parents[3]
+#: The pages whose Python is run here, and those that other tests run.
+HERE = {
+    "README.md",
+    "celery_ledger/README.md",
+    "docs/guide/adding-it-to-your-project.md",
+    "docs/guide/canvas.md",
+    "docs/guide/webhooks.md",
+    "docs/quickstart.md",
+}
+ELSEWHERE = {
+    "docs/guide/django-tasks.md",  # tests/package/test_django_tasks.py
+    "docs/howto/add-a-reaction.md",  # below
+    "docs/howto/test-a-reaction.md",  # below
+}
 PAGE = ROOT / "docs" / "howto" / "add-a-reaction.md"
 PAGE_ABOUT_TESTS = ROOT / "docs" / "howto" / "test-a-reaction.md"
 
@@ -95,3 +127,131 @@ def test_a_reaction_is_added_as_the_page_says(tmp_path):
         "-m", "pytest", "-q", f"--rootdir={ROOT}", f"--config-file={ROOT}/pyproject.toml", tmp_path / "loyalty/tests.py"
     )
     assert "5 passed" in tested
+
+
+def python_of(page):
+    return [dedent(code) for code in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)]
+
+
+@pytest.fixture
+def project():
+    """The names that the pages' code takes for granted: a Celery app that no other test sees, and its tasks."""
+    app = Celery("pages", task_cls="worker.task:Task", set_as_current=False)
+    yield {"Celery": partial(Celery, set_as_current=False), "app": app, "shared_task": app.task}
+    app.close()
+
+
+def test_every_page_with_python_is_run():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "celery_ledger/README.md"]
+    pages += [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    names = {str(page.relative_to(ROOT)) for page in pages if python_of(page)}
+    assert names == HERE | ELSEWHERE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_readmes_reaction_follows_an_order(project):
+    two_lines, reaction = python_of("README.md")
+    installed = {"INSTALLED_APPS": [], **project}
+    exec(two_lines, installed)
+    assert installed["INSTALLED_APPS"] == ["celery_ledger"]
+    assert installed["app"].Task.durable
+    names = {**project, "order_created": order_created}
+    names["receivers"] = type("receivers", (), {"__getattr__": lambda self, name: names[name]})()
+    try:
+        exec(reaction, names)
+        buyer = make_customer()
+        order = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()
+    finally:
+        order_created.disconnect(dispatch_uid="loyalty.enqueue_points")
+    assert DurableTask.objects.get(name="loyalty.tasks.add_points").args == [order["id"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_packages_readme_does_what_it_says(project, monkeypatch):
+    two_lines, own_class, reindexing, importing = python_of("celery_ledger/README.md")
+    assert two_lines.replace("# settings.py\n", "") != two_lines
+    names = {"INSTALLED_APPS": [], **project}
+    for code in (two_lines, own_class):
+        exec(code, names)
+    module = ModuleType("proj.tasks")
+    module.Task = names["Task"]
+    monkeypatch.setitem(sys.modules, "proj", ModuleType("proj"))
+    monkeypatch.setitem(sys.modules, "proj.tasks", module)
+    assert names["app"].Task.transactional
+    names["shared_task"] = project["app"].task
+    for code in (reindexing, importing):
+        exec(code, names)
+    assert names["reindex"].delay(7).id == names["reindex"].delay(7).id != names["reindex"].delay(8).id
+    row = DurableTask.objects.get(pk=names["import_products"].delay(3).id)
+    assert "customer:3" in row.options.values()
+
+
+@pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")  # Celery's, of any errback on a chord.
+@pytest.mark.django_db(transaction=True)
+def test_the_canvases_of_the_guide_are_called(project):
+    calling, collecting, cancelling = python_of("docs/guide/canvas.md")
+
+    def task(name, *arguments):
+        exec(f"def {name}({', '.join(arguments)}): ...", defined := {})
+        return project["app"].task(name=f"pages.{name}")(defined[name])
+
+    names = {
+        "feed_id": 1,
+        "overdue": [1, 2, 3],
+        "report_id": 4,
+        "fetch": task("fetch", "feed_id"),
+        "parse": task("parse", "feed"),
+        "store": task("store", "items"),
+        "send_reminder": task("send_reminder", "pk"),
+        "render_page": task("render_page", "report_id", "page"),
+        "bind_pages": task("bind_pages", "pages", "report_id"),
+        "tell_owner": task("tell_owner", "request", "error", "traceback"),
+        "transaction": transaction,
+        "record_settlement": record_settlement,
+        "order_created": order_created,
+        "Order": Order,
+    }
+    exec(calling, names)
+    called = DurableTask.objects.filter(name__startswith="pages.").values_list("name", flat=True)
+    assert sorted(called) == ["pages.fetch"] + 40 * ["pages.render_page"] + 3 * ["pages.send_reminder"]
+    assert Chord.objects.get().missing == 40
+
+    buyer = make_customer()
+    placed = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()
+    before = Chord.objects.count()
+    exec(collecting, names | {"order": Order.objects.get(pk=placed["id"])})
+    assert Chord.objects.count() == before + 1
+
+    result = (names["fetch"].s(2) | names["parse"].s()).delay()
+    exec(cancelling, names | {"result": result.parent})
+    assert DurableTask.objects.get(pk=result.parent.id).status == DurableTask.Status.CANCELLED
+
+
+def test_the_signature_of_the_guide_is_the_shops():
+    [verifying] = python_of("docs/guide/webhooks.md")
+    secret, body = make_secret(), b'{"type": "order.created"}'
+    headers = sign([secret], message_id="msg_1", timestamp=1_900_000_000, body=body)
+    names = {"webhook_id": headers["webhook-id"], "webhook_timestamp": headers["webhook-timestamp"]}
+    names |= {"body": body, "secret": secret, "base64": base64, "hmac": hmac}
+    exec(verifying, names)
+    assert headers["webhook-signature"] == f"v1,{names['wanted'].decode()}"
+
+
+def test_the_quickstarts_mistake_is_one():
+    [mistake] = python_of("docs/quickstart.md")
+    with pytest.raises(RuntimeError, match="not today"):
+        exec(mistake)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_calls_are_handed_to_plain_celery_when_the_package_is_taken_out(monkeypatch):
+    [handing_over] = python_of("docs/guide/adding-it-to-your-project.md")
+    probe.make_collection.apply_async(("garden",), countdown=60)
+    plain = mock.Mock()
+    monkeypatch.setattr("celery.current_app", plain)
+    row = DurableTask.objects.get(name="tests.make_collection")
+    exec(handing_over, {})
+    [call] = plain.send_task.call_args_list
+    assert call.args == (row.name, ["garden"], {})
+    assert call.kwargs == {"task_id": str(row.pk), "queue": row.queue, "eta": row.available_at, "expires": None}
+    assert not DurableTask.objects.filter(pk=row.pk).exists()

@@ -24,9 +24,12 @@ faults: ## Show every fault of docs/reference/faults.md; DATABASE_URL names a Po
 chaos: ## Break everything at random for MINUTES=10, by SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-old drill-round-trips manifests
 drill-snapshots: ## What a claim costs under a transaction that stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)
+
+drill-old: ## An old ledger: STAGES="fill compare prune snapshot week"; DATABASE_URL names a PostgreSQL database that ends in _large and may be emptied
+	.venv/bin/python -m tests.drills.old $(or $(STAGES),fill compare prune snapshot week)
 
 drill-round-trips: ## What an order costs workers and relay in round trips, by statement; needs PostgreSQL's binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_round_trips.py $(ARGS)

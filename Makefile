@@ -24,9 +24,12 @@ faults: ## Reproduce every fault of docs/reference/faults.md; DATABASE_URL names
 chaos: ## Inject random faults for MINUTES=10 with SEED=7; needs a PostgreSQL, named by DATABASE_URL
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_MINUTES=$(or $(MINUTES),2) python3 run.py test -n 0 -s -m chaos tests/faults/test_chaos.py
 
-.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling drill-wide manifests
+.PHONY: drill-poolers drill-failover drill-brokers drill-partitions drill-clocks drill-snapshots drill-round-trips drill-distance drill-rolling drill-wide drill-old manifests
 drill-wide: ## Run the ledger on two PostgreSQL servers held to a share of CPU, and take one of them away; needs root and its binaries
 	python3 run.py test -n 0 -s -m drill tests/drills/test_wide.py $(ARGS)
+
+drill-old: ## Measure an old ledger: STAGES="fill compare prune snapshot week"; DATABASE_URL names a PostgreSQL database that ends in _large and may be emptied
+	.venv/bin/python -m tests.drills.old $(or $(STAGES),fill compare prune snapshot week)
 
 drill-snapshots: ## Measure a claim while a transaction stays open; ROWS=600000 is ten minutes of a thousand a second
 	python3 run.py test -n 0 -s -m drill tests/drills/test_snapshots.py $(ARGS)

@@ -58,12 +58,14 @@ def project(tmp_path_factory, broker):
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def running(project):
-    """Have a relay and a worker that serve both."""
+    """Have a relay and a worker that serve both, until the class ends."""
     project.start_relay()
     project.start_worker()
-    return project
+    yield project
+    project.end()
+    project.processes.clear()
 
 
 EMPTY = """

@@ -1,4 +1,4 @@
--- What partitions, and moving rows out, would cost: `psql -f` on an empty database with the ledger's tables (docs/adr/0028).
+-- What partitions, and moving rows out, would cost: `psql -f` on an empty database with the ledger's tables (docs/adr/0029).
 \set ON_ERROR_STOP on
 \pset format unaligned
 \timing off

@@ -1,10 +1,13 @@
 """The documents: every link leads somewhere, and no page is out of reach."""
 
 import re
+from argparse import _SubParsersAction
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +44,53 @@ def test_every_link_leads_somewhere(page):
         if not path.exists() or (anchor and anchor not in anchors_of(path))
     ]
     assert broken == []
+
+
+#: What is written as code: blocks, and words between backticks.
+CODE = re.compile(r"```[^\n]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+COMMAND = re.compile(r"manage\.py ([a-z_]+)([^\n|;&#`]*)")
+TARGET = re.compile(r"(?:^|[\s(])make ([a-z][a-z-]*[a-z])(?![a-z-])")
+
+
+def code_of(page):
+    return "\n".join(block or words for block, words in CODE.findall(page.read_text()))
+
+
+@cache
+def parsers_of(command):
+    """Return the parser of a command and of each of its verbs; none if there is no such command."""
+    app = get_commands().get(command)
+    if app is None:
+        return {}
+    parser = load_command_class(app, command).create_parser("manage.py", command)
+    verbs = [action.choices for action in parser._actions if isinstance(action, _SubParsersAction)]
+    return {"": parser, **(verbs[0] if verbs else {})}
+
+
+def wrong_in(command, rest):
+    """Return what is wrong with a command line: an unknown command, verb or option."""
+    parsers = parsers_of(command)
+    if not parsers:
+        return [command]
+    verb = next((word for word in rest.split() if word in parsers), "")
+    if len(parsers) > 1 and rest.split() and not verb and rest.split()[0].isalpha() and rest.split()[0].islower():
+        return [f"{command} {rest.split()[0]}"]
+    known = {**parsers[""]._option_string_actions, **parsers[verb]._option_string_actions}
+    return [f"{command} {verb} {option}" for option in re.findall(r"--[a-z-]+", rest) if option not in known]
+
+
+def test_every_command_that_a_page_names_is_there_with_its_verbs_and_options():
+    named = {(page.name, *found) for page in PAGES for found in COMMAND.findall(code_of(page))}
+    assert len(named) > 40
+    assert sorted((page, wrong) for page, command, rest in named for wrong in wrong_in(command, rest)) == []
+
+
+def test_every_target_that_a_page_names_is_in_the_makefile():
+    named = {(page.name, target) for page in PAGES for target in TARGET.findall(code_of(page))}
+    assert len(named) > 20
+    makefile = (ROOT / "Makefile").read_text()
+    wrong = [f"{page}: {target}" for page, target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+    assert sorted(wrong) == []
 
 
 def test_every_address_of_the_admin_has_a_page():

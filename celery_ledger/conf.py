@@ -107,7 +107,7 @@ class Names:
     meaning: str
 
     @property
-    def value(self) -> list[str]:
+    def value(self) -> tuple[str, ...]:
         """
         The value that holds now.
 
@@ -116,7 +116,7 @@ class Names:
         """
         if problem := self.problem():
             raise ImproperlyConfigured(problem)
-        return list(self._given)
+        return tuple(self._given)
 
     def problem(self) -> str | None:
         """Return what is wrong with the value that the project set; None: nothing."""

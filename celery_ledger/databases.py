@@ -40,7 +40,7 @@ def aliases() -> tuple[str, ...]:
     global _read
     source = vars(settings)["_wrapped"]
     if _read[0] is not source:
-        known = tuple(conf.DATABASES.value)
+        known = conf.DATABASES.value
         _read = vars(settings)["_wrapped"], known  # Not ``source``: settings are loaded when they are first read.
     return _read[1]
 

@@ -10,13 +10,14 @@ import sys
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import pytest
 from celery import Celery
 from django.db import transaction
 
+from celery_ledger import databases
 from celery_ledger.models import Chord, DurableTask
 from store.models import Order
 from store.signals import order_created
@@ -168,7 +169,7 @@ def test_the_readmes_reaction_follows_an_order(project):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_packages_readme_does_what_it_says(project, monkeypatch):
-    two_lines, own_class, reindexing, importing = python_of("celery_ledger/README.md")
+    two_lines, own_class, reindexing, importing, aliases, routing = python_of("celery_ledger/README.md")
     assert two_lines.replace("# settings.py\n", "") != two_lines
     names = {"INSTALLED_APPS": [], **project}
     for code in (two_lines, own_class):
@@ -184,6 +185,11 @@ def test_the_packages_readme_does_what_it_says(project, monkeypatch):
     assert names["reindex"].delay(7).id == names["reindex"].delay(7).id != names["reindex"].delay(8).id
     row = DurableTask.objects.get(pk=names["import_products"].delay(3).id)
     assert "customer:3" in row.options.values()
+    for code in (aliases, routing):
+        exec(code, names)
+    shop, other = (SimpleNamespace(_meta=SimpleNamespace(app_label=label)) for label in ("shop", "other"))
+    with databases.using(names["LEDGER_DATABASES"][1]):
+        assert [names["Shards"]().db_for_write(model) for model in (shop, other)] == ["east", None]
 
 
 @pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")  # Celery's, of any errback on a chord.

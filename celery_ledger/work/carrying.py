@@ -143,7 +143,8 @@ def run(task: Runnable, id: str, args: list[Any], kwargs: dict[str, Any], reques
     )
     try:
         with databases.using(request.get(databases.HEADER) or databases.aliases()[0]), carried_by(carrier):
-            said = _take(task, args, patience=PATIENCE)
+            # With several databases, messages of one that is away must not hold the processes that serve the others.
+            said = _take(task, args, patience=-1 if databases.are_several() else PATIENCE)
     except Exception as error:
         logger.exception("A message of %s cannot be dealt with; its rows come back when their lease ends.", task.name)
         told = ExceptionInfo(internal=True)

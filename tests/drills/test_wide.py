@@ -8,7 +8,7 @@ the rest of the machine. The group's own counters say whether that was so.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Group:
         (self.place / "cpu.cfs_period_us").write_text(str(PERIOD))
         (self.place / "cpu.cfs_quota_us").write_text(str(int(QUOTA * PERIOD)))
         for child in (self.server.process.pid, *_children(self.server.process.pid)):
-            (self.place / "cgroup.procs").write_text(str(child))
+            with suppress(ProcessLookupError):  # It has ended since.
+                (self.place / "cgroup.procs").write_text(str(child))
 
     def free(self) -> None:
         (self.place / "cpu.cfs_quota_us").write_text("-1")

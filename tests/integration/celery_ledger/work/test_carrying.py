@@ -7,6 +7,7 @@ import pytest
 from celery.app.trace import fast_trace_task
 from kombu.message import Message
 
+from celery_ledger import databases
 from celery_ledger.models import DurableTask
 from celery_ledger.work import carrying
 from store.models import Collection
@@ -137,3 +138,21 @@ def test_a_message_waits_for_a_database_that_is_away_and_is_given_up_in_the_end(
     failed, told, _ = receive(ids)
     assert failed
     assert "the database is away" in str(told.exception)
+
+
+def test_a_message_of_one_of_several_databases_does_not_wait_for_it(monkeypatch):
+    from django.db import OperationalError
+
+    probe.make_collection.delay("garden")
+    ids = publish()
+    calls = []
+
+    def be_away(taken):
+        calls.append(taken)
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(probe.make_collection, "take", be_away)
+    monkeypatch.setattr(databases, "are_several", lambda: True)
+    failed, _, _ = receive(ids)
+    assert failed
+    assert len(calls) == 1

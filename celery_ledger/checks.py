@@ -254,7 +254,12 @@ def check_aliases(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_tables(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
-    """Warn about databases of several that do not have the ledger's tables: calls there would fail."""
+    """
+    Warn about databases of several that do not have the ledger's tables: calls there would fail.
+
+    Only for the databases that a caller names, as Django's own checks of databases: one that is unavailable must not
+    stop the commands that do without it.
+    """
     return [
         Advice(
             f"The database {alias!r} of LEDGER_DATABASES does not have the ledger's tables.",
@@ -262,7 +267,7 @@ def check_tables(app_configs: Any, databases: Any = None, **_: Any) -> list[Chec
             "celery_ledger out: its allow_migrate must not return False.",
             id="celery_ledger.W021",
         )
-        for alias in _asked(databases)
+        for alias in (_asked(databases) if databases else ())
         if are_several() and DurableTask._meta.db_table not in connections[alias].introspection.table_names()
     ]
 

@@ -169,7 +169,6 @@ class TestAway:
         server.close()
 
     @pytest.mark.postgresql
-    @pytest.mark.xfail(reason="`outbox stats` prints nothing while one of the databases is away", strict=False)
     def test_one_away_leaves_the_other_working_and_heals(self, tmp_path, project, broker, server):
         place = {"HOST": "127.0.0.1", "PORT": str(server.port), "USER": "postgres", "NAME": "shop"}
         east = {"ENGINE": "django.db.backends.postgresql", **place, "OPTIONS": {"connect_timeout": 2}}

@@ -142,6 +142,18 @@ class Consumer(celery_consumer.Consumer):
         task = self.app.tasks.get(name) if isinstance(name, str) else None
         return task is not None and not getattr(task, "durable", False)
 
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """
+        Drop a message that cannot be decoded.
+
+        Celery logs its body first. A body that has no length would raise there, end the connection, and come back.
+        """
+        if isinstance(message.body, (str, bytes)):
+            super().on_decode_error(message, exc)
+            return
+        logger.warning("A malformed message was dropped: its body is none, and it cannot be decoded.")
+        message.reject_log_error(logger, self.connection_errors)
+
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Remove the message from the queue and leave its rows to other workers."""
         message.reject_log_error(logger, self.connection_errors)

@@ -23,6 +23,7 @@ from bench import machine
 from bench.database import Database
 from bench.processes import Running
 from bench.redis_server import RedisServer
+from bench.whole_shop import environment
 
 DEFAULT_DATABASE = "postgres://postgres@127.0.0.1:5432/shopwire_capacity_bench"
 PORT = 18_433
@@ -218,13 +219,9 @@ def main() -> None:
     database = Database(os.environ.get("BENCH_CAPACITY_DATABASE_URL", DEFAULT_DATABASE))
     with TemporaryDirectory(prefix="capacity-") as name:
         folder = Path(name)
-        os.environ |= {
-            "DJANGO_SETTINGS_MODULE": "core.settings",
-            "DATABASE_URL": database.url,
-            "REDIS_URL": redis.url,
+        os.environ |= environment(database, redis) | {
             "CELERY_BROKER_URL": redis.url,
             "EMAIL_URL": f"filemail:///{folder}/mail",
-            "DEBUG": "1",
             "THROTTLE_CHECKOUT": "off",
             "PYTHONUNBUFFERED": "1",
         }

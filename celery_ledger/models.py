@@ -30,7 +30,6 @@ __all__ = [
     "Reaction",
     "Result",
     "RevokedStamp",
-    "Share",
     "Step",
     "Tally",
     "TaskRate",
@@ -397,7 +396,7 @@ class Chord(Row):
     A body that is called when all members of a header have succeeded.
 
     ``missing`` is lowered only in the transaction that completes a member, by the number of parts that are new in it.
-    That keeps it correct. What processes have taken as their :class:`Share` is missing, too.
+    That keeps it correct.
     """
 
     id = models.UUIDField(primary_key=True, help_text="The header's group id.")
@@ -412,22 +411,6 @@ class Chord(Row):
 
     def __str__(self) -> str:
         return f"chord {self.id}, {self.missing} of {self.size} missing"
-
-
-class Share(Row):
-    """
-    The share of a chord's counter that one process lowers, so that the processes do not wait for each other.
-
-    The transaction that uses up the chord's own counter gathers all shares; see ``celery_ledger/rows/sql.py``.
-    """
-
-    pk = models.CompositePrimaryKey("chord", "slot")
-    chord = models.UUIDField()
-    slot = models.SmallIntegerField(help_text="Of the process.")
-    missing = models.IntegerField()
-
-    def __str__(self) -> str:
-        return f"share {self.slot} of {self.chord}, {self.missing} missing"
 
 
 class Part(Row):

@@ -544,14 +544,6 @@ MUTANTS = [
         "tests/integration/celery_ledger/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
     ),
     Mutant(
-        "shares are gathered",
-        "celery_ledger/rows/sql.py",
-        "AND chord.missing <= 0\n",
-        "AND chord.missing < 0\n",
-        "tests/integration/celery_ledger/test_canvas.py::TestChords::"
-        "test_processes_lower_shares_of_the_counter_and_the_body_is_called_once_by_the_last",
-    ),
-    Mutant(
         "parts that never come",
         "celery_ledger/rows/outbox.py",
         "        _leave_out(missed)\n",

@@ -15,13 +15,12 @@ from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from django.db.models import Case, Count, IntegerField, OuterRef, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Count, IntegerField, Value, When
 
 from celery_ledger.desk import folding
 from celery_ledger.desk.folding import Call, Edge, Node, State
 from celery_ledger.ids import row_id
-from celery_ledger.models import Chord, DurableTask, Part, Share, Step
+from celery_ledger.models import Chord, DurableTask, Part, Step
 from celery_ledger.rows import canvases, stamps, steps
 from celery_ledger.rows.steps import Place
 
@@ -93,12 +92,7 @@ def graph_of(canvas: UUID) -> Graph | None:
     )
     columns = ("id", "name", "status", "options", "last_error")
     found = list(rows.values_list(*columns).order_by(urgency, "-id")[: MOST_ROWS + 1])
-    shares = Share.objects.filter(chord=OuterRef("id")).order_by().values("chord").annotate(all=Sum("missing"))
-    with_shares = Chord.objects.annotate(shared=Coalesce(Subquery(shares.values("all")), 0))
-    chords = []
-    for chord in with_shares.filter(canvas=canvas).order_by("id")[: MOST_CHORDS + 1]:
-        chord.missing += chord.shared
-        chords.append(chord)
+    chords = list(Chord.objects.filter(canvas=canvas).order_by("id")[: MOST_CHORDS + 1])
     if not found and not chords:
         return None
     drawing = _Drawing(canvas, found[:MOST_ROWS], chords[:MOST_CHORDS])

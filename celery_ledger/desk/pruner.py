@@ -18,18 +18,7 @@ from django.utils import timezone
 from celery_ledger import conf
 from celery_ledger.databases import atomic, connection
 from celery_ledger.ids import row_id
-from celery_ledger.models import (
-    Chord,
-    DurableTask,
-    FailedAttempt,
-    Forgone,
-    KeptGroup,
-    LargeResult,
-    Part,
-    Result,
-    Share,
-    Step,
-)
+from celery_ledger.models import Chord, DurableTask, FailedAttempt, Forgone, KeptGroup, LargeResult, Part, Result, Step
 from celery_ledger.redeliveries import REDELIVERIES
 from celery_ledger.rows import following, results
 from celery_ledger.rows.sql import statements
@@ -126,8 +115,7 @@ def _delete_canvases(until: UUID) -> int:
             Result.objects.filter(id__in=[row_id(id) for id in portion])._raw_delete(connection.alias)
             if results.are_kept():
                 results.of_calls(portion).delete()
-        for of_chords in (Part, Share):
-            of_chords.objects.filter(chord__in=chords.values("id"))._raw_delete(connection.alias)
+        Part.objects.filter(chord__in=chords.values("id"))._raw_delete(connection.alias)
         chords._raw_delete(connection.alias)
         Step.objects.filter(canvas__in=found)._raw_delete(connection.alias)
         LargeResult.objects.filter(canvas__in=found)._raw_delete(connection.alias)

@@ -191,31 +191,25 @@ def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, 
                 "places": [part.place for part in parts],
                 "values": [part.value for part in parts],
             }
-            with (
-                connection.wrap_database_errors,
-                connection.connection.pipeline(),
-                connection.cursor() as gathering,
-            ):
+            with connection.wrap_database_errors, connection.connection.pipeline():
                 first()
                 cursor.execute(sql.parts[0], parameters)
-                given = {"chords": list({part.chord for part in parts})}
-                gathering.execute(sql.gather, given)
-                looking.execute(sql.whole, given)
-            lowered = {id for id, _ in cursor.fetchall()}
+                looking.execute(sql.whole, {"chords": list({part.chord for part in parts})})
+            complete = {id for id, missing in cursor.fetchall() if missing == 0}
             found = looking.fetchall()
         else:
             first()
-            rows = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
-            cursor.execute(sql.parts[0], {"parts": json.dumps(rows)})
+            given = [[part.chord.hex, part.task.hex, part.place, part.value] for part in parts]
+            cursor.execute(sql.parts[0], {"parts": json.dumps(given)})
             cursor.execute(sql.parts[1], {"new": json.dumps([chord for (chord,) in cursor.fetchall()])})
-            lowered = {UUID(id) for id, _ in cursor.fetchall()}
-            looking.execute(sql.whole, {"chords": json.dumps([id.hex for id in lowered])})
+            complete = {UUID(id) for id, missing in cursor.fetchall() if missing == 0}
+            looking.execute(sql.whole, {"chords": json.dumps([id.hex for id in complete])})
             found = looking.fetchall()
     chords = [
         (Chord(id=as_uuid(id), canvas=as_uuid(canvas), body=body, shape=shape), bool(revoked))
         for id, canvas, body, shape, revoked in found
     ]
-    return [(chord, is_revoked) for chord, is_revoked in chords if chord.id in lowered]
+    return [(chord, is_revoked) for chord, is_revoked in chords if chord.id in complete]
 
 
 def fail(group_ids: Iterable[str]) -> list[tuple[Chord, str]]:

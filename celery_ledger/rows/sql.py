@@ -70,7 +70,6 @@ class Statements:
     chords: write chords that wait for a number of parts; existing ones wait for that many more.
     parts: add the results of chords' members, and lower the chords' counters by the number of new ones, in the order
         of their ids; return the chords as they are then.
-    gather: give chords whose own counters are used up what is left of their shares. Empty: there are no shares.
     whole: of these chords, those that miss no part, and whether nothing more is to follow in their canvases.
     prune: delete ended rows with what depends on them, and keep records of those given up; return how many, and the
         last one.
@@ -99,7 +98,6 @@ class Statements:
     discard: str
     chords: str
     parts: tuple[str, ...]
-    gather: str
     whole: str
     prune: str | None
     prune_results: str | None
@@ -282,53 +280,30 @@ _HELD = """held AS (
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             RETURNING id
         )"""
-#: A chord that misses fewer members than this has no shares, and the fraction of what it misses that a share is given.
-SHARED_FROM = 32
-SHARED_PART = 8
 #: The same for a member of a chord, with its part, if the chord still misses others; otherwise nothing is ended or
 #: started, because the member that completes it calls the body, in a transaction. The row is locked before the chord,
 #: as everywhere.
-#:
-#: The lock on a counter is held until the commit is on the disk. So that the members of a chord do not wait for each
-#: other, a process lowers its own share of the chord's counter as long as it has one, and takes a new share with the
-#: lock that it needs anyway. The chord's own counter is never lowered to 0 here. The transaction that does that
-#: gathers what is left of all shares.
-_HELD_MEMBER = f"""mine AS MATERIALIZED (
+_HELD_MEMBER = """mine AS MATERIALIZED (
             SELECT id FROM celery_ledger_durabletask
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             FOR UPDATE
-        ), own AS MATERIALIZED (
-            SELECT share.chord FROM celery_ledger_share AS share, mine
-            WHERE share.chord = %(chord)s AND share.slot = %(slot)s AND share.missing > 0 FOR UPDATE OF share
         ), waiting AS MATERIALIZED (
-            SELECT chord.id,
-                   CASE WHEN chord.missing >= {SHARED_FROM} THEN chord.missing / {SHARED_PART} ELSE 0 END AS share
-            FROM celery_ledger_chord AS chord, mine
-            WHERE NOT EXISTS (SELECT FROM own) AND chord.id = %(chord)s AND chord.missing > 1 FOR UPDATE OF chord
-        ), counter AS MATERIALIZED (
-            SELECT chord FROM own UNION ALL SELECT id FROM waiting
+            SELECT chord.id FROM celery_ledger_chord AS chord, mine
+            WHERE chord.id = %(chord)s AND chord.missing > 1 FOR UPDATE OF chord
         ), part AS (
             INSERT INTO celery_ledger_part (chord, task, place, value)
-            SELECT chord, %(id)s::uuid, %(place)s::int, %(value)s::text FROM counter
+            SELECT id, %(id)s::uuid, %(place)s::int, %(value)s::text FROM waiting
             ON CONFLICT (chord, task) DO NOTHING
             RETURNING chord
-        ), lowered_own AS (
-            UPDATE celery_ledger_share AS share SET missing = missing - 1 FROM own, part
-            WHERE share.chord = own.chord AND share.slot = %(slot)s
         ), lowered AS (
-            UPDATE celery_ledger_chord AS chord SET missing = missing - 1 - waiting.share FROM waiting, part
-            WHERE chord.id = waiting.id
-        ), shared AS (
-            INSERT INTO celery_ledger_share AS share (chord, slot, missing)
-            SELECT waiting.id, %(slot)s::int, waiting.share FROM waiting, part WHERE waiting.share > 0
-            ON CONFLICT (chord, slot) DO UPDATE SET missing = share.missing + excluded.missing
+            UPDATE celery_ledger_chord AS chord SET missing = missing - 1 FROM part WHERE chord.id = part.chord
         ), held AS (
             UPDATE celery_ledger_durabletask
             SET status = 'succeeded', lease_until = NULL, completed_at = statement_timestamp()
-            WHERE id = (SELECT id FROM mine) AND EXISTS (SELECT FROM counter)
+            WHERE id = (SELECT id FROM mine) AND EXISTS (SELECT FROM waiting)
             RETURNING id
         )"""
-_NEXT_AFTER_MEMBER = _NEXT.replace("FOR UPDATE", "AND EXISTS (SELECT FROM counter) FOR UPDATE")
+_NEXT_AFTER_MEMBER = _NEXT.replace("FOR UPDATE", "AND EXISTS (SELECT FROM waiting) FOR UPDATE")
 _FINISHED = "SELECT ended.rows, next.* FROM (SELECT count(*) AS rows FROM held) AS ended LEFT JOIN next ON true"
 
 
@@ -604,21 +579,6 @@ POSTGRESQL = Statements(
         RETURNING chord.id, chord.missing
         """,
     ),
-    # A share is taken only with the chord's lock, so that here no other can appear.
-    gather="""
-        WITH share AS MATERIALIZED (
-            SELECT share.chord, share.slot, share.missing FROM celery_ledger_share AS share
-            JOIN celery_ledger_chord AS chord ON chord.id = share.chord
-            WHERE chord.id = ANY(%(chords)s::uuid[]) AND chord.missing <= 0
-            ORDER BY share.chord, share.slot FOR UPDATE OF share
-        ), gone AS (
-            DELETE FROM celery_ledger_share AS old USING share WHERE old.chord = share.chord AND old.slot = share.slot
-        ), left_over AS (
-            SELECT chord, sum(missing) AS missing FROM share GROUP BY chord
-        )
-        UPDATE celery_ledger_chord AS chord SET missing = chord.missing + left_over.missing
-        FROM left_over WHERE chord.id = left_over.chord
-    """,
     whole=_WHOLE.format(canvas="replace(chord.canvas::text, '-', '')", among="= ANY(%(chords)s::uuid[])"),
     prune=_POSTGRESQL_PRUNE.format(lock=PRUNER_LOCK, redeliveries=REDELIVERIES, results=""),
     prune_results=_POSTGRESQL_PRUNE.format(
@@ -791,7 +751,6 @@ SQLITE = Statements(
         RETURNING id, missing
         """,
     ),
-    gather="",
     whole=_WHOLE.format(canvas="chord.canvas", among="IN (SELECT value FROM json_each(%(chords)s))"),
     prune=None,
     prune_results=None,

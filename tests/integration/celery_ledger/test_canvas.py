@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +12,7 @@ from celery import chain, chord, group
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 from django.db import connection, transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from kombu import Connection
@@ -21,11 +20,10 @@ from kombu.pools import ProducerPool
 
 from celery_ledger import collecting
 from celery_ledger.context import working_on
-from celery_ledger.desk import cancelling, dead_letters, graphs, pruner
-from celery_ledger.models import Chord, DurableTask, LargeResult, Part, Share, Step
+from celery_ledger.desk import cancelling, dead_letters, pruner
+from celery_ledger.models import Chord, DurableTask, LargeResult, Part, Step
 from celery_ledger.relay import expiring
 from celery_ledger.retries import BRISK
-from celery_ledger.rows import tally
 from celery_ledger.rows.inserts import write
 from celery_ledger.testing import drain, enqueued
 from celery_ledger.work import consumer
@@ -278,44 +276,11 @@ class TestChords:
         DurableTask.objects.update(status="published")
         with CaptureQueriesContext(connection) as queries:
             consumer.consume(tasks.add, ids)
-        assert sum("missing - fresh.parts" in query["sql"] for query in queries) == 1
+        counted = [
+            query for query in queries if "celery_ledger_chord" in query["sql"] and "SET missing" in query["sql"]
+        ]
+        assert len(counted) == 1
         assert rows("tests.total").get().args == [list(range(6))]
-
-    @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer")
-    def test_processes_lower_shares_of_the_counter_and_the_body_is_called_once_by_the_last(self, tasks, monkeypatch):
-        if tasks.add.transactional:
-            pytest.skip("the members of a message share a transaction")
-        turns = count()
-        monkeypatch.setattr("celery_ledger.rows.tally.own_slot", lambda: next(turns) % 3)
-        chord([tasks.add.s(n, 0) for n in range(100)], tasks.total.s())()
-        chord_ = Chord.objects.get()
-        for done, row in enumerate(rows("tests.add"), 1):
-            deliver(row)
-            shares = Share.objects.aggregate(all=Sum("missing"))["all"] or 0
-            chord_.refresh_from_db()
-            assert chord_.missing + shares == 100 - done
-            assert len(rows("tests.total")) == (done == 100)
-            if done == 10:
-                assert Share.objects.count() == 3
-                assert graphs.graph_of(chord_.canvas).counts["succeeded"] == done
-        assert not Share.objects.exists()
-        assert rows("tests.total").get().args == [list(range(100))]
-
-    @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer")
-    def test_who_lowers_a_share_waits_for_no_other_member(self, tasks, monkeypatch):
-        if tasks.add.transactional:
-            pytest.skip("the members of a message share a transaction")
-        chord([tasks.add.s(n, 0) for n in range(100)], tasks.total.s())()
-        first, second, *_ = rows("tests.add")
-        deliver(first)
-        assert Share.objects.get().slot == tally.own_slot()
-        with transaction.atomic():
-            Chord.objects.select_for_update().get()
-            thread = threading.Thread(target=lambda: (deliver(second), connection.close()))
-            thread.start()
-            thread.join(timeout=10)
-            assert not thread.is_alive()
-        assert Part.objects.count() == 2
 
     def test_they_are_nested_in_one_another_five_deep(self, tasks):
         canvas = tasks.add.s(1, 0)

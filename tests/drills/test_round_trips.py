@@ -68,7 +68,7 @@ def at_rest(*proxies):
 
 
 def statements(log, name):
-    """Return the statements that processes of a name had run, by how often."""
-    lines = rf"^{name}: LOG:  (?:execute [^:]*|statement): (.*)$"
-    found = re.findall(lines, log.read_text(errors="replace"), re.MULTILINE)
-    return Counter(" ".join(re.sub(r"\$?\d+|'[^']*'", "?", line).split())[:110] for line in found).most_common(45)
+    """Return the statements that processes of a name had run, by how often; the server indents their further lines."""
+    texts = rf"^{name}: LOG:  (?:execute [^:]*|statement): (.*(?:\n\t.*)*)"
+    found = re.findall(texts, log.read_text(errors="replace"), re.MULTILINE)
+    return Counter(" ".join(re.sub(r"\$?\d+|'[^']*'", "?", text).split())[:110] for text in found).most_common(45)

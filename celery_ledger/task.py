@@ -375,10 +375,9 @@ class Task(celery.Task):
             raise exc or self.MaxRetriesExceededError(
                 f"{self.name} {self.request.id} was retried as often as it may be."
             )
-        said = str(exc or "retry asked for")
-        asked = Retry(said, exc, when)
+        asked = Retry(None, exc, when)
         if args is not None or kwargs is not None or limit is not None or changed:
-            asked = RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
+            asked = RetryOtherwise(exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
         if throw:
             raise asked
         self.request.retry_asked = asked

@@ -151,6 +151,7 @@ class Telling:
         tracing.report(self.task, self.request, cause)
         lines.failed(self.task, self.row, self.request, cause, info)
         backends.store(self.task, self.request, states.FAILURE, cause, info.traceback)
+        self.task.on_failure(cause, self.id, self.row.args, self.row.kwargs, info)
         signals.task_failure.send(
             sender=self.task,
             task_id=self.id,
@@ -159,15 +160,15 @@ class Telling:
             einfo=info,
             **self._arguments(),
         )
-        self.task.on_failure(cause, self.id, self.row.args, self.row.kwargs, info)
         self.task.after_return(states.FAILURE, cause, self.id, self.row.args, self.row.kwargs, info)
 
     def _tell_retry(self, error: Exception, cause: BaseException) -> None:
         lines.is_due_again(self.row, self.request, cause)
         info = _info_of(error, cause)
         backends.store(self.task, self.request, states.RETRY, cause, info.traceback)
+        said, info = (error.exc, _info_of(error, error)) if isinstance(error, Retry) else (error, info)
+        self.task.on_retry(said, self.id, self.row.args, self.row.kwargs, info)
         signals.task_retry.send(sender=self.task, request=self.request, reason=error, einfo=info)
-        self.task.on_retry(cause, self.id, self.row.args, self.row.kwargs, info)
 
     def _arguments(self) -> dict[str, Any]:
         return {"args": self.row.args, "kwargs": self.row.kwargs}
@@ -232,7 +233,7 @@ def request_of(task: Runnable, row: ledger.Started) -> Context:
         "correlation_id": id,
         "args": row.args,
         "kwargs": row.kwargs,
-        "argsrepr": shown(row.args)[:MOST_SHOWN],
+        "argsrepr": shown(tuple(row.args))[:MOST_SHOWN],
         "kwargsrepr": shown(row.kwargs)[:MOST_SHOWN],
         "retries": row.attempts - 1,
         "attempt_limit": row.attempt_limit,

@@ -198,9 +198,10 @@ class LedgerRequest(request.Request):
             return
         for row in rows:
             fields = dict(row)
-            type, arguments = EVENTS[fields.pop("state")], f"({row['uuid']})"
+            type = EVENTS[fields.pop("state")]
             known = {"uuid": row["uuid"], "name": fields.pop("name"), "retries": fields["retries"]}
             if not self._is_one_row:
-                self.eventer.send("task-received", args=arguments, kwargs="{}", root_id=row["uuid"], **known)
+                arguments = {"args": row.get("args", f"({row['uuid']})"), "kwargs": row.get("kwargs", "{}")}
+                self.eventer.send("task-received", root_id=row["uuid"], **arguments, **known)
                 self.eventer.send("task-started", uuid=row["uuid"])
             self.eventer.send(type, **fields)

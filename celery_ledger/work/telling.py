@@ -127,7 +127,10 @@ class Telling:
             self.event = self._event_of(state, said())
 
     def _event_of(self, state: str, said: dict[str, Any]) -> dict[str, Any]:
+        options = self.row.options or {}
+        arguments = {name: options[f"{name}repr"] for name in ("args", "kwargs") if f"{name}repr" in options}
         return {
+            **arguments,
             "uuid": str(self.row.id),
             "name": self.row.name,
             "retries": self.row.attempts - 1,

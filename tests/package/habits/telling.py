@@ -69,7 +69,11 @@ def come_to(self, end):
 def body(self, item):
     path, end = item
     request = {name: getattr(self.request, name) for name in REQUEST}
-    told(path, self.request.id, "body", **request, queue=self.request.delivery_info["routing_key"])
+    delivery, properties = self.request.delivery_info, self.request.properties
+    request |= {"queue": delivery["routing_key"], "delivery": sorted(delivery)}
+    if not self.request.retries:  # Plain Celery does not keep them for a retry.
+        request["colour"] = properties["colour"]
+    told(path, self.request.id, "body", **request)
     if (carrier := current_carrier()) is not None:
         note(f"{path}.message", f"{carrier.id} {carrier.delivery_info['routing_key']}")
     return come_to(self, end)

@@ -41,7 +41,7 @@ def test_f132_calls_at_once_are_one_row_whose_id_all_get(options):
 
 @pytest.mark.fault("F132")
 def test_f132_of_debounced_calls_at_once_the_last_one_s_arguments_win():
-    """The row stays locked until the end of a caller's transaction, so that what is written after a call tells which."""
+    """The row is locked until the caller's transaction ends: what is written after a call tells which is last."""
 
     def call(number):
         for round in range(ROUNDS):

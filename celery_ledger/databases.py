@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from django.apps import apps
-from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connections, router, transaction
+from django.dispatch import receiver
 
 from celery_ledger import conf
 
@@ -25,9 +26,8 @@ Answer = TypeVar("Answer")
 HEADER: Final = "ledger_database"
 
 _in_use: ContextVar[str | None] = ContextVar("ledger_database", default=None)
-#: The setting's value, and the settings it comes from, which tests replace. It is needed several times in each call,
-#: and Django does not cache settings that are not set.
-_read: tuple[object, tuple[str, ...]] = (None, ())
+#: The setting's value, which every call needs several times.
+_read: tuple[str, ...] | None = None
 
 
 def aliases() -> tuple[str, ...]:
@@ -38,11 +38,17 @@ def aliases() -> tuple[str, ...]:
         ImproperlyConfigured: the setting is not a list of aliases.
     """
     global _read
-    source = vars(settings)["_wrapped"]
-    if _read[0] is not source:
-        known = conf.DATABASES.value
-        _read = vars(settings)["_wrapped"], known  # Not ``source``: settings are loaded when they are first read.
-    return _read[1]
+    if _read is None:
+        _read = conf.DATABASES.value
+    return _read
+
+
+@receiver(setting_changed, dispatch_uid="celery_ledger.databases")
+def _read_again(*, setting: str, **_: Any) -> None:
+    """Read the setting again: a test has replaced it."""
+    global _read
+    if setting == conf.DATABASES.name:
+        _read = None
 
 
 def are_several() -> bool:

@@ -25,7 +25,6 @@ class RetryOtherwise(Retry):
 
     def __init__(
         self,
-        message: str,
         exc: BaseException | None,
         when: Any,
         *,
@@ -34,7 +33,7 @@ class RetryOtherwise(Retry):
         attempt_limit: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(message, exc, when)
+        super().__init__(None, exc, when)
         self.new_args = args
         self.new_kwargs = kwargs
         self.attempt_limit = attempt_limit

@@ -96,7 +96,9 @@ def _durable_send_task(app: Celery, send_task: Any) -> Any:
         """
         if isinstance(options.get("task_type"), celery.Task) and getattr(options["task_type"], "durable", False):
             # Celery's own ``apply_async``, which tracing tools wrap, ends here.
-            return options.pop("task_type").enqueue(args, kwargs, task_id, countdown=countdown, eta=eta, **options)
+            return options.pop("task_type").enqueue(
+                args, kwargs, task_id, {**options, "countdown": countdown, "eta": eta}
+            )
         if name not in app.tasks:
             import_tasks()
         task = app.tasks.get(name)

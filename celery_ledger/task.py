@@ -8,10 +8,11 @@ are ready.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import celery
@@ -299,19 +300,20 @@ class Task(celery.Task):
             "debounce_at_most": debounce_at_most,
             "limit_key": limit_key,
             "using": using,
+            **others,
         }
         if self.durable and not _is_wrapped(celery.Task.apply_async):
-            return self.enqueue(args, kwargs, task_id, **said, **others)
+            return self.enqueue(args, kwargs, task_id, said)
         # Tracing tools wrap this method; for a durable task it then reaches our ``app.send_task``.
-        given = {option: value for option, value in said.items() if value is not None}
-        return super().apply_async(args, kwargs, task_id, **given, **others)
+        given = {option: value for option, value in said.items() if option in others or value is not None}
+        return super().apply_async(args, kwargs, task_id, **given)
 
     def enqueue(
         self,
         args: Sequence[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         task_id: str | None = None,
-        **options: Any,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> AsyncResult | EagerResult:
         """
         Write the row of a call: the last step of :meth:`apply_async`, with the same options and errors.
@@ -321,8 +323,8 @@ class Task(celery.Task):
         from celery_ledger.rows import making
 
         if loops.is_running() and not self.app.conf.task_always_eager:
-            return loops.synchronously(partial(making.make, self, args, kwargs, task_id, **options))
-        return making.make(self, args, kwargs, task_id, **options)
+            return loops.synchronously(partial(making.make, self, args, kwargs, task_id, options))
+        return making.make(self, args, kwargs, task_id, options)
 
     def retry(
         self,
@@ -373,10 +375,9 @@ class Task(celery.Task):
             raise exc or self.MaxRetriesExceededError(
                 f"{self.name} {self.request.id} was retried as often as it may be."
             )
-        said = str(exc or "retry asked for")
-        asked = Retry(said, exc, when)
+        asked = Retry(None, exc, when)
         if args is not None or kwargs is not None or limit is not None or changed:
-            asked = RetryOtherwise(said, exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
+            asked = RetryOtherwise(exc, when, args=args, kwargs=kwargs, attempt_limit=limit, options=changed)
         if throw:
             raise asked
         self.request.retry_asked = asked

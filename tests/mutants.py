@@ -66,6 +66,13 @@ MUTANTS = [
         "tests/integration/celery_ledger/test_call_options.py::TestPickles::test_what_cannot_be_read_is_a_dead_letter_until_somebody_gives_it_others",
     ),
     Mutant(
+        "events that nobody asked for",
+        "celery_ledger/work/request.py",
+        'dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))',
+        "dispatcher.enabled)",
+        "tests/faults/test_events.py::test_f81_without_listeners_no_event_is_built_and_none_is_sent",
+    ),
+    Mutant(
         "delays",
         "celery_ledger/work/reception.py",
         "        thread.join(DELAYS_PATIENCE)\n",

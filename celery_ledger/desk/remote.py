@@ -21,6 +21,7 @@ from kombu.utils.functional import maybe_list
 from celery_ledger import databases
 from celery_ledger.desk import control
 from celery_ledger.project import find_app
+from celery_ledger.work.request import sends_events_of_tasks
 
 
 class CommandsStep(bootsteps.Step):
@@ -117,7 +118,7 @@ def ledger_revoked(state: Any, teller: str, tasks: Sequence[dict[str, Any]], **_
     from celery_ledger.watch import heartbeats
 
     events = state.consumer.event_dispatcher
-    if teller != heartbeats.own_name(Heartbeat.Kind.WORKER) or not (events and events.enabled):
+    if teller != heartbeats.own_name(Heartbeat.Kind.WORKER) or not sends_events_of_tasks(events):
         return ok("0 told")
     for task in tasks:
         if getattr(state.app.tasks.get(task["name"]), "send_events", True):

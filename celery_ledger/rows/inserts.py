@@ -18,6 +18,11 @@ from celery_ledger.rows.sql import statements
 MOST_ROWS = 2_000
 MOST_CHARACTERS = 16 * 1024 * 1024
 _SAVEPOINT = "enqueueing"
+#: The parameters of ``enqueue`` on PostgreSQL: an array for each column.
+COLUMNS = (
+    *("ids", "names", "queues", "priorities", "args", "kwargs", "subjects", "request_ids", "unique_keys", "etas"),
+    *("countdowns", "expiries", "lifetimes", "options", "standing_keys", "unique_fors", "terms", "canvases"),
+)
 
 
 def portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
@@ -69,7 +74,7 @@ def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = N
     """
     with connection.cursor() as cursor:
         if len(calls) == 1 and not chords:
-            cursor.execute(statements(connection.vendor).enqueue_one, _as_list(calls[0]))
+            cursor.execute(statements(connection.vendor).enqueue_one, _of_one(calls[0]))
             return {calls[0].id} if cursor.fetchall() else set()
         if connection.vendor == "postgresql":
             with connection.wrap_database_errors, connection.connection.pipeline() if chords else nullcontext():
@@ -84,38 +89,29 @@ def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = N
 
 
 def _parameters(calls: Sequence[Call]) -> dict[str, Any]:
+    rows = [_as_list(call) for call in calls]
     if connection.vendor == "postgresql":
-        return {
-            "ids": [call.id for call in calls],
-            "names": [call.name for call in calls],
-            "queues": [call.queue for call in calls],
-            "priorities": [int(call.priority) for call in calls],
-            "args": [call.args for call in calls],
-            "kwargs": [call.kwargs for call in calls],
-            "subjects": [call.subject for call in calls],
-            "request_ids": [call.request_id for call in calls],
-            "unique_keys": [call.kept_key for call in calls],
-            "etas": [call.eta for call in calls],
-            "countdowns": [float(call.countdown) for call in calls],
-            "expiries": [call.expires if isinstance(call.expires, datetime) else None for call in calls],
-            "lifetimes": [call.expires if isinstance(call.expires, float) else None for call in calls],
-            "options": [call.options for call in calls],
-            "standing_keys": [call.standing_key for call in calls],
-            "unique_fors": [call.unique_for for call in calls],
-            "terms": [call.term for call in calls],
-            "canvases": [call.canvas for call in calls],
-        }
-    return {"calls": json.dumps([_as_list(call) for call in calls])}
+        return {column: _array(values) for column, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)}
+    return {"calls": json.dumps(rows, default=_adapted)}
+
+
+def _array(values: Sequence[Any]) -> list[Any] | None:
+    """Return the values of a column; None if none of the rows has one, as PostgreSQL then fills it with NULL."""
+    return None if values.count(None) == len(values) else list(values)
+
+
+def _of_one(call: Call) -> list[Any]:
+    row = _as_list(call)
+    if connection.vendor == "postgresql":
+        return row
+    return [_adapted(value) if isinstance(value, (datetime, UUID)) else value for value in row]
 
 
 def _as_list(call: Call) -> list[Any]:
-    """Return the parameters of one row, in the form that the database takes."""
-    own: list[Any] = [call.id, call.eta, call.expires, call.canvas]
-    if connection.vendor != "postgresql":
-        own = [_adapted(value) for value in own]
-    id, eta, expires, canvas = own
+    """Return the values of one row, in the order of the statements' columns."""
+    expires = call.expires
     return [
-        id,
+        call.id,
         call.name,
         call.queue,
         int(call.priority),
@@ -124,7 +120,7 @@ def _as_list(call: Call) -> list[Any]:
         call.subject,
         call.request_id,
         call.kept_key,
-        eta,
+        call.eta,
         float(call.countdown),
         None if isinstance(expires, float) else expires,
         expires if isinstance(expires, float) else None,
@@ -132,12 +128,10 @@ def _as_list(call: Call) -> list[Any]:
         call.standing_key,
         call.unique_for,
         call.term,
-        canvas,
+        call.canvas,
     ]
 
 
 def _adapted(value: Any) -> Any:
-    """Return a value in the form that SQLite keeps."""
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return value.hex if isinstance(value, UUID) else value
+    """Return a moment or an id in the form that SQLite keeps."""
+    return value.hex if isinstance(value, UUID) else connection.ops.adapt_datetimefield_value(value)

@@ -36,17 +36,23 @@ from celery_ledger.uuid7 import uuid7
 NEVER: Final = datetime(1970, 1, 2, tzinfo=UTC)
 
 
-def make(task: Any, *args: Any, using: str | None = None, **options: Any) -> AsyncResult | EagerResult:
+def make(
+    task: Any,
+    args: Sequence[Any] | None,
+    kwargs: dict[str, Any] | None,
+    task_id: str | None,
+    options: Mapping[str, Any],
+) -> AsyncResult | EagerResult:
     """
     Write the row of a call of ``task``, and return its handle; see :meth:`celery_ledger.Task.apply_async`.
 
     Raises:
         TypeError, ValueError: as documented there.
     """
-    if using is None and not databases.are_several():
-        return _make(task, *args, **options)
-    with databases.using(databases.for_calls(using)):
-        return _make(task, *args, **options)
+    if options.get("using") is None and not databases.are_several():
+        return _make(task, args, kwargs, task_id, **options)
+    with databases.using(databases.for_calls(options.get("using"))):
+        return _make(task, args, kwargs, task_id, **options)
 
 
 def _make(
@@ -65,6 +71,7 @@ def _make(
     debounce: float | timedelta | None = None,
     debounce_at_most: float | timedelta | None = None,
     limit_key: str | None = None,
+    using: str | None = None,  # It is in use.
     **others: Any,
 ) -> AsyncResult | EagerResult:
     name = task.name
@@ -73,7 +80,7 @@ def _make(
     args, kwargs = tuple(args or ()), kwargs or {}
     task.check_arguments(args, kwargs)
     said = options.options_of(name, others) if others else {}
-    if task.app.conf.task_always_eager:
+    if outbox.is_eager(task.app):
         return _apply_now(task, args, kwargs, task_id, **others)
     shared, debounce = _uniqueness(task, args, kwargs, unique_key, unique_for, debounce, debounce_at_most)
     if countdown is None and eta is None:

@@ -164,15 +164,18 @@ def _as_text(moment: datetime | float) -> str:
 
 def as_json(name: str, options: dict[str, Any]) -> str:
     """Return the options in stored form, with the name of the calling process and the current user."""
-    origin = _origin(os.getpid())
+    origin = _origin()
     if (actor := current_actor()) is not None:
         options = {"actor": actor} | options
     return arguments_as_json(name, {"origin": origin} | options, what="options") if options else _alone(origin)
 
 
 @cache
-def _origin(pid: int) -> str:
+def _origin() -> str:
     return str(anon_nodename())
+
+
+os.register_at_fork(after_in_child=_origin.cache_clear)  # The name contains the process's id.
 
 
 @cache

@@ -25,6 +25,7 @@ from celery_ledger.models import Chord, DurableTask, Step
 from celery_ledger.project import AppNotFoundError, find_app, import_tasks
 from celery_ledger.rows import following, results, stamps, untold
 from celery_ledger.rows.ledger import MAX_ERROR_LENGTH
+from celery_ledger.rows.options import for_the_request
 from celery_ledger.rows.results import Outcome
 
 #: The expiry of a call that was revoked before it was made.
@@ -120,10 +121,11 @@ def _tell(rows: Sequence[Revoked], *, expired: bool, signum: int | None, killed:
     found = DurableTask.objects.filter(id__in=before, name__in=tasks).order_by("id")
     for id, name, args, kwargs, options in found.values_list("id", "name", "args", "kwargs", "options"):
         terminated = before[id] in killed
-        about = {"id": call_id(id, options), "task": name, "args": args, "kwargs": kwargs}
+        call = call_id(id, options)
+        about = {"id": call, "root_id": call, "task": name, "args": args, "kwargs": kwargs}
         signals.task_revoked.send(
             sender=tasks[name],
-            request=Context({**(options or {}), **about}),
+            request=Context(about | for_the_request(options)),
             terminated=terminated,
             signum=signum if terminated else None,
             expired=expired,

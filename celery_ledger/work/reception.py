@@ -214,17 +214,18 @@ def strategy(task: Any, app: Any, consumer: Consumer, **_: Any) -> Callable[...,
         logger.log(level, trace.LOG_RECEIVED, told, extra={"data": told})
         if signals.task_received.receivers:
             arrivals.tell(consumer, request)
-        request.send_event(
-            "task-received",
-            name=request.name,
-            args=request.argsrepr,
-            kwargs=request.kwargsrepr,
-            root_id=request.root_id,
-            parent_id=None,
-            retries=0,
-            eta=None,
-            expires=None,
-        )
+        if request.has_listeners:
+            request.send_event(
+                "task-received",
+                name=request.name,
+                args=request.argsrepr,
+                kwargs=request.kwargsrepr,
+                root_id=request.root_id,
+                parent_id=None,
+                retries=0,
+                eta=None,
+                expires=None,
+            )
         task_reserved(request)
         for callback in callbacks or ():
             callback(request)

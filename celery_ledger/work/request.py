@@ -37,6 +37,11 @@ EVENTS = {states.SUCCESS: "task-succeeded", states.RETRY: "task-retried", states
 SAID_OF_ROWS = frozenset(EVENTS.values())
 
 
+def sends_events_of_tasks(dispatcher: Any) -> bool:
+    """Whether a worker's dispatcher sends events of tasks; without ``-E`` it is enabled too, for those of workers."""
+    return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
+
+
 def _in_its_database(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def within(self: "LedgerRequest", *args: Any, **options: Any) -> Any:
@@ -54,7 +59,7 @@ class LedgerRequest(request.Request):
         self.received = monotonic()
         self._killed: list[UUID] = []
         self._when_killed: Callable[[Sequence[UUID]], object] | None = None
-        self.request_dict["has_listeners"] = self._has_listeners
+        self.request_dict["has_listeners"] = self.has_listeners
 
     @property
     def ids(self) -> list[str]:
@@ -89,8 +94,9 @@ class LedgerRequest(request.Request):
             self._terminate_on_ack = pool, signal
 
     @property
-    def _has_listeners(self) -> bool:
-        return bool(self.eventer and self.eventer.enabled and self.task.send_events)
+    def has_listeners(self) -> bool:
+        """Whether this worker sends events of tasks: ``-E``, or remote control, says so."""
+        return bool(self.task.send_events) and sends_events_of_tasks(self.eventer)
 
     def send_event(self, type: str, **fields: Any) -> None:
         """
@@ -98,6 +104,8 @@ class LedgerRequest(request.Request):
 
         A message of one row bears the row's id, so its events are the row's; those of several rows belong to none.
         """
+        if not self.has_listeners:
+            return
         if type == "task-succeeded":
             self._tell(json.loads(fields["result"]))
         elif type not in SAID_OF_ROWS and self._is_one_row:
@@ -186,13 +194,14 @@ class LedgerRequest(request.Request):
         return self.ids == [self.id]
 
     def _tell(self, rows: Iterable[dict[str, Any]]) -> None:
-        if not self._has_listeners:
+        if not self.has_listeners:
             return
         for row in rows:
             fields = dict(row)
-            type, arguments = EVENTS[fields.pop("state")], f"({row['uuid']})"
+            type = EVENTS[fields.pop("state")]
             known = {"uuid": row["uuid"], "name": fields.pop("name"), "retries": fields["retries"]}
             if not self._is_one_row:
-                self.eventer.send("task-received", args=arguments, kwargs="{}", root_id=row["uuid"], **known)
+                arguments = {"args": row.get("args", f"({row['uuid']})"), "kwargs": row.get("kwargs", "{}")}
+                self.eventer.send("task-received", root_id=row["uuid"], **arguments, **known)
                 self.eventer.send("task-started", uuid=row["uuid"])
             self.eventer.send(type, **fields)

@@ -44,13 +44,15 @@ class Telling:
         self.row = row
         self.request = request_of(task, row)
         self.id = self.request.id
-        #: The data from which the worker's parent creates events; None: the attempt has not ended.
+        #: The data from which the worker's parent creates events, once the attempt has ended; None without listeners.
         self.event: dict[str, Any] | None = None
         #: Its place in its caller's trace, for tools that follow traces.
         self.place: Any = None
         self._began: float | None = None
         self._ran = 0.0
         self._has_started = False
+        carrier = current_carrier()
+        self._has_listeners = carrier is None or carrier.has_listeners
 
     def begin(self) -> None:
         """Report that the body is about to run; an exception in ``before_start`` counts as an error of the body."""
@@ -74,8 +76,7 @@ class Telling:
         if isinstance(value, Ignore):
             self._end(states.IGNORED, value, None, lambda _: self._say(trace.LOG_IGNORED, "ignored"))
             return
-        said = {"result": shown(value)[:MOST_SHOWN]}
-        self._end(states.SUCCESS, value, said, self._tell_success)
+        self._end(states.SUCCESS, value, lambda: {"result": shown(value)[:MOST_SHOWN]}, self._tell_success)
 
     def fail(self, error: Exception, *, state: str) -> None:
         """
@@ -87,9 +88,13 @@ class Telling:
             self._end(states.REJECTED, error, None, lambda _: self._say(trace.LOG_REJECTED, shown(error)))
             return
         cause = error.exc if isinstance(error, Retry) and error.exc is not None else error
-        said = {"exception": shown(cause)[:MOST_SHOWN], "traceback": traceback_of(error)}
         tell = self._tell_retry if state == states.RETRY else self._tell_failure
-        self._end(state, error, said, lambda _: tell(error, cause))
+        self._end(
+            state,
+            error,
+            lambda: {"exception": shown(cause)[:MOST_SHOWN], "traceback": traceback_of(error)},
+            lambda _: tell(error, cause),
+        )
 
     def rest(self) -> None:
         """Note that the body has ended in any way, while the other rows' bodies and the commit are still to come."""
@@ -98,10 +103,12 @@ class Telling:
 
     def leave(self) -> None:
         """Report that the attempt ended, without an outcome: the row belongs to another worker."""
-        if self._began is not None and self.event is None:
+        if self._began is not None:
             self._end(states.RETRY, None, None, lambda _: None)
 
-    def _end(self, state: str, value: Any, said: dict[str, Any] | None, tell: Callable[[Any], None]) -> None:
+    def _end(
+        self, state: str, value: Any, said: Callable[[], dict[str, Any]] | None, tell: Callable[[Any], None]
+    ) -> None:
         with (
             self._current(),
             tracing.at(self.place),
@@ -116,15 +123,21 @@ class Telling:
                     sender=self.task, task_id=self.id, task=self.task, retval=value, state=state, **self._arguments()
                 )
         self._began = None
-        if said is not None:
-            self.event = {
-                "uuid": str(self.row.id),
-                "name": self.row.name,
-                "retries": self.row.attempts - 1,
-                "state": state,
-                "runtime": self._ran,
-                **said,
-            }
+        if said is not None and self._has_listeners:
+            self.event = self._event_of(state, said())
+
+    def _event_of(self, state: str, said: dict[str, Any]) -> dict[str, Any]:
+        options = self.row.options or {}
+        arguments = {name: options[f"{name}repr"] for name in ("args", "kwargs") if f"{name}repr" in options}
+        return {
+            **arguments,
+            "uuid": str(self.row.id),
+            "name": self.row.name,
+            "retries": self.row.attempts - 1,
+            "state": state,
+            "runtime": self._ran,
+            **said,
+        }
 
     def _say(self, form: str, description: str) -> None:
         lines.ended(self.row, self.request, form, description)
@@ -141,6 +154,7 @@ class Telling:
         tracing.report(self.task, self.request, cause)
         lines.failed(self.task, self.row, self.request, cause, info)
         backends.store(self.task, self.request, states.FAILURE, cause, info.traceback)
+        self.task.on_failure(cause, self.id, self.row.args, self.row.kwargs, info)
         signals.task_failure.send(
             sender=self.task,
             task_id=self.id,
@@ -149,15 +163,15 @@ class Telling:
             einfo=info,
             **self._arguments(),
         )
-        self.task.on_failure(cause, self.id, self.row.args, self.row.kwargs, info)
         self.task.after_return(states.FAILURE, cause, self.id, self.row.args, self.row.kwargs, info)
 
     def _tell_retry(self, error: Exception, cause: BaseException) -> None:
         lines.is_due_again(self.row, self.request, cause)
         info = _info_of(error, cause)
         backends.store(self.task, self.request, states.RETRY, cause, info.traceback)
+        said, info = (error.exc, _info_of(error, error)) if isinstance(error, Retry) else (error, info)
+        self.task.on_retry(said, self.id, self.row.args, self.row.kwargs, info)
         signals.task_retry.send(sender=self.task, request=self.request, reason=error, einfo=info)
-        self.task.on_retry(cause, self.id, self.row.args, self.row.kwargs, info)
 
     def _arguments(self) -> dict[str, Any]:
         return {"args": self.row.args, "kwargs": self.row.kwargs}
@@ -222,7 +236,7 @@ def request_of(task: Runnable, row: ledger.Started) -> Context:
         "correlation_id": id,
         "args": row.args,
         "kwargs": row.kwargs,
-        "argsrepr": shown(row.args)[:MOST_SHOWN],
+        "argsrepr": shown(tuple(row.args))[:MOST_SHOWN],
         "kwargsrepr": shown(row.kwargs)[:MOST_SHOWN],
         "retries": row.attempts - 1,
         "attempt_limit": row.attempt_limit,

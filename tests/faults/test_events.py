@@ -78,6 +78,38 @@ def test_f81_events_are_of_tasks_and_say_what_became_of_them(machine, heard):
     assert set(heard) == set(map(str, DurableTask.objects.values_list("id", flat=True))), "messages were told of"
 
 
+@pytest.mark.fault("F81")
+def test_f81_without_listeners_no_event_is_built_and_none_is_sent(machine, tmp_path):
+    """Though Celery's dispatcher is enabled then too, for the heartbeats of workers."""
+    machine.start_relay()
+    counted = tmp_path / "counted"
+    rows = DurableTask.objects
+
+    def what_events_cost(*options):
+        counted.write_text("")
+        worker = machine._start(
+            "worker",
+            [sys.executable, "-m", "celery", "-A", "tests.counted", "worker", "-l", "info", "-c", "1", *options],
+            {"COUNTED": str(counted)},
+        )
+        wait_until("the worker is ready", lambda: worker.says(" ready."))
+        with collecting():
+            calls = [probe.make_collections.delay(f"shelf {number}{options}") for number in range(5)]
+        calls += [
+            probe.make_collection.delay(f"garden {options}"),
+            probe.leave_mark.delay(str(tmp_path / "mark"), 0),
+            probe.give_up.delay("permanent"),
+            probe.fail_twice.delay("twice"),
+        ]
+        ids = [call.id for call in calls]
+        wait_until("all have ended", lambda: not rows.filter(id__in=ids, completed_at=None).exists())
+        worker.stop()
+        return set(counted.read_text().split())
+
+    assert what_events_cost() == set()
+    assert what_events_cost("-E") == {"EventDispatcher.send", "Telling._event_of", "Outcomes.events"}
+
+
 def test_who_asks_a_worker_what_it_runs_is_told_of_each_row(machine):
     machine.start_relay()
     worker = machine.start_worker(concurrency=1)

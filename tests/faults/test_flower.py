@@ -157,7 +157,8 @@ def test_f81_flower_counts_what_the_ledger_counts_and_its_buttons_do_what_they_s
     mark = tmp_path / "mark"
     slow = probe.leave_mark.delay(str(mark), 60)
     waits, later = probe.come_back.delay(600), probe.make_collection.apply_async(("later",), countdown=600)
-    for number in range(4):
+    shown = probe.make_collection.apply_async(("alone 0",), argsrepr="('alone ...',)", kwargsrepr="{...}")
+    for number in range(1, 4):
         probe.make_collection.delay(f"alone {number}")
     with collecting():
         for number in range(5):
@@ -188,7 +189,10 @@ def test_f81_flower_counts_what_the_ledger_counts_and_its_buttons_do_what_they_s
     names = {str(id): name for id, name in rows.values_list("id", "name")}
     for id, task in known().items():
         assert task["name"] == names[id]
-        assert task["args"] in (f"({id})", None if id == later.id else "")
+        if id == shown.id:
+            assert (task["args"], task["kwargs"]) == ("('alone ...',)", "{...}")
+        else:
+            assert task["args"] in (f"({id})", None if id == later.id else "")
         assert task["state"] != "SUCCESS" or 0 < task["runtime"] < 10
         assert task["worker"].startswith("worker-")
     counted = Counter()

@@ -77,7 +77,8 @@ INTRODUCTION = """\
 What `make celery-suite` found when it was last run: `t/integration/test_tasks.py` and `test_canvas.py` of Celery's
 source distribution, unmodified, with its results in Redis: as it is; with `celery_ledger:Task` as the class of all its
 tasks, a real relay and its own prefork worker; and the same with `transactional=True`. Each test has 90 seconds and one
-more try, on all sides.
+more try, on all sides. In the pools `solo` and `threads`, plain Celery's own worker, a thread of the tests' process,
+does not end, and the tests after it hang: there, each test runs in a process of its own, for 45 seconds and once.
 """
 
 

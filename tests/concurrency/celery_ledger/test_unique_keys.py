@@ -40,6 +40,24 @@ def test_f132_calls_at_once_are_one_row_whose_id_all_get(options):
 
 
 @pytest.mark.fault("F132")
+def test_f132_of_debounced_calls_at_once_the_last_one_s_arguments_win():
+    """The row is locked until the caller's transaction ends: what is written after a call tells which is last."""
+
+    def call(number):
+        for round in range(ROUNDS):
+            title = f"{number} {round}"
+            with transaction.atomic():
+                id = probe.make_collection.apply_async((title,), unique_key="key", debounce=60).id
+                Collection.objects.create(title=title)
+        return id
+
+    [id] = set(all_at_once([lambda number=number: call(number) for number in range(CALLERS)]))
+    row = DurableTask.objects.get()
+    assert (str(row.id), row.args) == (id, [Collection.objects.latest("id").title])
+    assert Collection.objects.count() == CALLERS * ROUNDS
+
+
+@pytest.mark.fault("F132")
 @pytest.mark.parametrize("options", [{"unique_for": "pending"}, {"debounce": 0}], ids=str)
 def test_f132_the_row_that_stands_sees_what_each_of_its_callers_wrote(options):
     """It is not taken between a call and the end of the caller's transaction."""

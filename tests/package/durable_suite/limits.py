@@ -53,7 +53,7 @@ def pytest_runtest_protocol(item):
 
 def run_apart(item):
     """Run a test in a process of its own, and return its reports."""
-    path = Path.cwd() / "reports.jsonl"
+    path = Path.cwd() / f"reports-{os.getpid()}.jsonl"
     path.write_text("")
     plugins = [word for plugin in item.config.option.plugins for word in ("-p", plugin)]
     command = [sys.executable, "-m", "pytest", "-q", *plugins, item.nodeid]
@@ -71,6 +71,9 @@ def run_apart(item):
         hook.pytest_report_from_serializable(config=item.config, data=json.loads(line))
         for line in path.read_text().splitlines()
     ]
+    for report in reports:
+        if report.skipped and isinstance(report.longrepr, list):
+            report.longrepr = tuple(report.longrepr)  # JSON has no tuples.
     if not any(report.when == "call" or not report.passed for report in reports):
         words = f"It has not ended after {SECONDS_APART} seconds." if process.returncode < 0 else "It said nothing."
         reports.append(pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call"))

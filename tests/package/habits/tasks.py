@@ -1,7 +1,7 @@
 """Tasks in their usual forms, for the project of these tests."""
 
 from celery import Task, shared_task
-from habits import answers, inside, note, retrying  # noqa: F401 - a worker looks for tasks here
+from habits import answers, inside, note, retrying, telling  # noqa: F401 - a worker looks for tasks here
 
 
 class OfALibrary(Task):

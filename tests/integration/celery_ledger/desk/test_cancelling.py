@@ -28,6 +28,7 @@ from celery_ledger.testing import drain
 from celery_ledger.work import consumer
 from store.models import Collection
 from tests import probe
+from tests.by_hand import publish, take
 from tests.shop import api, browser_of, make_staff
 from worker.celery import app
 
@@ -80,6 +81,16 @@ class TestRevoke:
         assert AsyncResult(handle.id).state == "REVOKED"
         with pytest.raises(TaskRevokedError):
             AsyncResult(handle.id).get(timeout=1)
+
+    @pytest.mark.fault("F98")
+    @pytest.mark.parametrize("task", [probe.make_collection, probe.make_collections], ids=["slice", "batch"])
+    def test_one_that_waits_in_a_message_of_several_does_not_run_and_the_others_do(self, task):
+        handles = [task.delay(title) for title in ("garden", "yard", "shed")]
+        ids = publish()
+        handles[1].revoke()
+        assert take(task, ids) == "2 succeeded, 0 failed, 1 passed over"
+        assert [handle.state for handle in handles] == ["SUCCESS", "REVOKED", "SUCCESS"]
+        assert set(Collection.objects.values_list("title", flat=True)) == {"garden", "shed"}
 
     @pytest.mark.fault("F98")
     def test_one_that_runs_is_let_end_unless_it_is_to_be_terminated(self):

@@ -19,6 +19,7 @@ from celery_ledger.rows.outbox import collecting
 from celery_ledger.rows.sql import statements
 from celery_ledger.testing import drain, enqueued
 from tests import probe
+from worker.celery import app
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +48,32 @@ def test_calls_that_are_collected_are_written_by_one_statement():
             probe.make_collection.delay(f"shelf {number}")
     assert len(queries) == 1
     assert DurableTask.objects.count() == 20
+
+
+def test_a_block_asks_once_whether_calls_run_at_once(monkeypatch):
+    asked = []
+    eager = property(lambda conf: asked.append(conf) or False)
+    monkeypatch.setattr(type(app.conf), "task_always_eager", eager, raising=False)
+    with collecting():
+        for title in "abc":
+            probe.make_collection.delay(title)
+    assert len(asked) == 1
+    probe.make_collection.delay("d")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("options", [{"expires": 60}, {"countdown": 5}, {"unique_key": "key"}, {}], ids=str)
+def test_what_only_some_of_the_collected_calls_say_is_said_of_those(options):
+    """Columns that are empty in all calls are not sent."""
+    with collecting():
+        plain = probe.make_collection.delay("plain")
+        probe.make_collection.apply_async(("other",), **options)
+    expected = {"expires": None, "countdown": 0.0, "unique_key": None} | options
+    for row in DurableTask.objects.all():
+        said = expected if str(row.id) != plain.id else {"expires": None, "countdown": 0.0, "unique_key": None}
+        assert (row.available_at - row.created_at).total_seconds() == said["countdown"]
+        assert row.unique_key == said["unique_key"]
+        assert (row.expires_at is not None) == (said["expires"] is not None)
 
 
 def test_calls_of_a_block_that_fails_are_dropped():

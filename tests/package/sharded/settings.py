@@ -3,6 +3,8 @@
 import json
 import os
 
+from tests.package import desk
+
 SECRET_KEY = "for tests only"
 DEBUG = False
 USE_TZ = True
@@ -17,5 +19,13 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "celery_ledger",
     "tests.package.sharded.apps.Sharded",
+    *os.environ.get("EXTRA_APPS", "").split(),
 ]
+TASKS = {"default": {"BACKEND": "celery_ledger.contrib.django_tasks.LedgerBackend"}}
+ALLOWED_HOSTS = ["testserver"]
+STATIC_URL = "static/"
+if "django.contrib.admin" in INSTALLED_APPS:
+    MIDDLEWARE = desk.MIDDLEWARE
+    TEMPLATES = desk.TEMPLATES
+    ROOT_URLCONF = "tests.package.admin_urls"
 CELERY_BROKER_URL = os.environ["BROKER_URL"]

@@ -51,6 +51,8 @@ class Statements:
     unknown_queues: names of the queues of pending rows, except known ones.
     claim: publish pending rows under a lease.
     claim_known: publish pending rows that a relay was notified of, in libpq's form. None: there are no notifications.
+    earliest_leases: the earliest lease that has ended, and that of a published row, from given times on. None: no old
+        versions of rows would be read.
     complete: mark published rows succeeded, to be committed with their effects.
     take_back: undo that for rows of this transaction that were not run, or that failed.
     start: mark one published row running under a lease, if its task is the one named and an attempt is left.
@@ -82,6 +84,7 @@ class Statements:
     unknown_queues: str
     claim: str
     claim_known: str | None
+    earliest_leases: str | None
     complete: str
     take_back: str
     start: str
@@ -469,6 +472,16 @@ POSTGRESQL = Statements(
               ORDER BY id FOR UPDATE SKIP LOCKED
           ))
     """,
+    earliest_leases="""
+        SELECT statement_timestamp(),
+               (SELECT lease_until FROM celery_ledger_durabletask
+                WHERE lease_until >= coalesce(%(ended)s::timestamptz, '-infinity')
+                  AND lease_until < statement_timestamp()
+                ORDER BY lease_until LIMIT 1),
+               (SELECT lease_until FROM celery_ledger_durabletask
+                WHERE lease_until >= coalesce(%(published)s::timestamptz, '-infinity') AND status = 'published'
+                ORDER BY lease_until LIMIT 1)
+    """,
     complete=_POSTGRESQL_COMPLETE,
     start=_POSTGRESQL_START.format(id="id", at_the_broker=_AT_THE_BROKER),
     finish=f"""
@@ -682,6 +695,7 @@ SQLITE = Statements(
         RETURNING id, name, queue, lapses, priority
     """,
     claim_known=None,
+    earliest_leases=None,
     complete=_SQLITE_COMPLETE,
     take_back=f"""
         UPDATE celery_ledger_durabletask

@@ -138,7 +138,7 @@ class Relay:
                 if self.troubles.has("a turn"):
                     self._rest(TROUBLE_PAUSE)
             except DatabaseError as error:
-                life.sign()
+                life.sign(is_away=True)
                 logger.warning("The database is unavailable; the relay is waiting for it: %s", error)
                 connection.close()
                 self._was_cut_off = True

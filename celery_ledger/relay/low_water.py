@@ -28,6 +28,9 @@ class LowWater:
         #: From when the searches start; None: from the earliest.
         self.ended: datetime | None = None
         self.published: datetime | None = None
+        #: Whether there is a lease that has ended, or a published row: otherwise there is nothing to search for.
+        self.has_ended = True
+        self.has_published = True
         self._next_whole = 0.0
 
     def look(self, *, lease: float) -> None:
@@ -39,6 +42,7 @@ class LowWater:
         found = ledger.earliest_leases(
             ended=None if is_whole else self.ended, published=None if is_whole else self.published
         )
+        self.has_ended, self.has_published = found.ended is not None, found.published is not None
         # Rows that are not there yet get leases from now on.
         self.ended = min(found.ended or found.now, found.now - LATE)
         new = found.now + timedelta(seconds=lease) - LATE

@@ -27,7 +27,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
 from celery_ledger import conf
-from celery_ledger.databases import atomic, connection
+from celery_ledger.databases import connection
 from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask, Heartbeat, Tally
 from celery_ledger.relay import crews, expiring, leases, limits
@@ -404,9 +404,10 @@ class Relay:
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
-        if can_tell and (buried := bury_abandoned(self.app, since=self._leases.ended)):
-            logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
-        lapsed += ledger.lapse_expired(statuses, since=self._leases.ended)
+        if self._leases.has_ended:
+            if can_tell and (buried := bury_abandoned(self.app, since=self._leases.ended)):
+                logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
+            lapsed += ledger.lapse_expired(statuses, since=self._leases.ended)
         if lapsed:
             self.rates.reach.forget()
             logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
@@ -415,7 +416,8 @@ class Relay:
         """Bring back rows of queues that are empty at the broker; renew the leases of those that wait in others."""
         lapsed = 0
         empty: set[str] = set()
-        for queue in ledger.waiting_queues(older_than=MISSED_AFTER, since=self._leases.published):
+        since, has_published = self._leases.published, self._leases.has_published
+        for queue in ledger.waiting_queues(older_than=MISSED_AFTER, since=since) if has_published else ():
             if queue not in self._waiting:
                 if not self.app.conf.task_create_missing_queues:
                     continue  # It belongs to the next release, whose relays serve it.
@@ -527,11 +529,10 @@ class Relay:
         keys = self._published.keys() | self._messages.keys()
         if not keys:
             return
-        with atomic():
-            tally.add(
-                Tally.Outcome.PUBLISHED,
-                [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],
-            )
+        tally.add(
+            Tally.Outcome.PUBLISHED,
+            [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],
+        )
         self._published.clear()
         self._messages.clear()
 

@@ -64,7 +64,7 @@ class Statements:
     results: the same, and write their rows of django-celery-results.
     own_results: the same, and write what they returned or raised to the ledger's own table; wake their waiters.
     say: write a running task's progress, unless the task has ended.
-    tally: add to one count.
+    tally: add to counts, in this order; SQLite: to one.
     pace: add a process's measurements of tasks to what is known; return for which tasks something was known.
     replay: make dead rows pending, due one after the other, without keys that others may hold by now; return which
         rows were dead.
@@ -113,6 +113,13 @@ _TALLY = "INSERT INTO celery_ledger_tally AS tally (queue, name, outcome, bucket
 _ADD_UP = """
     ON CONFLICT (queue, name, outcome, bucket, slot) DO UPDATE SET rows = tally.rows + excluded.rows,
         messages = tally.messages + excluded.messages, seconds = tally.seconds + excluded.seconds
+"""
+_TALLY_MANY = f"""
+    {_TALLY}
+    SELECT queue, name, %(outcome)s, 0, %(slot)s, rows, messages, 0
+    FROM unnest(%(queues)s::text[], %(names)s::text[], %(rows)s::int[], %(messages)s::int[])
+         AS count(queue, name, rows, messages)
+    {_ADD_UP}
 """
 _TALLY_ONE = f"{_TALLY} VALUES (%(queue)s, %(name)s, %(outcome)s, 0, %(slot)s, %(rows)s, %(messages)s, 0) {_ADD_UP}"
 
@@ -524,7 +531,7 @@ POSTGRESQL = Statements(
     say=_SAY.format(
         replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
-    tally=_TALLY_ONE,
+    tally=_TALLY_MANY,
     # The commit is not flushed: a crash of the database loses half a second of measurements. In the order of names, so
     # that two processes never wait for each other.
     pace=_PACE.format(

@@ -34,6 +34,8 @@ def test_without_rows_the_searches_start_shortly_before_what_new_rows_will_have(
     assert (water.ended, water.published) == (None, None)
     water.look(lease=60)
     assert (water.published - water.ended).total_seconds() == 60
+    assert not water.has_ended
+    assert not water.has_published
     assert ledger.waiting_queues(older_than=-1, since=water.published) == []
     published()
     assert ledger.waiting_queues(older_than=-1, since=water.published) == ["default"]
@@ -48,6 +50,8 @@ def test_they_start_at_the_earliest_lease_that_is_left():
     water.look(lease=60)
     [first] = DurableTask.objects.filter(id=earlier).values_list("lease_until", flat=True)
     assert (water.ended, water.published) == (first, first)
+    assert water.has_ended
+    assert water.has_published
     assert ledger.lapse_expired(since=water.ended) == 1
     water.look(lease=60)
     [second] = DurableTask.objects.filter(id=later).values_list("lease_until", flat=True)

@@ -232,6 +232,9 @@ except CannotRevokeError as error: print(json.dumps(str(error)))
         done = own.run("-m", "django", "outbox", "cancel", self.east, first, "--reason", "test", code=1, both=True)
         assert "1 cancelled." in done
         assert "east: The database" in done
+        done = own.run("-m", "django", "outbox", "task", self.east, code=1, both=True)
+        assert "cannot be used" in done
+        assert "Traceback" not in done
         command = ("-m", "celery", "-A", "tests.package.sharded", "control", "--timeout", "20", "terminate", "TERM")
         done = own.run(*command, self.east, second, code=None, both=True)
         assert "these did not answer: east (" in done
@@ -266,6 +269,14 @@ class TestOperators:
         ids = project.shell(code)
         assert project.manage("outbox", "cancel", *ids, "--reason", "test").count("1 cancelled.") == 2
         assert counts(project, "DurableTask", "filter(status='cancelled')") == {"default": 1, "east": 1}
+
+    def test_a_canvas_is_cancelled_by_its_own_id(self, project):
+        code = """
+id = chain(same.si(1), same.si(2)).apply_async(using='east', countdown=60).parent.id
+print(json.dumps(str(DurableTask.objects.using('east').get(pk=id).canvas)))
+"""
+        said = project.manage("outbox", "cancel", "--canvas", project.shell(code), "--reason", "test")
+        assert "database east\n1 cancelled." in said
 
     def test_revoked_like_in_celery(self, project):
         code = """

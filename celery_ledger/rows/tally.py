@@ -7,6 +7,7 @@ counted here. Counts only go up.
 """
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -16,8 +17,10 @@ from celery_ledger.databases import atomic, connection
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
 
-#: Processes count separately, as far as there are slots.
+#: Processes count separately, as far as there are slots, and each moves on to the next one after so many seconds:
+#: PostgreSQL keeps the old versions of a row as long as an older transaction is open, and each change walks over them.
 SLOTS = 64
+SLOT_LASTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Count:
 
 
 def own_slot() -> int:
-    """Return the slot in which this process counts."""
-    return os.getpid() % SLOTS
+    """Return the slot in which this process counts now."""
+    return (os.getpid() + int(time.time() / SLOT_LASTS)) % SLOTS
 
 
 def add(outcome: Tally.Outcome, counts: Iterable[Count]) -> None:

@@ -17,7 +17,7 @@ from celery_ledger.databases import atomic, connection
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
 
-#: Processes count separately, as far as there are slots, and each moves on to the next one after so many seconds:
+#: Processes count separately, as far as there are slots, and each moves on to the next one in time:
 #: PostgreSQL keeps the old versions of a row as long as an older transaction is open, and each change walks over them.
 SLOTS = 64
 SLOT_LASTS = 10.0

@@ -59,10 +59,15 @@ class Group:
 
     def leave(self) -> None:
         self.free()
+        wait_until("the group is empty", self._is_gone)
+
+    def _is_gone(self) -> bool:
         for pid in (self.place / "cgroup.procs").read_text().split():
             with suppress(ProcessLookupError):
                 (GROUPS / "cgroup.procs").write_text(pid)
-        self.place.rmdir()
+        with suppress(OSError):  # A process is just beginning or ending.
+            self.place.rmdir()
+        return not self.place.exists()
 
 
 def _children(pid: int) -> list[int]:

@@ -10,6 +10,7 @@ DEBUG = False
 USE_TZ = True
 DATABASES = json.loads(os.environ["SHARDS"])
 LEDGER_DATABASES = os.environ.get("LEDGER_DATABASES", " ".join(DATABASES)).split()
+LEDGER_RIDES = os.environ.get("LEDGER_RIDES", "1") == "1"
 LEDGER_PUBLISHED_LEASE = 6
 LEDGER_RUNNING_LEASE = 4
 DATABASE_ROUTERS = ["tests.package.sharded.router.Shards"]

@@ -74,15 +74,16 @@ class LedgerBackend(BaseBackend):
         from celery_ledger.models import KeptGroup
 
         kept = KeptGroup(id=str(group_id), result=self.encode({"result": result.as_tuple()}))
-        KeptGroup.objects.bulk_create(
+        KeptGroup.objects.using(databases.for_calls()).bulk_create(
             [kept], update_conflicts=True, unique_fields=["id"], update_fields=["result", "saved_at"]
         )
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
         from celery_ledger.models import KeptGroup
+        from celery_ledger.rows import homes
 
-        kept = KeptGroup.objects.using(connection.alias).filter(id=str(group_id)).first()
+        kept = homes.first(lambda: KeptGroup.objects.filter(id=str(group_id)).first())
         if kept is None:
             return None
         said = self.decode(kept.result)
@@ -91,7 +92,8 @@ class LedgerBackend(BaseBackend):
     def _delete_group(self, group_id: str) -> None:
         from celery_ledger.models import KeptGroup
 
-        KeptGroup.objects.filter(id=str(group_id)).delete()
+        for _ in databases.each(lambda: KeptGroup.objects.filter(id=str(group_id)).delete()):
+            pass
 
     def wait_for(
         self,

@@ -7,21 +7,23 @@ relays serve one alias per thread, and a worker uses the alias of the message th
 for it too, so that a project's router can put the effects into the same database.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from django.apps import apps
 from django.core.signals import setting_changed
-from django.db import connections, router, transaction
+from django.db import InterfaceError, OperationalError, connections, router, transaction
 from django.dispatch import receiver
 
 from celery_ledger import conf
 
-__all__ = ["aliases", "are_several", "current", "each", "for_calls", "in_order", "using"]
+__all__ = ["AWAY", "AwayError", "aliases", "are_several", "current", "each", "for_calls", "in_order", "using"]
 
 Answer = TypeVar("Answer")
+#: What is raised if a database does not answer.
+AWAY: Final = (OperationalError, InterfaceError)
 #: The header of a message that names the database of its rows; without it, they are in the first one.
 HEADER: Final = "ledger_database"
 
@@ -98,6 +100,15 @@ def for_calls(said: str | None = None) -> str:
     return next((alias for alias in preferred if connections[alias].in_atomic_block), preferred[0])
 
 
+class AwayError(OperationalError):
+    """Databases of several that did not answer; what was to be done was done in the others."""
+
+    def __init__(self, away: Mapping[str, Exception]) -> None:
+        reasons = "; ".join(f"{alias} ({' '.join(str(error).split())})" for alias, error in away.items())
+        super().__init__(f"Not done in each database, because these did not answer: {reasons}.")
+        self.databases = list(away)
+
+
 class _Connection:
     """The connection to the database in use."""
 
@@ -131,8 +142,22 @@ def on_commit(function: Callable[[], Any], *, robust: bool = False) -> None:
 
 
 def each(work: Callable[[], Answer]) -> Iterator[tuple[str, Answer]]:
-    """Do the same in each database, one after the other, and yield its alias and the answer."""
+    """
+    Do the same in each database, one after the other, and yield its alias and the answer.
+
+    Raises:
+        AwayError: a database of several did not answer; all others did, and are yielded first.
+    """
+    away: dict[str, Exception] = {}
     for alias in aliases():
-        with using(alias):
-            answer = work()
-        yield alias, answer
+        try:
+            with using(alias):
+                answer = work()
+        except AWAY as error:
+            if not are_several():
+                raise
+            away[alias] = error
+        else:
+            yield alias, answer
+    if away:
+        raise AwayError(away)

@@ -12,11 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from celery_ledger import clock
+from celery_ledger import clock, databases
 from celery_ledger.desk import decisions, lives, searching
 from celery_ledger.desk.permissions import CANCEL, DISCARD, REPLAY
 from celery_ledger.desk.searching import Search, State
 from celery_ledger.models import Decision, DurableTask
+from operations.ledgers import PARAMETER
 from operations.permissions import MayOperate
 from operations.serializers import MAX_REASON_LENGTH, MOST_IDS, SpanField
 from web.fields import NumberField, StrictSerializer, StrictUUIDField, TextField
@@ -225,6 +226,8 @@ def _address(request: Request, *, after: str | None) -> str:
     query.pop("after", None)
     if after is not None:
         query["after"] = after
+    if databases.are_several():
+        query[PARAMETER] = databases.current()
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 

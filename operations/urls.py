@@ -3,8 +3,9 @@
 from django.urls import path, re_path
 
 from operations import canvases, crew, limits, schedules, searching, views
+from operations.ledgers import in_its_database
 
-urlpatterns = [
+_paths = [
     path("queues/", views.QueuesView.as_view()),
     path("queues/<str:queue>/pause/", views.PauseView.as_view()),
     path("queues/<str:queue>/resume/", views.ResumeView.as_view()),
@@ -35,3 +36,5 @@ urlpatterns = [
     path("dead/<uuid:task_id>/replay/", views.ReplayView.as_view()),
     path("dead/<uuid:task_id>/discard/", views.DiscardView.as_view()),
 ]
+
+urlpatterns = [in_its_database(pattern) for pattern in _paths]

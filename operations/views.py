@@ -418,8 +418,11 @@ class DecisionsView(ListAPIView[Decision]):
 
     permission_classes = [MayOperate]
     serializer_class = DecisionSerializer
-    queryset = Decision.objects.order_by("-pk")
+    queryset = Decision.objects.none()
     filter_backends = []
+
+    def get_queryset(self) -> QuerySet[Decision]:
+        return Decision.objects.order_by("-pk")
 
 
 @extend_schema(tags=["operations"], summary="Get a bulk decision")
@@ -428,5 +431,8 @@ class DecisionView(RetrieveAPIView[Decision]):
 
     permission_classes = [MayOperate]
     serializer_class = DecisionSerializer
-    queryset = Decision.objects.all()
+    queryset = Decision.objects.none()
     filter_backends = []
+
+    def get_queryset(self) -> QuerySet[Decision]:
+        return Decision.objects.all()

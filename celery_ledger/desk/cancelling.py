@@ -90,6 +90,7 @@ def cancel(
 
     Raises:
         ValueError: the reason is empty, or the signal is unknown.
+        AwayError: of several databases, one that did not answer may have some of the ids; all others are cancelled.
     """
     if isinstance(which, Q):
         which = DurableTask.objects.filter(which)
@@ -98,13 +99,22 @@ def cancel(
     reason, signum = check_reason(reason), processes.signum_of(signal) if terminate else None
     ids = [which] if isinstance(which, (UUID, str)) else which
     chosen = {row_id(id): str(id) for id in ids}
-    rows = list(chosen)
     done = 0
+    away: dict[str, Exception] = {}
+    rows = list(chosen)
     for start in range(0, len(rows), PORTION):
         for alias, portion in homes.by_database(rows[start : start + PORTION]).items():
-            with databases.using(alias):
-                done += _cancel_portion(portion, reason=reason, signum=signum)
-    return done + len(cancel_later(list(chosen.values()), reason=reason))
+            try:
+                with databases.using(alias):
+                    done += _cancel_portion(portion, reason=reason, signum=signum)
+            except databases.AWAY as error:
+                if not databases.are_several():
+                    raise
+                away[alias] = error
+    done += len(cancel_later(list(chosen.values()), reason=reason))
+    if away:
+        raise databases.AwayError(away)
+    return done
 
 
 def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
@@ -112,6 +122,9 @@ def cancel_later(ids: Sequence[str], *, reason: str) -> list[str]:
     Cancel those of these calls that belong to a canvas and are not made yet; return their ids.
 
     This reads everything that is kept about canvases.
+
+    Raises:
+        AwayError: a database of several did not answer; calls in the others are cancelled.
     """
     known: set[UUID] = set()
     for start in range(0, len(ids), PORTION):
@@ -140,7 +153,8 @@ def cancel_all(
     done, last = 0, UUID(int=0)
     rest = tasks.filter(status__in=UNENDED if terminate else WAITING).order_by("id")
     while ids := list(rest.filter(id__gt=last).values_list("id", flat=True)[:PORTION]):
-        done += _cancel_portion(ids, reason=reason, signum=signum)
+        with databases.using(tasks.db):
+            done += _cancel_portion(ids, reason=reason, signum=signum)
         last = ids[-1]
         yield done
 
@@ -154,7 +168,12 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
     Raises:
         ValueError: the reason is empty, or the signal or the canvas is unknown.
     """
-    reason, canvas = check_reason(reason), canvas_of(id)
+    reason = check_reason(reason)
+    with databases.using(homes.of_canvas(row_id(id))):
+        return _cancel_canvas(canvas_of(id), reason=reason, terminate=terminate, signal=signal)
+
+
+def _cancel_canvas(canvas: UUID, *, reason: str, terminate: bool, signal: str | int | None) -> int:
     tasks = DurableTask.objects.filter(canvas=canvas)
     stamps.revoke_canvas(canvas)
     done = cancel(tasks, reason=reason, terminate=terminate, signal=signal)

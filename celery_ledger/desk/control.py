@@ -43,17 +43,21 @@ class Control(control.Control):
         too: its process is sent ``signal``, and its success is not recorded.
 
         Raises:
-            CannotRevokeError: a task that was to be terminated did not end in time.
+            CannotRevokeError: a task that was to be terminated did not end in time; or, of several databases, one that
+                did not answer may have some of the tasks. All others are revoked.
         """
         rows, others = synchronously(lambda: divide(self.app, task_id))
         replies: list[Any] = []
         if others:
             options = {"destination": destination, "terminate": terminate, **kwargs}
             replies += super().revoke(others, **options, **({"signal": signal} if signal else {})) or []
-            synchronously(lambda: _cancel_later(others))  # They belong to a canvas and will be rows later.
-        if rows := synchronously(lambda: _known(rows)):
-            told = synchronously(lambda: revoke(rows, terminate=terminate, signal=signal))
+        known, unknown = synchronously(lambda: _known(rows))
+        unasked = synchronously(lambda: _revoke_unmade(unknown, others))
+        if known:
+            told = synchronously(lambda: revoke(known, terminate=terminate, signal=signal))
             replies.append({"ledger": {"ok": told}})
+        if unasked:
+            raise CannotRevokeError(unasked)
         return replies if kwargs.get("reply") else None
 
     def rate_limit(self, task_name: str, rate_limit: Any, destination: Any = None, **kwargs: Any) -> Any:
@@ -116,7 +120,7 @@ def revoke(task_id: str | Iterable[str | UUID], *, terminate: bool = False, sign
     ids = parse_ids(task_id)
     try:
         cancelled = cancelling.cancel(ids, reason=REASON, terminate=terminate, signal=signal)
-    except ValueError as error:
+    except (ValueError, databases.AwayError) as error:
         raise CannotRevokeError(str(error)) from None
     under_way = unended(ids)
     if under_way and terminate and not connection.in_atomic_block:
@@ -192,8 +196,8 @@ def set_rate(app: Any, name: str, rate: Any) -> str:
     return said[0]
 
 
-def _known(ids: Sequence[UUID]) -> list[UUID]:
-    """Return the ids that the ledger has. A project may revoke tasks that were pruned, or never existed."""
+def _known(ids: Sequence[UUID]) -> tuple[list[UUID], list[str]]:
+    """Return the ids that the ledger has, and the others."""
     from celery_ledger.desk import cancelling
     from celery_ledger.rows import homes
 
@@ -201,17 +205,25 @@ def _known(ids: Sequence[UUID]) -> list[UUID]:
     for start in range(0, len(ids), cancelling.PORTION):
         portion = ids[start : start + cancelling.PORTION]
         found.update(homes.statuses(portion))
-    unknown = [str(id) for id in ids if id not in found]
-    later = set(_cancel_later(unknown))
-    if unknown := [id for id in unknown if id not in later]:
-        logger.warning("The ledger has no task %s: there is nothing to revoke.", ", ".join(unknown[:3]))
-    return [id for id in ids if id in found]
+    return [id for id in ids if id in found], [str(id) for id in ids if id not in found]
 
 
-def _cancel_later(ids: Sequence[str]) -> list[str]:
+def _revoke_unmade(unknown: Sequence[str], plain: Sequence[str]) -> str:
+    """
+    Revoke calls without a row that belong to a canvas and will be rows later; return which databases did not answer.
+
+    A project may revoke tasks that were pruned, or never existed.
+    """
     from celery_ledger.desk import cancelling
 
-    return cancelling.cancel_later(ids, reason=REASON) if ids else []
+    try:
+        for ids in (plain, unknown):
+            later = set(cancelling.cancel_later(ids, reason=REASON) if ids else ())
+    except databases.AwayError as error:
+        return str(error)
+    if missing := [id for id in unknown if id not in later]:
+        logger.warning("The ledger has no task %s: there is nothing to revoke.", ", ".join(missing[:3]))
+    return ""
 
 
 def parse_ids(task_id: Any) -> list[UUID]:
@@ -224,15 +236,19 @@ def unended(ids: Sequence[UUID]) -> list[str]:
     Return those of ``ids`` whose tasks have not ended.
 
     Raises:
-        CannotRevokeError: the ledger does not have one of them.
+        CannotRevokeError: the ledger does not have one of them, or the database that has it did not answer.
     """
     from celery_ledger.desk import cancelling
     from celery_ledger.rows import homes
 
     statuses: dict[UUID, str] = {}
+    away: dict[str, Exception] = {}
     for start in range(0, len(ids), cancelling.PORTION):
-        portion = ids[start : start + cancelling.PORTION]
-        statuses |= homes.statuses(portion)
+        found = homes.find(ids[start : start + cancelling.PORTION])
+        statuses |= found.all()
+        away |= found.away
+    if away:
+        raise CannotRevokeError(str(databases.AwayError(away)))
     if unknown := [str(id) for id in ids if id not in statuses]:
         raise CannotRevokeError(
             f"The ledger has no task {', '.join(unknown[:3])}. Flower shows messages: see the admin."

@@ -138,7 +138,7 @@ def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Any:
     close_old_connections()
     try:
         return ok(control.set_rate(app, task_name, rate_limit))
-    except ValueError as error:
+    except (databases.AwayError, ValueError) as error:
         return nok(str(error))
 
 
@@ -160,7 +160,7 @@ def revoke_by_stamped_headers(state: Any, headers: Any, terminate: bool = False,
             carried = [id for _, ids in found for id in ids]
             said = _terminate(state, carried, signal)
         return ok(said)
-    except ValueError as error:
+    except (control.CannotRevokeError, databases.AwayError, ValueError) as error:
         return nok(str(error))
 
 
@@ -177,9 +177,9 @@ def _terminate(state: Any, task_id: Iterable[UUID], signal: Any) -> str:
     ids, signum = control.parse_ids(task_id), processes.signum_of(signal)
     told = cancelling.terminate_here(state.consumer.pool, ids, reason=control.REASON, signum=signum)
     cancelled = 0
-    for alias, own in homes.by_database(ids).items():
+    for alias, own in homes.find(ids).statuses.items():
         with databases.using(alias):
-            cancelled += len(cancelling.end(own, reason=control.REASON, signum=signum))
+            cancelled += len(cancelling.end(list(own), reason=control.REASON, signum=signum))
     running = len(control.unended(ids))
     ended = len(ids) - cancelled - running
     return f"{cancelled} cancelled, {running} running, {ended} had ended, {len(told)} told to end here"

@@ -5,6 +5,8 @@ A task declares this with ``acks_late=False``. Whether its effect happened is un
 before it brings back the rows that other workers left behind.
 """
 
+from datetime import datetime
+
 from celery import Celery
 from django.db.models.functions import Now
 
@@ -19,14 +21,17 @@ from celery_ledger.rows.wording import words_of
 PORTION = 500
 
 
-def bury_abandoned(app: Celery) -> int:
-    """Turn rows of at-most-once tasks into dead letters if their lease has expired; return how many."""
+def bury_abandoned(app: Celery, *, since: datetime | None = None) -> int:
+    """
+    Turn rows of at-most-once tasks into dead letters if their lease has expired; return how many.
+
+    ``since``: no lease that matters ends earlier.
+    """
     names = [name for name, task in app.tasks.items() if getattr(task, "durable", False) and not task.acks_late]
     if not names:
         return 0
-    abandoned = DurableTask.objects.filter(
-        lease_until__lt=Now(), status=DurableTask.Status.RUNNING, name__in=names
-    ).order_by("lease_until")
+    running = ledger.leased(since).filter(status=DurableTask.Status.RUNNING, name__in=names)
+    abandoned = running.filter(lease_until__lt=Now()).order_by("lease_until")
     skip = connection.features.has_select_for_update_skip_locked
     error = WorkerDiedError("the worker was lost, and the task must not run twice")
     buried = 0

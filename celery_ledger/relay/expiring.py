@@ -22,5 +22,7 @@ def cancel_expired() -> int:
     expired = DurableTask.objects.filter(
         expires_at__isnull=False, expires_at__lt=Now(), status__in=[Status.PENDING, Status.PUBLISHED]
     )
+    if not expired.exists():
+        return 0
     with atomic():
         return len(revoking.revoke(expired.order_by("expires_at"), note=REASON, why="expired", most=MOST, expired=True))

@@ -5,7 +5,7 @@ A queue of slow tasks keeps messages waiting for longer than a lease. The relay,
 messages wait in each queue, renews as many rows: a queue is FIFO, so the rows published last are the waiting ones.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from celery import Celery
@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from celery_ledger.databases import atomic, connection
 from celery_ledger.models import DurableTask
 from celery_ledger.relay.bundle import Paces, size_of
+from celery_ledger.rows import ledger
 
 #: A lease is renewed when less than this fraction of it is left: the rest is for a worker that takes the message.
 RENEWED_BELOW = 2 / 3
@@ -21,9 +22,15 @@ RENEWED_BELOW = 2 / 3
 MOST_RENEWED = 10_000
 
 
-def renew_waiting(app: Celery, queue: str, messages: int, *, lease: float, paces: Paces) -> int:
-    """Renew the leases of the rows that ``messages`` waiting messages of ``queue`` carry; return how many were."""
-    published = DurableTask.objects.filter(lease_until__isnull=False, status=DurableTask.Status.PUBLISHED, queue=queue)
+def renew_waiting(
+    app: Celery, queue: str, messages: int, *, lease: float, paces: Paces, since: datetime | None = None
+) -> int:
+    """
+    Renew the leases of the rows that ``messages`` waiting messages of ``queue`` carry; return how many were.
+
+    ``since``: no lease that matters ends earlier.
+    """
+    published = ledger.leased(since).filter(status=DurableTask.Status.PUBLISHED, queue=queue)
     ending = published.filter(lease_until__lt=Now() + timedelta(seconds=lease * RENEWED_BELOW))
     if messages < 1 or not ending.exists():
         return 0

@@ -27,13 +27,14 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
 from celery_ledger import conf
-from celery_ledger.databases import atomic, connection
+from celery_ledger.databases import connection
 from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask, Heartbeat, Tally
 from celery_ledger.relay import crews, expiring, leases, limits
 from celery_ledger.relay.abandoned import bury_abandoned
 from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
+from celery_ledger.relay.low_water import LowWater
 from celery_ledger.relay.overtaken import Marks
 from celery_ledger.relay.rates import Rates
 from celery_ledger.relay.rounds import rounds
@@ -52,6 +53,8 @@ LOAD = 10
 LOAD_LASTS = 0.1  # seconds for which it keeps gathering after that, or it would go to sleep at each short gap
 HELD_PAUSE = 0.05  # seconds until due work that could not be claimed is checked again
 SWEEP_INTERVAL = 1.0  # seconds
+#: Samples take a hundredth of the time at most: under an old snapshot, one reads what is left of each task since.
+SAMPLES_SHARE = 100.0
 #: This many messages that are slices of work may wait in a queue, or a fifth of its window if that is more.
 LEAST_SLICES = 10
 #: A published row counts as lost when its queue is empty at the broker and no worker has locked it after this time.
@@ -108,12 +111,14 @@ class Relay:
         # Queues that were empty when the broker was last asked: workers will have started those messages by next time.
         self._empty: set[str] = set()
         self._marks = Marks()
+        self._leases = LowWater()
         self._next_sweep = 0.0
         self._said = ""  # the state in its last heartbeat
         self._next_word = 0.0
         self._refusals = 0
         self._refused_for: set[str] = set()  # errors already logged during the current outage
         self._next_sample = 0.0
+        self._next_canaries = 0.0
         began = time.monotonic()
         self._rounds = {round: began + round.every for round in rounds()}  # when each runs next
         self._published: Counter[tuple[str, str]] = Counter()  # rows by queue and name that are not in the tally yet
@@ -133,7 +138,7 @@ class Relay:
                 if self.troubles.has("a turn"):
                     self._rest(TROUBLE_PAUSE)
             except DatabaseError as error:
-                life.sign()
+                life.sign(is_away=True)
                 logger.warning("The database is unavailable; the relay is waiting for it: %s", error)
                 connection.close()
                 self._was_cut_off = True
@@ -209,6 +214,7 @@ class Relay:
                 refused[message.queue] = list(message.ids)
         if refused:
             ledger.release([id for ids in refused.values() for id in ids])
+            self.rates.reach.forget()
         self._broker_accepted()
         self._note_published(published, names)
         return sum(len(message.ids) for message in published)
@@ -346,10 +352,18 @@ class Relay:
         if now >= self._next_sample:
             self._next_sample = now + samples.INTERVAL / 2
             with caught("taking samples"):
-                samples.take(self._depths())
+                self._take_samples()
+        if now >= self._next_canaries:
+            self._next_canaries = now + samples.INTERVAL / 2
             with caught("sending canaries"):
                 self._send_canaries()
             self._say_if_due()
+
+    def _take_samples(self) -> None:
+        depths = self._depths()
+        began = time.monotonic()
+        samples.take(depths)
+        self._next_sample = max(self._next_sample, began + SAMPLES_SHARE * (time.monotonic() - began))
 
     def make_rounds(self) -> None:
         """Do the periodic work that is due."""
@@ -383,23 +397,27 @@ class Relay:
         can_tell = time.monotonic() >= self._claims_hold_until
         statuses = [DurableTask.Status.RUNNING] if can_tell else []
         self._marks.look()
+        self._leases.look(lease=self.lease)
         try:
             self.broker.refuse_eviction()
             lapsed += self._bring_back_lost()
             statuses.append(DurableTask.Status.PUBLISHED)
         except self.broker_errors as error:
             self._broker_refused(error, [])  # Whether it has the messages is unknown, and nothing could be published.
-        if can_tell and (buried := bury_abandoned(self.app)):
-            logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
-        lapsed += ledger.lapse_expired(statuses)
+        if self._leases.has_ended:
+            if can_tell and (buried := bury_abandoned(self.app, since=self._leases.ended)):
+                logger.error("%d tasks that must not run twice lost their worker and are now dead letters.", buried)
+            lapsed += ledger.lapse_expired(statuses, since=self._leases.ended)
         if lapsed:
+            self.rates.reach.forget()
             logger.warning("%d tasks were not acknowledged in time and have been republished.", lapsed)
 
     def _bring_back_lost(self) -> int:
         """Bring back rows of queues that are empty at the broker; renew the leases of those that wait in others."""
         lapsed = 0
         empty: set[str] = set()
-        for queue in ledger.waiting_queues(older_than=MISSED_AFTER):
+        since, has_published = self._leases.published, self._leases.has_published
+        for queue in ledger.waiting_queues(older_than=MISSED_AFTER, since=since) if has_published else ():
             if queue not in self._waiting:
                 if not self.app.conf.task_create_missing_queues:
                     continue  # It belongs to the next release, whose relays serve it.
@@ -409,12 +427,19 @@ class Relay:
             if not self._waiting[queue] and not others:
                 empty.add(queue)
                 if queue in self._empty:
-                    lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER)
+                    lapsed += ledger.lapse_lost(queue, older_than=MISSED_AFTER, since=self._leases.published)
                 continue
             if not others:
                 lapsed += self._lapse_overtaken(queue)
             if self._waiting[queue]:
-                leases.renew_waiting(self.app, queue, self._waiting[queue], lease=self.lease, paces=self._paces)
+                leases.renew_waiting(
+                    self.app,
+                    queue,
+                    self._waiting[queue],
+                    lease=self.lease,
+                    paces=self._paces,
+                    since=self._leases.published,
+                )
         self._empty = empty
         return lapsed
 
@@ -439,7 +464,7 @@ class Relay:
         if (reached := self._marks.reached(queue)) is None:
             return 0
         before = reached - timedelta(seconds=OVERTAKEN_BY)
-        return ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before)
+        return ledger.lapse_lost(queue, older_than=MISSED_AFTER, before=before, since=self._leases.published)
 
     def _say_if_due(self) -> None:
         """
@@ -504,11 +529,10 @@ class Relay:
         keys = self._published.keys() | self._messages.keys()
         if not keys:
             return
-        with atomic():
-            tally.add(
-                Tally.Outcome.PUBLISHED,
-                [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],
-            )
+        tally.add(
+            Tally.Outcome.PUBLISHED,
+            [tally.Count(*key, rows=self._published[key], messages=self._messages[key]) for key in keys],
+        )
         self._published.clear()
         self._messages.clear()
 
@@ -589,6 +613,7 @@ class Relay:
     def _broker_accepted(self) -> None:
         if self._refusals:
             logger.info("The broker is back.")
+            self.rates.reach.forget()  # Rows that it refused were released.
         self._refusals = 0
         self._refused_for.clear()
 

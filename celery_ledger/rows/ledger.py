@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
@@ -151,35 +151,55 @@ def refuse(id: UUID, error: str, *, delay: float) -> int:
     )
 
 
-def lapse_expired(statuses: Collection[str] = (Status.PUBLISHED, Status.RUNNING)) -> int:
-    """Release rows whose lease has expired: the broker lost the message, or the worker died."""
-    expired = DurableTask.objects.filter(lease_until__lt=Now(), status__in=statuses)
+class Leases(NamedTuple):
+    """The database's time, and the earliest leases: of those that have ended, and of published rows."""
+
+    now: datetime
+    ended: datetime | None
+    published: datetime | None
+
+
+def earliest_leases(*, ended: datetime | None, published: datetime | None) -> Leases:
+    """Return the earliest leases that end from these times on, or from any time: PostgreSQL only."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements("postgresql").earliest_leases, {"ended": ended, "published": published})
+        return Leases(*cursor.fetchone())
+
+
+def leased(since: datetime | None) -> QuerySet[DurableTask]:
+    """Return rows with a lease, of those that end from ``since`` on; None: of any."""
+    rows = DurableTask.objects.filter(lease_until__isnull=False)
+    return rows if since is None else rows.filter(lease_until__gte=since)
+
+
+def lapse_expired(
+    statuses: Collection[str] = (Status.PUBLISHED, Status.RUNNING), *, since: datetime | None = None
+) -> int:
+    """
+    Release rows whose lease has expired: the broker lost the message, or the worker died.
+
+    ``since`` here and below: no lease that matters ends earlier, so earlier ones are not read.
+    """
+    expired = leased(since).filter(lease_until__lt=Now(), status__in=statuses)
     return _lapse(expired.order_by("lease_until"))
 
 
-def lapse_lost(queue: str, *, older_than: float, before: datetime | None = None) -> int:
+def lapse_lost(queue: str, *, older_than: float, before: datetime | None = None, since: datetime | None = None) -> int:
     """
     Release rows of ``queue`` that were published over ``older_than`` seconds ago and are with no worker.
 
     For a queue that is empty at the broker, or has no message published ``before`` this time any more: there, every
     published row that is not locked has lost its message.
     """
-    lost = DurableTask.objects.filter(
-        lease_until__isnull=False,
-        status=Status.PUBLISHED,
-        queue=queue,
-        published_at__lt=_in_seconds(-older_than),
-    )
+    lost = leased(since).filter(status=Status.PUBLISHED, queue=queue, published_at__lt=_in_seconds(-older_than))
     if before is not None:
         lost = lost.filter(published_at__lt=before)
     return _lapse(lost.order_by("published_at"))
 
 
-def waiting_queues(*, older_than: float) -> list[str]:
+def waiting_queues(*, older_than: float, since: datetime | None = None) -> list[str]:
     """Return the queues that have rows published over ``older_than`` seconds ago."""
-    waiting = DurableTask.objects.filter(
-        lease_until__isnull=False, status=Status.PUBLISHED, published_at__lt=_in_seconds(-older_than)
-    )
+    waiting = leased(since).filter(status=Status.PUBLISHED, published_at__lt=_in_seconds(-older_than))
     return list(waiting.order_by().values_list("queue", flat=True).distinct())
 
 

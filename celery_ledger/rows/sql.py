@@ -51,6 +51,8 @@ class Statements:
     unknown_queues: names of the queues of pending rows, except known ones.
     claim: publish pending rows under a lease.
     claim_known: publish pending rows that a relay was notified of, in libpq's form. None: there are no notifications.
+    earliest_leases: the earliest lease that has ended, and that of a published row, from given times on. None: no old
+        versions of rows would be read.
     complete: mark published rows succeeded, to be committed with their effects.
     take_back: undo that for rows of this transaction that were not run, or that failed.
     start: mark one published row running under a lease, if its task is the one named and an attempt is left.
@@ -62,7 +64,7 @@ class Statements:
     results: the same, and write their rows of django-celery-results.
     own_results: the same, and write what they returned or raised to the ledger's own table; wake their waiters.
     say: write a running task's progress, unless the task has ended.
-    tally: add to one count.
+    tally: add to counts, in this order; SQLite: to one.
     pace: add a process's measurements of tasks to what is known; return for which tasks something was known.
     replay: make dead rows pending, due one after the other, without keys that others may hold by now; return which
         rows were dead.
@@ -82,6 +84,7 @@ class Statements:
     unknown_queues: str
     claim: str
     claim_known: str | None
+    earliest_leases: str | None
     complete: str
     take_back: str
     start: str
@@ -110,6 +113,13 @@ _TALLY = "INSERT INTO celery_ledger_tally AS tally (queue, name, outcome, bucket
 _ADD_UP = """
     ON CONFLICT (queue, name, outcome, bucket, slot) DO UPDATE SET rows = tally.rows + excluded.rows,
         messages = tally.messages + excluded.messages, seconds = tally.seconds + excluded.seconds
+"""
+_TALLY_MANY = f"""
+    {_TALLY}
+    SELECT queue, name, %(outcome)s, 0, %(slot)s, rows, messages, 0
+    FROM unnest(%(queues)s::text[], %(names)s::text[], %(rows)s::int[], %(messages)s::int[])
+         AS count(queue, name, rows, messages)
+    {_ADD_UP}
 """
 _TALLY_ONE = f"{_TALLY} VALUES (%(queue)s, %(name)s, %(outcome)s, 0, %(slot)s, %(rows)s, %(messages)s, 0) {_ADD_UP}"
 
@@ -469,6 +479,16 @@ POSTGRESQL = Statements(
               ORDER BY id FOR UPDATE SKIP LOCKED
           ))
     """,
+    earliest_leases="""
+        SELECT statement_timestamp(),
+               (SELECT lease_until FROM celery_ledger_durabletask
+                WHERE lease_until >= coalesce(%(ended)s::timestamptz, '-infinity')
+                  AND lease_until < statement_timestamp()
+                ORDER BY lease_until LIMIT 1),
+               (SELECT lease_until FROM celery_ledger_durabletask
+                WHERE lease_until >= coalesce(%(published)s::timestamptz, '-infinity') AND status = 'published'
+                ORDER BY lease_until LIMIT 1)
+    """,
     complete=_POSTGRESQL_COMPLETE,
     start=_POSTGRESQL_START.format(id="id", at_the_broker=_AT_THE_BROKER),
     finish=f"""
@@ -511,7 +531,7 @@ POSTGRESQL = Statements(
     say=_SAY.format(
         replace=_REPLACE, patience="\n      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL"
     ),
-    tally=_TALLY_ONE,
+    tally=_TALLY_MANY,
     # The commit is not flushed: a crash of the database loses half a second of measurements. In the order of names, so
     # that two processes never wait for each other.
     pace=_PACE.format(
@@ -682,6 +702,7 @@ SQLITE = Statements(
         RETURNING id, name, queue, lapses, priority
     """,
     claim_known=None,
+    earliest_leases=None,
     complete=_SQLITE_COMPLETE,
     take_back=f"""
         UPDATE celery_ledger_durabletask

@@ -7,17 +7,20 @@ counted here. Counts only go up.
 """
 
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from django.db.models import Sum
 
-from celery_ledger.databases import connection
+from celery_ledger.databases import atomic, connection
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
 
-#: Processes count separately, as far as there are slots.
+#: Processes count separately, as far as there are slots, and each moves on to the next one in time:
+#: PostgreSQL keeps the old versions of a row as long as an older transaction is open, and each change walks over them.
 SLOTS = 64
+SLOT_LASTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,30 @@ class Count:
 
 
 def own_slot() -> int:
-    """Return the slot in which this process counts."""
-    return os.getpid() % SLOTS
+    """Return the slot in which this process counts now."""
+    return (os.getpid() + int(time.time() / SLOT_LASTS)) % SLOTS
 
 
 def add(outcome: Tally.Outcome, counts: Iterable[Count]) -> None:
-    """Add to the counts of ``outcome``, in the current transaction."""
+    """Add to the counts of ``outcome``, one for each queue and name: in one statement on PostgreSQL."""
+    given = sorted(counts, key=lambda count: (count.queue, count.name))
+    if not given:
+        return
     sql = statements(connection.vendor).tally
-    with connection.cursor() as cursor:
-        for count in sorted(counts, key=lambda count: (count.queue, count.name)):
-            cursor.execute(
-                sql,
-                {
-                    "queue": count.queue,
-                    "name": count.name,
-                    "outcome": outcome.value,
-                    "slot": own_slot(),
-                    "rows": count.rows,
-                    "messages": count.messages,
-                },
-            )
+    about = {"outcome": outcome.value, "slot": own_slot()}
+    if connection.vendor == "postgresql":
+        columns = {
+            "queues": [count.queue for count in given],
+            "names": [count.name for count in given],
+            "rows": [count.rows for count in given],
+            "messages": [count.messages for count in given],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {**about, **columns})
+        return
+    with atomic(), connection.cursor() as cursor:
+        for count in given:
+            cursor.execute(sql, {**about, **asdict(count)})
 
 
 def totals_by_queue() -> dict[tuple[str, str], tuple[int, float]]:

@@ -53,7 +53,11 @@ def test_round_trips_of_an_order(own_postgresql, machine, mail_server, say, pace
             (proxy.turns - had - rest * took) / orders
             for proxy, had, rest in zip((of_workers, of_relay), before, idle, strict=True)
         )
-        said = "\n".join(f"{number / orders:6.2f} {text}" for text, number in statements(own_postgresql.log, "worker"))
+        said = "\n".join(
+            f"{name} {number / orders:6.2f} {text}"
+            for name in ("worker", "relay")
+            for text, number in statements(own_postgresql.log, name)
+        )
         say(
             f"{worker:.1f} of the workers and {relay:.1f} of the relay an order; at rest {idle[0]:.1f} and "
             f"{idle[1]:.1f} a second\n{said}"

@@ -1,14 +1,17 @@
-"""The cost of a claim while a transaction stays open: from the oldest entry, and within its reach."""
+"""Claims and sweeps while a transaction stays open: their cost from the oldest entry, and from where they start."""
 
 import json
 import os
 import time
+from datetime import timedelta
 
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from celery_ledger.models import PRIORITIES
+from celery_ledger.relay.low_water import LowWater
 from celery_ledger.relay.reach import LATE
 from celery_ledger.rows import ledger
 from celery_ledger.rows.ledger import WHOLE
@@ -41,6 +44,52 @@ def cost(back):
     return plan["Execution Time"], blocks
 
 
+def work(rows):
+    """Have so many rows claimed and done."""
+    with connection.cursor() as cursor:
+        for _ in range(rows // 1000):
+            cursor.execute(INSERT, [1000])
+            cursor.execute(DONE, [[row.id for row in ledger.claim({"default": 1100}, lease=60, limit=1100)]])
+
+
+def cost_of_sweep(water):
+    """Return milliseconds and blocks of what a sweep asks about leases, with the look at where they start."""
+    with connection.cursor() as cursor:
+        sql = statements("postgresql").earliest_leases
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", {"ended": water.ended, "published": water.published}
+        )
+        found = [cursor.fetchone()[0]]
+    water.look(lease=60)
+    waiting = ledger.leased(water.published).filter(status="published", published_at__lt=Now() - timedelta(seconds=5))
+    expired = ledger.leased(water.ended).filter(status="running", lease_until__lt=Now()).order_by("lease_until")
+    for rows in (waiting.order_by().values("queue").distinct(), expired.values("id")[:1000]):
+        found.append(rows.explain(analyze=True, buffers=True, format="json"))
+    plans = [(json.loads(plan) if isinstance(plan, str) else plan)[0] for plan in found]
+    blocks = sum(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] for plan in plans)
+    return sum(plan["Execution Time"] for plan in plans), blocks
+
+
+def test_a_sweep_under_an_old_snapshot(transactional_db, say):
+    with psycopg.connect(database_url()) as holder:
+        holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM celery_ledger_durabletask")
+        water = LowWater()
+        before = cost_of_sweep(water)
+        work(ROWS)
+        whole = cost_of_sweep(LowWater())
+        water.look(lease=60)
+        time.sleep(1)
+        work(1000)
+        bounded = cost_of_sweep(water)
+    say(
+        f"{ROWS} rows done under a snapshot: a sweep's questions about leases took {before[0]:.1f} ms and {before[1]} "
+        f"blocks before, {whole[0]:.1f} ms and {whole[1]} blocks from the earliest lease, {bounded[0]:.1f} ms and "
+        f"{bounded[1]} from the earliest that was left"
+    )
+    assert bounded[1] < whole[1] / 5
+
+
 def test_a_claim_under_an_old_snapshot(transactional_db, say):
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [20])
@@ -49,9 +98,7 @@ def test_a_claim_under_an_old_snapshot(transactional_db, say):
         holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT count(*) FROM celery_ledger_durabletask")
         with connection.cursor() as cursor:
-            for _ in range(ROWS // 1000):
-                cursor.execute(INSERT, [1000])
-                cursor.execute(DONE, [[row.id for row in ledger.claim({"default": 1100}, lease=60, limit=1100)]])
+            work(ROWS)
             time.sleep(LATE)
             for _ in range(4):  # A thousand a second.
                 cursor.execute(INSERT, [500])

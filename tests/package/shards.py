@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.package.sharded.tasks import *
 class Shards:
     """The project on the databases ``said``, as Django's setting has them, and on a broker."""
 
-    def __init__(self, folder: Path, said: dict[str, Any], broker_url: str) -> None:
+    def __init__(self, folder: Path, said: dict[str, Any], broker_url: str, *, apps: Sequence[str] = ()) -> None:
         self.folder = folder
         self.said = said
         self.processes: list[Process] = []
@@ -34,6 +35,7 @@ class Shards:
         self.environment = known | {
             "SHARDS": json.dumps(said),
             "BROKER_URL": broker_url,
+            "EXTRA_APPS": " ".join(apps),
             "DJANGO_SETTINGS_MODULE": "tests.package.sharded.settings",
             "PYTHONPATH": str(ROOT),
         }

@@ -180,6 +180,7 @@ class TestAway:
             own.start_worker()
             own.shell("keep.apply_async(('before',), using='east').get(timeout=60)")
             own.shell("call_out.apply_async(('later',), using='east', countdown=2)")
+            self.east = own.shell("print(json.dumps(str(keep.apply_async(('c',), using='east', countdown=600).id)))")
             server.stop_at_once()
             code = "print(json.dumps([keep.apply_async((f'{n}',)).get(timeout=60) for n in range(20)]))"
             assert own.shell(code) == [f"{n} in default" for n in range(20)]
@@ -188,12 +189,59 @@ class TestAway:
             assert "celery" in said
             with pytest.raises(AssertionError):  # It is away, and a call into it says so.
                 own.shell("keep.apply_async(('no',), using='east')")
+            self.revoke_what_answers(own)
             server.start()
             healed = "print(json.dumps(sorted(Effect.objects.using('east').values_list('what', flat=True))))"
             wait_until("it heals", lambda: own.shell(healed) == ["after later", "before", "later"], seconds=60)
             assert all(process.is_alive for process in own.processes)
         finally:
             own.end()
+
+    def revoke_what_answers(self, own: Shards) -> None:
+        """What can be revoked is, and an error names the database that did not answer."""
+
+        def waiting() -> list[str]:
+            code = "[str(keep.apply_async(('d',), countdown=600).id) for _ in range(3)]"
+            return list(own.shell(f"print(json.dumps({code}))"))
+
+        def are_cancelled(*ids: str) -> bool:
+            found = f"DurableTask.objects.using('default').filter(id__in={ids}, status='cancelled').count()"
+            return bool(own.shell(f"print(json.dumps({found}))") == len(ids))
+
+        first, second, third = waiting()
+        said = own.shell(
+            f"""
+from celery_ledger.desk.cancelling import cancel
+try: cancel([{self.east!r}, {first!r}], reason='test')
+except databases.AwayError as error: print(json.dumps([str(error), error.databases]))
+"""
+        )
+        assert "these did not answer: east (" in said[0]
+        assert said[1] == ["east"]
+        own.shell(f"cancel = AsyncResult({second!r}).revoke()")
+        refused = own.shell(
+            f"""
+from celery_ledger.desk.control import CannotRevokeError
+try: keep.app.control.revoke([{self.east!r}, {third!r}])
+except CannotRevokeError as error: print(json.dumps(str(error)))
+"""
+        )
+        assert "east (" in refused
+        assert are_cancelled(first, second, third)
+        first, second, third = waiting()
+        done = own.run("-m", "django", "outbox", "cancel", self.east, first, "--reason", "test", code=1, both=True)
+        assert "1 cancelled." in done
+        assert "east: The database" in done
+        done = own.run("-m", "django", "outbox", "task", self.east, code=1, both=True)
+        assert "cannot be used" in done
+        assert "Traceback" not in done
+        command = ("-m", "celery", "-A", "tests.package.sharded", "control", "--timeout", "20", "terminate", "TERM")
+        done = own.run(*command, self.east, second, code=None, both=True)
+        assert "these did not answer: east (" in done
+        canvas = "str(chain(same.si(1), same.si(2)).apply_async(using='default', countdown=600).parent.id)"
+        code = f"from celery_ledger.desk.cancelling import cancel_canvas\nid = {canvas}"
+        assert own.shell(f"{code}\nprint(json.dumps(cancel_canvas(id, reason='test')))") == 1
+        assert are_cancelled(first, second)
 
 
 class TestOperators:
@@ -222,6 +270,14 @@ class TestOperators:
         assert project.manage("outbox", "cancel", *ids, "--reason", "test").count("1 cancelled.") == 2
         assert counts(project, "DurableTask", "filter(status='cancelled')") == {"default": 1, "east": 1}
 
+    def test_a_canvas_is_cancelled_by_its_own_id(self, project):
+        code = """
+id = chain(same.si(1), same.si(2)).apply_async(using='east', countdown=60).parent.id
+print(json.dumps(str(DurableTask.objects.using('east').get(pk=id).canvas)))
+"""
+        said = project.manage("outbox", "cancel", "--canvas", project.shell(code), "--reason", "test")
+        assert "database east\n1 cancelled." in said
+
     def test_revoked_like_in_celery(self, project):
         code = """
 handle = keep.apply_async(('a',), using='east', countdown=60)
@@ -229,6 +285,30 @@ handle.revoke()
 print(json.dumps(handle.state))
 """
         assert project.shell(code) == "REVOKED"
+
+    def test_a_canvas_and_a_queryset_are_cancelled_where_they_are(self, project):
+        code = """
+from celery_ledger.desk.cancelling import cancel, cancel_canvas
+id = str(chain(same.si(1), same.si(2)).apply_async(using='east', countdown=60).parent.id)
+keep.apply_async(('a',), using='east', countdown=60)
+done = [cancel_canvas(id, reason='test'), cancel(DurableTask.objects.using('east').all(), reason='test')]
+print(json.dumps(done))
+"""
+        assert project.shell(code) == [1, 1]
+
+    def test_a_saved_group_is_found_wherever_it_was_saved(self, project):
+        code = """
+with transaction.atomic('east'):
+    called = group(same.s(1), same.s(2)).delay()
+    called.save()
+print(json.dumps([called.id, KeptGroup.objects.using('east').count()]))
+"""
+        id, kept = project.shell(code)
+        assert kept == 1
+        code = f"from celery.result import GroupResult\nfound = GroupResult.restore({id!r}, app=keep.app)"
+        assert project.shell(f"{code}\nprint(json.dumps(len(found.results)))") == 2
+        project.shell(f"{code}\nfound.delete()")
+        assert counts(project, "KeptGroup") == {"default": 0, "east": 0}
 
     def test_verify_finds_what_is_wrong_in_any(self, project):
         assert project.manage("outbox", "verify").count("kept") >= 4

@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from celery_ledger.contrib.admin.pages import is_uuid, page, reason_in
+from celery_ledger.contrib.admin.pages import is_uuid, page, page_address, reason_in
 from celery_ledger.desk import cancelling, graphs
 from celery_ledger.desk.folding import Node, State, counted, worded
 from celery_ledger.desk.graphs import Graph
@@ -59,7 +59,7 @@ def _view(desk: admin.ModelAdmin, request: HttpRequest, canvas: UUID) -> HttpRes
         if not request.user.has_perm(CANCEL):
             raise PermissionDenied
         _cancel(desk, request, canvas)
-        return HttpResponseRedirect(request.path)
+        return HttpResponseRedirect(request.get_full_path())
     graph = graphs.graph_of(canvas)
     if graph is None:
         raise Http404("Canvas not found.")
@@ -87,8 +87,7 @@ def _cancel(desk: admin.ModelAdmin, request: HttpRequest, canvas: UUID) -> None:
 
 def _drawn(desk: admin.ModelAdmin, graph: Graph, here: UUID | None) -> dict[str, object]:
     def address(id: UUID) -> str:
-        name = "admin:celery_ledger_durabletask_change"
-        return reverse(name, args=[id], current_app=desk.admin_site.name)
+        return page_address(desk, "celery_ledger_durabletask_change", id)
 
     calls = [
         {

@@ -19,7 +19,7 @@ class CrewAdmin(ReadOnly, admin.ModelAdmin):
             raise PermissionDenied
         if request.method == "POST":
             self._tell(request)
-            return HttpResponseRedirect(request.path)
+            return HttpResponseRedirect(request.get_full_path())
         context = {
             "title": "Workers, relays and beats",
             "processes": crew.processes(),

@@ -31,7 +31,7 @@ class QueuesAdmin(ReadOnly, admin.ModelAdmin):
             raise PermissionDenied
         if request.method == "POST":
             self._steer(request)
-            return HttpResponseRedirect(request.path)
+            return HttpResponseRedirect(request.get_full_path())
         past = {each.queue: each.points for each in series.of_queues(minutes=60, step=60)}
         rows = [
             {

@@ -1,7 +1,7 @@
 """Durable tasks with their attempts, and the actions on dead letters."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
@@ -17,8 +17,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
+from celery_ledger import databases
 from celery_ledger.contrib.admin import canvases
-from celery_ledger.contrib.admin.pages import RateForm, ReadOnly, flower_url, page, reason_in
+from celery_ledger.contrib.admin.pages import (
+    RateForm,
+    ReadOnly,
+    flower_url,
+    page,
+    page_address,
+    reason_in,
+    which_database,
+)
 from celery_ledger.desk import cancelling, dead_letters, decisions, searching
 from celery_ledger.desk.dead_letters import Selection
 from celery_ledger.desk.permissions import CANCEL, DISCARD, EDIT, REPLAY
@@ -79,6 +88,23 @@ class QueueFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> QuerySet[DurableTask]:
         return queryset.filter(queue=self.value()) if self.value() else queryset
+
+
+class DatabaseFilter(admin.SimpleListFilter):
+    """Chooses one of several databases; the whole page shows what is in it."""
+
+    title = parameter_name = "database"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(alias, alias) for alias in databases.aliases()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> QuerySet[DurableTask]:
+        return queryset
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        for alias, _ in self.lookup_choices:
+            query = changelist.get_query_string({"database": alias})
+            yield {"selected": alias == databases.current(), "query_string": query, "display": alias}
 
 
 class NameFilter(admin.SimpleListFilter):
@@ -174,7 +200,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
             self.message_user(request, _what_is_left(found), messages.WARNING)
         return queryset.filter(id__in=ids.union(task.pk for task in found.tasks)), False
 
-    def get_urls(self) -> list[URLPattern]:
+    def own_urls(self) -> list[URLPattern]:
         own = [
             path("dead/", self.admin_site.admin_view(self.dead_view), name="celery_ledger_durabletask_dead"),
             path(
@@ -188,13 +214,16 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
                 name="celery_ledger_durabletask_edit",
             ),
         ]
-        return [*own, *canvases.urls(self), *super().get_urls()]
+        return [*own, *canvases.urls(self)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        own: dict[str, Any] = {"flower_url": flower_url(), "most_listed": MOST_LISTED}
+        own: dict[str, Any] = {"flower_url": flower_url(), "most_listed": MOST_LISTED, **which_database()}
         if _is_unfiltered(request) and (count := searching.count(Search())).rows > MOST_LISTED:
             own["how_many"] = count
         return super().changelist_view(request, {**own, **(extra_context or {})})
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return (*([DatabaseFilter] if databases.are_several() else []), *super().get_list_filter(request))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [column for column in super().get_list_display(request) if self._has(column)]
@@ -206,9 +235,6 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
     def _has(self, field: Any) -> bool:
         """Whether the target of ``field`` exists: Flower, or results."""
         return (field != "in_flower" or bool(flower_url())) and (field != "result" or results.are_kept())
-
-    def _address(self, name: str, *args: Any, **options: Any) -> str:
-        return reverse(f"admin:{name}", args=args, current_app=self.admin_site.name, **options)
 
     def flower_view(self, request: HttpRequest, task_id: UUID) -> HttpResponse:
         """
@@ -235,7 +261,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="Flower")
     def in_flower(self, task: DurableTask) -> SafeString:
-        address = self._address("celery_ledger_durabletask_flower", task.pk)
+        address = page_address(self, "celery_ledger_durabletask_flower", task.pk)
         return format_html('<a href="{}" rel="noreferrer">show</a>', address)
 
     @admin.display(description="Attempts")
@@ -274,7 +300,9 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
         result = results.of([task.pk]).first()
         if result is None:
             return "none"
-        address = self._address("django_celery_results_taskresult_change", result.pk)
+        address = reverse(
+            "admin:django_celery_results_taskresult_change", args=[result.pk], current_app=self.admin_site.name
+        )
         return format_html('<a href="{}">{}</a>', address, result.status)
 
     @admin.display(description="Its canvas")
@@ -283,12 +311,12 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="Decide")
     def decide(self, task: DurableTask) -> SafeString | str:
-        alone = self._address("celery_ledger_durabletask_changelist", query={"q": task.pk})
+        alone = page_address(self, "celery_ledger_durabletask_changelist", query={"q": task.pk})
         if task.status in cancelling.UNENDED:
             return format_html('<a href="{}">Cancel it</a>, also while it runs', alone)
         if task.status != DurableTask.Status.DEAD:
             return "It has ended; no action is possible."
-        edit = self._address("celery_ledger_durabletask_edit", task.pk)
+        edit = page_address(self, "celery_ledger_durabletask_edit", task.pk)
         text = '<a href="{}">Replay or discard</a>, or <a href="{}">replay with other arguments</a>'
         return format_html(text, alone, edit)
 
@@ -344,7 +372,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
 
     def _chosen(self, request: HttpRequest, queryset: QuerySet[DurableTask]) -> list[UUID] | Selection:
         """Return the ids of the selected tasks or, if everything in a filtered list was selected, the list's search."""
-        filters = set(request.GET) <= {"status__exact", "queue", "name", "p", "o"}
+        filters = set(request.GET) <= {"status__exact", "queue", "name", "database", "p", "o"}
         dead = request.GET.get("status__exact", DurableTask.Status.DEAD) == DurableTask.Status.DEAD
         if request.POST.get("select_across") == "1" and filters and dead:
             return Selection(task=request.GET.get("name"), queue=request.GET.get("queue"))
@@ -356,7 +384,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
             raise PermissionDenied
         if request.method == "POST":
             self._decide_on_group(request)
-            return HttpResponseRedirect(request.path)
+            return HttpResponseRedirect(request.get_full_path())
         groups = dead_letters.groups()
         context = {
             "title": "Dead letters",
@@ -404,7 +432,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
             return
         done = f"{count} task{'' if count == 1 else 's'} {decision}ed."
         if underway:
-            where = self._address("celery_ledger_durabletask_dead")
+            where = page_address(self, "celery_ledger_durabletask_dead")
             text = '{} tasks are being {}ed in batches: <a href="{}">view progress</a>.'
             done = format_html(text, count, decision, where)
         self.message_user(request, done, messages.SUCCESS if count else messages.WARNING)
@@ -430,7 +458,7 @@ class DurableTaskAdmin(ReadOnly, admin.ModelAdmin):
                     self.message_user(request, "The task is replayed with these arguments.", messages.SUCCESS)
                 else:
                     self.message_user(request, "The task is no longer dead.", messages.WARNING)
-                return HttpResponseRedirect(self._address("celery_ledger_durabletask_change", task_id))
+                return HttpResponseRedirect(page_address(self, "celery_ledger_durabletask_change", task_id))
             except (TypeError, LookupError) as error:
                 form.add_error(None, str(error))
         context = {"title": "Replay with other arguments", "task": task, "form": form}

@@ -6,13 +6,25 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from celery import Celery
+from django.db import router
 from django_celery_beat.models import PeriodicTask
 
+from celery_ledger import databases
 from celery_ledger.contrib.beat.models import Run
 from celery_ledger.ids import row_id
 
 #: How many runs of one schedule are kept.
 KEPT: Final = 20
+
+
+def database() -> str:
+    """Return the alias of the database that has the schedules: a run is recorded there with its task, if it can be."""
+    return router.db_for_write(PeriodicTask)
+
+
+def ledger() -> str:
+    """Return the ledger that beat works with: in the database of the schedules, if that has one."""
+    return database() if database() in databases.aliases() else databases.current()
 
 
 def enqueue(app: Celery, row: PeriodicTask, due_at: datetime, *, key: str = "") -> Any:

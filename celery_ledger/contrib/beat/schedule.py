@@ -16,12 +16,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
+from celery_ledger import databases
 from celery_ledger.contrib.beat import due_times, runs
 from celery_ledger.contrib.beat.models import SchedulePolicy
 from celery_ledger.models import Heartbeat
@@ -60,6 +61,10 @@ class LedgerScheduler(DatabaseScheduler):
 
     def tick(self, **_: Any) -> float:
         """Enqueue due tasks, and return the seconds until the next due time or the next check."""
+        with databases.using(runs.ledger()):
+            return self._turn(connections[runs.database()])
+
+    def _turn(self, connection: Any) -> float:
         try:
             close_old_connections()
             if self._lacks_defaults:
@@ -98,7 +103,8 @@ class LedgerScheduler(DatabaseScheduler):
     def close(self) -> None:
         """Report that this beat stops as intended."""
         try:
-            heartbeats.end(Heartbeat.Kind.BEAT)
+            with databases.using(runs.ledger()):
+                heartbeats.end(Heartbeat.Kind.BEAT)
         except DatabaseError as error:
             logger.warning("The database is unavailable; beat stops without recording it: %s", error)
 
@@ -135,7 +141,7 @@ class LedgerScheduler(DatabaseScheduler):
             PeriodicTask.objects.filter(pk=row.pk, last_run_at=row.last_run_at).update(last_run_at=now)
             row.last_run_at = now
         if due_times.passed(row, now) or (row.expires and row.expires <= now):
-            with transaction.atomic():
+            with transaction.atomic(using=runs.database()):
                 self._run(row.pk, now)
             due_at = due_times.first_after(row.schedule, now)
         else:

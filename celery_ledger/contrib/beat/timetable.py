@@ -15,6 +15,7 @@ from celery_ledger.contrib.beat import due_times, runs
 from celery_ledger.contrib.beat.models import Run, SchedulePolicy
 from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_tasks
+from celery_ledger.rows import homes
 from celery_ledger.signals import schedule_changed
 
 #: The permission to change schedules.
@@ -60,7 +61,7 @@ def schedules() -> list[Schedule]:
     late = dict(due_times.late_schedules())
     rows = PeriodicTask.objects.select_related("policy", "interval", "crontab", "clocked", "solar").order_by("name")
     rows = rows.prefetch_related("runs")
-    tasks = DurableTask.objects.in_bulk([run.task for row in rows for run in _latest(row)])
+    tasks = homes.rows([run.task for row in rows for run in _latest(row)])
     found = [_schedule(row, tasks, late.get(row.name)) for row in rows]
     return sorted(found, key=lambda each: (each.late_since is None, each.enabled and not each.problem, each.name))
 
@@ -121,7 +122,7 @@ def run_now(id: int) -> str:
     """
     app = find_app()
     import_tasks()
-    with transaction.atomic():
+    with transaction.atomic(using=runs.database()):
         row = _locked(id)
         if row.task not in app.tasks:
             raise ValueError(f"There is no task {row.task!r} here.")
@@ -157,7 +158,7 @@ DECISIONS: Final[dict[str, Callable[[int], object]]] = {"run-now": run_now, "pau
 
 
 def _switch(id: int, *, enabled: bool) -> None:
-    with transaction.atomic():
+    with transaction.atomic(using=runs.database()):
         row = _locked(id)
         if row.enabled == enabled:
             return

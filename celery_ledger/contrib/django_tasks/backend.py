@@ -78,13 +78,10 @@ class LedgerBackend(Base):
         Raises:
             TaskResultDoesNotExist: the ledger has no such call, or it is not one of this backend's tasks.
         """
-        from celery_ledger.contrib.django_tasks import answers
-        from celery_ledger.models import DurableTask
+        from celery_ledger.rows import homes
 
         id = _uuid(result_id)
-        row = DurableTask.objects.filter(id=id).first() if id is not None else None
-        declared = _declared(row.name) if row is not None else None
-        result = answers.of_row(row, declared) if row is not None and declared is not None else None
+        result = homes.first(lambda: _result_of(id)) if id is not None else None
         if result is None or result.backend != self.alias:
             raise exceptions.TaskResultDoesNotExist(result_id)
         return result
@@ -127,6 +124,16 @@ class LedgerBackend(Base):
         if name == base.DEFAULT_TASK_QUEUE_NAME and name not in app.amqp.queues:
             return str(app.conf.task_default_queue)
         return name
+
+
+def _result_of(id: UUID) -> Any:
+    """Return the result of a call in the database in use; None: it has no such call of a known task."""
+    from celery_ledger.contrib.django_tasks import answers
+    from celery_ledger.models import DurableTask
+
+    row = DurableTask.objects.filter(id=id).first()
+    declared = _declared(row.name) if row is not None else None
+    return answers.of_row(row, declared) if row is not None and declared is not None else None
 
 
 def _has_queue(app: Any, name: str) -> bool:

@@ -176,7 +176,9 @@ class Command(BaseCommand):
 
     def _run_in_each(self, verb: Callable[..., None], options: dict[str, Any]) -> Iterator[str]:
         """Run a verb in each database, or in those that have the tasks that it names; yield what went wrong there."""
-        for alias, own in self._divided(options).items():
+        with told_in_one_line():
+            divided = self._divided(options)
+        for alias, own in divided.items():
             with databases.using(alias):
                 if not options["json"]:
                     self.stdout.write(f"database {alias}")
@@ -193,7 +195,9 @@ class Command(BaseCommand):
         if named := options.get("ids"):
             found = homes.by_database(self._parse_ids(named))
             return {alias: {**options, "ids": [str(id) for id in ids]} for alias, ids in found.items()}
-        if one := options.get("id") or options.get("canvas"):
+        if canvas := options.get("canvas"):
+            return {homes.of_canvas(row_id(canvas)): options}
+        if one := options.get("id"):
             return {homes.of(row_id(one)): options}
         return dict.fromkeys(databases.aliases(), options)
 

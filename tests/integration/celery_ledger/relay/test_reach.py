@@ -90,3 +90,18 @@ def test_a_relay_finds_what_was_committed_late():
         sight.note(rooms, [], limit=5)
         assert time.monotonic() - began < 20
         time.sleep(0.05)
+
+
+def test_most_claims_look_back_a_moment_and_some_a_second(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(reach.time, "monotonic", lambda: clock[0])
+    sight, rooms = Reach(), {"default": 5}
+    taken(sight, rooms, [])
+    seen = []
+    for _ in range(80):
+        clock[0] += 0.01
+        seen.append(taken(sight, rooms, [])["default"])
+    near, far = [back for back in seen if back < 0.1], [back for back in seen if back > 1.2]
+    assert near == [pytest.approx(0.06)] * len(near)
+    assert far == [pytest.approx(1.25, abs=0.02)] * 3  # From a second before the last claim that looked so far back.
+    assert len(near) == 77

@@ -78,3 +78,19 @@ def test_a_sample_is_taken_once_a_moment_and_forgotten_after_a_day():
 @pytest.mark.parametrize(("row", "name"), NAMED, ids=[type(row).__name__ for row, _ in NAMED])
 def test_each_row_has_a_name_for_people(row, name):
     assert str(row) == name
+
+
+def test_processes_move_on_to_the_next_slot_and_never_share_one(monkeypatch):
+    """Each change of a row walks over the old versions that a snapshot keeps of it."""
+    clock, pid = [1_000_000.0], [0]
+    monkeypatch.setattr(tally.time, "time", lambda: clock[0])
+    monkeypatch.setattr(tally.os, "getpid", lambda: pid[0])
+    used = set()
+    for _ in range(tally.SLOTS):
+        slots = []
+        for pid[0] in range(4100, 4100 + tally.SLOTS):
+            slots.append(tally.own_slot())
+        assert len(set(slots)) == tally.SLOTS
+        used.add(slots[0])
+        clock[0] += tally.SLOT_LASTS
+    assert used == set(range(tally.SLOTS))

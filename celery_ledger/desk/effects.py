@@ -49,7 +49,7 @@ OF_OS: Final = frozenset(
 #: Methods of a ``Path`` that change files, and that few other classes have.
 OF_PATHS: Final = frozenset(("hardlink_to", "mkdir", "rmdir", "symlink_to", "unlink", "write_bytes", "write_text"))
 OF_FILE_FIELDS: Final = frozenset(("delete", "open", "save"))
-#: Methods that so many objects have that a class of the project's is rarely meant.
+#: Methods of common objects: a class of the project's is rarely meant by them.
 COMMON: Final = frozenset(
     name for kind in (dict, list, set, bytes, datetime, logging.Logger, QuerySet) for name in dir(kind)
 ) - {"delete"}

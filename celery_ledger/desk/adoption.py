@@ -20,6 +20,7 @@ from django.core.checks import CheckMessage
 from django.core.checks.registry import registry
 
 from celery_ledger.desk.effects import effects_of, is_own, is_own_path
+from celery_ledger.models import PRIORITIES
 from celery_ledger.project import FALLBACK, find_app, import_all
 
 THE_CHECKS: Final = "celery_ledger.checks"
@@ -134,8 +135,14 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         (
             "rate_limit",
             lambda task: bool(task.rate_limit),
-            "ignored by workers",
-            "Route them to a queue of their own and limit that: manage.py outbox limit.",
+            "enforced by the relays for all workers together, and not by each worker for itself",
+            "Multiply it by the number of your workers, if that is the rate you have now.",
+        ),
+        (
+            "priority",
+            lambda task: _is_no_priority(task.priority),
+            "only 0, which is first, to 9 are accepted: calls would be refused",
+            "Choose one of these.",
         ),
         (
             "serializer",
@@ -183,14 +190,21 @@ def _of_calls() -> Iterator[Remark]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
-                for keyword in node.keywords:
-                    if keyword.arg in UNKNOWN_OPTIONS:
-                        yield Remark(
-                            "calls",
-                            f"{_from_here(path)}:{node.lineno}",
-                            f"{node.func.attr}({keyword.arg}=...) is refused for a durable task",
-                            "Name a queue: queue=...",
-                        )
+                for option, advice in _refused(node):
+                    words = f"{node.func.attr}({option}) is refused for a durable task"
+                    yield Remark("calls", f"{_from_here(path)}:{node.lineno}", words, advice)
+
+
+def _refused(call: ast.Call) -> Iterator[tuple[str, str]]:
+    for keyword in call.keywords:
+        if keyword.arg in UNKNOWN_OPTIONS:
+            yield f"{keyword.arg}=...", "Name a queue: queue=..."
+        elif keyword.arg == "priority" and _is_no_priority(getattr(keyword.value, "value", None)):
+            yield f"priority={ast.unparse(keyword.value)}", "Choose 0, which is first, to 9."
+
+
+def _is_no_priority(value: Any) -> bool:
+    return isinstance(value, int) and value not in PRIORITIES
 
 
 def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:

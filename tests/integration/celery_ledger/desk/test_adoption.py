@@ -45,7 +45,7 @@ def odd_tasks():
     """Three tasks that the shop has while these tests run."""
     made = [
         app.task(name="tests.of_a_library", base=OfALibrary, shared=False)(of_a_library),
-        app.task(name="tests.limited", rate_limit="10/m", shared=False)(limited),
+        app.task(name="tests.limited", rate_limit="10/m", priority=10, shared=False)(limited),
         app.task(name="tests.cautious", acks_late=False, shared=False)(cautious),
     ]
     yield
@@ -112,6 +112,7 @@ def test_a_project_s_own_checks_are_not_asked():
 def test_options_that_mean_something_else_are_named(said):
     options = about(said, "options")
     assert "tests.limited" in options["rate_limit"].words
+    assert "tests.limited" in options["priority"].words
     assert "tests.cautious" in options["acks_late=False"].words
 
 
@@ -175,10 +176,15 @@ def test_the_shops_own_tasks_are_told_apart():
 
 def test_calls_that_would_be_refused_are_found_where_they_stand(tmp_path):
     path = tmp_path / "views.py"
-    path.write_text("\ntask.apply_async(args=[1], routing_key='a')\ntask.apply_async(queue='b')\n")
+    path.write_text(
+        "\ntask.apply_async(args=[1], routing_key='a')"
+        "\ntask.apply_async(queue='b', priority=9)"
+        "\ntask.s().set(priority=10)\n"
+    )
     with mock.patch.object(adoption, "_own_files", return_value=[path]):
-        [remark] = adoption._of_calls()
-    assert remark.about == f"{path}:2"
+        found = list(adoption._of_calls())
+    assert [remark.about for remark in found] == [f"{path}:2", f"{path}:4"]
+    assert found[1].words.startswith("set(priority=10)")
 
 
 def test_the_command_says_it_in_words_and_in_json(odd_tasks):

@@ -106,10 +106,10 @@ def check_serializer(app: Any) -> Iterator[CheckMessage]:
         yield Advice(
             f"Celery's task_serializer is {app.conf.task_serializer!r}.",
             hint="The arguments of durable tasks are stored as JSON, with dates, Decimals, UUIDs and bytes. Values "
-            "that JSON cannot restore are pickled if accept_content has pickle: they cannot be read or edited, a "
-            "deploy that changes a class can make them unreadable, and anyone who can write to the database can run "
-            "any code in the workers. Otherwise the call is refused with a TypeError. Pass ids, and set "
-            "task_serializer to 'json'.",
+            "that JSON cannot restore are stored as this serializer writes them, if accept_content has it: they cannot "
+            "be read or edited, a deploy that changes a class can make them unreadable, and unless they are signed, "
+            "anyone who can write to the database can run any code in the workers. Otherwise the call is refused with "
+            "a TypeError. Pass ids, and set task_serializer to 'json'.",
             id="celery_ledger.W027",
         )
 

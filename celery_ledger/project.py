@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from celery import Celery, _state
 from celery.app.utils import find_app as find_app_in
+from django.conf import settings
+from django.template import engines
+from django.urls import get_resolver
 
-__all__ = ["AppNotFoundError", "find_app", "import_tasks"]
+__all__ = ["AppNotFoundError", "find_app", "import_all", "import_tasks"]
 
 #: Name of the app that Celery creates itself if the project has none.
 FALLBACK: Final = "default"
@@ -77,3 +80,16 @@ def import_tasks() -> None:
     app.autodiscover_tasks(force=True)
     for module in app.loader.default_modules:
         app.loader.import_task_module(module)
+
+
+def import_all() -> None:
+    """
+    Import all modules that declare tasks, and those that Django's checks import when a worker starts.
+
+    Some projects have tasks next to their views and template tags. A process that runs the checks needs only
+    :func:`import_tasks`. Raises what :func:`find_app` raises.
+    """
+    import_tasks()
+    engines.all()
+    if getattr(settings, "ROOT_URLCONF", None):
+        _ = get_resolver().url_patterns

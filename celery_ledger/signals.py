@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any, NoReturn, cast
 
-from celery import shared_task
+from celery import Celery, shared_task
 from django.apps import apps
 from django.db import DatabaseError, models, transaction
 from django.dispatch import Signal
@@ -194,7 +194,19 @@ class GuardedReceiver:
         return blaming(blame)
 
 
-@shared_task(name="celery_ledger.tasks.redeliver", bind=True, base=Task, transactional=True, retries=BRISK)
+class RedeliveringTask(Task):
+    """The class of a task that is in every app, and that an app needs only if a durable signal has a receiver."""
+
+    abstract = True
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Install what durable tasks need, if a signal can ever be sent again."""
+        if any(signal.receivers for signal in _signals.values()):
+            super().on_bound(app)
+
+
+@shared_task(name="celery_ledger.tasks.redeliver", bind=True, base=RedeliveringTask, transactional=True, retries=BRISK)
 def redeliver(self: Any, *, signal: str, dispatch_uid: str, arguments: dict[str, Any] | str) -> None:
     """
     Resend a signal to the one receiver that failed.

@@ -106,6 +106,9 @@ class Task(celery.Task):
     acks_late: bool = True
     #: Whether its results are kept in the ledger, wherever the project keeps the others.
     has_own_results: bool = False
+    #: Whether the app of a task with this class needs what durable tasks need. The package's own tasks are in every
+    #: app of a project that has the package installed, and alone change nothing there.
+    has_needs: bool = True
     retry_backoff: float | bool = False  # seconds
     retry_backoff_max: float = 600  # seconds
     retry_jitter: bool = True
@@ -185,7 +188,7 @@ class Task(celery.Task):
     @classmethod
     def on_bound(cls, app: celery.Celery) -> None:
         """Install what durable tasks need, in an app whose default task class may be a different one."""
-        if cls.durable:
+        if cls.durable and cls.has_needs:
             install(app)
 
     @property

@@ -22,7 +22,7 @@ carry_out = decisions.carry_out
 redeliver = signals.redeliver
 
 
-@shared_task(name="celery_ledger.tasks.run_mixed", base=Task, transactional=True)
+@shared_task(name="celery_ledger.tasks.run_mixed", base=Task, transactional=True, has_needs=False)
 def run_mixed() -> None:
     """
     Run a message that carries rows of several tasks, of one queue or of queues that the same workers serve.
@@ -42,7 +42,7 @@ class CanaryTask(Task):
 
 
 # Without events: six every ten seconds would displace everything else from Flower's memory.
-@shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False)
+@shared_task(name="celery_ledger.tasks.see_canary", base=CanaryTask, send_events=False, has_needs=False)
 def see_canary(queue: str) -> None:
     """
     Record that a worker takes messages of this queue.
@@ -52,7 +52,7 @@ def see_canary(queue: str) -> None:
     canaries.seen(queue)
 
 
-@shared_task(name="celery_ledger.tasks.prune", base=Task, retries=BRISK)
+@shared_task(name="celery_ledger.tasks.prune", base=Task, retries=BRISK, has_needs=False)
 def prune() -> int:
     """
     Delete successful tasks older than the retention time, for a while, and return how many.

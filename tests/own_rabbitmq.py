@@ -85,6 +85,12 @@ class OwnRabbitMQ:
         listing = self._control("--quiet", "list_connections", "pid")
         return sum(line.startswith(f"<{self.name}.") for line in listing.splitlines())
 
+    def add_host(self, name: str) -> str:
+        """Add a virtual host, and return its URL."""
+        self._control("add_vhost", name)
+        self._control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return self.url.removesuffix("/") + name
+
     def limit(self, queue: str, messages: int) -> None:
         """Have a queue refuse what is beyond so many messages."""
         definition = f'{{"max-length": {messages}, "overflow": "reject-publish"}}'

@@ -7,14 +7,10 @@ which tasks seem to talk to other systems, and which seem to work in the databas
 
 import ast
 import inspect
-import sys
-import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import celery
@@ -23,29 +19,15 @@ from django.apps import apps
 from django.core.checks import CheckMessage
 from django.core.checks.registry import registry
 
-from celery_ledger.project import FALLBACK, find_app, import_tasks
+from celery_ledger.desk.effects import effects_of, is_own, is_own_path
+from celery_ledger.models import PRIORITIES
+from celery_ledger.project import FALLBACK, find_app, import_all
 
-#: Modules with which code talks to anything but the database.
-OUTSIDE: Final = frozenset(
-    (
-        *("aiohttp", "boto3", "botocore", "elasticsearch", "firebase_admin", "ftplib", "google", "grpc", "httpx"),
-        *("imaplib", "kafka", "openai", "opensearchpy", "paramiko", "pika", "poplib", "pywebpush", "redis", "requests"),
-        *("shutil", "slack_sdk", "smtplib", "socket", "storages", "stripe", "subprocess", "telnetlib", "twilio"),
-        *("urllib.request", "urllib3", "websockets", "django.core.cache", "django.core.files", "django.core.mail"),
-    )
-)
-#: What a library that talks to a service imports to do so.
-WIRES: Final = frozenset(("aiohttp", "http.client", "httpx", "requests", "urllib3"))
-#: Libraries that import one of those only for a rarely used part.
-MOSTLY_INSIDE: Final = frozenset(("celery", "django", "kombu", "rest_framework"))
 THE_CHECKS: Final = "celery_ledger.checks"
-THE_PACKAGE: Final = Path(__file__).parent.parent
-#: At most this many methods are followed for one ambiguous name; with more, the name could mean anything.
-MOST_MEANT: Final = 4
-#: How deeply calls of the project's own functions are followed.
-DEEPEST: Final = 8
 #: Options of a call that a row cannot keep.
 UNKNOWN_OPTIONS: Final = frozenset(("exchange", "routing_key"))
+#: Libraries that are named of each task with external effects.
+MOST_NAMED: Final = 4
 CALLS: Final = frozenset(("apply_async", "apply_async_on_commit", "signature", "subtask", "s", "si", "set"))
 
 
@@ -67,7 +49,7 @@ def remarks() -> Iterator[Remark]:
         AppNotFoundError: the project has no Celery app.
     """
     app = find_app()
-    import_tasks()
+    import_all()
     tasks = {name: app.tasks[name] for name in sorted(app.tasks) if not name.startswith(("celery.", "celery_ledger."))}
     yield from _of_settings()
     yield from _of_apps(app)
@@ -121,6 +103,14 @@ def _of_bases(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
             "Derive it from celery_ledger.Task, and leave task_cls as it is.",
         )
     for base, names in of_class.items():
+        if base is celery.Task:
+            yield Remark(
+                "base classes",
+                "base=celery.Task",
+                f"{_listed(names)}: not durable, because base= names Celery's own class and not the app's",
+                "Remove base=, or name celery_ledger.Task; or leave these tasks as they are.",
+            )
+            continue
         yield Remark(
             "base classes",
             f"{base.__module__}.{base.__qualname__}",
@@ -145,8 +135,14 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         (
             "rate_limit",
             lambda task: bool(task.rate_limit),
-            "ignored by workers",
-            "Route them to a queue of their own and limit that: manage.py outbox limit.",
+            "enforced by the relays for all workers together, and not by each worker for itself",
+            "Multiply it by the number of your workers, if that is the rate you have now.",
+        ),
+        (
+            "priority",
+            lambda task: _is_no_priority(task.priority),
+            "only 0, which is first, to 9 are accepted: calls would be refused",
+            "Choose one of these.",
         ),
         (
             "serializer",
@@ -169,7 +165,7 @@ def _of_options(tasks: dict[str, Any]) -> Iterator[Remark]:
         yield Remark(
             "options",
             f"task_serializer = {serializer!r}",
-            "arguments that are not JSON are stored as the serializer writes them if accept_content allows it,  "
+            "arguments that are not JSON are stored as the serializer writes them if accept_content allows it, "
             "and refused otherwise",
             "Run your tests with the package, and look for a TypeError that names a task's arguments. Pass ids.",
         )
@@ -194,14 +190,21 @@ def _of_calls() -> Iterator[Remark]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
-                for keyword in node.keywords:
-                    if keyword.arg in UNKNOWN_OPTIONS:
-                        yield Remark(
-                            "calls",
-                            f"{_from_here(path)}:{node.lineno}",
-                            f"{node.func.attr}({keyword.arg}=...) is refused for a durable task",
-                            "Name a queue: queue=...",
-                        )
+                for option, advice in _refused(node):
+                    words = f"{node.func.attr}({option}) is refused for a durable task"
+                    yield Remark("calls", f"{_from_here(path)}:{node.lineno}", words, advice)
+
+
+def _refused(call: ast.Call) -> Iterator[tuple[str, str]]:
+    for keyword in call.keywords:
+        if keyword.arg in UNKNOWN_OPTIONS:
+            yield f"{keyword.arg}=...", "Name a queue: queue=..."
+        elif keyword.arg == "priority" and _is_no_priority(getattr(keyword.value, "value", None)):
+            yield f"priority={ast.unparse(keyword.value)}", "Choose 0, which is first, to 9."
+
+
+def _is_no_priority(value: Any) -> bool:
+    return isinstance(value, int) and value not in PRIORITIES
 
 
 def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
@@ -221,14 +224,15 @@ def _of_queues(app: Any, tasks: dict[str, Any]) -> Iterator[Remark]:
             )
     answers = _queues_taken(app)
     if answers is None:
-        yield Remark("queues", _listed(list(named)), "no worker responds, so the consumed queues are unknown")
+        every = ", ".join(sorted(named))
+        yield Remark("queues", every, "no worker responds, so it is unknown which of these are consumed")
         return
     for queue in sorted(set(named) - answers):
         yield Remark(
             "queues",
             queue,
             f"{_listed(named[queue])}: no running worker consumes it",
-            f"Start one: celery -A {app.main} worker -Q {queue}",
+            f"Start one: celery worker -Q {queue}",
         )
 
 
@@ -247,14 +251,15 @@ def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
     """Tasks that seem to have external effects, and tasks that seem to use only the database."""
     inside = []
     for name, task in tasks.items():
-        outside = sorted(effects_of(inspect.unwrap(getattr(task.run, "__func__", task.run))))
+        function = inspect.unwrap(getattr(task.run, "__func__", task.run))
+        outside = effects_of(function)
         if not outside:
-            inside += [name] if _is_own(str(task.run.__module__)) else []
+            inside += [name] if is_own(str(task.run.__module__)) else []
             continue
         yield Remark(
             "outside",
             name,
-            f"seems to have external effects, through {', '.join(outside[:5])}",
+            f"seems to have external effects, through {_listed(_places(function, outside), MOST_NAMED)}",
             "Leave it as it is: it runs at least once. If running it twice does harm, set acks_late=False.",
         )
     for name in inside:
@@ -266,150 +271,23 @@ def _of_effects(tasks: dict[str, Any]) -> Iterator[Remark]:
         )
 
 
-def effects_of(function: Any, *, depth: int = 0, seen: set[Any] | None = None) -> set[str]:
-    """Return the modules through which a function seems to have external effects, even indirectly."""
-    seen = set() if seen is None else seen
-    code = getattr(function, "__code__", None)
-    if code is None or code in seen or depth > DEEPEST:
-        return set()
-    seen.add(code)
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        return set()
-    found: set[str] = set()
-    imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    names = dict(function.__globals__)
-    for statement in imports:
-        found |= {name for name in _imported(statement) if _is_outside(name)}
-        names |= _bound(statement, names.get("__package__"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            said, inner = _meant(node, names)
-            found |= said
-            for each in inner:
-                found |= effects_of(each, depth=depth + 1, seen=seen)
-    return found
-
-
-def _meant(call: ast.Call, names: dict[str, Any]) -> tuple[set[str], list[Any]]:
-    """Return the external modules that a call uses, and the project functions that it may refer to."""
-    if isinstance(call.func, ast.Name) and call.func.id == "open":
-        return {"open()"}, []
-    thing = _resolved(call.func, names)
-    if thing is None:  # Some object has this method: it may be that of any class in the project.
-        return set(), _methods().get(getattr(call.func, "attr", ""), [])
-    home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or ""
-    if _is_outside(home) or _speaks(home.partition(".")[0]):
-        return {home}, []
-    return set(), _functions_of(thing) if _is_own(home) else []
-
-
-@cache
-def _speaks(library: str) -> bool:
-    """Whether a library communicates with services; the project's own code is followed instead."""
-    if library in MOSTLY_INSIDE or library in sys.stdlib_module_names or _is_own(library):
-        return False
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == library]
-    held = {getattr(each, "__name__", "") for module in modules for each in _held_by(module) if _is_module(each)}
-    return any(name == wire or name.startswith(f"{wire}.") for name in held for wire in WIRES)
-
-
-def _held_by(thing: Any) -> list[Any]:
-    """Return the attributes of a module or class without evaluating any: access would instantiate lazy objects."""
-    return list(dict(vars(thing)).values())
-
-
-def _is_module(thing: Any) -> bool:
-    return issubclass(type(thing), ModuleType)
-
-
-def _functions_of(thing: Any) -> list[Any]:
-    thing = inspect.unwrap(getattr(thing, "__wrapped__", thing))
-    if inspect.isclass(thing):
-        return [thing.__init__]
-    return [getattr(thing, "__func__", thing)]
-
-
-def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
-    """Return the object that a name in a function's code refers to, as far as is known without running it."""
-    parts = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return None
-    thing: Any = names.get(node.id)
-    for part in reversed(parts):
-        if thing is None:
-            return None
-        if not isinstance(thing, ModuleType) and not inspect.isclass(thing):
-            thing = type(thing)
-        thing = inspect.getattr_static(thing, part, None)
-        thing = getattr(thing, "__func__", thing)
-    return thing
-
-
-@cache
-def _methods() -> dict[str, list[Any]]:
-    """Return the methods of the project's classes by name, except for names that too many classes share."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    for name, module in list(sys.modules.items()):
-        if not _is_own(name):
-            continue
-        for owner in _held_by(module):
-            if issubclass(type(owner), type) and owner.__module__ == name:
-                for part, member in dict(vars(owner)).items():
-                    function = member.__func__ if type(member) in {classmethod, staticmethod} else member
-                    if type(function) is FunctionType and not part.startswith("__"):
-                        found[part].append(function)
-    return {name: methods for name, methods in found.items() if len(methods) <= MOST_MEANT}
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [node.module] if node.module else []
-    return [alias.name for alias in node.names]
-
-
-def _bound(node: ast.Import | ast.ImportFrom, package: str | None) -> dict[str, Any]:
-    """Return the names that an import inside a function binds, if that module is already imported."""
-    if isinstance(node, ast.Import):
-        whole = {alias.asname or alias.name.partition(".")[0]: alias for alias in node.names}
-        return {name: sys.modules.get(alias.name if alias.asname else name) for name, alias in whole.items()}
-    module = node.module or ""
-    if node.level:
-        parts = (package or "").split(".")
-        module = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
-    held = vars(sys.modules[module]) if module in sys.modules else {}
-    return {alias.asname or alias.name: held.get(alias.name) for alias in node.names}
-
-
-def _is_outside(module: str) -> bool:
-    return module.partition(".")[0] in OUTSIDE or any(
-        module == name or module.startswith(f"{name}.") for name in OUTSIDE
-    )
-
-
-def _is_own(module: str) -> bool:
-    """Whether a module is the project's: not of a library, and not Django's or Python's."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return bool(file) and _is_own_path(Path(str(file)))
-
-
-def _is_own_path(path: Path) -> bool:
-    is_librarys = any(part in {"site-packages", "dist-packages"} or part.startswith("python3") for part in path.parts)
-    return not is_librarys and THE_PACKAGE not in path.parents
+def _places(function: Any, outside: dict[str, str]) -> list[str]:
+    """Return libraries with external effects, with the functions that use them, unless that is the task's own."""
+    own = f"{function.__module__}.{function.__qualname__}"
+    first: dict[str, str] = {}
+    for module, place in outside.items():
+        first.setdefault(module if module.startswith("django.") else module.partition(".")[0], place)
+    return [library if place == own else f"{library} ({place})" for library, place in first.items()]
 
 
 def _own_files() -> Iterator[Path]:
     seen: set[Path] = set()
     for each in apps.get_app_configs():
         folder = Path(each.path)
-        if not _is_own_path(folder):
+        if not is_own_path(folder):
             continue
         for path in folder.rglob("*.py"):
-            if path not in seen and "migrations" not in path.parts and _is_own_path(path):
+            if path not in seen and "migrations" not in path.parts and is_own_path(path):
                 seen.add(path)
                 yield path
 

@@ -240,7 +240,7 @@ def _decide_on_portion(decision: Decision, ids: list[UUID]) -> int:
     return dead_letters.replay_portion(ids, pause=pause, start=start, who=who)
 
 
-@shared_task(name="celery_ledger.tasks.carry_out", base=Task, retries=BRISK)
+@shared_task(name="celery_ledger.tasks.carry_out", base=Task, retries=BRISK, has_needs=False)
 def carry_out(decision_id: int) -> dict[str, Any]:
     """Carry out a decision for a while and, if more is left, enqueue the rest. Repeatable: nothing is done twice."""
     decision = Decision.objects.filter(pk=decision_id).first()

@@ -22,7 +22,7 @@ from django.urls import NoReverseMatch, reverse
 from celery_ledger import conf, databases
 from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask
-from celery_ledger.project import find_app, import_tasks
+from celery_ledger.project import find_app, import_all
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
 from celery_ledger.watch import replication, samples, stuck, watchdog
@@ -188,7 +188,7 @@ def machinery() -> Iterator[Finding]:
 
 def orphans() -> Iterator[Finding]:
     """Find tasks and schedules that no process of this release will run."""
-    import_tasks()
+    import_all()
     app = find_app()
     waiting = DurableTask.objects.filter(status=DurableTask.Status.PENDING).order_by()
     lost = waiting.exclude(queue__in=samples.queue_names()).values_list("queue").annotate(Count("id"))

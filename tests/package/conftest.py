@@ -99,6 +99,10 @@ class Redis:
     def depth(self, queue: str = "celery") -> int:
         return int(self.client.llen(queue))
 
+    def other_url(self) -> str:
+        """Return the URL of a second broker at the same server, which knows nothing of the first."""
+        return f"{self.url.removesuffix('0')}1"
+
     def flush(self) -> None:
         self.client.flushall()
 
@@ -126,6 +130,9 @@ class RabbitMQ:
 
     def depth(self, queue: str = "celery") -> int:
         return self.node.depth(queue)
+
+    def other_url(self) -> str:
+        return self.node.add_host("other")
 
     def flush(self) -> None:
         with kombu.Connection(self.url) as link:

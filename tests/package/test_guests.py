@@ -126,3 +126,44 @@ print(json.dumps([said[:35], type(_state.default_app).__name__]))
 
 def test_what_celerys_test_fixtures_put_in_the_place_of_an_app_is_none():
     assert run(TRAPPED) == ["This project's Celery app cannot be", "Trap"]
+
+
+#: An app without task_cls, in a project that has the package installed and a durable signal.
+NOT_YET = """
+import json, sys
+from django.conf import settings
+
+settings.configure(INSTALLED_APPS=["celery_ledger"], USE_TZ=True)
+import django
+django.setup()
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+from celery_ledger.signals import DurableSignal
+
+def hear(**kwargs):
+    pass
+
+if sys.argv[1] == "with a receiver":
+    DurableSignal("guests.told").connect(hear, dispatch_uid="guests.hear")
+app = Celery("stranger", broker="memory://")
+before = {"steps": {name: len(steps) for name, steps in app.steps.items()}, "control": app.control_cls}
+known = {name: DEFAULTS[name] for name in ("worker_prefetch_multiplier", "result_backend", "worker_lost_wait")}
+app.autodiscover_tasks(["celery_ledger"], force=True)
+print(json.dumps({
+    "has its tasks": "celery_ledger.tasks.prune" in app.tasks,
+    "steps": before["steps"] == {name: len(steps) for name, steps in app.steps.items()},
+    "control": before["control"] == app.control_cls,
+    "settings": known == {name: app.conf[name] for name in known},
+    "sends itself": "send_task" not in vars(app),
+}))
+"""
+
+
+def test_an_app_without_durable_tasks_is_as_it_was():
+    assert set(run(NOT_YET, "without").values()) == {True}
+
+
+def test_an_app_without_durable_tasks_can_send_a_durable_signal_again():
+    found = run(NOT_YET, "with a receiver")
+    assert found.pop("has its tasks")
+    assert set(found.values()) == {False}

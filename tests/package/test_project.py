@@ -1,5 +1,6 @@
 """A project whose Celery app is not imported: it is found, or the error says what to do; the package creates none."""
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,22 @@ with ThreadPoolExecutor() as threads:
 """
     done = run(project, "-c", code, DJANGO_SETTINGS_MODULE="proj.settings")
     assert done.stdout == "proj proj\n", done.stderr
+
+
+def test_tasks_beside_views_and_template_tags_are_found_as_a_worker_finds_them(project):
+    task = "from celery import shared_task\n\n\n@shared_task\ndef {}():\n    pass\n"
+    tags = project / "demoapp" / "templatetags"
+    tags.mkdir()
+    (tags / "__init__.py").write_text("")
+    tag = "\n\nfrom django import template\n\nregister = template.Library()\n"
+    (tags / "demo_tags.py").write_text(task.format("of_a_tag") + tag)
+    (project / "demoapp" / "views.py").write_text(task.format("of_a_view"))
+    with (project / "proj" / "urls.py").open("a") as urls:
+        urls.write("\n\nimport demoapp.views\n")
+    done = run(project, "manage.py", "ledger_adopt", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {remark["about"] for remark in json.loads(done.stdout) if remark["topic"] == "inside"}
+    assert {"demoapp.views.of_a_view", "demoapp.templatetags.demo_tags.of_a_tag"} <= found
 
 
 def test_a_fresh_project_passes_the_checks(project):

@@ -4,21 +4,16 @@ import json
 import subprocess
 import sys
 from io import StringIO
-from types import ModuleType
 from unittest import mock
 
 import celery
 import pytest
-import requests
 from django.core.checks.registry import registry
 from django.core.management import call_command
 from django.db import OperationalError
-from django.utils.functional import SimpleLazyObject
 from kombu import pools
 
 from celery_ledger.desk import adoption
-from celery_ledger.desk.adoption import effects_of
-from store.models import Collection
 from tests.processes import ROOT
 from worker.celery import app
 
@@ -45,44 +40,12 @@ def cautious():
     """What is not run again."""
 
 
-class Letter:
-    def deliver_it(self):
-        import smtplib
-
-        smtplib.SMTP("nowhere")
-
-
-def write_down(path):
-    with open(path, "w") as file:
-        file.write("it")
-
-
-def hand_over(letter):
-    letter.deliver_it()
-
-
-def call_a_service():
-    import a_library
-
-    a_library.Client()
-
-
-def go_by_another(letter):
-    from tests.integration.celery_ledger.desk.test_adoption import call_a_service as call
-
-    call()
-
-
-def make(title):
-    Collection.objects.create(title=title)
-
-
 @pytest.fixture(scope="module")
 def odd_tasks():
     """Three tasks that the shop has while these tests run."""
     made = [
         app.task(name="tests.of_a_library", base=OfALibrary, shared=False)(of_a_library),
-        app.task(name="tests.limited", rate_limit="10/m", shared=False)(limited),
+        app.task(name="tests.limited", rate_limit="10/m", priority=10, shared=False)(limited),
         app.task(name="tests.cautious", acks_late=False, shared=False)(cautious),
     ]
     yield
@@ -96,22 +59,6 @@ def said(odd_tasks):
         return list(adoption.remarks())
 
 
-@pytest.fixture
-def a_library(monkeypatch):
-    """An unknown library, which makes its calls by requests."""
-    package, client = ModuleType("a_library"), ModuleType("a_library.client")
-    client.requests = requests
-    package.Client = type("Client", (), {"__module__": "a_library.client"})
-    monkeypatch.setitem(sys.modules, "a_library", package)
-    monkeypatch.setitem(sys.modules, "a_library.client", client)
-    adoption._speaks.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _tests_are_of_the_project(monkeypatch):
-    adoption._methods.cache_clear()
-
-
 def about(said, topic):
     return {remark.about: remark for remark in said if remark.topic == topic}
 
@@ -120,6 +67,14 @@ def test_a_class_of_others_is_named_with_its_tasks(said):
     remark = about(said, "base classes")[f"{__name__}.OfALibrary"]
     assert "tests.of_a_library" in remark.words
     assert "celery_ledger.Task" in remark.advice
+
+
+def test_a_task_that_names_celery_s_own_class_is_to_name_none():
+    plain = celery.Celery("plain", broker="memory://", set_as_current=False, task_cls="celery:Task")
+    plain.task(name="tests.celerys", base=celery.Task, shared=False)(of_the_app)
+    [remark] = adoption._of_bases(plain, {"tests.celerys": plain.tasks["tests.celerys"]})
+    assert remark.about == "base=celery.Task"
+    assert remark.advice.startswith("Remove base=")
 
 
 def test_a_class_that_derives_from_the_app_s_own_goes_with_it():
@@ -154,19 +109,17 @@ def test_a_project_s_own_checks_are_not_asked():
         registry.registered_checks.remove(check_that_asks_a_database_that_is_away)
 
 
-def test_no_lazy_object_is_made_by_looking_at_it(monkeypatch):
-    def fail():
-        raise AssertionError("It was made.")
-
-    monkeypatch.setattr(sys.modules[__name__], "lazy", SimpleLazyObject(fail), raising=False)
-    monkeypatch.setattr(Letter, "lazy", SimpleLazyObject(fail), raising=False)
-    assert effects_of(hand_over) == {"smtplib"}
-
-
 def test_options_that_mean_something_else_are_named(said):
     options = about(said, "options")
     assert "tests.limited" in options["rate_limit"].words
+    assert "tests.limited" in options["priority"].words
     assert "tests.cautious" in options["acks_late=False"].words
+
+
+def test_all_queues_are_named_where_no_worker_answers():
+    with mock.patch.object(adoption, "_queues_taken", return_value=None):
+        [remark] = adoption._of_queues(app, app.tasks)
+    assert {"inventory", "email", "notifications"} <= set(remark.about.split(", "))
 
 
 def test_queues_that_no_worker_takes_are_named(said):
@@ -203,19 +156,13 @@ def test_what_the_package_checks_is_said_too(settings):
         app.conf.worker_prefetch_multiplier = 1
 
 
-@pytest.mark.parametrize(
-    ("function", "by"),
-    [
-        (write_down, {"open()"}),
-        (hand_over, {"smtplib"}),
-        (make, set()),
-        (call_a_service, {"a_library.client"}),
-        (go_by_another, {"a_library.client"}),
-    ],
-    ids=lambda it: str(it)[:20],
-)
-def test_which_tasks_seem_to_speak_to_the_outside(function, by, a_library):
-    assert effects_of(function) == by
+def test_an_external_effect_is_named_with_the_function_that_has_it():
+    places = {
+        "requests.api": "shop.client.ask",
+        "requests.exceptions": "shop.client.retry",
+        "open()": f"{__name__}.limited",
+    }
+    assert adoption._places(limited, places) == ["requests (shop.client.ask)", "open()"]
 
 
 def test_the_shops_own_tasks_are_told_apart():
@@ -229,10 +176,15 @@ def test_the_shops_own_tasks_are_told_apart():
 
 def test_calls_that_would_be_refused_are_found_where_they_stand(tmp_path):
     path = tmp_path / "views.py"
-    path.write_text("\ntask.apply_async(args=[1], routing_key='a')\ntask.apply_async(queue='b')\n")
+    path.write_text(
+        "\ntask.apply_async(args=[1], routing_key='a')"
+        "\ntask.apply_async(queue='b', priority=9)"
+        "\ntask.s().set(priority=10)\n"
+    )
     with mock.patch.object(adoption, "_own_files", return_value=[path]):
-        [remark] = adoption._of_calls()
-    assert remark.about == f"{path}:2"
+        found = list(adoption._of_calls())
+    assert [remark.about for remark in found] == [f"{path}:2", f"{path}:4"]
+    assert found[1].words.startswith("set(priority=10)")
 
 
 def test_the_command_says_it_in_words_and_in_json(odd_tasks):

@@ -6,5 +6,6 @@ row of the caller's transaction, and is run by the project's Celery workers.
 """
 
 from celery_ledger.contrib.django_tasks.backend import LedgerBackend
+from celery_ledger.contrib.django_tasks.definition import task
 
-__all__ = ["LedgerBackend"]
+__all__ = ["LedgerBackend", "task"]

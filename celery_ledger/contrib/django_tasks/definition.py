@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Final
 
-from celery_ledger.contrib.django_tasks.framework import base
+from celery_ledger.contrib.django_tasks.framework import base, find_backend
 
-__all__ = ["OPTIONS", "LedgerTask", "said_by"]
+__all__ = ["OPTIONS", "LedgerTask", "said_by", "task"]
 
 Base: Any = base.Task
 
@@ -55,6 +55,23 @@ class LedgerTask(Base):
 
 #: The names of the ledger's options.
 OPTIONS: Final = frozenset(field.name for field in fields(LedgerTask)) - {field.name for field in fields(Base)}
+
+
+def task(function: Callable[..., Any] | None = None, *, backend: str = "default", **options: Any) -> Any:
+    """
+    Make a task of a function, as Django's own ``@task`` does, with Django's options and those of :class:`LedgerTask`.
+
+    It is the same for all versions: the ``@task`` of Django 6.0 refuses options of a backend.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        given = {"priority": 0, "queue_name": "default", "takes_context": False} | options
+        return find_backend(backend).task_class(func=function, backend=backend, run_after=None, **given)
+
+    return decorate if function is None else decorate(function)
 
 
 def said_by(task: Any, defaults: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,11 @@ def signals() -> Any:
     return import_module(f"{NAME}.signals")
 
 
+def find_backend(alias: str) -> Any:
+    """Return the backend with this alias, from the setting ``TASKS``; raises Django's error if there is none."""
+    return import_module(NAME).task_backends[alias]
+
+
 #: The error that refuses a task. The backport has another name for it.
 InvalidTask: Any = getattr(exceptions, "InvalidTask", None) or exceptions.InvalidTaskError
 normalize_json: Any = base.normalize_json

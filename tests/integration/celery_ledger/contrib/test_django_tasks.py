@@ -10,7 +10,7 @@ from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from celery_ledger.contrib.django_tasks import LedgerBackend, framework, priorities
+from celery_ledger.contrib.django_tasks import LedgerBackend, framework, priorities, task
 from celery_ledger.desk import cancelling
 from celery_ledger.models import DurableTask, Result
 from celery_ledger.rows import ledger
@@ -19,11 +19,13 @@ from store.models import Collection
 from worker.celery import app
 
 if framework.NAME == "django.tasks":
-    from django.tasks import task, task_backends
+    from django.tasks import task as djangos_task
+    from django.tasks import task_backends
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
     from django.tasks.signals import task_enqueued, task_finished, task_started
 else:
-    from django_tasks import task, task_backends
+    from django_tasks import task as djangos_task
+    from django_tasks import task_backends
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
     from django_tasks.signals import task_enqueued, task_finished, task_started
@@ -38,7 +40,7 @@ def _nothing_seen():
     seen.clear()
 
 
-@task
+@djangos_task
 def double(number):
     return number * 2
 
@@ -195,7 +197,7 @@ def test_async_callers():
 def test_a_batch_is_one_call_of_the_body():
     results = [take_many.enqueue(number) for number in range(3)]
     drain()
-    assert seen == [[0, 1, 2]]
+    assert [sorted(batch) for batch in seen] == [[0, 1, 2]]
     for result in results:
         result.refresh()
     assert {(result.status, result.attempts, result.return_value) for result in results} == {("SUCCESSFUL", 1, None)}
@@ -221,6 +223,12 @@ def test_priorities_keep_their_order():
     assert [row.args for row in rows] == [[100], [50], [0], [-50], [-100]]
     assert {note.get_result(str(row.id)).task.priority for row in rows} == {100, 50, 0, -50, -100}
     assert [ledger.claim({"default": 9}, lease=60, limit=1)[0].id for _ in rows] == [row.id for row in rows]
+
+
+def test_an_option_that_no_task_has_is_refused_where_it_is_declared():
+    for option in ("colour", "run_after"):
+        with pytest.raises(TypeError, match=option):
+            task(double.func, **{option: None})
 
 
 def test_run_after_is_kept():

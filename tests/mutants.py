@@ -277,7 +277,7 @@ MUTANTS = [
     Mutant(
         "beat in one",
         "celery_ledger/contrib/beat/schedule.py",
-        "            with transaction.atomic():\n                self._run(row.pk, now)\n",
+        "            with transaction.atomic(using=runs.database()):\n                self._run(row.pk, now)\n",
         "            PeriodicTask.objects.update(last_run_at=now)\n            self._run(row.pk, now)\n",
         "tests/integration/celery_ledger/contrib/test_schedules.py::test_f85_whatever_statement_the_database_goes_at_each_due_time_runs_once",
     ),

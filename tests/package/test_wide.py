@@ -377,7 +377,7 @@ print(json.dumps({alias: [handle.get(timeout=60) for handle in own] for alias, o
 
     def test_a_child_killed_is_counted_where_its_row_is(self, running):
         running.shell(EMPTY)
-        running.shell("call_out.apply_async(('killed', 5), using='east')")
+        running.shell("call_out.apply_async(('killed', 12), using='east')")
         begun = "print(json.dumps(DurableTask.objects.using('east').filter(status='running').count()))"
         wait_until("it runs", lambda: running.shell(begun) == 1)
         worker = running.processes[-1]

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from tests.package.test_habits import lines_of
 from tests.package.test_two_lines import pytestmark  # noqa: F401 - they are slow for the same reason
 
@@ -111,9 +109,13 @@ def without_repeats(by):
     return by | {"caller": by["caller"][:2]}
 
 
+def as_kept_by_a_row(by):
+    """Return the same with the message's property that AMQP does not define: plain Celery loses it there."""
+    child = [{**line, "colour": line["colour"] or "blue"} if "colour" in line else line for line in by["child"]]
+    return by | {"child": child}
+
+
 def test_each_row_is_told_of_as_plain_celery_tells_of_a_message(project, tmp_path):
-    if project.broker.extra != "redis":
-        pytest.skip("plain Celery's own call ends with a KeyError there, for a reason not yet found")
     project.start_worker("proj", "-c", "1", "-Q", ",".join(QUEUES))
     (tmp_path / "alone").mkdir()
     shared = project.shell(ASKED.replace("ASKED", repr((str(tmp_path), QUEUES, ENDS))))
@@ -123,6 +125,8 @@ def test_each_row_is_told_of_as_plain_celery_tells_of_a_message(project, tmp_pat
             plain = without_repeats(told(tmp_path / "alone" / f"plain.{end}.{queue}", "plain"))
             if end == "late":  # A row that expires goes to no worker.
                 plain["parent"] = [line for line in plain["parent"] if line["told"] == "task_revoked"]
+            if project.broker.extra != "redis":
+                plain = as_kept_by_a_row(plain)
             assert [line["told"] for line in plain["caller"]] == ["before_task_publish", "after_task_publish"]
             assert (plain["child"] or plain["parent"])[-1]["told"] == (
                 "task_revoked" if end == "late" else "task_postrun"

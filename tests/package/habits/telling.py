@@ -72,7 +72,7 @@ def body(self, item):
     delivery, properties = self.request.delivery_info, self.request.properties
     request |= {"queue": delivery["routing_key"], "delivery": sorted(delivery)}
     if not self.request.retries:  # Plain Celery does not keep them for a retry.
-        request["colour"] = properties["colour"]
+        request["colour"] = properties.get("colour")
     told(path, self.request.id, "body", **request)
     if (carrier := current_carrier()) is not None:
         note(f"{path}.message", f"{carrier.id} {carrier.delivery_info['routing_key']}")

@@ -188,17 +188,20 @@ def a_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "a_library.client", client)
 
 
+def forget():
+    for known in (effects._uses_of, effects._speaks, effects._methods, effects._families, effects._module):
+        known.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def only_these_classes(monkeypatch):
     """The project has the classes of this file, and file fields called image: the shop's code means others."""
     own = [thing for thing in globals().values() if isinstance(thing, type) and thing.__module__ == __name__]
     monkeypatch.setattr(effects, "_classes", lambda: iter([each for each in own if not issubclass(each, View)]))
     monkeypatch.setattr(effects, "_file_fields", lambda: frozenset({"image"}))
-    for known in (effects._uses_of, effects._speaks, effects._methods, effects._families, effects._module):
-        known.cache_clear()
+    forget()
     yield
-    for known in (effects._uses_of, effects._speaks, effects._methods, effects._families, effects._module):
-        known.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(

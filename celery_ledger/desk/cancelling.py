@@ -28,7 +28,7 @@ from celery_ledger.databases import atomic, connection, on_commit
 from celery_ledger.desk import processes
 from celery_ledger.ids import row_id
 from celery_ledger.models import Chord, DurableTask, Step
-from celery_ledger.rows import homes, revoking, stamps
+from celery_ledger.rows import canvases, homes, revoking, stamps
 from celery_ledger.rows.revoking import Revoked
 from celery_ledger.signals import tasks_cancelled
 
@@ -163,7 +163,8 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
     """
     Cancel a whole chain, group or chord as :func:`cancel` does; ``id`` is its own or that of any of its tasks.
 
-    Its running tasks are left to finish unless they are to be terminated, and nothing follows from them.
+    Its running tasks are left to finish unless they are to be terminated, and nothing follows from them. Errbacks that
+    were called, by this or before, are left to run.
 
     Raises:
         ValueError: the reason is empty, or the signal or the canvas is unknown.
@@ -174,7 +175,9 @@ def cancel_canvas(id: "UUID | str", *, reason: str, terminate: bool = False, sig
 
 
 def _cancel_canvas(canvas: UUID, *, reason: str, terminate: bool, signal: str | int | None) -> int:
-    tasks = DurableTask.objects.filter(canvas=canvas)
+    # Errbacks, which this calls too, are to run.
+    is_no_errback = Q(**{f"options__{canvases.KEY}__{canvases.ERRBACK}__isnull": True})
+    tasks = DurableTask.objects.filter(is_no_errback, canvas=canvas)
     stamps.revoke_canvas(canvas)
     done = cancel(tasks, reason=reason, terminate=terminate, signal=signal)
     late = 0

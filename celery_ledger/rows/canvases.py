@@ -12,14 +12,20 @@ from uuid import UUID
 
 from celery_ledger.uuid7 import uuid7
 
-__all__ = ["KEY", "called_by", "caller", "current", "following", "gathering", "is_following", "of", "within"]
+__all__ = [
+    *("ERRBACK", "KEY", "called_by", "caller", "calling_errbacks", "current", "following", "gathering"),
+    *("is_following", "is_of_errback", "of", "within"),
+]
 
 #: The key, in a row's options, of what follows from it.
 KEY: Final = "canvas"
+#: The key, in there, that marks the call of an errback.
+ERRBACK: Final = "errback"
 
 _current: ContextVar[UUID | None] = ContextVar("canvas", default=None)
 _caller: ContextVar[tuple[str, str] | None] = ContextVar("caller", default=None)
 _is_following: ContextVar[bool] = ContextVar("is_following", default=False)
+_is_of_errback: ContextVar[bool] = ContextVar("is_of_errback", default=False)
 
 
 def current() -> UUID | None:
@@ -72,6 +78,21 @@ def following() -> Iterator[None]:
 def is_following() -> bool:
     """Whether calls are successors of a row whose transaction has yet to commit."""
     return _is_following.get()
+
+
+@contextmanager
+def calling_errbacks() -> Iterator[None]:
+    """Mark the calls of this block as errbacks: they tell that their canvas has failed, and outlast it."""
+    token = _is_of_errback.set(True)
+    try:
+        yield
+    finally:
+        _is_of_errback.reset(token)
+
+
+def is_of_errback() -> bool:
+    """Whether a call made now is that of an errback."""
+    return _is_of_errback.get()
 
 
 def of(options: Mapping[str, Any] | None) -> dict[str, Any]:

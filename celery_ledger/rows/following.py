@@ -64,6 +64,8 @@ def place_of(name: str, given: Mapping[str, Any], id: UUID) -> dict[str, Any]:
             said[option] = _as_kept(name, option, value)
     if said or canvas:
         said["id"] = (canvas or (id if id.version == 7 else uuid7())).hex  # It contains the time for pruning.
+        if canvases.is_of_errback():
+            said[canvases.ERRBACK] = True
     if stamped := given.get("stamped_headers"):
         said["stamped_headers"] = list(maybe_list(stamped))
         said["stamps"] = {name: given.get(name, []) for name in said["stamped_headers"]}
@@ -397,7 +399,7 @@ def _call_errbacks(
     for errback in arguments.revived(list(errbacks)):
         call = signature(errback, app=app)
         try:
-            with atomic():
+            with atomic(), canvases.calling_errbacks():
                 if _takes_it_all(call):
                     call(request, error, traceback)
                 else:

@@ -629,7 +629,7 @@ class TestTheEnd:
         assert result.state == "FAILURE"
 
     def test_nothing_follows_in_a_canvas_that_is_cancelled_while_one_of_it_runs(self, tasks, monkeypatch):
-        monkeypatch.setattr(cancelling, "PATIENCE_OF_A_CANVAS", 0.0)
+        monkeypatch.setattr(cancelling, "PATIENCE_OF_A_CANVAS", 0.2)
 
         @app.task(name="tests.stop", bind=True, base=Task, transactional=tasks.add.transactional)
         def stop(task):

@@ -5,9 +5,9 @@ Processes only read from it. The consumer writes a task's result in the transact
 ``update_state`` writes its progress. It knows nothing about tasks that are not durable.
 """
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
-from time import monotonic, sleep
 from typing import Any
 
 from celery import states
@@ -15,17 +15,15 @@ from celery.backends.base import BaseBackend
 from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import result_from_tuple
 from django.apps import apps
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from celery_ledger import databases
 from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
+from celery_ledger.project import is_in_the_database
 
 __all__ = ["LedgerBackend", "backend"]
 
-#: Seconds after which a waiter that lost its database tries again.
-PAUSE = 0.2
 #: The columns of a row that a result needs, and what was recorded when it ended.
 _ROW = """
     SELECT task.id, task.name, task.queue, task.args, task.kwargs, task.status, task.attempts, task.last_error,
@@ -46,6 +44,27 @@ def backend(**options: Any) -> Any:
 
         return DatabaseBackend(**options)
     return LedgerBackend(**options)
+
+
+def waiting_by_the_ledger(backend: Any) -> Any:
+    """Make a backend of django-celery-results, whose rows the ledger writes, wait as :class:`LedgerBackend` does."""
+    if is_in_the_database(backend):
+
+        @functools.wraps(backend.wait_for)
+        def wait_for(
+            task_id: Any,
+            timeout: float | None = None,
+            interval: float = 0.5,
+            no_ack: bool = True,
+            on_interval: Callable[[], Any] | None = None,
+        ) -> Any:
+            from celery_ledger import waiting
+
+            # No notification says that a plain task has ended: for those, Celery's own interval.
+            return waiting.wait_for(backend, task_id, timeout, longest=interval, on_interval=on_interval)
+
+        backend.wait_for = wait_for
+    return backend
 
 
 class LedgerBackend(BaseBackend):
@@ -109,34 +128,9 @@ class LedgerBackend(BaseBackend):
         Raises:
             celery.exceptions.TimeoutError: the task did not end in time.
         """
-        from celery_ledger.waiting import bell_of
+        from celery_ledger.waiting import wait_for
 
-        self._ensure_not_eager()
-        deadline = monotonic() + timeout if timeout else float("inf")
-
-        def answer() -> Any:
-            meta = self.get_task_meta(task_id)
-            if meta["status"] in states.READY_STATES:
-                return meta
-            if on_interval:
-                on_interval()
-            return None
-
-        while True:
-            try:
-                if meta := answer():
-                    return meta
-                with databases.using(_home(task_id)), bell_of(str(row_id(task_id))) as bell:
-                    while not (meta := answer()):
-                        if monotonic() >= deadline:
-                            raise self.TimeoutError("The operation timed out.")
-                        bell.wait(deadline - monotonic())
-                    return meta
-            except (OperationalError, InterfaceError):
-                if monotonic() >= deadline or connection.in_atomic_block:
-                    raise
-                connection.close()
-                sleep(PAUSE)
+        return wait_for(self, task_id, timeout, on_interval=on_interval)
 
     def _get_task_meta_for(self, task_id: Any) -> dict[str, Any]:
         with databases.using(_home(task_id)):

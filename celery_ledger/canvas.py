@@ -19,6 +19,7 @@ from celery.result import AsyncResult
 from celery.utils import uuid
 
 from celery_ledger import clock, databases
+from celery_ledger.backend import waiting_by_the_ledger
 from celery_ledger.databases import atomic, on_commit
 
 __all__ = ["install"]
@@ -55,9 +56,9 @@ def install(app: Celery) -> None:
         method = theirs.__dict__[name]
         if not hasattr(method, "calls_in_one_transaction"):
             setattr(theirs, name, _in_one_transaction(method))
-    app._get_backend = _counted_by_the_ledger(app._get_backend)
+    app._get_backend = _with_the_ledger(app._get_backend)
     if app._backend is not None:
-        app._backend = leave_counting(app._backend)
+        app._backend = waiting_by_the_ledger(leave_counting(app._backend))
 
 
 def _in_one_transaction(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,10 +104,10 @@ def _within_chord(is_chord: bool) -> Iterator[None]:
         _is_chord.reset(token)
 
 
-def _counted_by_the_ledger(make: Callable[[], Any]) -> Callable[[], Any]:
+def _with_the_ledger(make: Callable[[], Any]) -> Callable[[], Any]:
     @functools.wraps(make)
     def make_and_tell() -> Any:
-        return leave_counting(make())
+        return waiting_by_the_ledger(leave_counting(make()))
 
     return make_and_tell
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.template import engines
 from django.urls import get_resolver
 
-__all__ = ["AppNotFoundError", "find_app", "import_all", "import_tasks"]
+__all__ = ["AppNotFoundError", "find_app", "import_all", "import_tasks", "is_in_the_database"]
 
 #: Name of the app that Celery creates itself if the project has none.
 FALLBACK: Final = "default"
@@ -93,3 +93,8 @@ def import_all() -> None:
     engines.all()
     if getattr(settings, "ROOT_URLCONF", None):
         _ = get_resolver().url_patterns
+
+
+def is_in_the_database(backend: Any) -> bool:
+    """Whether a result backend is django-celery-results', whose rows the ledger writes."""
+    return type(backend).__module__.startswith("django_celery_results")

@@ -10,21 +10,27 @@ Behind a pooler, where sessions are shared, the waiter looks twenty times a seco
 after each commit, which it checks for every 10 ms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from django.db import DatabaseError, connections
+from celery import states
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
+from celery_ledger import databases
 from celery_ledger.databases import connection
+from celery_ledger.ids import row_id
 from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
+from celery_ledger.rows import homes
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
 
 #: Seconds after which a waiter looks again even without a notification.
 LOOK_AGAIN = 1.0
 #: The pause while the task is about to end.
 SHORT = 0.005
+#: Seconds after which a waiter that lost its database tries again.
+PAUSE = 0.2
 
 
 class Bell(Protocol):
@@ -112,3 +118,48 @@ def bell_of(id: str) -> Iterator[Bell]:
     finally:
         if own is not None:
             own.close()
+
+
+def wait_for(
+    backend: Any,
+    task_id: Any,
+    timeout: float | None = None,
+    *,
+    longest: float = LOOK_AGAIN,
+    on_interval: Callable[[], Any] | None = None,
+) -> Any:
+    """
+    Return what ``backend`` says of a task once it has ended: on PostgreSQL, right after the commit.
+
+    Looks at least every ``longest`` seconds. A database that is away is tried again until the time is over.
+
+    Raises:
+        celery.exceptions.TimeoutError: the task did not end within ``timeout`` seconds.
+    """
+    backend._ensure_not_eager()
+    deadline = monotonic() + timeout if timeout else float("inf")
+
+    def answer() -> Any:
+        meta = backend.get_task_meta(task_id)
+        if meta["status"] in states.READY_STATES:
+            return meta
+        if on_interval:
+            on_interval()
+        return None
+
+    while True:
+        try:
+            if meta := answer():
+                return meta
+            id = row_id(task_id)
+            with databases.using(homes.of(id)), bell_of(str(id)) as bell:
+                while not (meta := answer()):
+                    if monotonic() >= deadline:
+                        raise backend.TimeoutError("The operation timed out.")
+                    bell.wait(min(longest, deadline - monotonic()))
+                return meta
+        except (OperationalError, InterfaceError):
+            if monotonic() >= deadline or connection.in_atomic_block:
+                raise
+            connection.close()
+            sleep(PAUSE)

@@ -317,22 +317,29 @@ _NEXT_AFTER_MEMBER = _NEXT.replace("FOR UPDATE", "AND EXISTS (SELECT FROM waitin
 _FINISHED = "SELECT ended.rows, next.* FROM (SELECT count(*) AS rows FROM held) AS ended LEFT JOIN next ON true"
 
 
-def _results(held: str = "", join: str = "") -> str:
-    insert = """
-        INSERT INTO django_celery_results_taskresult
-            (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
-             content_encoding, result, date_created, date_started, date_done, traceback, meta)
-        SELECT task_id, name, NULL, args, kwargs, state, %(worker)s, 'application/json', 'utf-8',
-               result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
-        FROM done
-        ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
-            result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
-            meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
-            task_kwargs = excluded.task_kwargs
-    """
-    counted = f"""
+# A waiter holds a shared lock on the task's id; the statement that ends the task notifies on commit if it cannot take
+# that lock exclusively. If it can, it holds the lock until the commit, so that a caller that begins to wait meanwhile
+# sees that the task is about to end.
+_AWAITED = f"""awaited AS (
+            SELECT id::text, row_number() OVER () / {IDS_A_NOTIFICATION} AS portion FROM done
+            WHERE state <> 'RETRY'
+              AND CASE WHEN %(many)s THEN true
+                       ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END
+        )"""
+_TOLD = f"SELECT pg_notify('{RESULTS_CHANNEL}', string_agg(id, ',')) FROM awaited GROUP BY portion"
+_FINISHED_AND_TOLD = f"""
+        {_FINISHED}
+        CROSS JOIN (
+            SELECT count(pg_notify('{RESULTS_CHANNEL}', ids))
+            FROM (SELECT string_agg(id, ',') AS ids FROM awaited GROUP BY portion) AS told
+        ) AS notified
+"""
+
+
+def _results(held: str = "", join: str = "", told: str = _TOLD) -> str:
+    return f"""
         WITH {held}done AS MATERIALIZED (
-            SELECT coalesce(task.options ->> 'task_id', task.id::text) AS task_id, task.name, task.queue,
+            SELECT task.id, coalesce(task.options ->> 'task_id', task.id::text) AS task_id, task.name, task.queue,
                    task.created_at, task.published_at, outcome.state, outcome.result, outcome.traceback,
                    CASE WHEN %(extended)s THEN task.args::text END AS args,
                    CASE WHEN %(extended)s THEN task.kwargs::text END AS kwargs,
@@ -342,14 +349,23 @@ def _results(held: str = "", join: str = "") -> str:
             JOIN celery_ledger_durabletask AS task ON task.id = outcome.id {join}
         ), counted AS (
             {_POSTGRESQL_COUNTED}
-        )"""
-    return f"{counted}, kept AS ({insert}) {_FINISHED}" if held else counted + insert
+        ), stored AS (
+            INSERT INTO django_celery_results_taskresult
+                (task_id, task_name, periodic_task_name, task_args, task_kwargs, status, worker, content_type,
+                 content_encoding, result, date_created, date_started, date_done, traceback, meta)
+            SELECT task_id, name, NULL, args, kwargs, state, %(worker)s, 'application/json', 'utf-8',
+                   result, created_at, published_at, clock_timestamp(), traceback, %(meta)s
+            FROM done
+            ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, worker = excluded.worker,
+                result = excluded.result, date_done = excluded.date_done, traceback = excluded.traceback,
+                meta = excluded.meta, task_name = excluded.task_name, task_args = excluded.task_args,
+                task_kwargs = excluded.task_kwargs
+        ), {_AWAITED}
+        {told}
+        """
 
 
-def _own_results(held: str = "", join: str = "", told: str = "") -> str:
-    # A waiter holds a shared lock on the task's id; the statement that ends the task notifies on commit if it cannot
-    # take that lock exclusively. If it can, it holds the lock until the commit, so that a caller that begins to wait
-    # meanwhile sees that the task is about to end.
+def _own_results(held: str = "", join: str = "", told: str = _TOLD) -> str:
     return f"""
         WITH {held}done AS MATERIALIZED (
             SELECT task.id, task.name, task.queue, outcome.state, outcome.result, outcome.traceback,
@@ -363,13 +379,8 @@ def _own_results(held: str = "", join: str = "", told: str = "") -> str:
             INSERT INTO celery_ledger_result (id, state, value, traceback)
             SELECT id, state, result, traceback FROM done WHERE result IS NOT NULL ORDER BY id
             {_REPLACE}
-        ), awaited AS (
-            SELECT id::text, row_number() OVER () / {IDS_A_NOTIFICATION} AS portion FROM done
-            WHERE state <> 'RETRY'
-              AND CASE WHEN %(many)s THEN true
-                       ELSE NOT pg_try_advisory_xact_lock({WAITING_LOCKS}, hashtext(id::text)) END
-        )
-        {told or f"SELECT pg_notify('{RESULTS_CHANNEL}', string_agg(id, ',')) FROM awaited GROUP BY portion"}
+        ), {_AWAITED}
+        {told}
         """
 
 
@@ -502,18 +513,8 @@ POSTGRESQL = Statements(
         )
         {_FINISHED}
     """,
-    finish_kept=_results(held=f"{_HELD}, {_NEXT}, ", join="JOIN held ON held.id = task.id"),
-    finish_own=_own_results(
-        held=f"{_HELD}, {_NEXT}, ",
-        join="JOIN held ON held.id = task.id",
-        told=f"""
-        {_FINISHED}
-        CROSS JOIN (
-            SELECT count(pg_notify('{RESULTS_CHANNEL}', ids))
-            FROM (SELECT string_agg(id, ',') AS ids FROM awaited GROUP BY portion) AS told
-        ) AS notified
-    """,
-    ),
+    finish_kept=_results(f"{_HELD}, {_NEXT}, ", "JOIN held ON held.id = task.id", _FINISHED_AND_TOLD),
+    finish_own=_own_results(f"{_HELD}, {_NEXT}, ", "JOIN held ON held.id = task.id", _FINISHED_AND_TOLD),
     take_back=_POSTGRESQL_TAKE_BACK,
     outcomes=(
         f"""

@@ -22,6 +22,7 @@ from django.db import close_old_connections
 
 from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
+from celery_ledger.project import is_in_the_database
 from celery_ledger.rows import results
 from celery_ledger.work.runnable import Runnable
 
@@ -57,7 +58,7 @@ def say(backend: Any, request: Any, id: str, state: str, value: Any, **options: 
     """Store what a running task reports, readable immediately. Errors of the backend propagate."""
     if getattr(backend, "is_the_ledgers", False):
         _around_the_transaction(lambda: results.say(row_id(id), state, value))
-    elif _is_in_the_database(backend):
+    elif is_in_the_database(backend):
         _around_the_transaction(lambda: backend.store_result(id, value, state, request=request, **options))
     else:
         backend.store_result(id, value, state, request=request, **options)
@@ -83,8 +84,4 @@ def _on_a_connection_that_works(write: Callable[[], Any]) -> None:
 
 
 def _is_written_by_the_ledger(backend: Any) -> bool:
-    return _is_in_the_database(backend) or getattr(backend, "is_the_ledgers", False)
-
-
-def _is_in_the_database(backend: Any) -> bool:
-    return type(backend).__module__.startswith("django_celery_results")
+    return is_in_the_database(backend) or getattr(backend, "is_the_ledgers", False)

@@ -190,7 +190,7 @@ def migrated_project(request, make_environment, tmp_path_factory) -> Iterator[Pr
     try:
         on_sqlite = request.param.startswith("SQLite")
         database = SQLite(folder / "project") if on_sqlite else PostgreSQL("two_lines")
-        python = make_environment(broker.extra, *database.driver, "django-tasks")
+        python = make_environment(broker.extra, *database.driver, "django-tasks", "django-celery-results")
         project = Project(folder / "project", python, database, broker)
         project.run("manage.py", "migrate")
         project.start_relay()

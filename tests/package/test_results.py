@@ -14,6 +14,18 @@ from tests.package.test_two_lines import pytestmark  # noqa: F401 - they are slo
 ROUNDS = 40
 LATE = 0.25
 
+TOLD_LATE = """
+# How long after the commit the waiter knows.
+late = []
+for number in range(ROUNDS + 1):
+    call = gives.delay(number)
+    assert call.get(timeout=60) == number
+    now = time.time()
+    late.append(now - DurableTask.objects.get(id=call.id).completed_at.timestamp())
+late = sorted(late[1:])
+said["late"] = [late[len(late) // 2], late[-1]]
+""".replace("ROUNDS", str(ROUNDS))
+
 ASKED = """
 import json, os, sys, time
 from celery import current_app, exceptions
@@ -100,18 +112,26 @@ except exceptions.TimeoutError:
     said["killed"] = call.state
 said["committed"] = Widget.objects.filter(name=name).count()
 
-# How long after the commit the waiter knows.
-late = []
-for number in range(ROUNDS + 1):
-    call = gives.delay(number)
-    assert call.get(timeout=60) == number
-    now = time.time()
-    late.append(now - DurableTask.objects.get(id=call.id).completed_at.timestamp())
-late = sorted(late[1:])
-said["late"] = [late[len(late) // 2], late[-1]]
+LATENESS
 said["kept"] = gives.delay("kept").id
 print(json.dumps(said))
-""".replace("ROUNDS", str(ROUNDS))
+""".replace("LATENESS", TOLD_LATE)
+KEPT = f"""
+import json, time
+from celery_ledger.models import DurableTask
+from compositions.kept import app
+app.set_current()
+from habits.answers import *
+from django_celery_results.models import TaskResult
+said = {{}}
+{TOLD_LATE}
+try:
+    has_none.delay("tea", 3).get(timeout=60)
+except OutOfStockError as error:
+    said["error"] = list(error.args)
+said["there"] = TaskResult.objects.filter(status="SUCCESS").count()
+print(json.dumps(said))
+"""
 
 
 @pytest.mark.parametrize("app", ["proj.celery", "compositions.stored"])
@@ -152,3 +172,18 @@ def test_results_are_what_celery_says_they_are(project, app):
     if app == "proj.celery":  # So it is for a process that does nothing but ask.
         assert project.shell(f"from celery.result import AsyncResult\nprint(AsyncResult({kept!r}).get(60))") == "kept"
     assert project.has_result(kept) == (app == "proj.celery")
+
+
+def test_results_in_django_celery_results_are_told_as_early(project):
+    if project.broker.extra != "redis":
+        pytest.skip("The broker has no part in it.")
+    settings = ("--settings", "compositions.kept_settings")
+    project.run("manage.py", "migrate", "-v", "0", *settings)
+    project.start_worker("compositions.kept")
+    said = json.loads(project.run("manage.py", "shell", "-v", "0", *settings, "-c", KEPT))
+    half, worst = said["late"]
+    print(
+        f"django-celery-results: told {1000 * half:.1f} ms after the task began to end, at most {1000 * worst:.1f} ms"
+    )
+    assert half < LATE
+    assert (said["error"], said["there"]) == (["tea", 3], ROUNDS + 1)

@@ -13,6 +13,7 @@ from django.db import connection, connections, transaction
 from django.test import modify_settings
 from django.utils import timezone
 from django_celery_results.backends import DatabaseBackend
+from django_celery_results.models import TaskResult
 
 from celery_ledger.backend import LedgerBackend, backend
 from celery_ledger.desk import cancelling, dead_letters, pruner
@@ -193,12 +194,13 @@ def test_what_is_said_too_late_changes_nothing(own):
         say_how_far.update_state(state="PROGRESS")
 
 
-def waiting_for(call, told):
-    """Wait for a task in a thread of its own; ``told`` is given its answer, and when that was there."""
+def waiting_for(call, told, **options):
+    """Wait for a task in a thread of its own; ``told`` is given its answer or error, and when that was there."""
 
     def wait():
         try:
-            told.append((AsyncResult(call.id).get(timeout=30, disable_sync_subtasks=False), time.monotonic()))
+            answer = AsyncResult(call.id).get(timeout=30, disable_sync_subtasks=False, propagate=False, **options)
+            told.append((answer, time.monotonic()))
         finally:
             connection.close()
 
@@ -241,6 +243,43 @@ def test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connecti
     drain()
     waiter.join(20)
     assert told[1][0] == "cut"
+
+
+@only_postgresql
+def test_who_waits_for_a_row_of_django_celery_results_is_told_by_the_commit_too(monkeypatch):
+    monkeypatch.setattr("celery_ledger.waiting.LOOK_AGAIN", 60.0)
+    told = []
+    for task, options in ((answer, {"task_id": "as they call it"}), (answer_outside, {})):
+        call = task.apply_async(("now",), **options)
+        waiter = waiting_for(call, told, interval=60)
+        wait_until_somebody_listens()
+        drain()
+        done = time.monotonic()
+        waiter.join(20)
+        assert TaskResult.objects.get(task_id=call.id).status == "SUCCESS"
+        answered, at = told.pop()
+        assert answered == "now"
+        assert at - done < 1
+
+    call = say_no.delay("of", 2)
+    waiter = waiting_for(call, told, interval=60)
+    wait_until_somebody_listens()
+    drain()
+    pass_time(seconds=2)
+    drain()
+    waiter.join(20)
+    assert repr(told[0][0]) == "StrangeError('of', 2)"
+
+
+@only_postgresql
+def test_who_waits_for_what_has_no_row_looks_at_celery_s_interval(monkeypatch):
+    told = []
+    plain = AsyncResult("of a plain task")
+    waiting_for(plain, told, interval=0.05)
+    wait_until_somebody_listens()
+    app.backend.store_result(plain.id, "plain", states.SUCCESS)
+    wait_until("its caller has it", lambda: told, seconds=5)
+    assert told[0][0] == "plain"
 
 
 @only_postgresql

@@ -21,9 +21,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from celery_ledger import databases
 from celery_ledger.databases import connection
 from celery_ledger.ids import row_id
-from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell, is_pooled
+from celery_ledger.relay.wakeup import POOLED_INTERVAL, SQLiteDoorbell
 from celery_ledger.rows import homes
 from celery_ledger.rows.sql import RESULTS_CHANNEL, WAITING_LOCKS
+from celery_ledger.trips import is_pooled
 
 #: Seconds after which a waiter looks again even without a notification.
 LOOK_AGAIN = 1.0

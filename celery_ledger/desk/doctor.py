@@ -24,7 +24,8 @@ from celery_ledger.databases import connection
 from celery_ledger.models import DurableTask
 from celery_ledger.project import find_app, import_all
 from celery_ledger.relay.broker import Broker, RefusedError, UnsafeBrokerError
-from celery_ledger.relay.wakeup import POOLED_INTERVAL, is_pooled
+from celery_ledger.relay.wakeup import POOLED_INTERVAL
+from celery_ledger.trips import is_pooled
 from celery_ledger.watch import replication, samples, stuck, watchdog
 
 #: Seconds after which an open transaction counts as keeping the database from cleaning up.

@@ -23,6 +23,7 @@ from uuid import UUID
 from celery_ledger.databases import connection
 from celery_ledger.rows import ledger
 from celery_ledger.rows.sql import ASLEEP_LOCK, OLD_ROWS, WAKE_CHANNEL
+from celery_ledger.trips import is_pooled
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +129,6 @@ class PostgreSQLDoorbell:
 
 def _read(words: str) -> list[ledger.Claimed]:
     return [ledger.Claimed(UUID(id), name, queue, 0, priority) for id, name, queue, priority in json.loads(words)]
-
-
-def is_pooled() -> bool:
-    """Whether a pooler is between this process and PostgreSQL: the backend that answers is not the one connected to."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return bool(cursor.fetchone()[0] != connection.connection.info.backend_pid)
 
 
 class SQLiteDoorbell:

@@ -25,6 +25,7 @@ from celery_ledger.rows import arguments, canvases, large
 from celery_ledger.rows.calls import arguments_as_json
 from celery_ledger.rows.sql import statements
 from celery_ledger.rows.taken import as_uuid
+from celery_ledger.trips import in_one_trip, planned
 
 #: The key by which JSON refers to what is kept here.
 MARK: Final = "celery_ledger.chord"
@@ -183,7 +184,7 @@ def _wants_none(body: Mapping[str, Any]) -> bool:
 def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, bool]]:
     """Add results as :func:`add` does; return chords that are now complete, and whether each is revoked."""
     sql = statements(connection.vendor)
-    with connection.cursor() as cursor, connection.cursor() as looking:
+    with planned() as cursor, planned() as looking:
         if connection.vendor == "postgresql":
             parameters: dict[str, Any] = {
                 "chords": [part.chord for part in parts],
@@ -191,7 +192,7 @@ def _add(parts: Sequence[Done], first: Callable[[], None]) -> list[tuple[Chord, 
                 "places": [part.place for part in parts],
                 "values": [part.value for part in parts],
             }
-            with connection.wrap_database_errors, connection.connection.pipeline():
+            with in_one_trip():
                 first()
                 cursor.execute(sql.parts[0], parameters)
                 looking.execute(sql.whole, {"chords": list({part.chord for part in parts})})

@@ -17,6 +17,7 @@ from celery_ledger.databases import connection
 from celery_ledger.rows import canvases
 from celery_ledger.rows.calls import Call, arguments_as_json
 from celery_ledger.rows.sql import statements
+from celery_ledger.trips import planned
 from celery_ledger.uuid7 import uuid7
 
 
@@ -74,7 +75,7 @@ def sizes(calls: Iterable[Call]) -> dict[Header, int]:
 def write(counts: Mapping[Header, int]) -> None:
     """Write chords that wait for a number of calls, in the current transaction; existing chords wait for more."""
     ordered = sorted(counts.items(), key=lambda pair: pair[0].id)
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         if connection.vendor == "postgresql":
             parameters: dict[str, Any] = {
                 "ids": [header.id for header, _ in ordered],

@@ -13,6 +13,7 @@ from celery_ledger.databases import connection
 from celery_ledger.rows import headers
 from celery_ledger.rows.calls import Call
 from celery_ledger.rows.sql import statements
+from celery_ledger.trips import in_one_trip, planned
 
 #: At most this many rows per statement: more would only take more memory, here and in the database.
 MOST_ROWS = 2_000
@@ -49,9 +50,9 @@ def write_behind_savepoint(calls: Sequence[Call], chords: Mapping[headers.Header
     if connection.vendor != "postgresql":
         return write(calls, chords)  # SQLite undoes only the statement.
     driver = connection.connection
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         try:
-            with connection.wrap_database_errors, driver.pipeline():
+            with in_one_trip():
                 driver.execute(f"SAVEPOINT {_SAVEPOINT}")
                 if chords:
                     headers.write(chords)
@@ -72,12 +73,12 @@ def write(calls: Sequence[Call], chords: Mapping[headers.Header, int] | None = N
     ``chords`` are written before the calls, because each waits for some of them. On PostgreSQL they share one round
     trip.
     """
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         if len(calls) == 1 and not chords:
             cursor.execute(statements(connection.vendor).enqueue_one, _of_one(calls[0]))
             return {calls[0].id} if cursor.fetchall() else set()
         if connection.vendor == "postgresql":
-            with connection.wrap_database_errors, connection.connection.pipeline() if chords else nullcontext():
+            with in_one_trip() if chords else nullcontext():
                 if chords:
                     headers.write(chords)
                 cursor.execute(statements(connection.vendor).enqueue, _parameters(calls))

@@ -26,6 +26,7 @@ from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.rows.sql import OLD_ROWS, WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
 from celery_ledger.rows.taken import Wanted, as_uuid, started
+from celery_ledger.trips import in_one_trip, planned
 from celery_ledger.uuid7 import uuid7
 
 Status = DurableTask.Status
@@ -90,7 +91,7 @@ def claim(
     sql = statements(connection.vendor).claim
     rows: list[tuple[Any, ...]] = []
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
+        with planned() as cursor:
             cursor.execute(
                 sql,
                 {
@@ -206,7 +207,7 @@ def waiting_queues(*, older_than: float, since: datetime | None = None) -> list[
 def any_due(queues: Collection[str], *, back: Mapping[str, float] | None = None) -> bool:
     """Whether a pending row of ``queues`` is due; ``back`` as in :func:`claim`."""
     postgresql = connection.vendor == "postgresql"
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         cursor.execute(
             statements(connection.vendor).due,
             {
@@ -265,8 +266,9 @@ def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
         "counted": 0 if suspects else 1,
         "most_lapses": 32_767 if suspects else SUSPECT_LAPSES - 1,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(statements(connection.vendor).complete, parameters)
+    with planned() as cursor:
+        with in_one_trip():
+            cursor.execute(statements(connection.vendor).complete, parameters)
         return sorted((started(row) for row in cursor.fetchall()), key=lambda row: row.id)
 
 
@@ -276,7 +278,7 @@ def take_back(ids: Collection[UUID], *, lease: float) -> int:
 
     This counts no attempt for them.
     """
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         cursor.execute(statements(connection.vendor).take_back, {"ids": _keys(ids), "lease": lease})
         return int(cursor.rowcount)
 
@@ -341,7 +343,7 @@ def start_named(id: UUID, name: str, *, lease: float, limit: int | None) -> Star
     """
     wanted = Wanted(id, name, lease, limit)
     key = id if connection.vendor == "postgresql" else id.hex
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         cursor.execute(statements(connection.vendor).start, {"id": key, **wanted.parameters()})
         rows = cursor.fetchall()
     return started(rows[0]) if rows else None

@@ -23,6 +23,7 @@ from celery_ledger import conf
 from celery_ledger.databases import connection
 from celery_ledger.models import Pace
 from celery_ledger.rows.sql import PACE_COLUMNS, statements
+from celery_ledger.trips import planned
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _add(noted: dict[str, _Noted]) -> set[str]:
         parameters |= dict(zip(("names", *PACE_COLUMNS[1:]), map(list, columns), strict=True))
     else:
         parameters["noted"] = json.dumps(rows)
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         cursor.execute(statements(connection.vendor).pace, parameters)
         return {name for (name,) in cursor.fetchall()}
 

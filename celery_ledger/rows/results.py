@@ -30,6 +30,7 @@ from celery_ledger.rows import tally, untold
 from celery_ledger.rows.sql import MOST_LOOKED_AFTER, of_member, statements
 from celery_ledger.rows.taken import Started, Wanted, started
 from celery_ledger.rows.wording import said_by, shown, words_of
+from celery_ledger.trips import planned
 
 if TYPE_CHECKING:
     from django_celery_results.models import TaskResult
@@ -181,7 +182,7 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
     parameters = {**_parameters([outcome], app, of), "id": outcome.id, "attempts": attempts, **(part or {})}
     if part:
         statement = of_member(statement)
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
         held, *row = cursor.fetchone()
     if part and not held:
@@ -196,7 +197,7 @@ def _write(
     if not outcomes:
         return
     parameters = _parameters(outcomes, app, of)
-    with connection.cursor() as cursor:
+    with planned() as cursor:
         for statement in statements:
             cursor.execute(statement, parameters)
 

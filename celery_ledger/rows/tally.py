@@ -16,6 +16,7 @@ from django.db.models import Sum
 from celery_ledger.databases import atomic, connection
 from celery_ledger.models import Tally
 from celery_ledger.rows.sql import statements
+from celery_ledger.trips import planned
 
 #: Processes count separately, as far as there are slots, and each moves on to the next one in time:
 #: PostgreSQL keeps the old versions of a row as long as an older transaction is open, and each change walks over them.
@@ -52,7 +53,7 @@ def add(outcome: Tally.Outcome, counts: Iterable[Count]) -> None:
             "rows": [count.rows for count in given],
             "messages": [count.messages for count in given],
         }
-        with connection.cursor() as cursor:
+        with planned() as cursor:
             cursor.execute(sql, {**about, **columns})
         return
     with atomic(), connection.cursor() as cursor:

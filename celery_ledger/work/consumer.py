@@ -150,8 +150,8 @@ def _run_alone(task: Runnable, id: UUID, outcomes: Outcomes, *, suspect: bool = 
             crash_point("consumer.before_effect")
             for row in started:
                 successes = _run_body(task_named(task, row.name), row, outcomes)
-                conclude(successes)
             crash_point("consumer.before_commit")
+            conclude(successes)
     except UnknownTaskError as error:
         leave([id], str(error))
     except Exception as error:

@@ -110,6 +110,7 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice
         with atomic():
             _run_rows(task, ids, outcomes, done)
             crash_point("consumer.before_commit")
+            conclude(done.successes, before=ledger.wait_as_ever if done.is_impatient else None)
     except RepeatedError as failed:
         others = [id for id in ids if id != failed.id]
         done = (_run_slice(task, others, outcomes) if len(others) > 1 else None) or Slice(alone=others)
@@ -153,11 +154,8 @@ def _run_rows(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes, done: Sli
         began = monotonic()
         _run_riders(task, riders, outcomes, done, calls)
         company.note(task.name, len(riders) - len(done.left), monotonic() - began)
-    if done.is_impatient:
-        ledger.wait_as_ever()
     if undone := done.undone():
         ledger.take_back(undone, lease=conf.PUBLISHED_LEASE.value)
-    conclude(done.successes)
 
 
 def _run_riders(

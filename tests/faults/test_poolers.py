@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 
 from celery_ledger.models import DurableTask
-from celery_ledger.relay.wakeup import is_pooled
+from celery_ledger.trips import is_pooled
 from tests import probe
 from tests.faults.test_lost_processes import all_succeeded
 from tests.own_pgbouncer import OwnPgBouncer, find_pgbouncer

@@ -19,7 +19,18 @@ from django.dispatch import receiver
 
 from celery_ledger import conf
 
-__all__ = ["AWAY", "AwayError", "aliases", "are_several", "current", "each", "for_calls", "in_order", "using"]
+__all__ = [
+    "AWAY",
+    "AwayError",
+    "aliases",
+    "are_several",
+    "current",
+    "each",
+    "for_calls",
+    "in_order",
+    "keep_connections",
+    "using",
+]
 
 Answer = TypeVar("Answer")
 #: What is raised if a database does not answer.
@@ -123,6 +134,19 @@ class _Connection:
 
 #: In place of ``django.db.connection``.
 connection: Any = _Connection()
+
+
+def keep_connections() -> None:
+    """
+    Close this thread's connections that are broken or past their maximum age, and keep the others.
+
+    For relays and workers. Django's default, a ``CONN_MAX_AGE`` of 0, closes a connection at the end of a request: they
+    have none, and keep those to the ledger, of which each of their threads and processes has one.
+    """
+    for each in connections.all(initialized_only=True):
+        if each.alias in aliases() and each.settings_dict["CONN_MAX_AGE"] == 0:
+            each.close_at = None
+        each.close_if_unusable_or_obsolete()
 
 
 def atomic() -> Any:

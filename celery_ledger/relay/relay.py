@@ -24,10 +24,9 @@ from uuid import UUID
 
 from celery import Celery
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
 
 from celery_ledger import conf
-from celery_ledger.databases import connection
+from celery_ledger.databases import connection, keep_connections
 from celery_ledger.faults import crash_point
 from celery_ledger.models import DurableTask, Heartbeat, Tally
 from celery_ledger.relay import crews, expiring, leases, limits
@@ -154,7 +153,7 @@ class Relay:
 
     def _go_round(self) -> None:
         began = time.monotonic()
-        close_old_connections()
+        keep_connections()
         self.sweep_if_due()
         self.make_rounds()
         published = self.turn()

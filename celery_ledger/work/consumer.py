@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from time import sleep
 from uuid import UUID
 
-from django.db import close_old_connections
-
-from celery_ledger.databases import atomic, connection
+from celery_ledger.databases import atomic, keep_connections
 from celery_ledger.errors import WorkerDiedError
 from celery_ledger.events import tasks_settled
 from celery_ledger.faults import crash_point
@@ -50,7 +48,7 @@ def consume(task: Runnable, ids: Sequence[str]) -> Outcomes:
         StrangeMessageError: the message is not one of the relay's.
     """
     row_ids = parse_ids(ids)
-    _discard_broken_connection()
+    keep_connections()
     outcomes = Outcomes(passed_over=len(row_ids))
     with outcomes.telling_of_all():
         if task.transactional:
@@ -77,7 +75,7 @@ def count_lost(task: Runnable, ids: Sequence[str], reason: str, *, held_for: flo
         OperationalError: the rows are still held; they come back when their lease ends.
     """
     row_ids = parse_ids(ids)
-    _discard_broken_connection()
+    keep_connections()
     outcomes = Outcomes(passed_over=len(row_ids))
     with atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
@@ -102,7 +100,7 @@ def give_back(task: Runnable, ids: Sequence[str], *, held_for: float = 0.0) -> O
         OperationalError: as in :func:`count_lost`.
     """
     row_ids = parse_ids(ids)
-    _discard_broken_connection()
+    keep_connections()
     outcomes = Outcomes(passed_over=len(row_ids))
     with atomic():
         ledger.wait_for_locks(LOST_PATIENCE)
@@ -191,9 +189,3 @@ def _run_body(task: Runnable, row: ledger.Started, outcomes: Outcomes) -> list[S
 def _succeed(successes: Sequence[Success], outcomes: Outcomes) -> None:
     for success in successes:
         outcomes.succeed(success.task, success.row, success.outcome.value)
-
-
-def _discard_broken_connection() -> None:
-    """Close a database connection that is broken or past its maximum age; Celery is configured to keep them open."""
-    if not connection.in_atomic_block:
-        close_old_connections()

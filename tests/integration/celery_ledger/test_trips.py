@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper, ServerBindingCursor
 from psycopg import IsolationLevel
 
-from celery_ledger import trips
+from celery_ledger import databases, trips
 from celery_ledger.models import DurableTask
 from celery_ledger.rows import ledger
 from celery_ledger.testing import drain
@@ -177,3 +177,20 @@ def test_the_begin_that_is_sent_along_keeps_the_isolation_level():
             with connection.cursor() as cursor:
                 cursor.execute("SHOW transaction_isolation")
                 assert cursor.fetchone() == ("repeatable read",)
+
+
+def test_relays_and_workers_keep_their_connection_where_django_would_close_it_after_a_request():
+    with connected() as other:
+        other.settings_dict["CONN_MAX_AGE"] = 0
+        other.ensure_connection()
+        kept = other.connection
+        for _ in range(3):
+            renames.delay("tea")
+            drain()
+            databases.keep_connections()
+        assert other.connection is kept
+
+        kept.close()
+        other.errors_occurred = True  # As after a statement that it refused.
+        databases.keep_connections()
+        assert other.connection is None

@@ -4,7 +4,7 @@ import json
 import os
 
 from celery import Celery, Task
-from django.db import connection, connections
+from django.db import connection
 from django.db.backends.signals import connection_created
 
 import celery_ledger
@@ -34,7 +34,6 @@ def make(name, **options):  # noqa: C901 - they are many
     app = Celery(name, **options)
     app.config_from_object("django.conf:settings", namespace="CELERY")
     os.makedirs("results", exist_ok=True)
-    connections.settings["default"]["CONN_MAX_AGE"] = 600  # Else Django's own rule has each message open one.
     app.conf.result_backend = f"file://{os.getcwd()}/results"
     app.autodiscover_tasks()
 

@@ -17,7 +17,7 @@ from celery_ledger.databases import current
 
 __all__ = ["in_one_trip", "is_pooled", "planned", "with_the_commit"]
 
-#: After this many statements, it pays to ask whether a connection is one's own.
+#: After this many statements, it pays to ask whether a connection is direct.
 OFTEN: Final = 10
 #: How often a statement is run until it is prepared.
 THRESHOLD: Final = 2

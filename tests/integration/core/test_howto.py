@@ -14,17 +14,22 @@ from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import pytest
-from celery import Celery
+from celery import Celery, current_task
 from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
 
 from celery_ledger import databases
+from celery_ledger.desk import dead_letters
 from celery_ledger.models import Chord, DurableTask
+from celery_ledger.testing import drain, pass_time
 from store.models import Order
 from store.signals import order_created
 from store.tasks import record_settlement
 from tests import probe
 from tests.shop import api, check_out, make_cart, make_customer, make_product
 from webhooks.signing import make_secret, sign
+from worker.celery import app
 
 ROOT = Path(__file__).parents[3]
 #: The pages whose Python is run here, and those that other tests run.
@@ -34,6 +39,7 @@ HERE = {
     "docs/guide/adding-it-to-your-project.md",
     "docs/guide/canvas.md",
     "docs/guide/webhooks.md",
+    "docs/howto/put-tasks-in-order.md",
     "docs/quickstart.md",
 }
 ELSEWHERE = {
@@ -231,6 +237,95 @@ def test_the_canvases_of_the_guide_are_called(project):
     result = (names["fetch"].s(2) | names["parse"].s()).delay()
     exec(cancelling, names | {"result": result.parent})
     assert DurableTask.objects.get(pk=result.parent.id).status == DurableTask.Status.CANCELLED
+
+
+@pytest.fixture
+def in_order():
+    """The three modules of the page, and their tasks in the shop's app."""
+    before = set(app.tasks)
+    modules = []
+    for code in python_of("docs/howto/put-tasks-in-order.md"):
+        module = ModuleType(re.match(r"# .*?(\w+)/", code)[1])
+        exec(code, module.__dict__)
+        modules.append(module)
+    yield modules
+    for name in set(app.tasks) - before:
+        del app.tasks[name]
+
+
+def the_dead_letter():
+    """Run tasks until one of them has failed for the last time: those of the shop's class are tried again."""
+    for _ in range(30):
+        pass_time(hours=1)
+        drain()
+        if dead := DurableTask.objects.filter(status=DurableTask.Status.DEAD).first():
+            drain()
+            return dead
+    raise AssertionError("None has failed.")
+
+
+def prices_of(*products):
+    return [str(type(product).objects.get(pk=product.pk).unit_price) for product in products]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_price_list_goes_on_where_it_failed(in_order, tmp_path):
+    prices, _, _ = in_order
+    tea, cup = make_product(price="2.00"), make_product(price="3.00")
+    path = tmp_path / "prices.csv"
+    result = prices.import_prices(path.as_uri())
+    drain()  # There is no list yet.
+    assert DurableTask.objects.get(name="prices.fetch").status == DurableTask.Status.PENDING
+    path.write_text(f"sku,price\n{tea.sku},1;99\n{cup.sku},2;49\n")
+    dead = the_dead_letter()
+    assert (dead.name, dead.last_error.partition(":")[0]) == ("prices.read", "InvalidOperation")
+    assert prices_of(tea, cup) == ["2.00", "3.00"]
+
+    with mock.patch.object(prices, "Decimal", lambda text: text.replace(";", ".")):
+        dead_letters.replay([dead.id])
+        path.unlink()  # It is not fetched again.
+        drain()
+    assert result.get(timeout=5) == 2
+    assert prices_of(tea, cup) == ["1.99", "2.49"]
+
+
+@pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
+@pytest.mark.django_db(transaction=True)
+def test_a_year_is_sent_when_all_its_months_are_there(in_order, mailoutbox, settings):
+    settings.MANAGERS = [("Manager", "manager@example.com")]
+    _, yearly, _ = in_order
+    buyer = make_customer()
+    check_out(api(buyer), make_cart({make_product(price="7.50"): 2}, buyer))
+    DurableTask.objects.all().delete()
+    today = timezone.now()
+
+    def add_up_all_but_march(field):
+        if current_task.request.args[1] == 3:
+            raise ValueError("not today")
+        return Sum(field)
+
+    with mock.patch.object(yearly, "Sum", add_up_all_but_march):
+        yearly.send_year(today.year, "owner@example.com")
+        dead = the_dead_letter()
+    assert [mail.subject for mail in mailoutbox] == ["[Django] The yearly statement is delayed"]
+    assert f"Dependency {dead.id} raised ValueError('not today')" in mailoutbox[0].body
+    dead_letters.replay([dead.id])
+    drain()
+    assert [mail.to for mail in mailoutbox[1:]] == [["owner@example.com"]]
+    lines = mailoutbox[1].body.splitlines()
+    assert (len(lines), lines[today.month - 1]) == (12, f"{today.month:>2}: 15.00")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_is_announced_as_on_the_page_is_settled(in_order):
+    *_, placing = in_order
+    buyer = make_customer()
+    placed = check_out(api(buyer), make_cart({make_product(): 1}, buyer)).json()
+    DurableTask.objects.all().delete()
+    Chord.objects.all().delete()
+    order = Order.objects.get(pk=placed["id"])
+    placing.announce(order)
+    assert Chord.objects.get().missing == DurableTask.objects.count() > 1
 
 
 def test_the_signature_of_the_guide_is_the_shops():

@@ -18,6 +18,7 @@ import django
 from celery import Celery, chord, group
 from celery.canvas import _chain
 from django.conf import settings
+from django.db import transaction
 from environ import Env
 
 _DATABASE = os.environ.get("BENCH_DATABASE", "postgres://postgres@127.0.0.1/bench_canvas")
@@ -65,11 +66,12 @@ def run_all(call: Callable[[], Any]) -> float:
 
 
 def beside(task: Any) -> None:
-    """Print the cost of a chord compared with a group of the same tasks and one more task."""
+    """Print the cost of a chord compared with the same tasks and one more: as a group, and each called by itself."""
     from celery_ledger.models import DurableTask
 
     ways: dict[str, Callable[[], Any]] = {
         "without": lambda: (group(task.s(n) for n in range(MEMBERS)).delay(), size_of.delay([])),
+        "calls": lambda: call_each(task),
         "chord": lambda: chord([task.s(n) for n in range(MEMBERS)], size_of.s()).delay(),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -79,11 +81,20 @@ def beside(task: Any) -> None:
             if turn:  # The first one warms up.
                 times[way].append(seconds)
             DurableTask.objects.all().delete()
-    without, with_it = (statistics.median(times[way]) for way in ways)
+    without, calls, with_it = (statistics.median(times[way]) for way in ways)
     print(
-        f"{task.name}: {MEMBERS} tasks {without:.2f} s, as a chord {with_it:.2f} s: {with_it / without:.2f}x",
+        f"{task.name}: {MEMBERS} tasks as a group {without:.2f} s, as calls in a transaction {calls:.2f} s, as a chord"
+        f" {with_it:.2f} s: {with_it / without:.2f}x and {with_it / calls:.2f}x",
         flush=True,
     )
+
+
+def call_each(task: Any) -> None:
+    """Call the tasks one by one in a transaction, and one more."""
+    with transaction.atomic():
+        for number in range(MEMBERS):
+            task.delay(number)
+        size_of.delay([])
 
 
 def grow() -> None:

@@ -146,7 +146,8 @@ def keep_connections() -> None:
     for each in connections.all(initialized_only=True):
         if each.alias in aliases() and each.settings_dict["CONN_MAX_AGE"] == 0:
             each.close_at = None
-        each.close_if_unusable_or_obsolete()
+        if not each.in_atomic_block:  # Within a caller's transaction, as in a test, Django would close it.
+            each.close_if_unusable_or_obsolete()
 
 
 def atomic() -> Any:

@@ -7,7 +7,7 @@ settings are; behind a pooler, which may give the next statement to another sess
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,7 @@ from django.db import connections
 
 from celery_ledger.databases import current
 
-__all__ = ["in_one_trip", "is_pooled", "planned", "with_the_commit"]
+__all__ = ["in_one_trip", "is_pooled", "planned", "with_the_begin", "with_the_commit"]
 
 #: After this many statements, it pays to ask whether a connection is direct.
 OFTEN: Final = 10
@@ -103,6 +103,17 @@ def _would_begin_by_itself(driver: Any) -> bool:
     """Whether the driver's next statement is preceded by a plain ``BEGIN``."""
     is_plain = driver.isolation_level is driver.read_only is driver.deferrable is None
     return is_plain and not driver.autocommit and driver.pgconn.transaction_status == IDLE
+
+
+@contextmanager
+def with_the_begin() -> Iterator[None]:
+    """Send a transaction's first statement together with its ``BEGIN``; as :func:`in_one_trip`, on PostgreSQL."""
+    database = connections[current()]
+    begins = (
+        database.vendor == "postgresql" and database.in_atomic_block and _would_begin_by_itself(database.connection)
+    )
+    with in_one_trip() if begins else nullcontext():
+        yield
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from celery_ledger.rows.kinds import fingerprint_of_error
 from celery_ledger.rows.sql import OLD_ROWS, WAKE_CHANNEL, statements
 from celery_ledger.rows.taken import Started as Started
 from celery_ledger.rows.taken import Wanted, as_uuid, started
-from celery_ledger.trips import in_one_trip, planned
+from celery_ledger.trips import planned, with_the_begin
 from celery_ledger.uuid7 import uuid7
 
 Status = DurableTask.Status
@@ -267,7 +267,7 @@ def complete(ids: Sequence[UUID], *, suspects: bool = False) -> list[Started]:
         "most_lapses": 32_767 if suspects else SUSPECT_LAPSES - 1,
     }
     with planned() as cursor:
-        with in_one_trip():
+        with with_the_begin():
             cursor.execute(statements(connection.vendor).complete, parameters)
         return sorted((started(row) for row in cursor.fetchall()), key=lambda row: row.id)
 

@@ -1,10 +1,18 @@
-"""Claims on rows, renewed while their bodies run, by one thread per process."""
+"""
+Claims on rows, renewed while their bodies run, by one thread per process.
+
+If a body takes long, the same thread gives back the rows behind it in its message.
+"""
 
 import logging
+import math
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from django.db import connections
@@ -25,19 +33,32 @@ LONGEST_WAIT: Final = 0.1
 
 @dataclass
 class Held:
-    """A row whose body is running."""
+    """A row whose body is running; without a row, one of several that share a transaction, which needs no claim."""
 
-    row: ledger.Started
+    row: ledger.Started | None
     lease: float
-    #: Rows of its message that have not been started.
-    behind: list[UUID] = field(default_factory=list)
+    #: Rows of its message that have not been started; both threads take from it.
+    behind: deque[UUID]
     began: float = field(default_factory=time.monotonic)
     database: str = field(default_factory=databases.current)
     renew_at: float = 0.0
     is_lost: bool = False
+    handed_on: int = 0
 
     def __post_init__(self) -> None:
         self.renew_at = self.began + self.lease / 3
+
+    def take(self, most: int) -> list[UUID]:
+        """Take the first of the rows that have not been started."""
+        taken: list[UUID] = []
+        with suppress(IndexError):
+            while len(taken) < most:
+                taken.append(self.behind.popleft())
+        return taken
+
+    def put_back(self, ids: Sequence[UUID]) -> None:
+        """Make these the first of the rows that have not been started."""
+        self.behind.extendleft(reversed(ids))
 
 
 class _Keeper:
@@ -89,10 +110,14 @@ class _Keeper:
         now = time.monotonic()
         if held.behind and now - held.began > LONGEST_WAIT:
             with self._lock:
-                behind, held.behind = held.behind, []
-                if id(held) in self._held:
-                    ledger.hand_on(behind)
-        if held.is_lost or now < held.renew_at:
+                behind = held.take(len(held.behind)) if id(held) in self._held else []
+                if behind:
+                    try:
+                        held.handed_on += ledger.hand_on(behind)
+                    except BaseException:
+                        held.put_back(behind)
+                        raise
+        if held.row is None or held.is_lost or now < held.renew_at:
             return
         with self._lock:
             if id(held) not in self._held:
@@ -124,7 +149,7 @@ class LeaseKeeper:
     """
 
     def __init__(self, row: ledger.Started, lease: float, behind: list[UUID] | None = None) -> None:
-        self._held = Held(row, lease, list(behind or ()))
+        self._held = Held(row, lease, deque(behind or ()))
 
     def __enter__(self) -> None:
         _keeper.add(self._held)
@@ -135,4 +160,43 @@ class LeaseKeeper:
     @property
     def left(self) -> list[UUID]:
         """The rows behind it that were not given back."""
-        return self._held.behind
+        return list(self._held.behind)
+
+
+class MessageKeeper:
+    """
+    Hands on the rows of a message that have not been started, from a thread, while one of its bodies takes long.
+
+    On SQLite, where nobody else can write while the body's transaction is open, it hands on nothing.
+    """
+
+    def __init__(self, ids: Sequence[UUID]) -> None:
+        self._held = Held(None, math.inf, deque(ids))
+
+    def __enter__(self) -> Self:
+        if connection.vendor == "postgresql":
+            _keeper.add(self._held)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _keeper.remove(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held.behind)
+
+    def take(self, most: int) -> list[UUID]:
+        """Take at most so many rows, to start them."""
+        return self._held.take(most)
+
+    def put_back(self, ids: Sequence[UUID]) -> None:
+        """Make these the next ones."""
+        self._held.put_back(ids)
+
+    def begin(self) -> None:
+        """Note that a body is about to run."""
+        self._held.began = time.monotonic()
+
+    @property
+    def handed_on(self) -> int:
+        """How many rows went back to the ledger."""
+        return self._held.handed_on

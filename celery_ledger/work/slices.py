@@ -1,10 +1,11 @@
 """
 Ordinary, single-item tasks that ride together: their effects and their completion share one transaction, a slice.
 
-One statement completes the rows of a slice, their bodies run one after the other, each behind a savepoint that its
-first query opens, and one statement records the outcomes. A slice also ends when its time is up. A failing body affects
-no other. Locks are held until the end of a slice, so a body that waits for a lock ends it: the work done so far is
-committed, and that row runs by itself. See docs/adr/0016.
+A statement completes a few rows at a time, their bodies run one after the other, each behind a savepoint that its first
+query opens, and one statement records the outcomes of the slice. A slice also ends when its time is up. A failing body
+affects no other. Locks are held until the end of a slice, so a body that waits for a lock ends it: the work done so far
+is committed, and that row runs by itself. A body that takes long keeps only the few rows that were completed with it
+waiting; those behind them go to any free worker. See docs/adr/0016.
 """
 
 import logging
@@ -27,6 +28,7 @@ from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.work import bodies
 from celery_ledger.work.concluding import Success, conclude
+from celery_ledger.work.keeper import MessageKeeper
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.running import Outcomes, outcome_of, task_named
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Approximate seconds that a body in a slice waits for a lock: far less than a server's deadlock timeout.
 LOCK_PATIENCE: Final = 0.025
+#: How many rows are completed at a time: as many, less one, may wait for a body that takes long.
+FEW: Final = 16
 #: A message that has taken the time of this many slices is left; its remaining rows go to any free worker.
 MOST_SLICES: Final = 4
 #: PostgreSQL's error codes for a lock timeout, a deadlock, and a conflict between transactions.
@@ -56,13 +60,17 @@ class RepeatedError(Exception):
 class Slice:
     """The outcome of the rows of one transaction."""
 
+    #: The rows that it took from its message.
+    taken: list[UUID] = field(default_factory=list)
     started: list[ledger.Started] = field(default_factory=list)
     successes: list[Success] = field(default_factory=list)
     failed: list[tuple[Runnable, ledger.Started, Exception]] = field(default_factory=list)
     #: Not started, because time was up.
     left: list[UUID] = field(default_factory=list)
-    #: To be run by themselves.
+    #: To be run by themselves, after the others.
     alone: list[UUID] = field(default_factory=list)
+    #: Unchanged, because the transaction failed; to be run by themselves.
+    failed_together: list[UUID] = field(default_factory=list)
     #: Seconds that its bodies wait for a lock; differs between slices, or two in conflict would give way together.
     patience: float = field(default_factory=lambda: LOCK_PATIENCE * random.uniform(0.75, 1.25))  # noqa: S311
     #: Whether this limit has been set in the database.
@@ -81,46 +89,47 @@ def run(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> list[UUID]:
     ledger, for any free worker.
     """
     began = monotonic()
-    rest, alone, waiting = list(ids), list[UUID](), list[UUID]()
-    while rest:
-        size = company.size(task.name, len(rest))
-        part, rest = rest[:size], rest[size:]
-        if len(part) == 1:
-            alone += part
-            company.success(task.name)
-            continue
-        done = _run_slice(task, part, outcomes)
-        if done is None:
-            alone += part
-        else:
+    alone, waiting = list[UUID](), list[UUID]()
+    with MessageKeeper(ids) as rest:
+        while number := len(rest):
+            size = company.size(task.name, number)
+            if size == 1:
+                alone += rest.take(1)
+                company.success(task.name)
+                continue
+            done = _run_slice(task, rest, size, outcomes)
+            alone += done.failed_together
             waiting += done.alone
-            rest = [*done.left, *rest]
-        if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
-            outcomes.handed_on += ledger.hand_on(rest)
-            paces.flush_if_due(at_once=True)
-            break
+            rest.put_back(done.left)
+            if rest and monotonic() - began > MOST_SLICES * conf.SLICE.value / 1000:
+                outcomes.handed_on += ledger.hand_on(rest.take(len(rest)))
+                paces.flush_if_due(at_once=True)
+                break
+    outcomes.handed_on += rest.handed_on
     return alone + waiting
 
 
-def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice | None:
-    """Run rows in one transaction. None: they failed together, and are unchanged."""
+def _run_slice(task: Runnable, rest: MessageKeeper, size: int, outcomes: Outcomes) -> Slice:
+    """Run at most ``size`` of the rest of a message in one transaction."""
     began = monotonic()
     done = Slice()
     try:
         with atomic():
-            _run_rows(task, ids, outcomes, done)
+            _run_rows(task, rest, size, outcomes, done)
             crash_point("consumer.before_commit")
             conclude(done.successes, before=ledger.wait_as_ever if done.is_impatient else None)
     except RepeatedError as failed:
-        others = [id for id in ids if id != failed.id]
-        done = (_run_slice(task, others, outcomes) if len(others) > 1 else None) or Slice(alone=others)
-        done.alone.append(failed.id)
-        return done
+        others = MessageKeeper([id for id in done.taken if id != failed.id])
+        again = _run_slice(task, others, len(others), outcomes)
+        again.left += others.take(len(others))
+        again.alone.append(failed.id)
+        return again
     except Exception as error:  # noqa: BLE001 - whatever it was, each row is run again and judged alone
-        logger.warning("%d rows in a message of %s failed together and run one by one: %r", len(ids), task.name, error)
+        number = len(done.taken)
+        logger.warning("%d rows in a message of %s failed together and run one by one: %r", number, task.name, error)
         if is_conflict(error):
-            _note_conflict(task.name, len(ids), [row.name for row in done.started])
-        return None
+            _note_conflict(task.name, number, [row.name for row in done.started])
+        return Slice(failed_together=done.taken)
     crash_point("consumer.after_commit")
     if done.started:
         paces.note_slice(task.name, len(done.successes), monotonic() - began)
@@ -134,26 +143,33 @@ def _run_slice(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes) -> Slice
     return done
 
 
-def _run_rows(task: Runnable, ids: Sequence[UUID], outcomes: Outcomes, done: Slice) -> None:
+def _run_rows(task: Runnable, rest: MessageKeeper, size: int, outcomes: Outcomes, done: Slice) -> None:
     """Run the rows of a slice inside its transaction."""
-    done.started = ledger.complete(ids)
-    crash_point("consumer.before_effect")
-    if not done.started:
-        return
-    rows = [(task_named(task, row.name), row) for row in done.started]
+    ends_at = monotonic() + conf.SLICE.value / 1000
+    step = FEW if task.batch_size == 1 else size
     with collecting() as calls:
-        batched = [(named, row) for named, row in rows if named.batch_size > 1]
-        for _, group in groupby(sorted(batched, key=lambda pair: pair[1].name), key=lambda pair: pair[1].name):
-            members = list(group)
-            done.successes += run_batch(members[0][0], [row for _, row in members], outcomes)
-        places = {id: place for place, id in enumerate(ids)}
-        riders = sorted((pair for pair in rows if pair[0].batch_size == 1), key=lambda pair: places[pair[1].id])
-        if any(rider.repeatable for rider, _ in riders):
-            ledger.wait_for_locks(done.patience)
-            done.is_impatient = True
-        began = monotonic()
-        _run_riders(task, riders, outcomes, done, calls)
-        company.note(task.name, len(riders) - len(done.left), monotonic() - began)
+        while not (done.left or done.alone) and (ids := rest.take(min(step, size - len(done.taken)))):
+            done.taken += ids
+            started = ledger.complete(ids)
+            done.started += started
+            crash_point("consumer.before_effect")
+            rest.begin()
+            rows = [(task_named(task, row.name), row) for row in started]
+            batched = [(named, row) for named, row in rows if named.batch_size > 1]
+            step = size if batched else step  # Those that take a list wait for each other in any case.
+            for _, group in groupby(sorted(batched, key=lambda pair: pair[1].name), key=lambda pair: pair[1].name):
+                members = list(group)
+                done.successes += run_batch(members[0][0], [row for _, row in members], outcomes)
+            places = {id: place for place, id in enumerate(ids)}
+            riders = sorted((pair for pair in rows if pair[0].batch_size == 1), key=lambda pair: places[pair[1].id])
+            if not done.is_impatient and any(rider.repeatable for rider, _ in riders):
+                ledger.wait_for_locks(done.patience)
+                done.is_impatient = True
+            began = monotonic()
+            _run_riders(task, riders, outcomes, done, calls, rest=rest, ends_at=ends_at)
+            company.note(task.name, len(riders) - len(done.left), monotonic() - began)
+            if monotonic() >= ends_at:
+                break
     if undone := done.undone():
         ledger.take_back(undone, lease=conf.PUBLISHED_LEASE.value)
 
@@ -164,21 +180,24 @@ def _run_riders(
     outcomes: Outcomes,
     done: Slice,
     calls: list[Any],
+    *,
+    rest: MessageKeeper,
+    ends_at: float,
 ) -> None:
     """Run bodies one after the other until all are done, time is up, or one of them waits for a lock."""
-    ends_at = monotonic() + conf.SLICE.value / 1000
     for number, (task, row) in enumerate(riders):
         if number and monotonic() >= ends_at:
             done.left += [row.id for _, row in riders[number:]]
             return
         crash_point("slice.between_bodies")
         made = len(calls)
+        rest.begin()
         try:
             done.successes.append(_ride(task, row, outcomes, done))
         except Exception as error:
             del calls[made:]
             if is_conflict(error):
-                _note_conflict(message.name, len(riders), [row.name])
+                _note_conflict(message.name, len(done.started), [row.name])
                 done.alone.append(row.id)
                 done.left += [row.id for _, row in riders[number + 1 :]]
                 return

@@ -111,7 +111,8 @@ def of_row(row: DurableTask, declared: Any) -> Any:
         enqueued_at=made_at(row.id) or row.created_at,
         started_at=began[0] if began else None,
         last_attempted_at=began[-1] if began else None,
-        finished_at=row.completed_at,
+        # SQLite's clock counts milliseconds, and a quick task ends in the one in which it began.
+        finished_at=row.completed_at and max(row.completed_at, *began[-1:]),
         errors=errors,
         worker_ids=[workers.get(number, "") for number in range(1, row.attempts + 1)],
     )

@@ -1,5 +1,6 @@
 """How often the ledger's statements travel to PostgreSQL and back, and what it plans of them."""
 
+import uuid
 from contextlib import contextmanager
 
 import pytest
@@ -170,10 +171,10 @@ def test_a_commit_that_is_refused_leaves_nothing():
 
 def test_the_begin_that_is_sent_along_keeps_the_isolation_level():
     with connected(options={"isolation_level": IsolationLevel.REPEATABLE_READ}):
-        renames.delay("tea")
+        call = renames.delay("tea")
         publish()
         with transaction.atomic():
-            ledger.complete([DurableTask.objects.get(name=renames.name).id])
+            assert ledger.complete([uuid.UUID(call.id)])
             with connection.cursor() as cursor:
                 cursor.execute("SHOW transaction_isolation")
                 assert cursor.fetchone() == ("repeatable read",)
@@ -189,6 +190,10 @@ def test_relays_and_workers_keep_their_connection_where_django_would_close_it_af
             drain()
             databases.keep_connections()
         assert other.connection is kept
+
+        with transaction.atomic():
+            databases.keep_connections()
+            assert not other.closed_in_transaction
 
         kept.close()
         other.errors_occurred = True  # As after a statement that it refused.

@@ -6,6 +6,7 @@ import time
 import uuid
 from datetime import timedelta
 from io import StringIO
+from unittest import mock
 
 import pytest
 from celery import signals
@@ -82,15 +83,25 @@ def statuses() -> dict[str, int]:
 
 @pytest.mark.usefixtures("unhurried")
 class TestTogether:
-    def test_rows_of_a_message_share_one_transaction(self):
+    def test_rows_of_a_message_share_one_transaction(self, monkeypatch):
+        original, transactions = slices._ride, []
+
+        def ride(*arguments):
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT txid_current()")
+                    transactions.append(cursor.fetchone())
+            return original(*arguments)
+
+        monkeypatch.setattr(slices, "_ride", ride)
         enqueue(probe.make_collection, *shelves(50))
         assert "50 succeeded" in take(probe.make_collection, publish())
         noted = paces._noted["tests.make_collection"]
         assert (noted.slices, noted.slice_rows, noted.bodies) == (1, 50, 50)
         assert len(titles()) == 50
         if connection.vendor == "postgresql":
-            ends = DurableTask.objects.extra(select={"transaction": "xmin::text"}).values_list("transaction", flat=True)
-            assert len(set(ends)) == 1
+            assert len(transactions) == 50
+            assert len(set(transactions)) == 1
 
     def test_each_rider_has_its_own_request_hooks_signals_and_story(self):
         told = []
@@ -224,6 +235,34 @@ class TestTime:
         assert not DurableTask.objects.filter(status=Status.PENDING, completed_at__isnull=False).exists()
         drain()
         assert titles() == set(shelves(8))
+
+    @pytest.mark.postgresql
+    @pytest.mark.usefixtures("unhurried")
+    def test_what_is_behind_a_body_that_takes_long_goes_to_whoever_is_free(self):
+        begun, goes_on = threading.Event(), threading.Event()
+
+        def take_long(title):
+            begun.set()
+            goes_on.wait(30)
+
+        with mock.patch.object(probe.make_collection, "run", side_effect=take_long):
+            enqueue(probe.make_collection, *shelves(50))
+            answers = []
+            ids = publish()
+            taking = threading.Thread(
+                target=lambda: (answers.append(take(probe.make_collection, ids)), connection.close())
+            )
+            taking.start()
+            assert begun.wait(30)
+            behind = 50 - slices.FEW
+            wait_until("those behind it are given back", lambda: statuses().get(Status.PENDING) == behind, seconds=10)
+        others = publish()
+        assert take(probe.make_collection, others) == f"{behind} succeeded, 0 failed, 0 passed over"
+        assert len(titles()) == behind
+        goes_on.set()
+        taking.join(30)
+        assert answers == [f"{slices.FEW} succeeded, 0 failed, {behind} passed over"]
+        assert statuses() == {Status.SUCCEEDED: 50}
 
 
 @pytest.mark.postgresql

@@ -514,8 +514,8 @@ MUTANTS = [
     Mutant(
         "commit of the caller's",
         "celery_ledger/trips.py",
-        "        if database.vendor == \"postgresql\" and database.in_atomic_block and is_whole:\n",
-        "        if database.vendor == \"postgresql\":\n",
+        '        if database.vendor == "postgresql" and database.in_atomic_block and is_whole:\n',
+        '        if database.vendor == "postgresql":\n',
         "tests/integration/celery_ledger/test_trips.py::test_the_commit_that_is_sent_along_is_the_one_of_its_block",
     ),
     Mutant(

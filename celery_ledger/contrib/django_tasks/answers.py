@@ -112,7 +112,7 @@ def of_row(row: DurableTask, declared: Any) -> Any:
         started_at=began[0] if began else None,
         last_attempted_at=began[-1] if began else None,
         # SQLite's clock counts milliseconds, and a quick task ends in the one in which it began.
-        finished_at=row.completed_at and max(row.completed_at, *began[-1:]),
+        finished_at=row.completed_at and max([row.completed_at, *began[-1:]]),
         errors=errors,
         worker_ids=[workers.get(number, "") for number in range(1, row.attempts + 1)],
     )

@@ -185,7 +185,7 @@ class MessageKeeper:
         return len(self._held.behind)
 
     def take(self, most: int) -> list[UUID]:
-        """Take at most so many rows, to start them."""
+        """Take at most this many rows, to start them."""
         return self._held.take(most)
 
     def put_back(self, ids: Sequence[UUID]) -> None:

@@ -607,9 +607,9 @@ MUTANTS = [
     Mutant(
         "counter within",
         "celery_ledger/rows/chords.py",
-        "    with connection.cursor() as cursor, connection.cursor() as looking:\n",
+        "    with planned() as cursor, planned() as looking:\n",
         "    from django.db import connections\n\n    other = connections.create_connection(connection.alias)\n"
-        "    with other.cursor() as cursor, connection.cursor() as looking:\n",
+        "    with other.cursor() as cursor, planned() as looking:\n",
         "tests/integration/celery_ledger/test_canvas.py::TestChords::test_a_member_whose_transaction_is_rolled_back_does_not_count",
     ),
     Mutant(

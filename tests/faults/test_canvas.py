@@ -32,7 +32,7 @@ OUTSIDE = {
     "consumer.after_record:2": True,
 }
 #: How many canvases there are under fire, the nested ones among them, the members of a chord, and a seed.
-COUNT = int(os.environ.get("FIRE_COUNT", "2"))
+COUNT = int(os.environ.get("FIRE_COUNT", "5"))
 NESTINGS = int(os.environ.get("FIRE_NESTINGS", str(COUNT)))
 MEMBERS = int(os.environ.get("FIRE_MEMBERS", "6"))
 SEED = int(os.environ.get("FIRE_SEED", "1"))
@@ -40,7 +40,7 @@ SEED = int(os.environ.get("FIRE_SEED", "1"))
 VICTIMS = {"child": 8, "worker": 1, "relay": 1}
 KILLS = int(os.environ.get("FIRE_KILLS", "6"))
 #: Seconds from one kill to the next at the least.
-PAUSE = float(os.environ.get("FIRE_PAUSE", "0.3"))
+PAUSE = float(os.environ.get("FIRE_PAUSE", "0.1"))
 
 
 def a_chord(name, members=MEMBERS):

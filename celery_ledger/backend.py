@@ -5,9 +5,9 @@ Processes only read from it. The consumer writes a task's result in the transact
 ``update_state`` writes its progress. It knows nothing about tasks that are not durable.
 """
 
-import functools
 from collections.abc import Callable
 from datetime import timedelta
+from types import MethodType
 from typing import Any
 
 from celery import states
@@ -49,21 +49,7 @@ def backend(**options: Any) -> Any:
 def waiting_by_the_ledger(backend: Any) -> Any:
     """Make a backend of django-celery-results, whose rows the ledger writes, wait as :class:`LedgerBackend` does."""
     if is_in_the_database(backend):
-
-        @functools.wraps(backend.wait_for)
-        def wait_for(
-            task_id: Any,
-            timeout: float | None = None,
-            interval: float = 0.5,
-            no_ack: bool = True,
-            on_interval: Callable[[], Any] | None = None,
-        ) -> Any:
-            from celery_ledger import waiting
-
-            # No notification says that a plain task has ended: for those, Celery's own interval.
-            return waiting.wait_for(backend, task_id, timeout, longest=interval, on_interval=on_interval)
-
-        backend.wait_for = wait_for
+        backend.wait_for = MethodType(LedgerBackend.wait_for, backend)
     return backend
 
 
@@ -123,14 +109,16 @@ class LedgerBackend(BaseBackend):
         on_interval: Callable[[], Any] | None = None,
     ) -> Any:
         """
-        Return a task's result when it has ended, on PostgreSQL right after the commit. ``interval`` is ignored.
+        Return a task's result when it has ended, on PostgreSQL right after the commit.
+
+        No notification says that a plain task has ended: it looks at least every ``interval`` seconds.
 
         Raises:
             celery.exceptions.TimeoutError: the task did not end in time.
         """
         from celery_ledger.waiting import wait_for
 
-        return wait_for(self, task_id, timeout, on_interval=on_interval)
+        return wait_for(self, task_id, timeout, longest=interval, on_interval=on_interval)
 
     def _get_task_meta_for(self, task_id: Any) -> dict[str, Any]:
         with databases.using(_home(task_id)):

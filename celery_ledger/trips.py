@@ -90,12 +90,12 @@ def in_one_trip() -> Iterator[None]:
     database.ensure_connection()
     driver = database.connection
     with database.wrap_database_errors:
-        begins = database.in_atomic_block and _would_begin_by_itself(driver)
-        if begins:
-            driver.autocommit = True  # Otherwise the driver sends its own ``BEGIN``, and waits for the answer.
-        with driver.pipeline():
+        begins = _would_begin_by_itself(driver)
+        with driver.pipeline() as pipeline:
             if begins:
-                driver.execute("BEGIN")
+                # The driver would send its own and wait for the answer. A transaction that is open already needs none.
+                driver.pgconn.send_query_params(b"BEGIN", None)
+                pipeline.result_queue.append(None)
             yield
 
 
@@ -109,9 +109,8 @@ def _would_begin_by_itself(driver: Any) -> bool:
 def with_the_begin() -> Iterator[None]:
     """Send a transaction's first statement together with its ``BEGIN``; as :func:`in_one_trip`, on PostgreSQL."""
     database = connections[current()]
-    begins = (
-        database.vendor == "postgresql" and database.in_atomic_block and _would_begin_by_itself(database.connection)
-    )
+    driver = database.connection
+    begins = database.vendor == "postgresql" and driver is not None and _would_begin_by_itself(driver)
     with in_one_trip() if begins else nullcontext():
         yield
 
@@ -127,6 +126,6 @@ def with_the_commit() -> Iterator[None]:
     database = connections[current()]
     with in_one_trip():
         yield
-        is_whole = len(database.atomic_blocks) == 1 and not database.savepoint_ids and not database.needs_rollback
-        if database.vendor == "postgresql" and database.in_atomic_block and is_whole:
+        is_outermost = len(database.atomic_blocks) == 1 and not database.savepoint_ids
+        if database.vendor == "postgresql" and is_outermost and not database.needs_rollback:
             database.connection.execute("COMMIT")

@@ -124,10 +124,10 @@ def bell_of(id: str) -> Iterator[Bell]:
 def wait_for(
     backend: Any,
     task_id: Any,
-    timeout: float | None = None,
+    timeout: float | None,
     *,
-    longest: float = LOOK_AGAIN,
-    on_interval: Callable[[], Any] | None = None,
+    longest: float,
+    on_interval: Callable[[], Any] | None,
 ) -> Any:
     """
     Return what ``backend`` says of a task once it has ended: on PostgreSQL, right after the commit.

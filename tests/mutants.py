@@ -514,7 +514,7 @@ MUTANTS = [
     Mutant(
         "commit of the caller's",
         "celery_ledger/trips.py",
-        '        if database.vendor == "postgresql" and database.in_atomic_block and is_whole:\n',
+        '        if database.vendor == "postgresql" and is_outermost and not database.needs_rollback:\n',
         '        if database.vendor == "postgresql":\n',
         "tests/integration/celery_ledger/test_trips.py::test_the_commit_that_is_sent_along_is_the_one_of_its_block",
     ),
@@ -542,7 +542,7 @@ MUTANTS = [
     Mutant(
         "bell of django-celery-results",
         "celery_ledger/backend.py",
-        "        backend.wait_for = wait_for\n",
+        "        backend.wait_for = MethodType(LedgerBackend.wait_for, backend)\n",
         "        pass\n",
         "tests/integration/celery_ledger/test_own_results.py::test_who_waits_for_a_row_of_django_celery_results_is_told_by_the_commit_too",
     ),

@@ -227,7 +227,7 @@ def test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connecti
     monkeypatch.setattr("celery_ledger.waiting.LOOK_AGAIN", 60.0)
     told = []
     call = answer.delay("now")
-    waiter = waiting_for(call, told)
+    waiter = waiting_for(call, told, interval=60)
     wait_until_somebody_listens()
     drain()
     done = time.monotonic()
@@ -236,7 +236,7 @@ def test_f131_who_waits_is_told_by_the_commit_and_looks_again_where_its_connecti
     assert told[0][1] - done < 1  # Without the notification it would be a minute.
 
     call = answer.delay("cut")
-    waiter = waiting_for(call, told)
+    waiter = waiting_for(call, told, interval=60)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [wait_until_somebody_listens()])
     wait_until_somebody_listens()

@@ -16,6 +16,7 @@ from celery_ledger.testing import drain
 from celery_ledger.work import consumer
 from store.models import Product
 from tests.by_hand import publish
+from tests.shop import make_product
 from tests.tcp_proxy import tcp_proxy
 from worker.celery import app
 from worker.task import Task
@@ -34,6 +35,11 @@ def renames(sku):
 @shared_task(name="tests.renames_outside", base=Task, transactional=False, ignore_result=True)
 def renames_outside(sku):
     Product.objects.filter(sku=sku).update(title="renamed")
+
+
+@shared_task(name="tests.locks_each", base=Task, ignore_result=True)
+def locks_each():
+    return [product.pk for product in Product.objects.select_for_update().iterator(chunk_size=1)]
 
 
 @contextmanager
@@ -139,6 +145,17 @@ def test_the_commit_that_is_sent_along_is_the_one_of_its_block():
     assert in_database("inner") == 0
 
 
+def test_who_commits_by_hand_has_nothing_committed_by_others():
+    transaction.set_autocommit(False)
+    try:
+        with transaction.atomic(), trips.with_the_commit():
+            connection.cursor().execute("SELECT txid_current()")
+        assert connection.connection.info.transaction_status != trips.IDLE
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+
+
 def test_a_last_statement_that_fails_leaves_nothing():
     with pytest.raises(IntegrityError), transaction.atomic():
         row = DurableTask.objects.create(name="one", queue="tests", args=[], kwargs={})
@@ -199,3 +216,13 @@ def test_relays_and_workers_keep_their_connection_where_django_would_close_it_af
         other.errors_occurred = True  # As after a statement that it refused.
         databases.keep_connections()
         assert other.connection is None
+
+
+@pytest.mark.parametrize("rows", [1, 3], ids=["alone", "riding"])
+def test_a_body_opens_a_cursor_that_locks_as_in_any_transaction(rows):
+    make_product()
+    make_product()
+    calls = [locks_each.delay() for _ in range(rows)]
+    drain()
+    assert [DurableTask.objects.get(id=call.id).status for call in calls] == rows * ["succeeded"]
+    assert not connection.connection.closed

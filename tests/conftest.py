@@ -22,6 +22,11 @@ hypothesis.settings.load_profile("busy")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+class _Everything(set):
+    def issuperset(self, _):
+        return True
+
+
 @pytest.fixture(autouse=True)
 def nothing_learned(monkeypatch):
     """Forget what other tests taught this process about tasks; write measurements only on demand."""
@@ -30,6 +35,7 @@ def nothing_learned(monkeypatch):
 
     paces._noted.clear()
     monkeypatch.setattr(paces, "_next_flush", math.inf)
+    monkeypatch.setattr(paces, "_flushed", _Everything())
     monkeypatch.setattr(slices, "company", paces.Company())
 
 

@@ -35,11 +35,12 @@ from celery_ledger.relay.broker import Broker, RefusedError
 from celery_ledger.relay.bundle import Message, bundle
 from celery_ledger.relay.low_water import LowWater
 from celery_ledger.relay.overtaken import Marks
+from celery_ledger.relay.pacing import Pacing
 from celery_ledger.relay.rates import Rates
 from celery_ledger.relay.rounds import rounds
 from celery_ledger.relay.set_back import ClockWatch
 from celery_ledger.relay.wakeup import doorbell
-from celery_ledger.rows import ledger, paces, tally
+from celery_ledger.rows import ledger, tally
 from celery_ledger.supervision import REFUSED_PAUSES, Refusals, Troubles
 from celery_ledger.watch import canaries, heartbeats, life, samples
 
@@ -89,7 +90,7 @@ class Relay:
         self._queues = list(app.amqp.queues)
         self._found: dict[str, float] = {}  # queues that rows named, and when each was last used
         self._paused: set[str] = set()
-        self._paces: dict[str, paces.Known] = {}
+        self.pacing = Pacing()
         self._crews: dict[str, str] = {}
         self._limited: set[str] = set()
         self._held: set[str] = set()  # limited queues with due work that their limits keep back
@@ -194,8 +195,8 @@ class Relay:
         if not rows:
             return 0
         crash_point("relay.after_claim")
-        messages = list(bundle(self.app, rows, self._paces, self._free(), self._crews))
         names = {row.id: row.name for row in rows}
+        messages = list(bundle(self.app, rows, self.pacing.known, self._free(), self._crews))
         published: list[Message] = []
         refused: dict[str, list[UUID]] = {}
         for number, message in enumerate(messages):
@@ -216,6 +217,7 @@ class Relay:
             self.rates.reach.forget()
         self._broker_accepted()
         self._note_published(published, names)
+        self.pacing.follow(names.values())
         return sum(len(message.ids) for message in published)
 
     def _publish_news(self, rows: list[ledger.Claimed]) -> bool:
@@ -231,7 +233,7 @@ class Relay:
         if not all(self._has_room(queue, n) for queue, n in needed.items()):
             return False
         names = {row.id: row.name for row in rows}
-        messages = list(bundle(self.app, rows, self._paces, self._free(), self._crews))
+        messages = list(bundle(self.app, rows, self.pacing.known, self._free(), self._crews))
         published: list[Message] = []
         failed: Exception | None = None
         with ledger.being_claimed(list(names), lease=self.lease):
@@ -333,7 +335,7 @@ class Relay:
         with caught("reading the rates of tasks"):
             self.rates.look()
         with caught("reading how long tasks take"):
-            self._paces = paces.known()
+            self.pacing.read()
         with caught("reading which workers serve which queues"):
             self._crews = crews.known()
         if self.app.conf.task_create_missing_queues:
@@ -436,7 +438,7 @@ class Relay:
                     queue,
                     self._waiting[queue],
                     lease=self.lease,
-                    paces=self._paces,
+                    paces=self.pacing.known,
                     since=self._leases.published,
                 )
         self._empty = empty

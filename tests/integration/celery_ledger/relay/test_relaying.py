@@ -15,6 +15,7 @@ from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask, Heartbeat, Pace, QueueSample
 from celery_ledger.relay import crews, leases, wakeup
 from celery_ledger.relay.broker import _refuse_eviction
+from celery_ledger.relay.pacing import LONGEST, SHORTEST, Pacing
 from celery_ledger.relay.relay import Relay
 from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
@@ -89,7 +90,7 @@ def test_a_window_of_small_messages_is_soon_one_of_large(queue, relay):
 
 def test_slices_of_work_fill_a_fifth_of_it_so_that_what_is_urgent_is_soon_next(queue, relay):
     relay.window = 100
-    relay._paces = {"tests.make_collection": paces.Known(0.001, 100, 50.0)}
+    relay.pacing.known = {"tests.make_collection": paces.Known(0.001, 100, 50.0)}
     with collecting():
         for number in range(1_500):
             probe.make_collection.delay(f"bulk {number}")
@@ -100,6 +101,24 @@ def test_slices_of_work_fill_a_fifth_of_it_so_that_what_is_urgent_is_soon_next(q
     queue.messages.clear()
     relay.turn()
     assert urgent in map(str, queue.messages[0])
+
+
+def test_what_workers_measure_of_a_new_task_is_read_while_it_is_published(queue, relay):
+    def turn_with(title, measured):
+        Pace.objects.update_or_create(name="tests.make_collection", defaults={"bodies": measured, "seconds": 0.001, "riders": 4})
+        probe.make_collection.delay(title)
+        relay.turn()
+        queue.messages.clear()
+        return relay.pacing.known["tests.make_collection"].bodies
+
+    relay.pacing = Pacing()
+    assert turn_with("new", 4) == 4
+    assert turn_with("at once again", 5) == 4
+    time.sleep(SHORTEST)
+    assert turn_with("a little later", 500) == 500
+    relay.pacing._pause = LONGEST
+    time.sleep(4 * SHORTEST)
+    assert turn_with("known by now", 501) == 500
 
 
 def test_what_travels_alone_does_not_overfill_it(queue, relay):

@@ -520,6 +520,22 @@ class TestPaces:
         assert self.known()["tests.heat"].seconds < 0.1
         assert self.known()["tests.heat"].bodies == 510
 
+    def test_a_new_task_is_noted_at_once_and_then_less_and_less_often(self, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(paces.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(paces, "_flushed", set())
+        written = []
+        for tick in range(200):
+            now[0] = 100 + tick / 100
+            paces.note_bodies("tests.heat", 1, 0.001)
+            paces.flush_if_due()
+            if not paces._noted:
+                written.append(tick)
+        assert written == [0, 2, 6, 14, 30, 62, 112, 162]
+        paces.note_bodies("tests.cool", 1, 0.001)
+        paces.flush_if_due()
+        assert paces.known()["tests.cool"].bodies == 1
+
     def test_company_grows_by_steps_and_is_halved_by_a_conflict(self):
         sizes = []
         for _ in range(8):

@@ -20,13 +20,14 @@ class LedgerConfig(AppConfig):
             promises,
         )
         from celery_ledger.desk import pruner
-        from celery_ledger.relay import rounds
+        from celery_ledger.relay import rounds, statistics
         from celery_ledger.rows import results
         from celery_ledger.watch import figures, lookout, stuck
 
         post_migrate.connect(_note_new_reactions, sender=self, dispatch_uid="celery_ledger.note_new_reactions")
         rounds.register("pruning", every=pruner.INTERVAL, make=pruner.prune_for_a_moment)
         rounds.register("recording figures", every=figures.INTERVAL, make=figures.take)
+        rounds.register("keeping the planner's statistics", every=statistics.EVERY, make=statistics.keep)
         rounds.register("looking for workers", every=lookout.INTERVAL, make=lookout.for_workers)
         promises.register("No task is stuck: each has ended, is due later, or is in progress.", stuck.stuck_tasks)
         promises.register("Every dead letter has a reason.", stuck.dead_without_reason)

@@ -127,6 +127,9 @@ def database() -> Iterator[Finding]:
             f"the oldest has been open for {age} s",
             "End it (pg_stat_activity): the ledger slows down while it lasts." if age > OLD_TRANSACTION else "",
         )
+        cursor.execute("SHOW autovacuum")
+        (mode,) = cursor.fetchone()
+        yield Finding("autovacuum", "on" if mode == "on" else "off: old versions of rows stay until somebody vacuums")
         cursor.execute("SHOW synchronous_commit")
         (mode,) = cursor.fetchone()
         yield Finding(

@@ -417,6 +417,8 @@ def _mill(*, limited: bool) -> tuple[Callable[[], Any], ...]:
     """Return what happens to a few calls, step by step: enqueue, sweep, claim and publish, run and complete."""
     from celery import shared_task
 
+    from celery_ledger.relay import statistics
+    from celery_ledger.relay.rounds import rounds
     from celery_ledger.rows.outbox import collecting
     from celery_ledger.work import consumer
     from worker.celery import app
@@ -432,7 +434,7 @@ def _mill(*, limited: bool) -> tuple[Callable[[], Any], ...]:
             pass
 
         relay = _relay()
-        relay._rounds = {}
+        relay._rounds = {round: 0.0 for round in rounds() if round.make is statistics.keep}
         _known["mill"] = nothing, slowly, relay
     nothing, slowly, relay = _known["mill"]
     slowly.rate_limit = "1/s" if limited else None
@@ -442,12 +444,16 @@ def _mill(*, limited: bool) -> tuple[Callable[[], Any], ...]:
             for number in range(CALLS):
                 nothing.delay(number)
 
+    def sweep() -> None:
+        relay.sweep_if_due()
+        relay.make_rounds()
+
     def complete() -> None:
         while relay.broker.messages:
             name, ids = relay.broker.messages.pop()
             consumer.consume(app.tasks[name], ids)
 
-    return enqueue, relay.sweep_if_due, relay.turn, complete
+    return enqueue, sweep, relay.turn, complete
 
 
 def mill(seconds: float, limited: bool, retention: float | None = None) -> dict[str, Any]:

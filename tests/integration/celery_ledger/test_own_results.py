@@ -316,7 +316,8 @@ def test_who_has_waited_listens_no_more_and_an_answer_is_one_query(own, django_a
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT count(*) FROM pg_listening_channels()),"
-            " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 4915)"
+            " (SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE locktype = 'advisory' AND classid = 4915 AND datname = current_database())"
         )
         assert cursor.fetchone() == (0, 0)
     with django_assert_num_queries(1):

@@ -34,22 +34,29 @@ RECORD = """
     GROUP BY store_order.id, store_customer.id
     ORDER BY store_order.id
     ON CONFLICT (order_id) DO NOTHING
-    RETURNING order_id, reversed_at
+    RETURNING order_id, day, reversed_at
 """
 
 ADD = """
     INSERT INTO analytics_app_dailysales AS daily (day, product_id, orders, units, revenue)
     SELECT sale.day, line.product_id, {sign} * count(*), {sign} * sum(line.quantity),
            {sign} * round(sum(line.quantity * line.unit_price), 2)
-    FROM analytics_app_salerecord AS sale
+    FROM {sales} AS sale
     JOIN store_orderitem AS line ON line.order_id = sale.order_id
-    WHERE sale.order_id IN ({ids})
+    WHERE sale.{counting}
     GROUP BY sale.day, line.product_id
     ORDER BY sale.day, line.product_id
     ON CONFLICT (day, product_id) DO UPDATE
     SET orders = daily.orders + excluded.orders, units = daily.units + excluded.units,
         revenue = round(daily.revenue + excluded.revenue, 2)
 """
+
+#: Both at once, which SQLite cannot do.
+RECORD_AND_ADD = (
+    f"WITH written AS ({RECORD}), added AS ("
+    + ADD.replace("{sales}", "written").replace("{counting}", "reversed_at IS NULL").replace("{sign}", "1")
+    + ") SELECT order_id FROM written"
+)
 
 # Only rows that ADD has already locked.
 DROP_EMPTY = """
@@ -71,7 +78,7 @@ def record(order_ids: Iterable[int]) -> None:
     Raises:
         PermanentError: an order does not exist; nothing is recorded.
     """
-    _add([id for id, is_reversed in _write_records(set(order_ids)) if not is_reversed], sign=1)
+    _record(set(order_ids))
 
 
 @transaction.atomic(savepoint=False)
@@ -86,7 +93,7 @@ def reverse(order_ids: Iterable[int]) -> None:
         PermanentError: an order does not exist; nothing is reversed.
     """
     ids = set(order_ids)
-    _add([id for id, is_reversed in _write_records(ids) if not is_reversed], sign=1)
+    _record(ids)
     standing = SaleRecord.objects.filter(
         order_id__in=ids, reversed_at=None, order__status=Order.Status.CANCELLED
     ).order_by("order_id")
@@ -96,26 +103,29 @@ def reverse(order_ids: Iterable[int]) -> None:
     _drop_empty(cancelled)
 
 
-def _write_records(ids: Collection[int]) -> list[tuple[int, bool]]:
-    """Write the missing records; return their orders, each with whether it is reversed."""
+def _record(ids: Collection[int]) -> None:
+    """Write the missing records, and add those of valid orders to the daily sales."""
     if not ids:
-        return []
+        return
+    vendor = connection.vendor
+    sql = RECORD_AND_ADD if vendor == "postgresql" else RECORD
     with connection.cursor() as cursor:
-        vendor = connection.vendor
-        cursor.execute(_about(ids, RECORD, day=UTC_DAY[vendor], now=NOW[vendor]), sorted(ids))
-        written = [(order_id, reversed_at is not None) for order_id, reversed_at in cursor.fetchall()]
+        cursor.execute(_about(ids, sql, day=UTC_DAY[vendor], now=NOW[vendor]), sorted(ids))
+        written = cursor.fetchall()
+    if vendor != "postgresql":
+        _add([order_id for order_id, _, reversed_at in written if reversed_at is None], sign=1)
     if len(written) < len(ids):
         gone = set(ids).difference(SaleRecord.objects.filter(order_id__in=ids).values_list("order_id", flat=True))
         if gone:
             raise PermanentError(f"Orders that no longer exist: {', '.join(map(str, sorted(gone)))}.")
-    return written
 
 
 def _add(ids: Sequence[int], *, sign: int) -> None:
     """Add the recorded orders to the daily sales or, with ``sign`` -1, subtract them."""
     if ids:
         with connection.cursor() as cursor:
-            cursor.execute(_about(ids, ADD, sign=str(sign)), ids)
+            sql = ADD.replace("{counting}", "order_id IN ({ids})")
+            cursor.execute(_about(ids, sql, sales="analytics_app_salerecord", sign=str(sign)), ids)
 
 
 def _drop_empty(ids: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ Promises that a notification with a key is written once for each reader, however
 grow in the order of the commits, for all writers: a stream that continues after an id misses nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from celery_ledger.trips import in_one_trip
 from notifications import deliveries
 from notifications.models import Channel, Kind, Notification
 from notifications.preferences import Wishes
@@ -50,12 +51,21 @@ def write(notifications: Iterable[Notification]) -> None:
         row.in_app = wishes.wants(row.user_id, row.kind, Channel.IN_APP)
     ways = deliveries.ways_of(rows, wishes)
     with transaction.atomic(savepoint=False):
-        wait_for_turn()
-        before = newest_id() if ways else 0
-        Notification.objects.bulk_create(rows, ignore_conflicts=True)
-        if ways:  # No other process writes now, so any newer row was written here.
-            deliveries.arrange(Notification.objects.filter(pk__gt=before), ways)
+        if ways:
+            _write_and_arrange(rows, ways)
+        else:
+            with in_one_trip():
+                wait_for_turn()
+                Notification.objects.bulk_create(rows, ignore_conflicts=True)
     ring_after_commit()
+
+
+def _write_and_arrange(rows: Sequence[Notification], ways: deliveries.Ways) -> None:
+    wait_for_turn()
+    before = newest_id()
+    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+    # No other process writes now, so any newer row was written here.
+    deliveries.arrange(Notification.objects.filter(pk__gt=before), ways)
 
 
 def newest_id() -> int:

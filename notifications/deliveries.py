@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from celery_ledger.context import about_item
 from celery_ledger.patience import persist
-from notifications.models import Channel, Notification, NotificationDelivery, PushSubscription, QuietHours
+from notifications.models import Channel, Notification, NotificationDelivery, QuietHours
 from notifications.preferences import Wishes, end_of_quiet
 from notifications.signals import deliveries_arranged
 
@@ -29,16 +29,10 @@ Ways = Mapping[tuple[int, str], Sequence[Channel]]
 
 
 def ways_of(notifications: Sequence[Notification], wishes: Wishes) -> Ways:
-    """Return the channels by which these are delivered. A push goes to users with a subscribed browser."""
-    user_ids = {row.user_id for row in notifications}
-    subscribed = set(PushSubscription.objects.filter(user_id__in=user_ids).values_list("user_id", flat=True))
+    """Return the channels by which these are delivered."""
     ways = {}
     for user_id, kind in {(row.user_id, row.kind) for row in notifications}:
-        channels = [
-            channel
-            for channel in OUTWARD
-            if wishes.wants(user_id, kind, channel) and (channel != Channel.PUSH or user_id in subscribed)
-        ]
+        channels = [channel for channel in OUTWARD if wishes.wants(user_id, kind, channel)]
         if channels:
             ways[user_id, kind] = channels
     return ways

@@ -11,8 +11,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.db.models import Value
 
-from notifications.models import Channel, Kind, NotificationPreference, QuietHours
+from notifications.models import Channel, Kind, NotificationPreference, PushSubscription, QuietHours
 
 #: The default for users who have chosen nothing. A push reaches only subscribed browsers.
 DEFAULTS: Final[dict[str, bool]] = {Channel.IN_APP: True, Channel.EMAIL: False, Channel.PUSH: True, Channel.SMS: False}
@@ -52,16 +53,27 @@ def save_quiet_hours(user_id: int, wish: Mapping[str, Any] | None) -> None:
 
 
 class Wishes:
-    """The preferences of some users for some kinds, read in one query."""
+    """What some users want to hear of, over which channels; read in one query."""
 
     def __init__(self, user_ids: Iterable[int], kinds: Iterable[str]) -> None:
+        users = set(user_ids)
         self._said: defaultdict[tuple[int, str], dict[str, bool]] = defaultdict(dict)
-        said = NotificationPreference.objects.filter(user_id__in=set(user_ids), kind__in=set(kinds))
-        for user_id, kind, channel, enabled in said.values_list("user_id", "kind", "channel", "enabled"):
-            self._said[user_id, kind][channel] = enabled
+        self._subscribed: set[int] = set()
+        said = NotificationPreference.objects.filter(user_id__in=users, kind__in=set(kinds))
+        browsers = PushSubscription.objects.filter(user_id__in=users)
+        rows = said.values_list("user_id", "kind", "channel", "enabled").union(
+            browsers.values_list("user_id", Value(""), Value(""), Value(True)), all=True
+        )
+        for user_id, kind, channel, enabled in rows:
+            if kind:
+                self._said[user_id, kind][channel] = enabled
+            else:
+                self._subscribed.add(user_id)
 
     def wants(self, user_id: int, kind: str, channel: Channel) -> bool:
-        """Whether a user wants a kind over a channel."""
+        """Whether a user wants a kind over a channel, and can have it: a push needs a subscribed browser."""
+        if channel == Channel.PUSH and user_id not in self._subscribed:
+            return False
         return self._said.get((user_id, kind), {}).get(channel, DEFAULTS[channel])
 
 

@@ -85,8 +85,9 @@ def settle(order_ids: list[int]) -> int:
     Turn the reservations of these orders into goods that have left; return the number of lines.
 
     Writes one ``sale`` movement per line. Cancelled orders, and lines that already have their movement, are skipped, so
-    settling twice has no further effect. Lock the orders first, and commit right afterwards: the server disconnects a
-    worker that hangs with the stock locked after a few seconds. Sends ``orders_settled`` before any stock is locked.
+    settling twice has no further effect. The orders are locked first, because a cancellation may be in progress. Commit
+    right afterwards: the server disconnects a worker that hangs with the stock locked after a few seconds. Sends
+    ``orders_settled`` before any stock is locked.
     """
     if not order_ids:
         return 0
@@ -95,9 +96,12 @@ def settle(order_ids: list[int]) -> int:
             f"""
             INSERT INTO store_stockmovement (product_id, order_id, quantity, reason, created_at)
             SELECT line.product_id, line.order_id, -line.quantity, 'sale', %s
-            FROM store_orderitem AS line
-            JOIN store_order AS placed ON placed.id = line.order_id
-            WHERE line.order_id IN ({_places(order_ids)}) AND placed.status NOT IN ('cancelled', 'unpaid', 'expired')
+            FROM (
+                SELECT id FROM store_order
+                WHERE id IN ({_places(order_ids)}) AND status NOT IN ('cancelled', 'unpaid', 'expired')
+                ORDER BY id {_LOCKED[connection.vendor]}
+            ) AS placed
+            JOIN store_orderitem AS line ON line.order_id = placed.id
             ORDER BY line.id
             ON CONFLICT (order_id, product_id, reason) DO NOTHING
             RETURNING order_id, product_id, -quantity
@@ -138,6 +142,9 @@ def give_back(order_id: int) -> None:
         promised = cursor.fetchall()
     release(_sums(promised))
 
+
+#: SQLite has one writer at a time.
+_LOCKED: Final = {"postgresql": "FOR NO KEY UPDATE", "sqlite": ""}
 
 # Both databases evaluate the condition on the newest version of a row: PostgreSQL because ``locked``
 # waits for it, SQLite because it has one writer.

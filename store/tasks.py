@@ -26,11 +26,9 @@ def update_inventory(order_ids: list[int]) -> None:
     Settle the reserved stock of these orders: the goods have left.
 
     Effect: ``on_hand`` and ``reserved`` go down, one ``sale`` movement per line; the key is order and product. A second
-    delivery finds the movements and changes nothing. Cancelled orders are skipped; rows are locked first, because a
-    cancellation may be in progress.
+    delivery finds the movements and changes nothing. Cancelled orders are skipped.
     """
-    locked = Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id")
-    inventory.settle(list(locked.values_list("id", flat=True)))
+    inventory.settle(order_ids)
 
 
 @shared_task(name="store.tasks.record_settlement", label="Settle your order", batch_size=200)

@@ -127,10 +127,7 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
     rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
     signatures = steps.read(rest.next for rest in rests.values() if rest)
     parts = []
-    if calling:
-        first()
-    crash_point("canvas.before_next")
-    with canvases.following(), outbox.collecting():
+    with canvases.following(), outbox.holding() as calls:
         for row, value in followed:
             canvas, rest = canvases.of(row.options), rests[row.id]
             if _is_member(canvas):
@@ -144,9 +141,16 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
                 if rest:
                     step = signature(signatures[rest.next], app=app)
                     step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}))
+    crash_point("canvas.before_next")
+    if not parts and not revoked:
+        outbox.write_last(calls, first)
+        return
+    if calling:
+        first()
+        outbox.write_held(calls)
     crash_point("canvas.before_parts")
     if parts:
-        add_parts(app, parts, first=nothing if calling else first)
+        add_parts(app, parts, first=nothing if calling else first, is_last=not revoked)
     if revoked:
         stopped = [row for row, _ in followed if _canvas_of(row) in revoked and _calls_others(canvases.of(row.options))]
         ends = [(canvases.of(row.options), call_id(row.id, row.options)) for row in stopped]
@@ -177,16 +181,18 @@ def nothing() -> None:
     """Write nothing."""
 
 
-def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], None] = nothing) -> None:
+def add_parts(
+    app: Any, parts: Sequence[chords.Done], *, first: Callable[[], None] = nothing, is_last: bool = True
+) -> None:
     """
     Add results of chord members, in the transaction that completes them, and call the bodies that are due.
 
-    ``first`` is written before that.
+    ``first`` is written before that. ``is_last`` says that this ends the transaction.
     """
     complete = list(chords.add(parts, first))
     crash_point("canvas.before_body")
     uncalled: dict[str, BaseException] = {}
-    with canvases.following(), outbox.collecting() as calls:
+    with canvases.following(), outbox.holding() as held, outbox.collecting() as calls:
         for chord in complete:
             made = len(calls)
             try:
@@ -201,8 +207,12 @@ def add_parts(app: Any, parts: Sequence[chords.Done], *, first: Callable[[], Non
                 logger.exception("The body of the chord %s cannot be called.", chord.id)
                 del calls[made:]
                 uncalled[str(chord.id)] = ChordError(f"Callback error: {error!r}")
-    if uncalled:
-        _fail_chords(app, uncalled)
+    if uncalled or not is_last:
+        outbox.write_held(held)
+        if uncalled:
+            _fail_chords(app, uncalled)
+    elif held:
+        outbox.write_last(held, nothing)
 
 
 def _call_body(app: Any, chord: chords.Complete) -> None:

@@ -56,6 +56,7 @@ class Statements:
     complete: mark published rows succeeded, to be committed with their effects.
     take_back: undo that for rows of this transaction that were not run, or that failed.
     start: mark one published row running under a lease, if its task is the one named and an attempt is left.
+    end: mark one running row succeeded, in the transaction in which more is written about it.
     finish: mark one running row succeeded and count it; return whether it was still held. Also start another row, as
         start does, and return it. None: it takes a transaction.
     finish_kept: the same, and write its row of django-celery-results.
@@ -88,6 +89,7 @@ class Statements:
     complete: str
     take_back: str
     start: str
+    end: str
     finish: str | None
     finish_kept: str | None
     finish_own: str | None
@@ -245,6 +247,13 @@ _IN_GAPS = {
 # A relay that slept publishes a due row while it claims it, so the message may arrive first.
 _AT_THE_BROKER = """(status = 'published'
                OR status = 'pending' AND published_at IS NULL AND available_at <= statement_timestamp())"""
+
+#: Not a call that took over the id of an ended one.
+_END = """
+    UPDATE celery_ledger_durabletask SET status = 'succeeded', lease_until = NULL, completed_at = {now}
+    WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
+      AND CAST(coalesce(options -> 'canvas' ->> 'replaced_task_nesting', '0') AS text) = %(nesting)s
+"""
 
 _POSTGRESQL_COMPLETE = f"""
     UPDATE celery_ledger_durabletask
@@ -502,6 +511,7 @@ POSTGRESQL = Statements(
     """,
     complete=_POSTGRESQL_COMPLETE,
     start=_POSTGRESQL_START.format(id="id", at_the_broker=_AT_THE_BROKER),
+    end=_END.format(now="statement_timestamp()"),
     finish=f"""
         WITH {_HELD}, {_NEXT}, done AS MATERIALIZED (
             SELECT task.queue, task.name, {_OUTCOME.format("outcome.state")} AS outcome, {_POSTGRESQL_LAG}
@@ -719,6 +729,7 @@ SQLITE = Statements(
           AND (expires_at IS NULL OR expires_at > {_SQLITE_NOW})
         RETURNING id, name, args, kwargs, attempts, attempt_limit, subject, request_id, options, priority, queue
     """,
+    end=_END.format(now=_SQLITE_NOW),
     finish=None,
     finish_kept=None,
     finish_own=None,

@@ -507,7 +507,7 @@ MUTANTS = [
     Mutant(
         "few at a time",
         "celery_ledger/work/slices.py",
-        "    step = FEW if task.batch_size == 1 else size\n",
+        "    step = company.few(task.name) if task.batch_size == 1 else size\n",
         "    step = size\n",
         "tests/integration/celery_ledger/work/test_rides.py::TestTime::test_what_is_behind_a_body_that_takes_long_goes_to_whoever_is_free",
     ),

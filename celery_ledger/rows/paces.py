@@ -195,9 +195,14 @@ class Company:
     """
 
     GROW_EVERY: Final = 0.25  # seconds
+    #: How many rows are completed at a time: as many, less one, may wait for a body that takes long.
+    FEW: Final = 16
+    #: How long only one is, after such a body, in seconds.
+    WARY_FOR: Final = 60.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._wary_until: dict[str, float] = {}
         self._sizes: dict[str, int] = {}
         self._grows_at: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
@@ -213,6 +218,14 @@ class Company:
         if rows:
             each = min(seconds / rows, conf.SLICE.value / 4000)
             self._seconds[name] = 0.7 * self._seconds.get(name, each) + 0.3 * each
+
+    def slow(self, name: str) -> None:
+        """Record that a body in a message of the task ``name`` took so long that others must not wait for it."""
+        self._wary_until[name] = self._clock() + self.WARY_FOR
+
+    def few(self, name: str) -> int:
+        """Return how many rows of such a message to complete at a time."""
+        return 1 if self._clock() < self._wary_until.get(name, 0.0) else self.FEW
 
     def conflict(self, name: str, rows: int) -> None:
         """Record that one of this number of rows met a conflict."""

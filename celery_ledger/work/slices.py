@@ -28,7 +28,7 @@ from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
 from celery_ledger.work import bodies
 from celery_ledger.work.concluding import Success, conclude
-from celery_ledger.work.keeper import MessageKeeper
+from celery_ledger.work.keeper import LONGEST_WAIT, MessageKeeper
 from celery_ledger.work.limits import limits_of
 from celery_ledger.work.runnable import Runnable
 from celery_ledger.work.running import Outcomes, outcome_of, task_named
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 #: Approximate seconds that a body in a slice waits for a lock: far less than a server's deadlock timeout.
 LOCK_PATIENCE: Final = 0.025
-#: How many rows are completed at a time: as many, less one, may wait for a body that takes long.
-FEW: Final = 16
 #: A message that has taken the time of this many slices is left; its remaining rows go to any free worker.
 MOST_SLICES: Final = 4
 #: PostgreSQL's error codes for a lock timeout, a deadlock, and a conflict between transactions.
@@ -146,7 +144,7 @@ def _run_slice(task: Runnable, rest: MessageKeeper, size: int, outcomes: Outcome
 def _run_rows(task: Runnable, rest: MessageKeeper, size: int, outcomes: Outcomes, done: Slice) -> None:
     """Run the rows of a slice inside its transaction."""
     ends_at = monotonic() + conf.SLICE.value / 1000
-    step = FEW if task.batch_size == 1 else size
+    step = company.few(task.name) if task.batch_size == 1 else size
     with collecting() as calls:
         while not (done.left or done.alone) and (ids := rest.take(min(step, size - len(done.taken)))):
             done.taken += ids
@@ -192,6 +190,7 @@ def _run_riders(
         crash_point("slice.between_bodies")
         made = len(calls)
         rest.begin()
+        began = monotonic()
         try:
             done.successes.append(_ride(task, row, outcomes, done))
         except Exception as error:
@@ -207,6 +206,8 @@ def _run_riders(
                 done.alone.append(row.id)
             else:
                 done.failed.append((task, row, error))
+        if monotonic() - began > LONGEST_WAIT:
+            company.slow(message.name)
 
 
 def _ride(task: Runnable, row: ledger.Started, outcomes: Outcomes, done: Slice) -> Success:

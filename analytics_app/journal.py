@@ -52,10 +52,12 @@ ADD = """
 """
 
 #: Both at once, which SQLite cannot do.
-RECORD_AND_ADD = (
-    f"WITH written AS ({RECORD}), added AS ("
-    + ADD.replace("{sales}", "written").replace("{counting}", "reversed_at IS NULL").replace("{sign}", "1")
-    + ") SELECT order_id FROM written"
+RECORD_AND_ADD = "".join(
+    [
+        *("WITH written AS (", RECORD, "), added AS ("),
+        ADD.replace("{sales}", "written").replace("{counting}", "reversed_at IS NULL").replace("{sign}", "1"),
+        ") SELECT order_id FROM written",
+    ]
 )
 
 # Only rows that ADD has already locked.

@@ -11,7 +11,7 @@ from django.db.models import Model
 
 from celery_ledger.databases import connection
 
-#: Seconds between two looks at the tables' sizes.
+#: Seconds between two checks of the tables' sizes.
 EVERY = 1.0
 
 # The relay's role may have no right to analyze a table, and PostgreSQL would log a warning each time. No table is

@@ -122,25 +122,13 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
     if not followed:
         first()
         return
-    calling = {_canvas_of(row) for row, _ in followed if _calls_others(canvases.of(row.options))}
+    calling = {_canvas_of(row) for row, _ in followed if calls_others(row)}
     revoked = stamps.revoked_canvases(calling) if calling else ()
-    rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
-    signatures = steps.read(rest.next for rest in rests.values() if rest)
-    parts = []
     with canvases.following(), outbox.holding() as calls:
-        for row, value in followed:
-            canvas, rest = canvases.of(row.options), rests[row.id]
-            if _is_member(canvas):
-                parts.append(_part_of(row, value))
-            if _canvas_of(row) in revoked or not _calls_others(canvas):
-                continue
-            with _after(row):
-                given = _given(row, canvas, value)
-                for callback in canvas.get("link", ()):
-                    signature(callback, app=app).apply_async(given)
-                if rest:
-                    step = signature(signatures[rest.next], app=app)
-                    step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}))
+        _call_next(
+            app, [(row, value) for row, value in followed if calls_others(row) and _canvas_of(row) not in revoked]
+        )
+    parts = [_part_of(row, value) for row, value in followed if _is_member(canvases.of(row.options))]
     crash_point("canvas.before_next")
     if not parts and not revoked:
         outbox.write_last(calls, first)
@@ -152,9 +140,24 @@ def succeeded(app: Any, ended: Sequence[tuple[Started, Any]], first: Callable[[]
     if parts:
         add_parts(app, parts, first=nothing if calling else first, is_last=not revoked)
     if revoked:
-        stopped = [row for row, _ in followed if _canvas_of(row) in revoked and _calls_others(canvases.of(row.options))]
+        stopped = [row for row, _ in followed if _canvas_of(row) in revoked and calls_others(row)]
         ends = [(canvases.of(row.options), call_id(row.id, row.options)) for row in stopped]
         _doom_after(app, ends, TaskRevokedError(REVOKED), state=states.REVOKED)
+
+
+def _call_next(app: Any, followed: Sequence[tuple[Started, Any]]) -> None:
+    """Call the links and the next steps of rows."""
+    rests = {row.id: steps.Rest.read(canvases.of(row.options).get("chain", ())) for row, _ in followed}
+    signatures = steps.read(rest.next for rest in rests.values() if rest)
+    for row, value in followed:
+        canvas, rest = canvases.of(row.options), rests[row.id]
+        with _after(row):
+            given = _given(row, canvas, value)
+            for callback in canvas.get("link", ()):
+                signature(callback, app=app).apply_async(given)
+            if rest:
+                step = signature(signatures[rest.next], app=app)
+                step.apply_async(given, **({"chain": rest.after_next} if rest.after_next else {}))
 
 
 def _given(row: Started, canvas: Mapping[str, Any], value: Any) -> tuple[Any, ...]:

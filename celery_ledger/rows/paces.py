@@ -220,7 +220,7 @@ class Company:
             self._seconds[name] = 0.7 * self._seconds.get(name, each) + 0.3 * each
 
     def slow(self, name: str) -> None:
-        """Record that a body in a message of the task ``name`` took so long that others must not wait for it."""
+        """Record that a body in a message of the task ``name`` took longer than others should wait for it."""
         self._wary_until[name] = self._clock() + self.WARY_FOR
 
     def few(self, name: str) -> int:

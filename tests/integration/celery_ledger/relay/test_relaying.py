@@ -105,7 +105,9 @@ def test_slices_of_work_fill_a_fifth_of_it_so_that_what_is_urgent_is_soon_next(q
 
 def test_what_workers_measure_of_a_new_task_is_read_while_it_is_published(queue, relay):
     def turn_with(title, measured):
-        Pace.objects.update_or_create(name="tests.make_collection", defaults={"bodies": measured, "seconds": 0.001, "riders": 4})
+        Pace.objects.update_or_create(
+            name="tests.make_collection", defaults={"bodies": measured, "seconds": 0.001, "riders": 4}
+        )
         probe.make_collection.delay(title)
         relay.turn()
         queue.messages.clear()

@@ -512,6 +512,20 @@ MUTANTS = [
         "tests/integration/celery_ledger/work/test_rides.py::TestTime::test_what_is_behind_a_body_that_takes_long_goes_to_whoever_is_free",
     ),
     Mutant(
+        "one at a time after a long body",
+        "celery_ledger/rows/paces.py",
+        "        return 1 if self._clock() < self._wary_until.get(name, 0.0) else self.FEW\n",
+        "        return self.FEW\n",
+        "tests/integration/celery_ledger/work/test_rides.py::TestTime::test_what_is_behind_a_body_that_takes_long_goes_to_whoever_is_free",
+    ),
+    Mutant(
+        "statistics of new tables",
+        "celery_ledger/relay/statistics.py",
+        '            cursor.execute(f"ANALYZE (SKIP_LOCKED) {connection.ops.quote_name(table)}")\n',
+        "            pass\n",
+        "tests/integration/celery_ledger/relay/test_statistics.py::test_a_table_is_analyzed_as_often_as_it_has_grown_fivefold",
+    ),
+    Mutant(
         "commit of the caller's",
         "celery_ledger/trips.py",
         '        if database.vendor == "postgresql" and is_outermost and not database.needs_rollback:\n',

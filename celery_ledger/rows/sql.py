@@ -248,7 +248,7 @@ _IN_GAPS = {
 _AT_THE_BROKER = """(status = 'published'
                OR status = 'pending' AND published_at IS NULL AND available_at <= statement_timestamp())"""
 
-#: Not a call that took over the id of an ended one.
+#: ``nesting`` distinguishes a call from one that took over its id.
 _END = """
     UPDATE celery_ledger_durabletask SET status = 'succeeded', lease_until = NULL, completed_at = {now}
     WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')

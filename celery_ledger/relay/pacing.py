@@ -1,7 +1,7 @@
 """What a relay knows about the run times of tasks: read once a second, and more often while a task is new."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from celery_ledger.rows import paces
@@ -15,7 +15,8 @@ LONGEST: Final = 1.0
 class Pacing:
     """The measurements of all tasks, as last read; ``known`` is empty before that."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.known: dict[str, paces.Known] = {}
         self._pause = LONGEST
         self._reads_at = 0.0
@@ -28,7 +29,7 @@ class Pacing:
         """Read it again if one of the tasks that were just published is new, or was a moment ago."""
         if not all(self.known.get(name, paces.UNKNOWN).is_enough for name in names):
             self._pause = SHORTEST
-        now = time.monotonic()
+        now = self._clock()
         if self._pause < LONGEST and now >= self._reads_at:
             self.read()
             self._reads_at = now + self._pause

@@ -15,7 +15,7 @@ from celery_ledger.desk import queues
 from celery_ledger.models import DurableTask, Heartbeat, Pace, QueueSample
 from celery_ledger.relay import crews, leases, wakeup
 from celery_ledger.relay.broker import _refuse_eviction
-from celery_ledger.relay.pacing import LONGEST, SHORTEST, Pacing
+from celery_ledger.relay.pacing import SHORTEST, Pacing
 from celery_ledger.relay.relay import Relay
 from celery_ledger.rows import ledger, paces
 from celery_ledger.rows.outbox import collecting
@@ -113,14 +113,17 @@ def test_what_workers_measure_of_a_new_task_is_read_while_it_is_published(queue,
         queue.messages.clear()
         return relay.pacing.known["tests.make_collection"].bodies
 
-    relay.pacing = Pacing()
+    now = [100.0]
+    relay.pacing = Pacing(clock=lambda: now[0])
     assert turn_with("new", 4) == 4
     assert turn_with("at once again", 5) == 4
-    time.sleep(SHORTEST)
+    now[0] += SHORTEST
     assert turn_with("a little later", 500) == 500
-    relay.pacing._pause = LONGEST
-    time.sleep(4 * SHORTEST)
-    assert turn_with("known by now", 501) == 500
+    for pause in (2 * SHORTEST, 4 * SHORTEST, 8 * SHORTEST, 16 * SHORTEST):
+        now[0] += pause
+        turn_with("known by now, and read less and less often", 501)
+    now[0] += 60
+    assert turn_with("known for long", 502) == 501
 
 
 def test_what_travels_alone_does_not_overfill_it(queue, relay):

@@ -52,13 +52,7 @@ ADD = """
 """
 
 #: Both at once, which SQLite cannot do.
-RECORD_AND_ADD = "".join(
-    [
-        *("WITH written AS (", RECORD, "), added AS ("),
-        ADD.replace("{sales}", "written").replace("{counting}", "reversed_at IS NULL").replace("{sign}", "1"),
-        ") SELECT order_id FROM written",
-    ]
-)
+RECORD_AND_ADD = "WITH written AS ({record}), added AS ({add}) SELECT order_id FROM written"
 
 # Only rows that ADD has already locked.
 DROP_EMPTY = """
@@ -109,8 +103,10 @@ def _record(ids: Collection[int]) -> None:
     """Write the missing records, and add those of valid orders to the daily sales."""
     if not ids:
         return
-    vendor = connection.vendor
-    sql = RECORD_AND_ADD if vendor == "postgresql" else RECORD
+    vendor, sql = connection.vendor, RECORD
+    if vendor == "postgresql":
+        add = ADD.format(sales="written", counting="reversed_at IS NULL", sign=1)
+        sql = RECORD_AND_ADD.format(record=RECORD, add=add)
     with connection.cursor() as cursor:
         cursor.execute(_about(ids, sql, day=UTC_DAY[vendor], now=NOW[vendor]), sorted(ids))
         written = cursor.fetchall()
@@ -126,8 +122,8 @@ def _add(ids: Sequence[int], *, sign: int) -> None:
     """Add the recorded orders to the daily sales or, with ``sign`` -1, subtract them."""
     if ids:
         with connection.cursor() as cursor:
-            sql = ADD.replace("{counting}", "order_id IN ({ids})")
-            cursor.execute(_about(ids, sql, sales="analytics_app_salerecord", sign=str(sign)), ids)
+            sql = ADD.format(sales="analytics_app_salerecord", counting="order_id IN ({ids})", sign=sign)
+            cursor.execute(_about(ids, sql), ids)
 
 
 def _drop_empty(ids: Sequence[int]) -> None:

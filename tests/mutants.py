@@ -526,6 +526,13 @@ MUTANTS = [
         "tests/integration/celery_ledger/relay/test_statistics.py::test_a_table_is_analyzed_as_often_as_it_has_grown_fivefold",
     ),
     Mutant(
+        "the next step with the commit",
+        "celery_ledger/rows/outbox.py",
+        "        with with_the_commit():\n",
+        "        with atomic():\n",
+        "tests/integration/celery_ledger/test_trips.py::test_the_next_step_of_a_chain_is_sent_along_with_the_commit",
+    ),
+    Mutant(
         "commit of the caller's",
         "celery_ledger/trips.py",
         '        if database.vendor == "postgresql" and is_outermost and not database.needs_rollback:\n',

@@ -4,7 +4,7 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
-from celery import shared_task
+from celery import chain, shared_task
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper, ServerBindingCursor
 from psycopg import IsolationLevel
@@ -78,6 +78,26 @@ def test_a_task_of_one_statement_takes_three_round_trips(task):
         took = proxy.turns - before
     assert DurableTask.objects.get(id=call.id).status == "succeeded"
     assert took == 3
+
+
+def test_the_next_step_of_a_chain_is_sent_along_with_the_commit():
+    where = connection.settings_dict
+    with (
+        tcp_proxy(where["HOST"] or "127.0.0.1", int(where["PORT"] or 5432)) as proxy,
+        connected(host="127.0.0.1", port=proxy.port),
+    ):
+        for _ in range(4):
+            chain(renames.si("tea"), renames.si("tea")).delay()
+            drain()
+        DurableTask.objects.all().delete()
+        chain(renames.si("tea"), renames.si("tea")).delay()
+        [first] = publish()
+        consumer.paces.flush_if_due(at_once=True)
+        before = proxy.turns
+        consumer.consume(renames, [first])
+        took = proxy.turns - before
+    assert sorted(DurableTask.objects.values_list("status", flat=True)) == ["pending", "succeeded"]
+    assert took == 5  # To take it, its own, whether the chain was cancelled, the next step, and all that is written.
 
 
 def prepared():

@@ -18,6 +18,7 @@ from celery.backends.base import DisabledBackend
 from celery.result import ResultBase
 from celery.utils.serialization import ensure_serializable
 from django.apps import apps
+from django.db import DataError
 from django.db.models import QuerySet
 from kombu.utils.json import dumps
 
@@ -182,9 +183,14 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
     parameters = {**_parameters([outcome], app, of), "id": outcome.id, "attempts": attempts, **(part or {})}
     if part:
         statement = of_member(statement)
-    with planned() as cursor:
-        cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
-        held, *row = cursor.fetchone()
+    try:
+        with planned() as cursor:
+            cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
+            held, *row = cursor.fetchone()
+    except DataError:
+        if part:  # It completes its chord after all.
+            return None
+        raise
     if part and not held:
         return None
     return Finished(bool(held), started(row[:11]) if row[0] is not None else None)

@@ -299,23 +299,36 @@ _HELD = """held AS (
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             RETURNING id
         )"""
+#: A chord that misses at most this many parts is locked before a member is counted.
+FEW_MISSING = 64
+
 #: The same for a member of a chord, with its part, if the chord still misses others; otherwise nothing is ended or
 #: started, because the member that completes it calls the body, in a transaction. The row is locked before the chord,
-#: as everywhere.
-_HELD_MEMBER = """mine AS MATERIALIZED (
+#: as everywhere. While many parts are missing, members would only wait for each other: none locks the chord until it
+#: lowers the counter, at the end. If the others ended meanwhile and it is the last one after all, that is an error.
+_HELD_MEMBER = f"""mine AS MATERIALIZED (
             SELECT id FROM celery_ledger_durabletask
             WHERE id = %(id)s AND attempts = %(attempts)s AND status IN ('running', 'pending', 'published')
             FOR UPDATE
-        ), waiting AS MATERIALIZED (
+        ), few AS MATERIALIZED (
             SELECT chord.id FROM celery_ledger_chord AS chord, mine
-            WHERE chord.id = %(chord)s AND chord.missing > 1 FOR UPDATE OF chord
+            WHERE chord.id = %(chord)s
+              AND (SELECT missing FROM celery_ledger_chord WHERE id = %(chord)s) <= {FEW_MISSING}
+              AND chord.missing > 1 FOR UPDATE OF chord
+        ), waiting AS MATERIALIZED (
+            SELECT id FROM few
+            UNION ALL
+            SELECT chord.id FROM celery_ledger_chord AS chord, mine
+            WHERE chord.id = %(chord)s AND chord.missing > {FEW_MISSING}
         ), part AS (
             INSERT INTO celery_ledger_part (chord, task, place, value)
             SELECT id, %(id)s::uuid, %(place)s::int, %(value)s::text FROM waiting
             ON CONFLICT (chord, task) DO NOTHING
             RETURNING chord
         ), lowered AS (
-            UPDATE celery_ledger_chord AS chord SET missing = missing - 1 FROM part WHERE chord.id = part.chord
+            UPDATE celery_ledger_chord AS chord
+            SET missing = CASE WHEN missing > 1 THEN missing - 1 ELSE ('the last part, missing: ' || missing)::int END
+            FROM part WHERE chord.id = part.chord
         ), held AS (
             UPDATE celery_ledger_durabletask
             SET status = 'succeeded', lease_until = NULL, completed_at = statement_timestamp()

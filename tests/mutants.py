@@ -636,13 +636,6 @@ MUTANTS = [
     Mutant(
         "who completes calls",
         "celery_ledger/rows/sql.py",
-        "chord.missing > 1 FOR UPDATE OF chord",
-        "chord.missing > 0 FOR UPDATE OF chord",
-        "tests/integration/celery_ledger/test_canvas.py::TestChords::test_the_body_is_given_the_results_in_order",
-    ),
-    Mutant(
-        "who turns out to complete calls",
-        "celery_ledger/rows/sql.py",
         "CASE WHEN missing > 1 THEN missing - 1 ELSE ('the last part, missing: ' || missing)::int END",
         "missing - 1",
         "tests/concurrency/celery_ledger/test_chords.py::test_who_turns_out_to_be_the_last_calls_the_body",

@@ -188,7 +188,7 @@ def finish(outcome: Outcome, attempts: int, then: Wanted, part: Mapping[str, Any
             cursor.execute(statement, {**parameters, "next": then.id, **then.parameters()})
             held, *row = cursor.fetchone()
     except DataError:
-        if part:  # It completes its chord after all.
+        if part:  # It completes its chord after all; or the value is refused, and is so again there.
             return None
         raise
     if part and not held:
